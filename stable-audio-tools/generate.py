@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+"""Generate one clip for each row of a prompts CSV.
+
+    python stable-audio-tools/generate.py --input_csv W/round_0/prompts.csv --output_csv W/round_0/generated.csv \\
+        --output_folder S/round_0 --model extras/embedded/weights/text_to_audio --adapter W/dpo/adapter
+
+A row gives `prompt`, `label`, `seed` and `path` (the gold clip it was written for: its length is generated, and with
+--initialize_audio its sound is the starting point). File names are a hash of everything that shapes the sound, so
+clips of two runs never overwrite each other. A batch whose clips are all there is not generated again; a batch is
+always the same rows of the input, so an interrupted run ends with the same bytes as an unbroken one.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from synthio.cli import (
+    UserError,
+    add_device_option,
+    in_range,
+    new_parser,
+    pick_device,
+    progress,
+    run_main,
+    set_threads,
+    str2bool,
+)
+
+# steps, guidance and sampler where the user leaves them at 0 / auto: a rectified flow needs few steps
+DEFAULTS = {"rectified_flow": (24, 3.0, "euler"), "v": (100, 7.0, "dpmpp_2m")}
+
+
+def get_parser():
+    parser = new_parser(__doc__)
+    parser.add_argument("--input_csv", required=True, help="prompts: path, label, prompt, seed")
+    parser.add_argument("--output_csv", required=True, help="output: the generated clips")
+    parser.add_argument("--output_folder", required=True, help="folder of the new WAV files")
+    parser.add_argument(
+        "--model", default=str(ROOT / "extras/embedded/weights/text_to_audio"), help="text-to-audio folder or hub id"
+    )
+    parser.add_argument("--adapter", default="", help="adapter folder of dpo_train.py; empty: the model as it is")
+    parser.add_argument("--num_steps", type=in_range(int, 0), default=0, help="sampling steps; 0: what suits the model")
+    parser.add_argument(
+        "--cfg_scale", type=in_range(float, 0), default=0.0, help="guidance; 1: none, 0: what suits the model"
+    )
+    parser.add_argument("--sampler", default="auto", choices=["auto", "euler", "heun", "dpmpp_2m"], help="solver")
+    parser.add_argument("--batch_size", type=in_range(int, 1), default=16, help="clips generated at once")
+    parser.add_argument(
+        "--seconds", type=in_range(float, 0), default=0.0, help="length of every clip; 0: that of its gold clip"
+    )
+    parser.add_argument("--initialize_audio", type=str2bool, default=False, help="start from the gold clip plus noise")
+    parser.add_argument(
+        "--init_noise_level",
+        type=in_range(float, 0.01, 1),
+        default=0.7,
+        help="with --initialize_audio: 0.01 keeps the gold clip, 1 forgets it",
+    )
+    add_device_option(parser)
+    return parser
+
+
+def resolve_sampling(args, model) -> dict:
+    """The sampling options with the model's own values where the user gave none."""
+    steps, cfg_scale, sampler = DEFAULTS[model.objective]
+    return {
+        "num_steps": args.num_steps or steps,
+        "cfg_scale": args.cfg_scale or cfg_scale,
+        "sampler": sampler if args.sampler == "auto" else args.sampler,
+    }
+
+
+def clip_seconds(record: dict, fixed_s: float, max_s: float) -> float:
+    """Length of a row's clip in seconds: fixed, or that of its gold clip, at most what the model can make."""
+    from synthio.audio import BadAudio, probe
+    from synthio.manifest import DURATION, PATH
+
+    if fixed_s:
+        return min(fixed_s, max_s)
+    if record.get(DURATION):
+        return min(float(record[DURATION]), max_s)
+    try:
+        sample_rate, _, frames = probe(record[PATH])
+    except BadAudio as error:
+        raise UserError(f"gold clip {record[PATH]}: {error}") from None
+    return min(frames / sample_rate, max_s)
+
+
+def file_name(label: str, recipe: dict) -> str:
+    """A name for people (label) that is unique by content (hash of all that shapes the sound)."""
+    from synthio.files import sha256_value
+
+    slug = re.sub(r"[^\w-]+", "-", label).strip("-")[:40] or "clip"
+    return f"{slug}_{sha256_value(recipe)[:16]}.wav"
+
+
+def plan(table, args, model, sampling: dict, identity: str) -> list[dict]:
+    """One request per row: where the clip goes, its length, prompt, seed and gold clip."""
+    from synthio.manifest import CONTENT, LABEL, PATH, PROMPT, SEED
+
+    requests = []
+    for row, record in enumerate(table.to_dict("records"), 1):
+        if not re.fullmatch(r"\d+", record[SEED]):
+            raise UserError(f"{args.input_csv} row {row}: seed '{record[SEED]}' is not a whole number")
+        seconds = round(clip_seconds(record, args.seconds, model.max_seconds), 3)
+        recipe = {"model": identity, "prompt": record[PROMPT], "seed": record[SEED], "seconds": seconds, **sampling}
+        if args.initialize_audio:
+            gold = record.get(CONTENT) or record[PATH]
+            recipe |= {"gold": gold, "init_noise_level": args.init_noise_level}
+        path = Path(args.output_folder).absolute() / file_name(record[LABEL], recipe)
+        requests.append({"path": path, "seconds": seconds, "record": record})
+    return requests
+
+
+def is_done(request: dict, model) -> bool:
+    """Whether the clip is there, readable and of the right length."""
+    from synthio.audio import BadAudio, probe
+
+    try:
+        sample_rate, _, frames = probe(request["path"])
+    except BadAudio:
+        return False
+    return sample_rate == model.sample_rate and frames == _frames(request, model)
+
+
+def _frames(request: dict, model) -> int:
+    return max(1, round(request["seconds"] * model.sample_rate))
+
+
+def gold_latents(batch: list[dict], model):
+    """Latents [B, D, L] of the batch's gold clips."""
+    import torch
+
+    from synthio.audio import fit_length, read_audio
+    from synthio.manifest import PATH
+
+    samples = round(model.max_seconds * model.sample_rate)
+    clips = [read_audio(r["record"][PATH], model.sample_rate, mono=model.channels == 1)[0] for r in batch]
+    clips = [clip if len(clip) == model.channels else clip.mean(0, keepdims=True) for clip in clips]
+    clips = [fit_length(clip.repeat(model.channels // len(clip), axis=0), samples) for clip in clips]
+    return model.encode(torch.stack([torch.from_numpy(clip) for clip in clips]))
+
+
+def generate_batch(batch: list[dict], args, model, sampling: dict) -> None:
+    """Generate and write every clip of a batch."""
+    from synthio.audio import write_wav
+    from synthio.diffusion import sample
+    from synthio.manifest import PROMPT, SEED
+
+    latents = sample(
+        model,
+        model.condition([r["record"][PROMPT] for r in batch], [r["seconds"] for r in batch]),
+        [int(r["record"][SEED]) for r in batch],
+        init_latents=gold_latents(batch, model) if args.initialize_audio else None,
+        init_noise_level=args.init_noise_level,
+        **sampling,
+    )
+    for request, audio in zip(batch, model.decode(latents).cpu().numpy(), strict=True):
+        write_wav(request["path"], audio[:, : _frames(request, model)], model.sample_rate)
+
+
+def result_row(request: dict, model_name: str) -> dict:
+    """The row of the output for a finished clip; the gold clip's columns go on, its path as source_path."""
+    from synthio.audio import content_hash, read_audio
+    from synthio.manifest import CONTENT, DURATION, MODEL, PATH, SOURCE
+
+    audio, sample_rate = read_audio(request["path"], mono=False)
+    return request["record"] | {
+        PATH: str(request["path"]),
+        SOURCE: request["record"][PATH],
+        MODEL: model_name,
+        DURATION: f"{audio.shape[1] / sample_rate:.3f}",
+        CONTENT: content_hash(audio, sample_rate),
+    }
+
+
+def main() -> int:
+    args = get_parser().parse_args()
+    import pandas as pd
+
+    from synthio.files import fingerprint
+    from synthio.manifest import LABEL, PATH, PROMPT, SEED, SOURCE, read_manifest, write_manifest
+    from synthio.models import load_text_to_audio
+
+    set_threads()
+    table = read_manifest(args.input_csv, (PATH, LABEL, PROMPT, SEED), check_files=args.initialize_audio)
+    model = load_text_to_audio(args.model, args.adapter or None, pick_device(args.device))
+    identity = f"{model.name}@{fingerprint(args.model)[:12]}"
+    if args.adapter:
+        identity += f"+adapter@{fingerprint(args.adapter)[:12]}"
+    sampling = resolve_sampling(args, model)
+    requests = plan(table, args, model, sampling, identity)
+    made = 0
+    for start in progress(range(0, len(requests), args.batch_size), "generate: batches"):
+        batch = requests[start : start + args.batch_size]
+        if not all(is_done(request, model) for request in batch):
+            generate_batch(batch, args, model, sampling)
+            made += len(batch)
+    columns = list(dict.fromkeys([*table.columns, SOURCE, "model"]))
+    rows = pd.DataFrame([result_row(request, identity) for request in requests], columns=columns, dtype=str)
+    write_manifest(
+        rows,
+        args.output_csv,
+        rows_in=len(table),
+        options={**vars(args), **sampling},
+        inputs=[args.input_csv],
+        notes={"model": identity, "made_now": made},
+    )
+    print(f"{len(rows)} clips, {made} of them generated now, {sampling}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,118 @@
+"""What every stage script does at its edge: typed arguments, one-line errors, progress that suits the terminal.
+
+This module imports nothing heavy, so that `--help` stays instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+TRUE_WORDS = ("true", "yes", "on", "1")
+FALSE_WORDS = ("false", "no", "off", "0")
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave us; the message names the file, row and value and says how to mend it."""
+
+
+def str2bool(text: str) -> bool:
+    """Parse a boolean option. `type=bool` would make True of the text 'false'."""
+    word = text.strip().lower()
+    if word in TRUE_WORDS:
+        return True
+    if word in FALSE_WORDS:
+        return False
+    raise argparse.ArgumentTypeError(f"'{text}' is not a boolean; use true or false")
+
+
+def in_range(kind: type, low: float, high: float = float("inf")) -> Callable[[str], float]:
+    """Argument type: a number of `kind` within [low, high]."""
+
+    def parse(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' is not {'a whole' if kind is int else 'a'} number") from None
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is outside [{low:g}, {high:g}]")
+        return value
+
+    return parse
+
+
+def new_parser(doc: str) -> argparse.ArgumentParser:
+    """A parser whose help is the script's docstring and shows each default once."""
+
+    class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        pass
+
+    return argparse.ArgumentParser(description=doc, formatter_class=Formatter, allow_abbrev=False)
+
+
+def run_main(main: Callable[[], int | None]) -> None:
+    """Run a script's main. A user's mistake ends it with one line on stderr and status 2, without a traceback."""
+    try:
+        status = main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        status = 2
+    except KeyboardInterrupt:
+        print("stopped by the user; a rerun goes on from here", file=sys.stderr, flush=True)
+        status = 130
+    except BrokenPipeError:
+        # The reader (head, less) has gone; pointing stdout at nothing keeps the interpreter's last flush quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    sys.exit(status or 0)
+
+
+def progress(items: Iterable[T], what: str, total: int | None = None, every_s: float = 20.0) -> Iterator[T]:
+    """Iterate with a bar on a terminal, and with a plain line at most every `every_s` seconds in a log."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)  # type: ignore[arg-type]
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        yield from tqdm(items, desc=what, total=total, dynamic_ncols=True)
+        return
+    started = last = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= every_s:
+            last = now
+            print(f"{what}: {done}/{total or '?'} in {now - started:.0f} s", file=sys.stderr, flush=True)
+
+
+def set_threads() -> None:
+    """Use the number of threads the driver grants (OMP_NUM_THREADS), or every core when run by hand."""
+    import torch
+
+    granted = os.environ.get("OMP_NUM_THREADS", "")
+    if granted.isdigit() and int(granted) > 0:
+        torch.set_num_threads(int(granted))
+
+
+def pick_device(name: str) -> str:
+    """Turn `auto` into `cuda`, `mps` or `cpu`, whichever is there; anything else is taken as it is."""
+    import torch
+
+    if name != "auto":
+        if name.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(f"device '{name}' was asked for, but torch sees no CUDA GPU; use --device cpu")
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """The --device option, the same in every script that computes."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")

@@ -1,0 +1,198 @@
+"""The data contract: how every stage reads and writes its CSV files. Defined here, once.
+
+A manifest is a CSV with `path` and `label` (several labels joined by `;`) and any further columns. It is read as
+text, so the labels `NA` and `001` stay what they are. Relative paths resolve against the CSV's own folder, and are
+written that way, so a result folder can be moved as a whole.
+
+A stage never edits a file in place and never loses a row: `write_manifest` wants the number of rows that came in and
+the dropped rows with a reason each, and refuses to write when they do not add up. Beside `x.csv` it leaves `x.json`
+(options, seed, versions, hashes of the inputs and of the output) and, when rows were dropped, `x.dropped.csv`.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synthio import __version__
+from synthio.cli import UserError
+from synthio.files import atomic_path, sha256_file, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PATH, LABEL, CAPTION, PROMPT = "path", "label", "caption", "prompt"
+DATASET, SPLIT, FOLD, GROUP = "dataset", "split_name", "fold", "group"
+SOURCE, SEED, MODEL, SCORE, REASON = "source_path", "seed", "model", "clap_score", "reason"
+CONTENT, DURATION = "sha256", "duration_s"
+PATH_COLUMNS = (PATH, SOURCE)
+LABEL_SEPARATOR = ";"
+
+
+def split_labels(cell: str) -> list[str]:
+    """'dog;rain' -> ['dog', 'rain']. A single label may hold commas and spaces."""
+    return [part.strip() for part in cell.split(LABEL_SEPARATOR) if part.strip()]
+
+
+def label_words(label: str) -> str:
+    """A label as a person would say it: underscores become spaces ('dog_bark' -> 'dog bark')."""
+    return " ".join(label.replace("_", " ").replace(LABEL_SEPARATOR, " and ").split())
+
+
+def all_labels(cells: Iterable[str]) -> list[str]:
+    """Every distinct label, sorted: a class's number never depends on the order of the rows."""
+    return sorted({label for cell in cells for label in split_labels(cell)})
+
+
+def read_table(path: str | Path, required: Sequence[str] = ()) -> pd.DataFrame:
+    """Read any CSV as text.
+
+    Raises:
+        UserError: the file is missing, is not a CSV, or lacks a required column (the message lists those found).
+    """
+    import pandas as pd
+
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such CSV file")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except pd.errors.EmptyDataError:
+        raise UserError(
+            f"{path}: the file is empty; a header with {', '.join(required) or 'columns'} is needed"
+        ) from None
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable UTF-8 CSV ({error}); quote cells that hold commas") from None
+    missing = [name for name in required if name not in table.columns]
+    if missing:
+        wanted, found = (", ".join(map(repr, names)) for names in (missing, table.columns))
+        raise UserError(f"{path}: no column {wanted}; the columns found are {found}")
+    return table
+
+
+def read_manifest(path: str | Path, required: Sequence[str] = (PATH, LABEL), check_files: bool = True) -> pd.DataFrame:
+    """Read a manifest; `path` and `source_path` come back absolute.
+
+    Args:
+        path: the CSV.
+        required: columns it must have.
+        check_files: stat every `path`.
+
+    Returns:
+        A table of strings, in file order, index 0..n-1.
+
+    Raises:
+        UserError: as `read_table`; an empty path or label; a path that does not exist (file and row named).
+    """
+    path = Path(path)
+    table = read_table(path, required)
+    for column in PATH_COLUMNS:
+        if column in table.columns:
+            table[column] = [_resolve(cell, path.parent) for cell in table[column]]
+    for row, record in enumerate(table.to_dict("records"), 1):
+        _check_row(path, row, record, check_files)
+    return table
+
+
+def _resolve(cell: str, folder: Path) -> str:
+    # normpath, not resolve(): a dataset of symbolic links keeps the names its owner gave it
+    return os.path.normpath(folder.absolute() / cell) if cell else ""
+
+
+def _check_row(path: Path, row: int, record: Mapping[str, str], check_files: bool) -> None:
+    if LABEL in record and not split_labels(record[LABEL]):
+        raise UserError(f"{path} row {row}: the label is empty; give one, or remove the row")
+    if PATH not in record:
+        return
+    if not record[PATH]:
+        raise UserError(f"{path} row {row}: the path is empty; give one, or remove the row")
+    if check_files and not Path(record[PATH]).is_file():
+        raise UserError(
+            f"{path} row {row}: no such file: {record[PATH]} (a relative path starts at the folder of the CSV)"
+        )
+
+
+def write_manifest(
+    table: pd.DataFrame,
+    path: str | Path,
+    *,
+    rows_in: int,
+    dropped: pd.DataFrame | None = None,
+    options: Mapping[str, Any] | None = None,
+    inputs: Sequence[str | Path] = (),
+    notes: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a stage's output, its dropped rows and its record, each atomically; the CSV comes last.
+
+    Args:
+        table: the rows that go on.
+        path: the new CSV.
+        rows_in: how many rows this stage answers for; must equal rows out + rows dropped.
+        dropped: rows that do not go on, with a `reason` each.
+        options: resolved options of the stage (seed among them).
+        inputs: files whose hashes go into the record.
+        notes: anything else worth keeping (counts, scores).
+    """
+    path = Path(path)
+    lost = rows_in - len(table) - (0 if dropped is None else len(dropped))
+    assert lost == 0, f"{path}: {rows_in} rows in, {len(table)} out, {lost} unaccounted for"
+    assert dropped is None or not len(dropped) or (dropped[REASON] != "").all(), f"{path}: a drop without a reason"
+    dropped_path = path.with_suffix(".dropped.csv")
+    if dropped is not None and len(dropped):
+        write_table(dropped, dropped_path)
+    else:
+        dropped_path.unlink(missing_ok=True)
+    with atomic_path(path) as temporary:
+        _relative(table, path.parent).to_csv(temporary, index=False, lineterminator="\n")
+        digest = sha256_file(temporary)
+        write_json(path.with_suffix(".json"), _record(path, digest, len(table), rows_in, options, inputs, notes))
+
+
+def write_table(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a plain CSV atomically, paths relative to it."""
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        _relative(table, path.parent).to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _relative(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    out = table.copy()
+    for column in PATH_COLUMNS:
+        if column in out.columns:
+            out[column] = [os.path.relpath(cell, folder.absolute()) if cell else "" for cell in out[column]]
+    return out
+
+
+def _record(path, digest, rows_out, rows_in, options, inputs, notes) -> dict[str, Any]:
+    return {
+        "file": path.name,
+        "sha256": digest,
+        "rows_in": rows_in,
+        "rows_out": rows_out,
+        "rows_dropped": rows_in - rows_out,
+        "options": dict(options or {}),
+        "inputs": {str(p): sha256_file(p) for p in inputs},
+        "versions": versions(),
+        **(notes or {}),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the project, Python and the libraries that shape results; the git commit if there is one."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"synthio": __version__, "python": platform.python_version()}
+    for name in ("torch", "transformers", "diffusers", "peft", "numpy", "pandas", "soundfile", "soxr"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    root = Path(__file__).resolve().parent.parent
+    git = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    if git.returncode == 0:
+        found["git"] = git.stdout.strip()
+    return found

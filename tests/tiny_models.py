@@ -1,0 +1,117 @@
+"""Small randomly initialised models in the real formats, made by the real libraries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+WORDS = "sound of a the dog bark rain siren bell loud quiet short long in with and distant street room".split()
+
+
+def word_tokenizer(max_length: int):
+    """A word-level tokenizer of transformers with the special tokens that T5 and RoBERTa need."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", "<s>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        bos_token="<s>",
+        model_max_length=max_length,
+    )
+
+
+def save_text_to_audio(folder: Path, objective: str = "rectified_flow", channels: int = 1, seed: int = 0) -> Path:
+    """A Stable Audio folder of diffusers: 16 kHz, 16 latent channels, 40 frames of 512 samples (1.28 s)."""
+    from diffusers import (
+        AutoencoderOobleck,
+        EDMDPMSolverMultistepScheduler,
+        FlowMatchEulerDiscreteScheduler,
+        StableAudioDiTModel,
+    )
+    from diffusers.pipelines.stable_audio.modeling_stable_audio import StableAudioProjectionModel
+    from transformers import T5Config, T5EncoderModel
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        parts = {
+            "transformer": StableAudioDiTModel(
+                sample_size=40,
+                in_channels=16,
+                out_channels=16,
+                num_layers=2,
+                attention_head_dim=16,
+                num_attention_heads=2,
+                num_key_value_attention_heads=2,
+                cross_attention_dim=32,
+                cross_attention_input_dim=32,
+                global_states_input_dim=64,
+                time_proj_dim=16,
+            ),
+            "vae": AutoencoderOobleck(
+                encoder_hidden_size=32,
+                downsampling_ratios=[8, 8, 8],
+                channel_multiples=[1, 1, 2],
+                decoder_channels=8,
+                decoder_input_channels=16,
+                audio_channels=channels,
+                sampling_rate=16000,
+            ),
+            "text_encoder": T5EncoderModel(
+                T5Config(vocab_size=64, d_model=24, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+            ),
+            "projection_model": StableAudioProjectionModel(
+                text_encoder_dim=24, conditioning_dim=32, min_value=0, max_value=8
+            ),
+        }
+    v_scheduler, flow_scheduler = EDMDPMSolverMultistepScheduler(), FlowMatchEulerDiscreteScheduler()
+    parts["scheduler"] = flow_scheduler if objective == "rectified_flow" else v_scheduler
+    parts["tokenizer"] = word_tokenizer(16)
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+    return folder
+
+
+def save_clap(folder: Path, seed: int = 0) -> Path:
+    """A ClapModel folder with feature extractor and tokenizer: 16 kHz, windows of 2 s."""
+    from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
+
+    audio = {
+        "spec_size": 64,
+        "num_mel_bins": 32,
+        "patch_size": 4,
+        "patch_stride": [4, 4],
+        "window_size": 4,
+        "depths": [1, 1],
+        "num_attention_heads": [1, 2],
+        "patch_embeds_hidden_size": 16,
+        "hidden_size": 32,
+        "enable_fusion": False,
+    }
+    text = {
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": 40,
+        "pad_token_id": 0,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        config = ClapConfig(
+            text_config=text | {"projection_dim": 16}, audio_config=audio | {"projection_dim": 16}, projection_dim=16
+        )
+        ClapModel(config).save_pretrained(folder)
+    ClapFeatureExtractor(
+        feature_size=32, sampling_rate=16000, hop_length=256, max_length_s=2, fft_window_size=512, truncation="rand_trunc"
+    ).save_pretrained(folder)
+    word_tokenizer(38).save_pretrained(folder)
+    return folder
