@@ -24,6 +24,7 @@ from synthio.cli import (
     new_parser,
     pick_device,
     progress,
+    quiet_libraries,
     run_main,
     set_threads,
 )
@@ -238,7 +239,7 @@ def train(model, data, args, checkpoint: Path, identity: str) -> list[dict]:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        row = {"step": step, "loss": float(result.loss), "accuracy": result.accuracy, "margin": result.margin}
+        row = {"step": step, "loss": result.loss.item(), "accuracy": result.accuracy, "margin": result.margin}
         history.append(row | {"seconds": round(time.monotonic() - started, 2)})
         if (step + 1) % args.checkpoint_every == 0:
             save_checkpoint(checkpoint, identity, step + 1, model, optimizer, history)
@@ -247,14 +248,18 @@ def train(model, data, args, checkpoint: Path, identity: str) -> list[dict]:
 
 def write_adapter(model, folder: Path) -> None:
     """Save the adapter; the weights come last, so a folder that has them is whole."""
-    import shutil
     import tempfile
 
+    from synthio.files import read_json, write_json
+
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        model.module.save_pretrained(temporary)
-        for name in ("adapter_config.json", "adapter_model.safetensors"):
-            shutil.move(Path(temporary) / name, folder / name)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".adapter.") as temporary:
+        # Without the flag peft asks the hub for the base model's vocabulary size.
+        model.module.save_pretrained(temporary, save_embedding_layers=False)
+        config = read_json(Path(temporary) / "adapter_config.json")
+        config["target_modules"] = sorted(config["target_modules"])  # a set: its order changes from run to run
+        write_json(folder / "adapter_config.json", config)
+        (Path(temporary) / "adapter_model.safetensors").replace(folder / "adapter_model.safetensors")
 
 
 def summary(history: list[dict]) -> dict[str, float]:
@@ -271,6 +276,7 @@ def main() -> int:
     from synthio.manifest import LABEL, PATH, PROMPT, SOURCE, read_manifest, versions, write_table
     from synthio.models import load_text_to_audio
 
+    quiet_libraries()
     set_threads()
     gold = read_manifest(args.gold_csv)
     losers = read_manifest(args.losers_csv, (PATH, LABEL, SOURCE, PROMPT))

@@ -16,7 +16,16 @@ import math
 import sys
 from pathlib import Path
 
-from synthio.cli import add_device_option, in_range, new_parser, pick_device, progress, run_main, set_threads
+from synthio.cli import (
+    add_device_option,
+    in_range,
+    new_parser,
+    pick_device,
+    progress,
+    quiet_libraries,
+    run_main,
+    set_threads,
+)
 
 ROOT = Path(__file__).resolve().parent
 SILENCE_DB = -70.0
@@ -114,6 +123,7 @@ def main() -> int:
     from synthio.manifest import SCORE, read_manifest, write_manifest, write_table
     from synthio.models import load_scorer
 
+    quiet_libraries()
     set_threads()
     table = read_manifest(args.input_csv, check_files=False)
     scorer = load_scorer(args.model, pick_device(args.device))

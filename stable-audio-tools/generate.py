@@ -26,6 +26,7 @@ from synthio.cli import (
     new_parser,
     pick_device,
     progress,
+    quiet_libraries,
     run_main,
     set_threads,
     str2bool,
@@ -183,9 +184,21 @@ def main() -> int:
     import pandas as pd
 
     from synthio.files import fingerprint
-    from synthio.manifest import LABEL, PATH, PROMPT, SEED, SOURCE, read_manifest, write_manifest
+    from synthio.manifest import (
+        CONTENT,
+        DURATION,
+        LABEL,
+        MODEL,
+        PATH,
+        PROMPT,
+        SEED,
+        SOURCE,
+        read_manifest,
+        write_manifest,
+    )
     from synthio.models import load_text_to_audio
 
+    quiet_libraries()
     set_threads()
     table = read_manifest(args.input_csv, (PATH, LABEL, PROMPT, SEED), check_files=args.initialize_audio)
     model = load_text_to_audio(args.model, args.adapter or None, pick_device(args.device))
@@ -200,7 +213,7 @@ def main() -> int:
         if not all(is_done(request, model) for request in batch):
             generate_batch(batch, args, model, sampling)
             made += len(batch)
-    columns = list(dict.fromkeys([*table.columns, SOURCE, "model"]))
+    columns = list(dict.fromkeys([*table.columns, SOURCE, MODEL, DURATION, CONTENT]))
     rows = pd.DataFrame([result_row(request, identity) for request in requests], columns=columns, dtype=str)
     write_manifest(
         rows,

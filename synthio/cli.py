@@ -91,6 +91,19 @@ def progress(items: Iterable[T], what: str, total: int | None = None, every_s: f
             print(f"{what}: {done}/{total or '?'} in {now - started:.0f} s", file=sys.stderr, flush=True)
 
 
+def quiet_libraries() -> None:
+    """Keep the model libraries' progress bars and deprecation notes out of our logs; their errors still come."""
+    import warnings
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"(torch|transformers|diffusers|peft)\.")
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+
+
 def set_threads() -> None:
     """Use the number of threads the driver grants (OMP_NUM_THREADS), or every core when run by hand."""
     import torch

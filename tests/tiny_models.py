@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-WORDS = "sound of a the dog bark rain siren bell loud quiet short long in with and distant street room".split()
+SENTENCE = "sound of a the dog bark rain siren bell loud quiet short long in with and distant street room"
 
 
 def word_tokenizer(max_length: int):
@@ -14,7 +14,7 @@ def word_tokenizer(max_length: int):
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", "<s>", *WORDS])}
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", "<s>", *SENTENCE.split()])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
@@ -111,7 +111,12 @@ def save_clap(folder: Path, seed: int = 0) -> Path:
         )
         ClapModel(config).save_pretrained(folder)
     ClapFeatureExtractor(
-        feature_size=32, sampling_rate=16000, hop_length=256, max_length_s=2, fft_window_size=512, truncation="rand_trunc"
+        feature_size=32,
+        sampling_rate=16000,
+        hop_length=256,
+        max_length_s=2,
+        fft_window_size=512,
+        truncation="rand_trunc",
     ).save_pretrained(folder)
     word_tokenizer(38).save_pretrained(folder)
     return folder

@@ -1,0 +1,423 @@
+"""Generation, DPO and filtering as the scripts that people run, on tiny models in the real formats."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.tiny_models import save_clap, save_text_to_audio
+
+ROOT = Path(__file__).resolve().parent.parent
+GENERATE, DPO, FILTER = ROOT / "stable-audio-tools/generate.py", ROOT / "dpo_train.py", ROOT / "filter_audios.py"
+LABELS = ["dog_bark", "rain", "siren"]
+
+
+def run(script, *args, ok=True):
+    done = subprocess.run([sys.executable, script, *map(str, args)], capture_output=True, text=True, timeout=300)
+    assert (done.returncode == 0) == ok, done.stderr
+    return done
+
+
+def rows_of(path):
+    with Path(path).open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def write_rows(path, rows, columns=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns or list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Folders of tiny models: flow and v text-to-audio, CLAP."""
+    folder = tmp_path_factory.mktemp("models")
+    save_text_to_audio(folder / "flow")
+    save_text_to_audio(folder / "v", "v", channels=2)
+    save_clap(folder / "clap")
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Seven gold clips of noise, 0.5 to 2.3 s, with prompts."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "audio").mkdir()
+    gold, prompts = [], []
+    for i in range(7):
+        audio = rng.normal(0, 0.1, int(16000 * (0.5 + 0.3 * i))).astype(np.float32)
+        soundfile.write(tmp_path / f"audio/{i}.wav", audio, 16000)
+        gold.append({"path": f"audio/{i}.wav", "label": LABELS[i % 3]})
+        prompts.append(gold[-1] | {"prompt": f"Sound of a {LABELS[i % 3]}", "seed": str(100 + i)})
+    write_rows(tmp_path / "gold.csv", gold)
+    write_rows(tmp_path / "prompts.csv", prompts)
+    return tmp_path
+
+
+def generate(data, model, name="gen", prompts="prompts.csv", ok=True, **options):
+    extra = [part for key, value in options.items() for part in (f"--{key}", value)]
+    steps = [] if "num_steps" in options else ["--num_steps", 3]
+    out = data / name / "generated.csv"
+    args = ["--input_csv", data / prompts, "--output_csv", out, "--output_folder", data / name / "wav"]
+    done = run(GENERATE, *args, "--model", model, "--batch_size", 2, *steps, *extra, ok=ok)
+    return (rows_of(out) if ok else None), done
+
+
+def audio_bytes(folder):
+    return {path.name: path.read_bytes() for path in sorted(Path(folder).glob("*.wav"))}
+
+
+@pytest.mark.parametrize("model", ["flow", "v"])
+def test_generation_gives_a_clip_per_row_with_its_gold_length(models, data, model):
+    rows, _ = generate(data, models / model)
+    assert [row["prompt"] for row in rows] == [row["prompt"] for row in rows_of(data / "prompts.csv")]
+    assert len({row["path"] for row in rows}) == 7
+    for i, row in enumerate(rows):
+        info = soundfile.info(data / "gen" / row["path"])
+        seconds = min(0.5 + 0.3 * i, 1.28)  # the model makes at most 1.28 s
+        assert (info.samplerate, info.channels) == (16000, 2 if model == "v" else 1)
+        assert info.duration == pytest.approx(seconds, abs=0.001)
+        assert float(row["duration_s"]) == pytest.approx(seconds, abs=0.001)
+        assert (data / "gen" / row["source_path"]).resolve() == data / f"audio/{i}.wav"
+
+
+def test_each_sampling_option_changes_the_sound_and_equal_options_do_not(models, data):
+    first, _ = generate(data, models / "flow", "a")
+    _again, _ = generate(data, models / "flow", "b")
+    assert audio_bytes(data / "a/wav") == audio_bytes(data / "b/wav")
+    sounds = {tuple(row["sha256"] for row in first)}
+    variations = [
+        {"num_steps": 5},
+        {"cfg_scale": 1},
+        {"sampler": "heun"},
+        {"initialize_audio": "true"},
+        {"initialize_audio": "true", "init_noise_level": 0.2},
+    ]
+    for k, options in enumerate(variations):
+        rows, _ = generate(data, models / "flow", f"v{k}", **options)
+        sounds.add(tuple(row["sha256"] for row in rows))
+    assert len(sounds) == 1 + len(variations)
+
+
+def test_fixed_seconds(models, data):
+    rows, _ = generate(data, models / "flow", seconds=0.25)
+    assert {row["duration_s"] for row in rows} == {"0.250"}
+
+
+def test_initialize_audio_keeps_the_level_of_the_gold_clip(models, data):
+    """The released code divided by 32767 twice and started from near-silence."""
+    sys.path.insert(0, str(ROOT / "stable-audio-tools"))
+    from generate import gold_latents
+
+    from synthio.models import load_text_to_audio
+
+    model = load_text_to_audio(str(models / "flow"))
+    latents = gold_latents([{"record": {"path": str(data / "audio/6.wav")}}], model)
+    import torch
+
+    audio, _ = soundfile.read(data / "audio/6.wav", dtype="float32")
+    expected = model.encode(torch.from_numpy(audio)[None, None, : round(1.28 * 16000)])
+    torch.testing.assert_close(latents, expected)
+
+
+def test_a_rerun_makes_only_the_batches_that_miss_a_clip(models, data):
+    rows, _ = generate(data, models / "flow")
+    before = audio_bytes(data / "gen/wav")
+    (data / "gen" / rows[2]["path"]).unlink()
+    (data / "gen" / rows[6]["path"]).write_bytes(b"RIFF")  # a broken file is no finished clip
+    rerun, done = generate(data, models / "flow")
+    assert "7 clips, 3 of them generated now" in done.stderr  # rows 3-4 and row 7, in batches of two
+    assert audio_bytes(data / "gen/wav") == before
+    assert rerun == rows
+
+
+def test_killed_generation_ends_with_the_bytes_of_an_unbroken_run(models, data):
+    whole, _ = generate(data, models / "flow", "whole", num_steps=200)
+    out = data / "cut"
+    command = [sys.executable, GENERATE, "--input_csv", data / "prompts.csv", "--output_csv", out / "generated.csv"]
+    command += ["--output_folder", out / "wav", "--model", models / "flow", "--batch_size", "2", "--num_steps", "200"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("wav/*.wav")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "generated.csv").exists()
+    assert 0 < len(list(out.glob("wav/*.wav"))) < 7
+    rows, _ = generate(data, models / "flow", "cut", num_steps=200)
+    assert audio_bytes(out / "wav") == audio_bytes(data / "whole/wav")
+    assert [row["sha256"] for row in rows] == [row["sha256"] for row in whole]
+
+
+def test_empty_prompts_pass_through(models, data):
+    write_rows(data / "none.csv", [], ["path", "label", "prompt", "seed"])
+    rows, _ = generate(data, models / "flow", prompts="none.csv")
+    assert rows == []
+
+
+def test_equal_basenames_in_two_folders_do_not_collide(models, data):
+    (data / "other").mkdir()
+    shutil.copy(data / "audio/1.wav", data / "other/0.wav")
+    base = {"label": "a/b: c", "prompt": "x"}
+    rows = [base | {"path": "audio/0.wav", "seed": "1"}, base | {"path": "other/0.wav", "seed": "2"}]
+    write_rows(data / "same.csv", rows)
+    made, _ = generate(data, models / "flow", prompts="same.csv")
+    assert len({row["path"] for row in made}) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "/nowhere"}, "no model folder at '/nowhere'"),
+        ({"adapter": "/nowhere"}, "no adapter_config.json"),
+        ({"prompts": "gold.csv"}, "no column 'prompt', 'seed'"),
+    ],
+)
+def test_generation_errors(models, data, options, message):
+    options = {"model": models / "flow"} | options
+    _, done = generate(data, options.pop("model"), ok=False, **options)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def dpo(data, models, name="adapter", ok=True, **options):
+    options = {"num_steps": 8, "batch_size": 3, "learning_rate": 1e-2, "checkpoint_every": 3} | options
+    extra = [part for key, value in options.items() for part in (f"--{key}", value)]
+    args = ["--gold_csv", data / "gold.csv", "--losers_csv", data / "gen/generated.csv"]
+    return run(DPO, *args, "--output_folder", data / name, "--model", models / "flow", *extra, ok=ok)
+
+
+def test_dpo_starts_at_log_two_and_learns_to_prefer_the_gold_clips(models, data):
+    generate(data, models / "flow")
+    dpo(data, models, num_steps=40)
+    history = rows_of(data / "adapter_history.csv")
+    assert float(history[0]["loss"]) == pytest.approx(math.log(2), abs=1e-6)
+    assert float(history[0]["accuracy"]) == 0.5
+    tail = history[-8:]
+    assert np.mean([float(row["loss"]) for row in tail]) < 0.4
+    assert np.mean([float(row["accuracy"]) for row in tail]) > 0.8
+
+
+def test_the_adapter_changes_generation_and_the_model_on_disk_stays_as_it_is(models, data):
+    from synthio.files import fingerprint
+
+    before = fingerprint(models / "flow")
+    plain, _ = generate(data, models / "flow")
+    dpo(data, models)
+    tuned, _ = generate(data, models / "flow", "tuned", adapter=data / "adapter")
+    assert fingerprint(models / "flow") == before
+    assert all(a["sha256"] != b["sha256"] for a, b in zip(plain, tuned, strict=True))
+    assert "+adapter@" in tuned[0]["model"]
+
+
+def test_the_reference_is_the_model_without_its_adapter(models):
+    import torch
+
+    sys.path.insert(0, str(ROOT))
+    from dpo_train import add_lora
+    from synthio.models import load_text_to_audio
+
+    model = load_text_to_audio(str(models / "flow"))
+    x, t = torch.randn(2, 16, 40, generator=torch.Generator().manual_seed(0)), torch.tensor([0.2, 0.9])
+    condition = model.condition(["dog bark", "rain"], [1.0, 0.5])
+    base = model.predict(x, t, condition)
+    add_lora(model, 4, seed=0)
+    assert torch.equal(model.predict(x, t, condition), base)  # zero-initialised
+    with torch.no_grad():
+        for name, parameter in model.module.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.1)
+    assert not torch.allclose(model.predict(x, t, condition), base)
+    with model.module.disable_adapter():
+        assert torch.equal(model.predict(x, t, condition), base)
+
+
+def test_dpo_winner_and_loser_share_time_noise_and_dropout(models):
+    """With equal winner and loser latents every error must agree, whatever was drawn."""
+    import torch
+
+    from dpo_train import add_lora, get_parser, step_loss
+    from synthio.models import load_text_to_audio
+
+    args = get_parser().parse_args(
+        ["--gold_csv", "x", "--losers_csv", "x", "--output_folder", "x", "--batch_size", "4"]
+    )
+    model = load_text_to_audio(str(models / "flow"))
+    add_lora(model, 4, seed=0)
+    with torch.no_grad():
+        for name, parameter in model.module.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(1), std=0.1)
+    latents = torch.randn(4, 16, 40, generator=torch.Generator().manual_seed(0))
+    condition = model.condition(["rain"] * 4, [1.0] * 4)
+    result, _ = step_loss(model, (latents, latents.clone(), condition), args, step=3)
+    assert result.loss.item() == pytest.approx(math.log(2), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "option", [{"beta": 1}, {"winner_weight": 1}, {"lora_rank": 2}, {"seed": 5}, {"weight_decay": 1}]
+)
+def test_each_dpo_option_changes_the_adapter(models, data, option):
+    generate(data, models / "flow")
+    dpo(data, models, "plain")
+    dpo(data, models, "changed", **option)
+    name = "adapter_model.safetensors"
+    assert (data / "plain" / name).read_bytes() != (data / "changed" / name).read_bytes()
+
+
+def test_killed_dpo_goes_on_to_the_weights_of_an_unbroken_run(models, data):
+    generate(data, models / "flow")
+    dpo(data, models, "whole", num_steps=400)
+    options = ["--num_steps", "400", "--batch_size", "3", "--learning_rate", "1e-2", "--checkpoint_every", "3"]
+    command = [sys.executable, DPO, "--gold_csv", data / "gold.csv", "--losers_csv", data / "gen/generated.csv"]
+    command += ["--output_folder", data / "cut", "--model", models / "flow", *options]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (data / "cut_checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (data / "cut").exists()
+    done = dpo(data, models, "cut", num_steps=400)
+    assert "going on after step" in done.stderr
+    name = "adapter_model.safetensors"
+    assert (data / "cut" / name).read_bytes() == (data / "whole" / name).read_bytes()
+    assert not (data / "cut_checkpoint.pt").exists()
+
+
+def test_every_epoch_sees_every_pair_once():
+    from dpo_train import batch_rows
+
+    rows = [r for step in range(10) for r in batch_rows(5, 3, seed=0, step=step).tolist()]
+    assert [sorted(rows[k : k + 5]) for k in range(0, 30, 5)] == [[0, 1, 2, 3, 4]] * 6
+
+
+def test_dpo_errors(models, data):
+    generate(data, models / "flow")
+    rows = rows_of(data / "gen/generated.csv")
+    rows[2]["source_path"] = "../audio/unknown.wav"
+    write_rows(data / "gen/generated.csv", rows)
+    assert "row 3: source_path" in dpo(data, models, ok=False).stderr
+    write_rows(data / "gen/generated.csv", [], list(rows[0]))
+    assert "nothing to prefer" in dpo(data, models, ok=False).stderr
+    assert "lower --learning_rate" in diverging_dpo(data, models).stderr
+
+
+def diverging_dpo(data, models):
+    generate(data, models / "flow", "gen")
+    return dpo(data, models, ok=False, learning_rate=1e30, warmup_steps=0)
+
+
+@pytest.fixture
+def clips(data):
+    """Clips to filter: noise of several colours, and one each of silence, NaN and a missing file."""
+    rows = []
+    rng = np.random.default_rng(1)
+    for i in range(9):
+        audio = np.cumsum(rng.normal(0, 0.01, 30000 + 9000 * i)) * 0.1 if i % 2 else rng.normal(0, 0.1, 20000)
+        soundfile.write(data / f"audio/c{i}.wav", audio.astype(np.float32), 16000)
+        rows.append({"path": f"audio/c{i}.wav", "label": LABELS[i % 3], "prompt": "x"})
+    soundfile.write(data / "audio/silent.wav", np.zeros(16000), 16000)
+    soundfile.write(data / "audio/nan.wav", np.full(16000, np.nan, np.float32), 16000, subtype="FLOAT")
+    rows += [{"path": f"audio/{name}.wav", "label": "rain", "prompt": "x"} for name in ("silent", "nan", "missing")]
+    write_rows(data / "clips.csv", rows)
+    return data
+
+
+def filtered(data, models, threshold, name="f", source="clips.csv", ok=True, **options):
+    extra = [part for key, value in options.items() for part in (f"--{key}", value)]
+    kept, rejected = data / f"{name}_kept.csv", data / f"{name}_rejected.csv"
+    args = ["--input_csv", data / source, "--kept_csv", kept, "--rejected_csv", rejected, "--threshold", threshold]
+    done = run(FILTER, *args, "--model", models / "clap", *extra, ok=ok)
+    return rows_of(kept), rows_of(rejected), done
+
+
+def test_filter_accounts_for_every_row_and_names_each_reason(models, clips):
+    kept, rejected, _ = filtered(clips, models, 0)
+    assert len(kept) == 9
+    reasons = {Path(row["path"]).stem: row["reason"] for row in rejected}
+    assert reasons.keys() == {"silent", "nan", "missing"}
+    assert "silent" in reasons["silent"] and "NaN" in reasons["nan"] and "no such file" in reasons["missing"]
+    assert all(row["reason"] == "" for row in kept)
+
+
+def test_filter_threshold_splits_at_the_score(models, clips):
+    everything, _, _ = filtered(clips, models, 0)
+    scores = sorted(float(row["clap_probability"]) for row in everything)
+    middle = (scores[3] + scores[4]) / 2
+    kept, rejected, done = filtered(clips, models, middle, "half")
+    assert len(kept) == 5
+    assert all(float(row["clap_probability"]) >= middle for row in kept)
+    assert sum("is below" in row["reason"] for row in rejected) == 4
+    assert f"kept {len(kept)} of 12 clips" in done.stderr
+
+
+def test_filter_score_is_the_models_own_cosine(models, clips):
+    """Against ClapModel called directly on one clip of a single window, and on the mean of two windows."""
+    import torch
+    from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
+
+    kept, _, _ = filtered(clips, models, 0)
+    folder = models / "clap"
+    model, extractor = ClapModel.from_pretrained(folder).eval(), ClapFeatureExtractor.from_pretrained(folder)
+    tokens = AutoTokenizer.from_pretrained(folder)(
+        ["Sound of a dog bark", "Sound of a rain"], padding=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        text = model.get_text_features(tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
+        text = torch.nn.functional.normalize(text, dim=-1)
+
+        def embedded(window):
+            features = extractor(window, sampling_rate=16000, return_tensors="pt")
+            return torch.nn.functional.normalize(model.get_audio_features(**features).pooler_output, dim=-1)[0]
+
+        audio = {i: soundfile.read(clips / f"audio/c{i}.wav", dtype="float32")[0] for i in (0, 1)}
+        tiled = np.tile(audio[0], 2)[:32000]
+        first = float(embedded(tiled) @ text[0])
+        assert len(audio[1]) == 39000
+        mean = (embedded(audio[1][:32000]) + embedded(audio[1][7000:])) / 2
+        second = float(torch.nn.functional.normalize(mean, dim=-1) @ text[1])
+    assert float(kept[0]["clap_score"]) == pytest.approx(first, abs=1e-5)
+    assert float(kept[1]["clap_score"]) == pytest.approx(second, abs=1e-5)
+    probability = 1 / (1 + math.exp(-float(model.logit_scale_a.exp()) * first))
+    assert float(kept[0]["clap_probability"]) == pytest.approx(probability, abs=1e-5)
+
+
+def test_filter_does_not_depend_on_batch_or_order(models, clips):
+    kept, _, _ = filtered(clips, models, 0, batch_size=1)
+    write_rows(clips / "back.csv", rows_of(clips / "clips.csv")[::-1])
+    turned, _, _ = filtered(clips, models, 0, "back", source="back.csv", batch_size=5)
+    assert {(r["path"], r["clap_score"]) for r in kept} == {(r["path"], r["clap_score"]) for r in turned}
+
+
+def test_filter_empty_input(models, clips):
+    write_rows(clips / "none.csv", [], ["path", "label"])
+    kept, rejected, _ = filtered(clips, models, 0.5, source="none.csv")
+    assert (kept, rejected) == ([], [])
+
+
+def test_filter_refuses_a_threshold_that_is_no_probability(models, clips):
+    done = run(FILTER, "--input_csv", "x", "--kept_csv", "x", "--rejected_csv", "x", "--threshold", "85", ok=False)
+    assert "outside [0, 1]" in done.stderr
+
+
+@pytest.mark.parametrize("script", [GENERATE, DPO, FILTER])
+def test_help_is_instant(script):
+    started = time.monotonic()
+    assert "--device" in run(script, "--help").stdout
+    assert time.monotonic() - started < 0.5
