@@ -2,7 +2,7 @@
 
     features = kaldi_fbank(waveform)  # [B, T] at 16 kHz -> [B, frames, 128], one frame each 10 ms
 
-It equals the numpy path of transformers' ASTFeatureExtractor without padding and normalisation, some 20 times faster.
+It equals transformers' ASTFeatureExtractor without padding and normalisation, but takes batches on any device.
 """
 
 from __future__ import annotations

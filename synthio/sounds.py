@@ -77,7 +77,7 @@ def _event(label: str, phrase: str):
 
 
 def _s(seconds: float) -> int:
-    return max(1, int(seconds * SAMPLE_RATE))
+    return max(1, round(seconds * SAMPLE_RATE))
 
 
 def _time(n: int) -> np.ndarray:

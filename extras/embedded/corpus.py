@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""Build the corpus that the embedded models are trained on: procedural sounds and three sets of recordings.
+
+    python extras/embedded/corpus.py --data ../shared/data --cache .scratch/corpus
+
+The cache holds `audio.npy`, int16 [N, 80000] (16 kHz mono, zero-padded to 5 s), and `table.csv` with label, caption,
+source, length (samples), events and heldout. Procedural clip i depends on (seed, i) alone. Held out of all training:
+fold 10 of us8k_part, fold 5 of philharmonia, and the last 5 % of the procedural clips. ESC-10 is never touched.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT)]
+
+import numpy as np
+
+from synthio import sounds
+from synthio.audio import read_audio
+from synthio.cli import in_range, new_parser, progress, run_main
+from synthio.files import atomic_path
+from synthio.manifest import label_words, read_table
+
+SAMPLES = 80000
+HELD_OUT_FOLD = {"us8k_part": "10", "philharmonia": "5"}
+COLUMNS = ["label", "caption", "source", "length", "events", "heldout"]
+
+# Words that people use for sounds, so that the tokenizer knows them as wholes although no training caption has them.
+VOCABULARY = """
+acoustic air airport alarm ambience ambulance animal applause baby background band bang bar bark barking bass beach
+beat beep bell bells bicycle bird birds blender boat boiling bottle breathing breeze bright brush bubbling bus buzz
+buzzing cafe call camera can car cat cathedral cave cello chainsaw chair chatter cheering chicken child children
+chime chirp chirping choir church city clap clapping clarinet clatter click clicking clock cluck coffee coin
+construction cough coughing cow crackle crackling crash creak creaking cricket crow crowd crowing cry crying cymbal
+dark deep dishes distant distorted dog door doorbell drill drilling drip dripping drum drums dry electric engine
+faint fan far fast field fire firework flag flowing flute fly footsteps forest frog gentle giggle glass grass
+gravel guitar gun gust hall hammer hammering hand harsh heavy helicopter hen hi-hat high hiss hissing hollow home
+honk honking horn horse house howl hum humming indoors insect instrument jackhammer jazz keyboard keys kitchen
+knock knocking laugh laughing laughter leaves light loud low machine man market melody metal metallic microphone
+mooing motor motorcycle mouse muffled music near night noise noisy ocean office open organ outdoors outside owl
+page park passing people person phone piano pig plane playing plucked pop pouring pump quiet radio rail rain rainy
+rattle rattling reverb reverberant ringing river road roaring rock room rooster rough rumble rumbling rustling saw
+saxophone scrape scratch scream screech sea seagull sharp sheep shop short shout shouting shower shutter siren
+sizzling slam slow small smooth sneeze sneezing snore snoring soft song speaker speaking speech splash spray squeak
+squeal station steady steam steps storm stream street string subway synth talking tap tapping telephone thud
+thunder thunderstorm tick ticking toilet tone toothbrush traffic train tree truck trumpet turkey typing vacuum
+vehicle vibrating video violin voice voices walking washing water wave waves whale whisper whistle whistling wind
+windy wood wooden woman workshop zipper
+""".split()
+
+
+def get_parser():
+    parser = new_parser(__doc__)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data", help="folder of the recordings")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".scratch/corpus", help="output folder")
+    parser.add_argument("--procedural", type=in_range(int, 20), default=9000, help="number of procedural clips")
+    parser.add_argument("--workers", type=in_range(int, 1), default=2, help="processes")
+    parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of the procedural clips")
+    return parser
+
+
+def procedural(job: tuple[int, int, int]) -> tuple[np.ndarray, dict]:
+    """Clip i of `count`: labels take turns, so that every label has equally many."""
+    seed, i, count = job
+    rng = np.random.default_rng([seed, i])
+    names = sounds.labels()
+    clip = sounds.make_clip(names[i % len(names)], rng, float(rng.uniform(2.0, 5.0)))
+    row = {"label": clip.label, "caption": clip.caption, "source": "procedural", "events": ";".join(clip.events)}
+    return clip.audio, row | {"heldout": str(int(i >= 0.95 * count))}
+
+
+def recorded(job: tuple[Path, dict]) -> tuple[np.ndarray, dict]:
+    """One recording, at most 5 s of it."""
+    folder, record = job
+    audio, _ = read_audio(folder / record["path"], sounds.SAMPLE_RATE)
+    name = folder.name
+    label, caption = name_recording(name, record)
+    heldout = str(int(record["fold"] == HELD_OUT_FOLD.get(name)))
+    return audio[0, :SAMPLES], {"label": label, "caption": caption, "source": name, "events": label, "heldout": heldout}
+
+
+def name_recording(source: str, record: dict) -> tuple[str, str]:
+    """(label, caption) of a recording."""
+    if source == "us8k_part":
+        return record["label"], f"{sounds.phrase(record['label'])}, recorded outdoors in a city"
+    if source == "philharmonia":
+        return record["label"], f"a {label_words(record['label'])} playing a single note"
+    kind, *rest = record["name"].split("_")
+    words = {"bd": "bass drum", "sn": "snare drum", "hat": "hi-hat", "elec": "electronic sound", "perc": "percussion"}
+    return f"sample_{kind}", " ".join(["a short", words.get(kind, kind), "sample,", *rest])
+
+
+def jobs(args) -> tuple[list, list]:
+    """(procedural jobs, recording jobs)."""
+    made = [(args.seed, i, args.procedural) for i in range(args.procedural)]
+    found = []
+    for name in ("us8k_part", "philharmonia", "sonicpi"):
+        folder = args.data / name
+        found += [(folder, record) for record in read_table(folder / f"{name}.csv").to_dict("records")]
+    return made, found
+
+
+def main() -> int:
+    args = get_parser().parse_args()
+    from concurrent.futures import ProcessPoolExecutor
+    from itertools import chain
+
+    import pandas as pd
+
+    made, found = jobs(args)
+    args.cache.mkdir(parents=True, exist_ok=True)
+    rows = []
+    with atomic_path(args.cache / "audio.npy") as temporary, ProcessPoolExecutor(args.workers) as pool:
+        shape = (len(made) + len(found), SAMPLES)
+        audio = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.int16, shape=shape)
+        results = chain(pool.map(procedural, made, chunksize=50), pool.map(recorded, found, chunksize=50))
+        for i, (clip, row) in enumerate(progress(results, "corpus: clips", total=shape[0])):
+            audio[i, : len(clip)] = np.round(np.clip(clip, -1, 1) * 32767).astype(np.int16)
+            rows.append(row | {"length": str(len(clip))})
+        audio.flush()
+    with atomic_path(args.cache / "table.csv") as temporary:
+        pd.DataFrame(rows, columns=COLUMNS).to_csv(temporary, index=False)
+    print(f"{len(rows)} clips in {args.cache}", file=sys.stderr)
+    return 0
+
+
+class Corpus:
+    """The cache, read back.
+
+    Attributes:
+        audio: int16 [N, 80000], memory-mapped.
+        table: one row a clip.
+        train, heldout: row numbers.
+    """
+
+    def __init__(self, cache: Path):
+        self.audio = np.load(cache / "audio.npy", mmap_mode="r")
+        self.table = read_table(cache / "table.csv", COLUMNS)
+        self.lengths = self.table["length"].astype(int).to_numpy()
+        is_heldout = self.table["heldout"].to_numpy() == "1"
+        self.train, self.heldout = np.flatnonzero(~is_heldout), np.flatnonzero(is_heldout)
+        sources = self.table["source"].to_numpy()
+        self.train_by_source = {name: self.train[sources[self.train] == name] for name in np.unique(sources)}
+
+    def waveforms(self, rows) -> np.ndarray:
+        """float32 [B, 80000]."""
+        return self.audio[np.sort(rows)][np.argsort(np.argsort(rows))].astype(np.float32) / 32767
+
+    def balanced_rows(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Random training rows: 45 % procedural, 40 % us8k_part, the rest instruments and samples."""
+        names = ["procedural", "us8k_part", "philharmonia", "sonicpi"]
+        drawn = rng.choice(names, size=count, p=[0.45, 0.40, 0.11, 0.04])
+        return np.array([rng.choice(self.train_by_source[name]) for name in drawn])
+
+    def caption(self, row: int, rng: np.random.Generator, template_share: float = 0.4) -> str:
+        """A caption: the label template that the pipeline uses in prompts and filter, or the exact one."""
+        record = self.table.iloc[row]
+        if rng.random() < template_share:
+            return f"Sound of a {label_words(record['label'])}"
+        return record["caption"]
+
+
+def train_tokenizer(corpus: Corpus, folder: Path, start: bool, max_length: int) -> None:
+    """A byte-level BPE tokenizer of 2048 entries on all captions, saved in transformers' format.
+
+    Args:
+        start: put <s> before the text (RoBERTa, for CLAP) or not (T5).
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<pad>", "</s>", "<unk>", "<s>"]
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=2048, special_tokens=special, initial_alphabet=alphabet)
+    texts = list(corpus.table["caption"].iloc[corpus.train]) + [word for word in VOCABULARY for _ in range(30)]
+    tokenizer.train_from_iterator(texts, trainer)
+    template = "<s> $A </s>" if start else "$A </s>"
+    tokenizer.post_processor = processors.TemplateProcessing(template, special_tokens=[("<s>", 3), ("</s>", 1)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        bos_token="<s>",
+        model_max_length=max_length,
+    ).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""Train the log-mel autoencoder of the embedded text-to-audio model.
+
+    python extras/embedded/train_autoencoder.py --cache .scratch/corpus --output weights/text_to_audio/vae
+
+Needs the corpus of corpus.py. Writes the autoencoder with unit-variance latents, and prints how far the log-mel of a
+held-out clip moves through the whole round trip, Griffin-Lim included.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT)]
+
+import numpy as np
+
+from synthio.cli import in_range, new_parser, run_main, set_threads
+
+HERE = Path(__file__).resolve().parent
+CROP = 32 * 1024  # samples a training clip: 32 latent frames, 2 s
+LATENT_NOISE = 0.1
+
+
+def get_parser():
+    parser = new_parser(__doc__)
+    parser.add_argument("--cache", type=Path, default=ROOT / ".scratch/corpus", help="folder of corpus.py")
+    parser.add_argument("--output", type=Path, default=HERE / "weights/text_to_audio/vae", help="output folder")
+    parser.add_argument("--scratch", type=Path, default=ROOT / ".scratch", help="checkpoint and log")
+    parser.add_argument("--steps", type=in_range(int, 1), default=4000, help="optimiser steps")
+    parser.add_argument("--batch_size", type=in_range(int, 1), default=16, help="clips of 2 s a step")
+    parser.add_argument("--learning_rate", type=in_range(float, 0), default=1e-3, help="peak")
+    parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of everything random")
+    return parser
+
+
+def crops(corpus, rng: np.random.Generator, count: int):
+    """Random 2 s pieces [B, 1, CROP] that start inside the sound, with a random gain."""
+    import torch
+
+    rows = corpus.balanced_rows(rng, count)
+    audio = corpus.waveforms(rows)
+    out = np.zeros((count, 1, CROP), np.float32)
+    for i, row in enumerate(rows):
+        start = int(rng.integers(0, max(1, corpus.lengths[row] - CROP + 1)))
+        part = audio[i, start : start + CROP]
+        out[i, 0, : len(part)] = part * 10 ** (rng.uniform(-12, 6) / 20)
+    return torch.from_numpy(np.clip(out, -1, 1))
+
+
+def measure_mels(model, corpus, seed: int) -> tuple[float, float]:
+    """Mean and standard deviation of log-mels over random training pieces, for normalisation."""
+    mels = model.log_mel(crops(corpus, np.random.default_rng([seed, 1]), 256))
+    values = mels * model.config.mel_std + model.config.mel_mean
+    return float(values.mean()), float(values.std())
+
+
+def reconstruction_loss(model, mel, noise):
+    """L1 on log-mels and on their differences in time and frequency (which keep onsets and edges sharp).
+
+    Noise on the latents, and a small pull to zero, keep nearby latents meaning nearby sounds.
+    """
+    raw = model.encode_mel(mel)
+    out = model.decode_mel(raw + LATENT_NOISE * noise)
+    losses = [(out - mel).abs().mean()]
+    losses += [(out.diff(dim=d) - mel.diff(dim=d)).abs().mean() for d in (1, 2)]
+    return losses[0], sum(losses[1:]), raw.square().mean()
+
+
+def set_latent_scale(model, corpus, seed: int) -> None:
+    """Measure the mean and standard deviation of each latent channel over training clips."""
+    import torch
+
+    with torch.no_grad():
+        mel = model.log_mel(crops(corpus, np.random.default_rng([seed, 2]), 512))
+        raw = model.encode_mel(mel)
+    model.latent_mean.copy_(raw.mean(dim=(0, 2)))
+    model.latent_std.copy_(raw.std(dim=(0, 2)))
+
+
+def round_trip(model, corpus) -> dict[str, float]:
+    """Mean |log-mel difference| (natural log) and loudness error in dB of held-out clips, through audio and back."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    rows = rng.choice(corpus.heldout, 64, replace=False)
+    audio = torch.from_numpy(corpus.waveforms(rows))[:, None]
+    with torch.no_grad():
+        out = model.decode(model.encode(audio).latent_dist.mode()).sample
+        padded = torch.nn.functional.pad(audio, (0, out.shape[2] - audio.shape[2]))
+        change = (model.log_mel(out) - model.log_mel(padded)).abs().mean() * model.config.mel_std
+    level = 20 * torch.log10(out.square().mean((1, 2)).sqrt() / padded.square().mean((1, 2)).sqrt().clamp_min(1e-6))
+    return {"log_mel_distance": float(change), "loudness_error_db": float(level.abs().median())}
+
+
+def main() -> int:
+    args = get_parser().parse_args()
+    import torch
+    from corpus import Corpus
+    from training import fit, save_half
+
+    from synthio.files import write_json
+    from synthio.models.mel_autoencoder import MelAutoencoder
+
+    set_threads()
+    corpus = Corpus(args.cache)
+    torch.manual_seed(args.seed)
+    mean, std = measure_mels(MelAutoencoder(), corpus, args.seed)
+    model = MelAutoencoder(mel_mean=round(mean, 4), mel_std=round(std, 4))
+
+    def loss_of(step: int):
+        rng = np.random.default_rng([args.seed, 3, step])
+        mel = model.log_mel(crops(corpus, rng, args.batch_size))
+        shape = (args.batch_size, model.config.latent_channels, CROP // model.hop_length)
+        noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+        l1, edges, size = reconstruction_loss(model, mel, noise)
+        return {"loss": l1 + 0.25 * edges + 0.01 * size, "l1": l1, "edges": edges, "size": size}
+
+    def export():
+        set_latent_scale(model, corpus, args.seed)
+        save_half(model, args.output)
+        metrics = round_trip(model, corpus)
+        write_json(args.output.parent / "metrics_autoencoder.json", metrics)
+        print(metrics, flush=True)
+
+    fit(
+        "autoencoder",
+        model,
+        loss_of,
+        steps=args.steps,
+        peak_lr=args.learning_rate,
+        scratch=args.scratch,
+        export=export,
+        decay=0.998,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

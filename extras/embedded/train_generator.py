@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""Train the generator of the embedded text-to-audio model: StableAudioDiTModel with a small T5, rectified flow.
+
+    python extras/embedded/train_generator.py --cache .scratch/corpus --output weights/text_to_audio
+
+Needs corpus.py and train_autoencoder.py. Latents of the whole corpus are computed once. Writes the whole pipeline
+folder and its loss on held-out clips.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT)]
+
+import numpy as np
+
+from synthio.cli import in_range, new_parser, progress, quiet_libraries, run_main, set_threads
+
+HERE = Path(__file__).resolve().parent
+FRAMES = 79  # latent frames of 1024 samples: 5.06 s
+MAX_TOKENS = 32
+WIDTH = 256  # of the text states and of the attended condition
+CONDITION_DROPOUT = 0.1
+
+
+def get_parser():
+    parser = new_parser(__doc__)
+    parser.add_argument("--cache", type=Path, default=ROOT / ".scratch/corpus", help="folder of corpus.py")
+    parser.add_argument("--output", type=Path, default=HERE / "weights/text_to_audio", help="output folder")
+    parser.add_argument("--scratch", type=Path, default=ROOT / ".scratch", help="checkpoint, log and latents")
+    parser.add_argument("--steps", type=in_range(int, 1), default=4500, help="optimiser steps")
+    parser.add_argument("--batch_size", type=in_range(int, 2), default=32, help="clips a step")
+    parser.add_argument("--learning_rate", type=in_range(float, 0), default=1e-3, help="peak")
+    parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of everything random")
+    return parser
+
+
+def new_parts(latent_channels: int, seed: int):
+    """The trained parts, as one ModuleDict: transformer, text_encoder, projection_model."""
+    import torch
+    from diffusers import StableAudioDiTModel
+    from diffusers.pipelines.stable_audio.modeling_stable_audio import StableAudioProjectionModel
+    from transformers import T5Config, T5EncoderModel
+
+    torch.manual_seed(seed)
+    transformer = StableAudioDiTModel(
+        sample_size=FRAMES,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        num_layers=6,
+        attention_head_dim=64,
+        num_attention_heads=3,
+        num_key_value_attention_heads=3,
+        cross_attention_dim=192,
+        cross_attention_input_dim=WIDTH,
+        global_states_input_dim=2 * WIDTH,
+        time_proj_dim=128,
+    )
+    text = T5Config(vocab_size=2048, d_model=128, d_kv=32, d_ff=256, num_layers=2, num_heads=4, dropout_rate=0.0)
+    projection = StableAudioProjectionModel(text_encoder_dim=128, conditioning_dim=WIDTH, min_value=0, max_value=8)
+    return torch.nn.ModuleDict(
+        {"transformer": transformer, "text_encoder": T5EncoderModel(text), "projection_model": projection}
+    )
+
+
+def encode_corpus(corpus, vae_folder: Path, path: Path):
+    """Latents of every clip, float16 [N, D, FRAMES], computed once and kept in `path`."""
+    import torch
+
+    from synthio.files import atomic_path
+    from synthio.models.mel_autoencoder import MelAutoencoder
+
+    if not path.exists():
+        vae = MelAutoencoder.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
+        shape = (len(corpus.table), vae.config.latent_channels, FRAMES)
+        latents = np.zeros(shape, np.float16)
+        with torch.no_grad():
+            for start in progress(range(0, shape[0], 64), "latents: batches"):
+                rows = np.arange(start, min(start + 64, shape[0]))
+                audio = torch.from_numpy(corpus.waveforms(rows))[:, None]
+                latents[rows] = vae.encode(audio).latent_dist.mode()[:, :, :FRAMES].numpy()
+        with atomic_path(path) as temporary:
+            np.save(temporary, latents)
+    return np.load(path)
+
+
+def condition(parts, tokens, seconds):
+    """(attended states, global states) exactly as `DiffusersTextToAudio.condition` lays them out."""
+    import torch
+
+    states = parts["text_encoder"](tokens.input_ids, attention_mask=tokens.attention_mask)[0]
+    out = parts["projection_model"](states, torch.zeros_like(seconds), seconds)
+    text = out.text_hidden_states * tokens.attention_mask.unsqueeze(-1)
+    ends = (out.seconds_start_hidden_states, out.seconds_end_hidden_states)
+    return torch.cat([text, *ends], dim=1), torch.cat(ends, dim=2)
+
+
+def flow_loss(parts, latents, captions, seconds, tokenizer, rotary, rng):
+    """Rectified-flow loss of a batch, [B].
+
+    Times are logit-normal (Esser et al. 2024): the middle of the path, where the velocity is hardest, comes most.
+    """
+    import torch
+
+    from synthio.diffusion import add_noise, squared_errors
+
+    count = len(latents)
+    tokens = tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt")
+    cross, pooled = condition(parts, tokens, torch.from_numpy(seconds))
+    dropped = torch.from_numpy(rng.random(count) < CONDITION_DROPOUT)
+    cross = torch.where(dropped[:, None, None], 0.0, cross)
+    t = torch.from_numpy(rng.standard_normal(count, dtype=np.float32)).sigmoid()
+    noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
+    noisy, target = add_noise("rectified_flow", torch.from_numpy(latents), noise, t)
+    out = parts["transformer"](
+        noisy, t, encoder_hidden_states=cross, global_hidden_states=pooled, rotary_embedding=rotary, return_dict=False
+    )[0]
+    return squared_errors(out, target)
+
+
+def main() -> int:
+    args = get_parser().parse_args()
+    import torch
+    from corpus import Corpus, train_tokenizer
+    from diffusers import FlowMatchEulerDiscreteScheduler
+    from diffusers.models.embeddings import get_1d_rotary_pos_embed
+    from training import fit, save_half
+    from transformers import AutoTokenizer
+
+    from synthio.files import write_json
+
+    quiet_libraries()
+    set_threads()
+    corpus = Corpus(args.cache)
+    latents = encode_corpus(corpus, args.output / "vae", args.scratch / "latents.npy")
+    parts = new_parts(latents.shape[1], args.seed)
+    train_tokenizer(corpus, args.output / "tokenizer", start=False, max_length=MAX_TOKENS)
+    tokenizer = AutoTokenizer.from_pretrained(args.output / "tokenizer")
+    FlowMatchEulerDiscreteScheduler().save_pretrained(args.output / "scheduler")
+    write_json(args.output / "model_index.json", pipeline_index())
+    rotary = get_1d_rotary_pos_embed(32, FRAMES + 1, use_real=True, repeat_interleave_real=False)
+
+    def batch_loss(rows, rng):
+        captions = [corpus.caption(row, rng) for row in rows]
+        seconds = (corpus.lengths[rows] / 16000).astype(np.float32)
+        return flow_loss(parts, latents[rows].astype(np.float32), captions, seconds, tokenizer, rotary, rng)
+
+    def loss_of(step: int):
+        rng = np.random.default_rng([args.seed, 7, step])
+        return {"loss": batch_loss(corpus.balanced_rows(rng, args.batch_size), rng).mean()}
+
+    def export():
+        rng = np.random.default_rng(0)
+        with torch.no_grad():
+            losses = [batch_loss(heldout_rows(corpus, rng, 64), rng).mean() for _ in range(8)]
+        for name, part in parts.items():
+            save_half(part, args.output / name)
+        metrics = {"heldout_loss": float(np.mean(losses))}
+        write_json(args.output / "metrics_generator.json", metrics)
+        print(metrics, flush=True)
+
+    fit("generator", parts, loss_of, steps=args.steps, peak_lr=args.learning_rate, scratch=args.scratch, export=export)
+    return 0
+
+
+def heldout_rows(corpus, rng, count: int):
+    """Held-out clips, half procedural and half recorded."""
+    made = corpus.table["source"].to_numpy()[corpus.heldout] == "procedural"
+    pools = (corpus.heldout[made], corpus.heldout[~made])
+    return np.concatenate([rng.choice(pool, count // 2) for pool in pools])
+
+
+def pipeline_index() -> dict:
+    """model_index.json: which class each folder holds."""
+    return {
+        "_class_name": "StableAudioPipeline",
+        "transformer": ["diffusers", "StableAudioDiTModel"],
+        "vae": ["synthio.models.mel_autoencoder", "MelAutoencoder"],
+        "text_encoder": ["transformers", "T5EncoderModel"],
+        "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
+        "projection_model": ["stable_audio", "StableAudioProjectionModel"],
+        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+    }
+
+
+if __name__ == "__main__":
+    run_main(main)

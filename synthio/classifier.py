@@ -1,0 +1,443 @@
+"""The audio classifier: AST of transformers, fitted to a few labelled clips.
+
+    split = make_split(read_features(paths, 128, limit), targets, norm)
+    model = load_ast(folder, labels, norm.frames, multi_label=False, seed=0)
+    fit(model, train, valid, recipe, device, checkpoint, key)
+
+Everything random is a function of (seed, step) alone, so a run that was killed goes on from its checkpoint and ends
+with the same weights as one that was not. Model selection sees the validation set only.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from synthio.audio import BadAudio, read_audio
+from synthio.cli import UserError, progress
+from synthio.fbank import SAMPLE_RATE, WINDOW, kaldi_fbank
+from synthio.files import atomic_path, stable_seed
+from synthio.manifest import LABEL_SEPARATOR, split_labels
+from synthio.metrics import accuracy, mean_average_precision
+
+SPECIAL_TOKENS = 2  # AST's cls and distillation token
+# SpecAugment of AST's ESC-50 recipe: up to 24 of 128 bands and 96 of 512 frames.
+MASKED_BANDS, MASKED_TIME = 24 / 128, 96 / 512
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. `mixup` is the alpha of its Beta distribution, 0 for none."""
+
+    num_steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    warmup_fraction: float
+    mixup: float
+    spec_augment: bool
+    eval_every: int
+    multi_label: bool
+    seed: int
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Input length in frames (10 ms) and the statistics of the training audio, as ASTFeatureExtractor keeps them."""
+
+    frames: int
+    mean: float
+    std: float
+
+    def apply(self, features: torch.Tensor) -> torch.Tensor:
+        """(x - mean) / (2 std), which is AST's convention."""
+        return (features - self.mean) / (2 * self.std)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Clips ready for the model: normalised features float16 [N, frames, bands], targets float32 [N, C]."""
+
+    features: torch.Tensor
+    targets: torch.Tensor
+
+
+@dataclass
+class Progress:
+    """What a training run has reached; all of it goes into the checkpoint."""
+
+    step: int = 0
+    best_step: int = 0
+    best_score: tuple[float, float] = (-math.inf, -math.inf)
+    best_state: dict[str, torch.Tensor] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+# Labels
+
+
+def encode_labels(cells: Sequence[str], labels: Sequence[str], csv: str | Path, multi_label: bool) -> np.ndarray:
+    """Label cells as a 0/1 matrix float32 [N, C], columns in the order of `labels`.
+
+    Raises:
+        UserError: a label that is not in `labels`, or several labels in a row without `multi_label`.
+    """
+    number = {label: i for i, label in enumerate(labels)}
+    targets = np.zeros((len(cells), len(labels)), np.float32)
+    for row, cell in enumerate(cells, 1):
+        names = split_labels(cell)
+        if len(names) > 1 and not multi_label:
+            raise UserError(f"{csv} row {row}: several labels ('{cell}'); use --multi_label true, or give one")
+        for name in names:
+            if name not in number:
+                raise UserError(
+                    f"{csv} row {row}: the label '{name}' is not among the {len(labels)} classes of the training data; "
+                    "add training clips of it, or remove the row"
+                )
+            targets[row - 1, number[name]] = 1
+    return targets
+
+
+def decode_labels(predicted: np.ndarray, labels: Sequence[str]) -> list[str]:
+    """The reverse of `encode_labels`: 0/1 [N, C] -> label cells."""
+    return [LABEL_SEPARATOR.join(label for label, on in zip(labels, row, strict=True) if on) for row in predicted]
+
+
+# Features
+
+
+def read_features(paths: Sequence[str], csv: str | Path, num_mel_bins: int, limit: int) -> list[torch.Tensor]:
+    """Log-mel features of each clip's first `limit` frames, float32 [frames, num_mel_bins].
+
+    The mean of the waveform needs no removal: the filterbank removes it from each frame. A clip shorter than one
+    frame is filled up with silence.
+
+    Raises:
+        UserError: a clip cannot be used (CSV, row, path and reason).
+    """
+    features = []
+    for row, path in enumerate(progress(paths, f"features of {Path(csv).name}"), 1):
+        try:
+            audio, _ = read_audio(path, SAMPLE_RATE)
+        except BadAudio as error:
+            raise UserError(f"{csv} row {row}: {path}: {error}") from None
+        waveform = torch.from_numpy(audio)
+        waveform = functional.pad(waveform, (0, max(0, WINDOW - waveform.shape[1])))
+        features.append(kaldi_fbank(waveform, num_mel_bins)[0, :limit])
+    return features
+
+
+def choose_frames(counts: Sequence[int], limit: int, config) -> int:
+    """Input length for clips with `counts` frames: the 95th percentile, at most `limit`, in whole patches.
+
+    A clip padded to ten seconds does badly and costs the square of its length, hence from the data.
+    """
+    frames = max(min(math.ceil(np.percentile(counts, 95)), limit), config.patch_size)
+    return frames - (frames - config.patch_size) % config.time_stride
+
+
+def measure(features: Sequence[torch.Tensor], frames: int) -> Normalisation:
+    """Mean and standard deviation over the real frames of the training clips, padding left out."""
+    values = torch.cat([f[:frames] for f in features]).double()
+    return Normalisation(frames, float(values.mean()), max(float(values.std(correction=0)), 1e-3))
+
+
+def make_split(features: Sequence[torch.Tensor], targets: np.ndarray, norm: Normalisation) -> Split:
+    """Cut or pad to `norm.frames`, normalise, and keep as float16.
+
+    Padding is 0 before normalisation, which is what ASTFeatureExtractor does: a saved model must hear the same.
+    """
+    batch = torch.empty(len(features), norm.frames, features[0].shape[1], dtype=torch.float16)
+    for i, clip in enumerate(features):
+        clip = functional.pad(clip[: norm.frames], (0, 0, 0, max(0, norm.frames - len(clip))))
+        batch[i] = norm.apply(clip)
+    return Split(batch, torch.from_numpy(targets))
+
+
+def mixup(
+    features: torch.Tensor, targets: torch.Tensor, alpha: float, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Blend each clip with another of the batch, features [B, F, M] and targets [B, C] by the same weight.
+
+    The weight is Beta(alpha, alpha), one for each clip (Zhang et al. 2018, equation 1).
+    """
+    weight = torch.from_numpy(rng.beta(alpha, alpha, len(features))).to(features)
+    other = torch.from_numpy(rng.permutation(len(features))).to(features.device)
+    blend = [w * x + (1 - w) * x[other] for x, w in ((features, weight[:, None, None]), (targets, weight[:, None]))]
+    return blend[0], blend[1]
+
+
+def spec_augment(features: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Set one band of frequencies and one stretch of time of each clip [B, F, M] to the training mean, which is 0.
+
+    Widths are uniform up to the AST recipe's (Park et al. 2019, section 2, without time warping).
+    """
+    features = features.clone()
+    for clip in features:
+        for axis, share in ((0, MASKED_TIME), (1, MASKED_BANDS)):
+            size = clip.shape[axis]
+            width = int(rng.integers(0, int(share * size) + 1))
+            start = int(rng.integers(0, size - width + 1))
+            clip.narrow(axis, start, width).zero_()
+    return features
+
+
+# Model
+
+
+def interpolate_positions(positions: torch.Tensor, bands: int, time_steps: int) -> torch.Tensor:
+    """Fit AST's position embedding to another input length.
+
+    The grid of patches is laid out frequency first, [bands x time]. The two special tokens keep their own positions.
+
+    Args:
+        positions: [1, 2 + bands * T, D].
+        bands: rows of the grid (12 for 128 mel bands, patch 16, stride 10).
+        time_steps: wanted columns.
+
+    Returns:
+        [1, 2 + bands * time_steps, D], bilinear in time; the input itself when the length is the same.
+
+    Raises:
+        ValueError: the table is no grid with `bands` rows.
+    """
+    patches = positions.shape[1] - SPECIAL_TOKENS
+    if patches % bands:
+        raise ValueError(f"{patches} positions are no grid of {bands} bands")
+    if patches == bands * time_steps:
+        return positions
+    special, grid = positions[:, :SPECIAL_TOKENS], positions[:, SPECIAL_TOKENS:]
+    grid = grid.transpose(1, 2).unflatten(2, (bands, patches // bands))
+    grid = functional.interpolate(grid, size=(bands, time_steps), mode="bilinear", align_corners=False)
+    return torch.cat([special, grid.flatten(2).transpose(1, 2)], dim=1)
+
+
+def load_ast_config(name: str):
+    """The ASTConfig of a folder or hub id.
+
+    Raises:
+        UserError: there is none, or it belongs to another kind of model.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--model {name}: no AST folder or hub id ({str(error).splitlines()[0]})") from None
+    if config.model_type != "audio-spectrogram-transformer":
+        raise UserError(f"--model {name}: is a '{config.model_type}', not an audio-spectrogram-transformer")
+    return config
+
+
+def load_ast(name: str, labels: Sequence[str], frames: int, multi_label: bool, seed: int):
+    """A pretrained AST in float32 with `frames` input frames and a new head for `labels`.
+
+    The head (norm and linear layer) is always new, also when the old one happens to have as many classes.
+
+    Args:
+        name: folder or hub id, of ASTModel or ASTForAudioClassification.
+        labels: class names; their order is the order of the logits, and it is kept in the config.
+        frames: input length in frames of 10 ms.
+        multi_label: how a pipeline should turn the logits into probabilities.
+        seed: of the new head.
+
+    Raises:
+        UserError: no such model, another kind of model, or weights of its body are missing.
+    """
+    from transformers import ASTForAudioClassification
+
+    config = load_ast_config(name)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: i for i, label in enumerate(labels)}
+    config.problem_type = "multi_label_classification" if multi_label else "single_label_classification"
+    try:
+        model, info = ASTForAudioClassification.from_pretrained(
+            name, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+    except OSError as error:
+        raise UserError(f"--model {name}: cannot be loaded ({str(error).splitlines()[0]})") from None
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith("classifier."))
+    if missing:
+        raise UserError(f"--model {name}: its weights lack {missing[0]} and {len(missing) - 1} more; is it whole?")
+    _set_input_length(model, frames)
+    _reset_head(model, seed)
+    return model
+
+
+@torch.no_grad()
+def _set_input_length(model, frames: int) -> None:
+    model.config.max_length = frames
+    embeddings = model.audio_spectrogram_transformer.embeddings
+    bands, time_steps = embeddings.get_shape(model.config)
+    embeddings.position_embeddings = torch.nn.Parameter(
+        interpolate_positions(embeddings.position_embeddings.data, bands, time_steps).clone()
+    )
+
+
+@torch.no_grad()
+def _reset_head(model, seed: int) -> None:
+    generator = torch.Generator().manual_seed(stable_seed(seed, "head"))
+    head = model.classifier
+    head.layernorm.reset_parameters()
+    head.dense.weight.normal_(0, model.config.initializer_range, generator=generator)
+    head.dense.bias.zero_()
+
+
+# Training
+
+
+def batch_rows(clips: int, batch_size: int, step: int, seed: int) -> np.ndarray:
+    """Rows of step `step` (from 0): the clips in an endless row of shuffled epochs, cut into equal batches.
+
+    Every clip comes equally often, also when the batch size does not divide their number or exceeds it.
+    """
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    epochs = {int(epoch): _epoch_order(clips, int(epoch), seed) for epoch in np.unique(positions // clips)}
+    return np.array([epochs[int(p // clips)][p % clips] for p in positions])
+
+
+def _epoch_order(clips: int, epoch: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(stable_seed(seed, "epoch", epoch)).permutation(clips)
+
+
+def learning_rate_factor(step: int, num_steps: int, warmup_fraction: float) -> float:
+    """Linear warm-up over the first steps, then a cosine down to 0; the factor is at most 1. `step` counts from 0."""
+    warmup = round(num_steps * warmup_fraction)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup))
+
+
+def loss_of(logits: torch.Tensor, targets: torch.Tensor, multi_label: bool) -> torch.Tensor:
+    """Binary cross-entropy for multi-label targets [B, C], else cross-entropy (targets may be blends)."""
+    if multi_label:
+        return functional.binary_cross_entropy_with_logits(logits, targets)
+    return functional.cross_entropy(logits, targets)
+
+
+@torch.inference_mode()
+def predict(model, features: torch.Tensor, batch_size: int, device: str) -> torch.Tensor:
+    """Logits float32 [N, C] on the CPU of features [N, frames, bands], in evaluation mode."""
+    model.eval()
+    return torch.cat([model(batch.to(device).float()).logits.float().cpu() for batch in features.split(batch_size)])
+
+
+def probabilities(logits: torch.Tensor, multi_label: bool) -> np.ndarray:
+    """Softmax, or the sigmoid of each class for multi-label data; float64 [N, C], so that ties stay rare."""
+    logits = logits.double()
+    return (logits.sigmoid() if multi_label else logits.softmax(dim=1)).numpy()
+
+
+def evaluate(model, split: Split, recipe: Recipe, device: str) -> tuple[float, float]:
+    """(loss, score) on a split; the score is the accuracy, or mAP for multi-label data."""
+    logits = predict(model, split.features, recipe.batch_size, device)
+    metric = mean_average_precision if recipe.multi_label else accuracy
+    score = metric(split.targets.numpy(), probabilities(logits, recipe.multi_label))
+    return float(loss_of(logits, split.targets, recipe.multi_label)), score
+
+
+def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device: str) -> float:
+    """One optimiser step (from 0); returns the loss.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    seed = stable_seed(recipe.seed, "step", step)
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)  # dropout takes no generator; `fit` shields the global state
+    rows = torch.from_numpy(batch_rows(len(train.features), recipe.batch_size, step, recipe.seed))
+    features, targets = train.features[rows].float(), train.targets[rows]
+    if recipe.mixup > 0:
+        features, targets = mixup(features, targets, recipe.mixup, rng)
+    if recipe.spec_augment:
+        features = spec_augment(features, rng)
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.learning_rate * learning_rate_factor(step, recipe.num_steps, recipe.warmup_fraction)
+    model.train()
+    loss = loss_of(model(features.to(device)).logits, targets.to(device), recipe.multi_label)
+    if not torch.isfinite(loss):
+        raise UserError(f"the training loss is {loss.item()} at step {step + 1}; lower --learning_rate")
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def fit(
+    model, train: Split, valid: Split, recipe: Recipe, device: str, checkpoint: Path, key: str, on_eval=None
+) -> Progress:
+    """Train, and leave the weights of the best validation step in `model`.
+
+    Best is the highest validation score, then the lowest validation loss, then the earliest step.
+
+    Args:
+        model: from `load_ast`, on `device`.
+        train: training clips.
+        valid: validation clips; the only data that selection sees.
+        recipe: how to train.
+        device: torch device.
+        checkpoint: file written after each evaluation; a run with the same `key` goes on from it.
+        key: hash of all that shapes the result.
+        on_eval: called with the Progress after each evaluation.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    # The betas of AST's own recipe.
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.95, 0.999)
+    )
+    state = load_checkpoint(checkpoint, key, model, optimizer)
+    losses, started = [], time.monotonic() - state.seconds
+    with torch.random.fork_rng():
+        for step in progress(range(state.step, recipe.num_steps), "training steps"):
+            losses.append(train_step(model, optimizer, train, step, recipe, device))
+            if (step + 1) % recipe.eval_every and step + 1 < recipe.num_steps:
+                continue
+            state.step = step + 1
+            _record(state, model, float(np.mean(losses)), *evaluate(model, valid, recipe, device))
+            state.seconds = time.monotonic() - started
+            save_checkpoint(checkpoint, key, model, optimizer, state)
+            losses = []
+            if on_eval:
+                on_eval(state)
+    model.load_state_dict(state.best_state)
+    return state
+
+
+def _record(state: Progress, model, train_loss: float, valid_loss: float, score: float) -> None:
+    state.history.append({"step": state.step, "train_loss": train_loss, "valid_loss": valid_loss, "valid_score": score})
+    if (score, -valid_loss) > state.best_score:
+        state.best_score, state.best_step = (score, -valid_loss), state.step
+        state.best_state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def save_checkpoint(path: Path, key: str, model, optimizer, state: Progress) -> None:
+    """Write everything a later process needs to go on, atomically. The random state is not in it: see `train_step`."""
+    content = {"key": key, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(state)}
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_checkpoint(path: Path, key: str, model, optimizer) -> Progress:
+    """Take up a checkpoint of the same `key`; a missing, unreadable or other one means a fresh start."""
+    import pickle
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, pickle.UnpicklingError, RuntimeError, EOFError):
+        return Progress()
+    if not isinstance(content, dict) or content.get("key") != key:
+        return Progress()
+    model.load_state_dict(content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    return Progress(**content["progress"])

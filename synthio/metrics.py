@@ -1,0 +1,127 @@
+"""Scores of a classifier and their uncertainty, by scikit-learn.
+
+    scores = score_predictions(truth, probabilities, labels, multi_label=False, seed=0)
+    low, high = bootstrap_interval(lambda rows: (truth == predicted)[rows].mean(), len(truth), seed=0)
+
+Truth is a 0/1 matrix [N, C] in both cases, so that single-label and multi-label data share the code around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+THRESHOLD = 0.5  # a label is predicted, in multi-label data, when its probability is above this
+PROBABILITY_PREFIX = "probability_"  # columns of predictions.csv
+
+
+def mean_average_precision(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean over the classes that occur in `truth` of the average precision, one class against the rest.
+
+    Args:
+        truth: 0/1 [N, C].
+        probabilities: [N, C].
+
+    Raises:
+        ValueError: no class occurs in `truth`.
+    """
+    from sklearn.metrics import average_precision_score
+
+    present = np.flatnonzero(truth.any(axis=0))
+    if not len(present):
+        raise ValueError("average precision needs at least one clip with a label")
+    return float(np.mean([average_precision_score(truth[:, c], probabilities[:, c]) for c in present]))
+
+
+def accuracy(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    """Share of clips whose most probable class is the true one; truth 0/1 [N, C], probabilities [N, C]."""
+    return float((truth.argmax(axis=1) == probabilities.argmax(axis=1)).mean())
+
+
+def predicted_matrix(probabilities: np.ndarray, multi_label: bool) -> np.ndarray:
+    """The decision as 0/1 [N, C]: the most probable class, or every class above the threshold."""
+    if multi_label:
+        return (probabilities > THRESHOLD).astype(int)
+    return np.eye(probabilities.shape[1], dtype=int)[probabilities.argmax(axis=1)]
+
+
+def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean F1 over the classes that occur in the truth or the prediction, as scikit-learn has it; both [N, C >= 2]."""
+    from sklearn.metrics import f1_score
+
+    seen = truth.any(axis=0) | predicted.any(axis=0)
+    return float(f1_score(truth, predicted, average=None, zero_division=0)[seen].mean())
+
+
+def per_class(truth: np.ndarray, predicted: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
+    """Precision, recall, F1 and number of clips of each of C >= 2 classes; 0 where a ratio is undefined."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    columns = precision_recall_fscore_support(truth, predicted, average=None, zero_division=0)
+    return [
+        {"label": label, "precision": float(p), "recall": float(r), "f1": float(f), "clips": int(n)}
+        for label, p, r, f, n in zip(labels, *columns, strict=True)
+    ]
+
+
+def score_predictions(
+    truth: np.ndarray, probabilities: np.ndarray, labels: list[str], multi_label: bool, seed: int
+) -> dict:
+    """Everything that is reported about a test set.
+
+    Args:
+        truth: 0/1 [N, C]; one 1 in each row unless `multi_label`.
+        probabilities: [N, C].
+        labels: the C class names.
+        multi_label: mAP is the main metric, and accuracy and the confusion matrix are left out.
+        seed: of the bootstrap.
+
+    Returns:
+        metric (name of the main one), accuracy, macro_f1, mAP, interval_95 of the main metric, per_class, confusion
+        (rows are the true classes, columns the predicted ones).
+    """
+    from sklearn.metrics import confusion_matrix
+
+    predicted = predicted_matrix(probabilities, multi_label)
+    scores = {"metric": "mAP" if multi_label else "accuracy"}
+    if not multi_label:
+        scores["accuracy"] = accuracy(truth, probabilities)
+    scores["macro_f1"] = macro_f1(truth, predicted)
+    scores["mAP"] = mean_average_precision(truth, probabilities)
+    scores["interval_95"] = bootstrap_interval(main_statistic(truth, probabilities, multi_label), len(truth), seed)
+    scores["per_class"] = per_class(truth, predicted, labels)
+    if not multi_label:
+        classes = range(len(labels))
+        matrix = confusion_matrix(truth.argmax(axis=1), predicted.argmax(axis=1), labels=classes)
+        scores["confusion"] = {"labels": labels, "rows_true_columns_predicted": matrix.tolist()}
+    return scores
+
+
+def main_statistic(truth: np.ndarray, probabilities: np.ndarray, multi_label: bool) -> Callable[[np.ndarray], float]:
+    """The main metric as a function of row numbers, as the bootstrap wants it."""
+    metric = mean_average_precision if multi_label else accuracy
+    return lambda rows: metric(truth[rows], probabilities[rows])
+
+
+def bootstrap_interval(
+    statistic: Callable[[np.ndarray], float], clips: int, seed: int, resamples: int = 1000
+) -> list[float]:
+    """Percentile bootstrap interval (95 %) of a statistic over clips.
+
+    A difference of two statistics on the same rows gives the paired interval.
+
+    Args:
+        statistic: number from an array of row numbers, drawn with replacement from range(clips).
+        clips: how many clips there are.
+        seed: of the draws.
+        resamples: how many draws.
+
+    Returns:
+        [low, high].
+    """
+    rng = np.random.default_rng(seed)
+    values = [statistic(rng.integers(0, clips, clips)) for _ in range(resamples)]
+    low, high = np.percentile(values, [2.5, 97.5])
+    return [float(low), float(high)]

@@ -1,0 +1,170 @@
+"""Print the test scores of several classifiers side by side, and where the time went.
+
+    python -m synthio.results --output_json W/scores.json --timings W/timings.csv \\
+        --scores gold-only=W/classifier/gold_only/scores.json synthio=W/classifier/synthio/scores.json
+
+The first one is the baseline. Differences to it carry a paired bootstrap interval: both classifiers are scored on the
+same resampled test clips, from the predictions.csv beside each scores.json.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synthio.cli import UserError, in_range, new_parser, run_main
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def get_parser():
+    parser = new_parser(__doc__)
+    parser.add_argument("--scores", nargs="+", required=True, metavar="NAME=FILE", help="scores.json of each method")
+    parser.add_argument("--output_json", default="", help="write the same as JSON; empty for none")
+    parser.add_argument("--timings", default="", help="CSV with stage,seconds; empty for none")
+    parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of the bootstrap of differences")
+    return parser
+
+
+def read_scores(argument: str) -> dict[str, Any]:
+    """NAME=FILE -> the scores with `name` and the table of `predictions`."""
+    from synthio.files import read_json
+    from synthio.manifest import read_manifest
+
+    name, separator, file = argument.partition("=")
+    if not separator or not name:
+        raise UserError(f"--scores {argument}: write it as NAME=FILE, for example gold-only=W/scores.json")
+    if not Path(file).is_file():
+        raise UserError(f"{file}: no such file; has ast/train.py finished?")
+    try:
+        scores = read_json(file)
+    except ValueError as error:
+        raise UserError(f"{file}: not a JSON file ({error})") from None
+    predictions = read_manifest(Path(file).with_name("predictions.csv"), check_files=False)
+    return {**scores, "name": name, "predictions": predictions}
+
+
+def truth_and_probabilities(scores: dict[str, Any]):
+    """(truth 0/1 [N, C], probabilities [N, C]) of a predictions table."""
+    from synthio.classifier import encode_labels
+    from synthio.manifest import LABEL
+    from synthio.metrics import PROBABILITY_PREFIX
+
+    table, labels = scores["predictions"], scores["labels"]
+    truth = encode_labels(table[LABEL], labels, f"{scores['name']}: predictions.csv", multi_label=True)
+    return truth, table[[f"{PROBABILITY_PREFIX}{label}" for label in labels]].to_numpy(float)
+
+
+def paired_difference(scores: dict[str, Any], baseline: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Difference of the main metric and its 95 % interval over the same test clips.
+
+    Raises:
+        UserError: the two were not tested on the same clips, or not by the same metric.
+    """
+    from synthio.manifest import LABEL, PATH
+    from synthio.metrics import bootstrap_interval, main_statistic
+
+    names = f"'{scores['name']}' and '{baseline['name']}'"
+    if scores["metric"] != baseline["metric"]:
+        raise UserError(f"{names} have different metrics, {scores['metric']} and {baseline['metric']}")
+    tables = [s["predictions"][[PATH, LABEL]] for s in (scores, baseline)]
+    if not tables[0].equals(tables[1]):
+        raise UserError(f"{names} were not tested on the same clips in the same order; test both on one CSV")
+    multi_label = scores["metric"] == "mAP"
+    new, old = (main_statistic(*truth_and_probabilities(s), multi_label) for s in (scores, baseline))
+    low, high = bootstrap_interval(lambda rows: new(rows) - old(rows), len(tables[0]), seed)
+    metric = scores["metric"]
+    return {"difference": scores[metric] - baseline[metric], "interval_95": [low, high]}
+
+
+def summarise(all_scores: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """One record a method; the first is the baseline of the differences."""
+    keys = ("metric", "accuracy", "mAP", "macro_f1", "interval_95", "best_step", "num_steps")
+    records = []
+    for scores in all_scores:
+        record = {"name": scores["name"], "train": scores["splits"]["train"], "test": scores["splits"]["test"]}
+        record |= {key: scores[key] for key in keys if key in scores}
+        if scores is not all_scores[0]:
+            record["to_baseline"] = {
+                "baseline": all_scores[0]["name"],
+                **paired_difference(scores, all_scores[0], seed),
+            }
+        records.append(record)
+    return records
+
+
+def read_timings(path: str) -> pd.DataFrame:
+    """A table of stage and seconds (float), in file order."""
+    from synthio.manifest import read_table
+
+    table = read_table(path, ["stage", "seconds"])
+    for row, text in enumerate(table["seconds"], 1):
+        try:
+            float(text)
+        except ValueError:
+            raise UserError(f"{path} row {row}: seconds is '{text}', not a number") from None
+    return table[["stage", "seconds"]].astype({"seconds": float})
+
+
+def plain_table(header: list[str], rows: list[list[str]]) -> str:
+    """Columns parted by two spaces; the first is flush left, the others flush right."""
+    lines = [header, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
+    )
+
+
+def percent(value: float, sign: str = "") -> str:
+    return f"{100 * value:{sign}.1f}"
+
+
+def score_lines(records: list[dict[str, Any]]) -> str:
+    """The table of scores, in percent."""
+    metric, baseline = records[0]["metric"], records[0]["name"]
+    header = ["method", "train clips (gold + synthetic)", f"{metric} (95 %)", "macro-F1", f"against {baseline} (95 %)"]
+    rows = []
+    for record in records:
+        train, (low, high) = record["train"], record["interval_95"]
+        versus = "-"
+        if "to_baseline" in record:
+            bounds = record["to_baseline"]["interval_95"]
+            difference = percent(record["to_baseline"]["difference"], "+")
+            versus = f"{difference} ({percent(bounds[0], '+')} to {percent(bounds[1], '+')})"
+        rows.append(
+            [
+                record["name"],
+                f"{train['clips']} ({train['gold']} + {train['synthetic']})",
+                f"{percent(record[metric])} ({percent(low)} to {percent(high)})",
+                percent(record["macro_f1"]),
+                versus,
+            ]
+        )
+    return f"Test scores in percent, {records[0]['test']['clips']} test clips\n{plain_table(header, rows)}"
+
+
+def timing_lines(timings: pd.DataFrame) -> str:
+    """The table of seconds, with the sum."""
+    rows = [[stage, f"{seconds:.0f}"] for stage, seconds in timings.itertuples(index=False)]
+    return plain_table(["stage", "seconds"], [*rows, ["total", f"{timings['seconds'].sum():.0f}"]])
+
+
+def main() -> int:
+    args = get_parser().parse_args()
+    from synthio.files import write_json
+
+    records = summarise([read_scores(argument) for argument in args.scores], args.seed)
+    timings = read_timings(args.timings) if args.timings else None
+    print(score_lines(records))
+    if timings is not None:
+        print(f"\n{timing_lines(timings)}")
+    if args.output_json:
+        stages = [] if timings is None else timings.to_dict("records")
+        write_json(args.output_json, {"methods": records, "seconds": stages})
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,507 @@
+"""The classifier: features, AST with other input lengths, training, selection, resuming, scores and their table."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, ASTModel, pipeline
+
+from synthio import classifier, metrics, results
+from synthio.audio import read_audio, write_wav
+from synthio.cli import UserError
+from synthio.fbank import kaldi_fbank, num_frames, num_samples
+
+ROOT = Path(__file__).resolve().parent.parent
+TRAIN = ROOT / "ast" / "train.py"
+RATE = 16000
+PITCHES = {"NA": 300, "001": 900, "Hund, laut": 2700}
+
+
+def load_script():
+    spec = importlib.util.spec_from_file_location("ast_train", TRAIN)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def save_tiny_ast(folder: Path, head: bool = False, dtype=torch.float16) -> Path:
+    """An AST folder as the real ones, 32 mel bins and up to 100 frames; without a head by default, in float16."""
+    config = ASTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        patch_size=8,
+        time_stride=8,
+        frequency_stride=8,
+        max_length=100,
+        num_mel_bins=32,
+        hidden_dropout_prob=0.1,
+        initializer_range=0.1,  # livelier than the usual .02, so that 60 steps are enough
+        num_labels=len(PITCHES),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = (ASTForAudioClassification if head else ASTModel)(config)
+        body = model.audio_spectrogram_transformer if head else model
+        torch.nn.init.normal_(body.embeddings.position_embeddings, std=0.1)
+    model.to(dtype).save_pretrained(folder)
+    return folder
+
+
+def save_tones(folder: Path, name: str, clips: int, seed: int, pitches=PITCHES, swap: bool = False) -> Path:
+    """A CSV of noisy tones, one pitch a label; `swap` gives wrong labels."""
+    rng = np.random.default_rng(seed)
+    rows, labels = [], list(pitches)
+    for i in range(clips):
+        label = labels[i % len(labels)]
+        seconds = np.arange(int(RATE * rng.uniform(0.4, 0.8))) / RATE
+        tone = 0.3 * np.sin(2 * np.pi * pitches[label] * rng.uniform(0.95, 1.05) * seconds)
+        write_wav(folder / name / f"{i}.wav", (tone + 0.02 * rng.normal(size=len(seconds)))[None], RATE)
+        rows.append((f"{name}/{i}.wav", labels[(i + swap) % len(labels)]))
+    table = pd.DataFrame(rows, columns=["path", "label"])
+    table.to_csv(folder / f"{name}.csv", index=False)
+    return folder / f"{name}.csv"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Model and train, valid, test CSVs of a separable toy problem."""
+    folder = tmp_path_factory.mktemp("tones")
+    save_tiny_ast(folder / "model")
+    for seed, (name, clips) in enumerate([("train", 24), ("valid", 12), ("test", 15)]):
+        save_tones(folder, name, clips, seed)
+    return folder
+
+
+def options(data: Path, out: Path, **changes) -> list[str]:
+    chosen = {f"{split}_csv": data / f"{split}.csv" for split in ("train", "valid", "test")}
+    chosen |= {"output_folder": out, "model": data / "model", "num_steps": 60, "batch_size": 8, "seed": 3}
+    chosen |= {"learning_rate": 3e-3, "device": "cpu", **changes}
+    return [part for name, value in chosen.items() for part in (f"--{name}", str(value))]
+
+
+def train(monkeypatch, data: Path, out: Path, **changes) -> dict:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(sys, "argv", [str(TRAIN), *options(data, out, **changes)])
+    assert load_script().main() == 0
+    return json.loads((out / "scores.json").read_text())
+
+
+def weights(out: Path) -> bytes:
+    return (out / "model" / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory) -> Path:
+    """An unbroken run of the script, as a user starts it."""
+    out = tmp_path_factory.mktemp("unbroken")
+    command = [sys.executable, str(TRAIN), *options(data, out, eval_every=10)]
+    run = subprocess.run(
+        command, cwd="/", env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert "step 60/60: train loss" in run.stderr
+    return out
+
+
+# Features
+
+
+def test_fbank_equals_transformers():
+    rng = np.random.default_rng(0)
+    seconds = np.arange(9000) / RATE
+    tone = np.sin(2 * np.pi * 1000 * seconds)
+    sounds = np.stack([0.1 * rng.normal(size=9000), tone, np.zeros(9000), 1e-4 * rng.normal(size=9000) + 0.3])
+    sounds = sounds.astype(np.float32)
+    for bins in (128, 32):
+        extractor = ASTFeatureExtractor(do_normalize=False, max_length=num_frames(9000), num_mel_bins=bins)
+        expected = np.stack(extractor(list(sounds), sampling_rate=RATE)["input_values"])
+        found = kaldi_fbank(torch.from_numpy(sounds), bins).numpy()
+        assert found.shape == expected.shape == (4, 54, bins)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_fbank_edges():
+    assert kaldi_fbank(torch.zeros(2, 399)).shape == (2, 0, 128)
+    assert [num_frames(n) for n in (0, 399, 400, 559, 560)] == [0, 0, 1, 1, 2]
+    assert all(num_frames(num_samples(n)) == n > num_frames(num_samples(n) - 1) for n in (1, 2, 54))
+    sound = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(kaldi_fbank(sound), kaldi_fbank(sound + 0.5), atol=1e-3, rtol=0)
+    with pytest.raises(ValueError, match=r"\[B, T\]"):
+        kaldi_fbank(torch.zeros(400))
+
+
+def test_input_length_comes_from_the_data():
+    config = ASTConfig(patch_size=16, time_stride=10)
+    assert classifier.choose_frames([298] * 99 + [900], 1024, config) == 296
+    assert classifier.choose_frames([2000] * 9, 1024, config) == 1016
+    assert classifier.choose_frames([3], 1024, config) == 16
+
+
+def test_padding_is_that_of_the_feature_extractor(tmp_path):
+    audio = 0.1 * np.random.default_rng(0).normal(size=(1, 5000)).astype(np.float32)
+    write_wav(tmp_path / "a.wav", audio, RATE)
+    clips = classifier.read_features([str(tmp_path / "a.wav")], "x.csv", 32, 1024)
+    norm = classifier.Normalisation(40, -5.0, 3.0)
+    found = classifier.make_split(clips, np.zeros((1, 2), np.float32), norm).features[0].float()
+    extractor = ASTFeatureExtractor(max_length=40, num_mel_bins=32, mean=-5.0, std=3.0)
+    waveform = read_audio(tmp_path / "a.wav", RATE)[0][0]
+    expected = extractor(waveform, sampling_rate=RATE, return_tensors="pt")["input_values"][0]
+    torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
+    assert len(clips[0]) == 29
+    assert norm.mean != pytest.approx(classifier.measure(clips, 40).mean)
+    assert classifier.measure(clips, 40).std == pytest.approx(float(clips[0].double().std(correction=0)))
+
+
+def test_a_bad_clip_is_named(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"no sound")
+    with pytest.raises(UserError, match=r"t\.csv row 1: .*a\.wav: unreadable"):
+        classifier.read_features([str(tmp_path / "a.wav")], "t.csv", 32, 100)
+
+
+def test_a_clip_of_a_few_samples_works(tmp_path):
+    write_wav(tmp_path / "a.wav", np.full((1, 10), 0.1, np.float32), RATE)
+    assert classifier.read_features([str(tmp_path / "a.wav")], "t.csv", 32, 100)[0].shape == (1, 32)
+
+
+def test_mixup_blends_features_and_targets_alike():
+    features, targets = torch.eye(6)[:, None, :].repeat(1, 2, 1), torch.eye(6)
+    blend, mixed = classifier.mixup(features, targets, 0.5, np.random.default_rng(0))
+    torch.testing.assert_close(blend[:, 0], mixed)
+    torch.testing.assert_close(mixed.sum(dim=1), torch.ones(6))
+    assert not torch.equal(mixed, targets)
+    again, _ = classifier.mixup(features, targets, 0.5, np.random.default_rng(0))
+    assert torch.equal(blend, again)
+
+
+def test_spec_augment_masks_one_band_and_one_stretch():
+    features = torch.ones(20, 128, 64)
+    masked = classifier.spec_augment(features, np.random.default_rng(0))
+    assert torch.equal(masked, classifier.spec_augment(features, np.random.default_rng(0)))
+    assert features.min() == 1
+    gone_frames = (masked == 0).all(dim=2).sum(dim=1)
+    gone_bands = (masked == 0).all(dim=1).sum(dim=1)
+    assert 0 < gone_frames.max() <= 24
+    assert 0 < gone_bands.max() <= 12
+    kept = (128 - gone_frames) * (64 - gone_bands)
+    assert torch.equal(masked.sum(dim=(1, 2)), kept.float())
+
+
+# Labels
+
+
+def test_classes_do_not_depend_on_the_order_of_rows(data, tmp_path):
+    rows = pd.read_csv(data / "train.csv", dtype=str, keep_default_na=False)
+    script, found = load_script(), []
+    for order in (rows, rows.iloc[::-1]):
+        order.to_csv(data / "order.csv", index=False)
+        args = script.get_parser().parse_args(options(data, tmp_path, train_csv=data / "order.csv"))
+        _, labels, targets = script.read_splits(args)
+        found.append((labels, [labels[i] for i in targets["train"].argmax(axis=1)], list(order["label"])))
+    assert found[0][0] == found[1][0] == ["001", "Hund, laut", "NA"]
+    assert all(decoded == cells for _, decoded, cells in found)
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_unseen_label_names_file_row_and_label(data, tmp_path, split):
+    rows = pd.read_csv(data / f"{split}.csv", dtype=str, keep_default_na=False)
+    rows.loc[4, "label"] = "cat"
+    rows.to_csv(data / "unseen.csv", index=False)
+    script = load_script()
+    args = script.get_parser().parse_args(options(data, tmp_path, **{f"{split}_csv": data / "unseen.csv"}))
+    with pytest.raises(UserError, match=r"unseen\.csv row 5: the label 'cat' is not among the 3 classes"):
+        script.read_splits(args)
+
+
+def test_label_cells():
+    labels = ["a", "b", "c"]
+    matrix = classifier.encode_labels(["a;c", "b"], labels, "x.csv", multi_label=True)
+    assert matrix.tolist() == [[1, 0, 1], [0, 1, 0]]
+    assert classifier.decode_labels(matrix, labels) == ["a;c", "b"]
+    with pytest.raises(UserError, match="row 1: several labels"):
+        classifier.encode_labels(["a;c", "b"], labels, "x.csv", multi_label=False)
+
+
+# Model
+
+
+def test_positions_of_the_same_length_stay():
+    positions = torch.randn(1, 2 + 12 * 7, 5)
+    assert torch.equal(classifier.interpolate_positions(positions, 12, 7), positions)
+
+
+@pytest.mark.parametrize("time_steps", [4, 20])
+def test_positions_keep_bands_and_special_tokens(time_steps):
+    special = torch.tensor([[100.0, 200.0]])
+    grid = torch.arange(12.0)[:, None] * 1000 + torch.arange(8.0)[None]  # band * 1000 + time
+    positions = torch.cat([special, grid.reshape(1, -1)], dim=1)[..., None]
+    out = classifier.interpolate_positions(positions, 12, time_steps)[0, :, 0]
+    assert out[:2].tolist() == [100, 200]
+    columns = out[2:].reshape(12, time_steps)
+    centres = ((torch.arange(time_steps) + 0.5) * 8 / time_steps - 0.5).clamp(0, 7)
+    torch.testing.assert_close(columns, torch.arange(12.0)[:, None] * 1000 + centres)
+
+
+def test_positions_that_are_no_grid():
+    with pytest.raises(ValueError, match="no grid"):
+        classifier.interpolate_positions(torch.zeros(1, 2 + 13, 4), 12, 2)
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_load_ast_is_float32_with_a_new_seeded_head(tmp_path, head):
+    folder = str(save_tiny_ast(tmp_path / "m", head))
+    model = classifier.load_ast(folder, ["x", "y", "z"], 56, False, seed=1)
+    same = classifier.load_ast(folder, ["x", "y", "z"], 56, False, seed=1)
+    other = classifier.load_ast(folder, ["x", "y", "z"], 56, False, seed=2)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert model.config.id2label == {0: "x", 1: "y", 2: "z"}
+    assert model(torch.zeros(2, 56, 32)).logits.shape == (2, 3)
+    assert torch.equal(model.classifier.dense.weight, same.classifier.dense.weight)
+    assert not torch.equal(model.classifier.dense.weight, other.classifier.dense.weight)
+    pretrained = ASTModel.from_pretrained(folder, dtype=torch.float32)
+    body = model.audio_spectrogram_transformer
+    assert torch.equal(body.layers[1].mlp.fc1.weight, pretrained.layers[1].mlp.fc1.weight)
+    assert torch.equal(body.embeddings.cls_token, pretrained.embeddings.cls_token)
+
+
+def test_load_ast_refuses_other_folders(tmp_path):
+    with pytest.raises(UserError, match="no AST folder"):
+        classifier.load_ast_config(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "clap"}')
+    with pytest.raises(UserError, match="is a 'clap'"):
+        classifier.load_ast_config(str(tmp_path))
+
+
+# Training
+
+
+def test_batches_take_every_clip_equally_often():
+    rows = np.concatenate([classifier.batch_rows(5, 12, step, seed=0) for step in range(5)])
+    assert np.bincount(rows).tolist() == [12] * 5
+    assert all(sorted(rows[i : i + 5]) == list(range(5)) for i in range(0, 60, 5))
+    assert not np.array_equal(classifier.batch_rows(50, 50, 0, 0), classifier.batch_rows(50, 50, 1, 0))
+    np.testing.assert_array_equal(classifier.batch_rows(50, 8, 9, 7), classifier.batch_rows(50, 8, 9, 7))
+
+
+def test_learning_rate_schedule():
+    factors = [classifier.learning_rate_factor(step, 100, 0.1) for step in range(100)]
+    assert np.diff(factors[:11]).min() > 0
+    assert factors[10] == 1
+    assert np.diff(factors[10:]).max() < 0
+    assert 0 < factors[99] < 0.01
+    assert classifier.learning_rate_factor(0, 1, 0.0) == 1
+
+
+def test_script_learns_and_writes_everything(data, trained):
+    scores = json.loads((trained / "scores.json").read_text())
+    assert scores["accuracy"] > 0.9
+    assert scores["interval_95"][0] <= scores["accuracy"] <= scores["interval_95"][1]
+    assert scores["splits"]["train"] == {"clips": 24, "gold": 24, "synthetic": 0}
+    assert scores["input"]["frames"] <= 80
+    assert {"options", "versions", "seconds", "best_step", "per_class", "confusion", "macro_f1"} <= scores.keys()
+    matrix = np.array(scores["confusion"]["rows_true_columns_predicted"])
+    assert matrix.sum() == 15
+    assert np.trace(matrix) / 15 == pytest.approx(scores["accuracy"])
+    history = pd.read_csv(trained / "history.csv")
+    assert list(history["step"]) == [10, 20, 30, 40, 50, 60]
+    best = history[history["valid_accuracy"] == history["valid_accuracy"].max()].sort_values("valid_loss")
+    assert scores["best_step"] == best["step"].iloc[0]
+    assert sorted(p.name for p in trained.iterdir()) == ["history.csv", "model", "predictions.csv", "scores.json"]
+
+
+def test_pipeline_gives_the_same_probabilities(data, trained):
+    predictions = results.read_scores(f"x={trained / 'scores.json'}")["predictions"]
+    listen = pipeline("audio-classification", model=str(trained / "model"))
+    for row in predictions.to_dict("records")[:4]:
+        audio, _ = read_audio(row["path"], RATE)
+        for found in listen(audio[0]):
+            assert found["score"] == pytest.approx(float(row[f"probability_{found['label']}"]), abs=5e-3)
+        assert row["predicted"] == listen(audio[0])[0]["label"]
+
+
+def test_test_clips_do_not_touch_the_weights(data, trained, tmp_path, monkeypatch):
+    save_tones(data, "wrong", 9, 9, swap=True)
+    scores = train(monkeypatch, data, tmp_path / "out", test_csv=data / "wrong.csv", eval_every=10)
+    assert scores["accuracy"] < 0.1
+    assert weights(tmp_path / "out") == weights(trained)
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(data, trained, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, str(TRAIN), *options(data, out, eval_every=10)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not (out / "checkpoint.pt").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        process.kill()
+    assert (out / "checkpoint.pt").exists()
+    assert not (out / "scores.json").exists()
+    step = torch.load(out / "checkpoint.pt", weights_only=True)["progress"]["step"]
+    assert 10 <= step < 60
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert f"step {step}/60" not in run.stderr, "it must not repeat what the checkpoint holds"
+    assert weights(out) == weights(trained)
+    for name, paths in (("predictions", ["path"]), ("history", [])):
+        tables = [pd.read_csv(folder / f"{name}.csv").drop(columns=paths) for folder in (out, trained)]
+        pd.testing.assert_frame_equal(*tables)
+    assert not (out / "checkpoint.pt").exists()
+
+
+def test_a_checkpoint_of_other_options_or_half_a_file_is_not_used(data, tmp_path):
+    model = classifier.load_ast(str(data / "model"), ["x", "y"], 56, False, seed=1)
+    optimizer = torch.optim.AdamW(model.parameters())
+    path = tmp_path / "checkpoint.pt"
+    reached = classifier.Progress(step=7, best_step=5, best_score=(0.5, -1.0), seconds=2.0)
+    classifier.save_checkpoint(path, "key", model, optimizer, reached)
+    assert classifier.load_checkpoint(path, "key", model, optimizer) == reached
+    assert classifier.load_checkpoint(path, "other", model, optimizer).step == 0
+    path.write_bytes(path.read_bytes()[:1000])
+    assert classifier.load_checkpoint(path, "key", model, optimizer).step == 0
+
+
+def test_the_key_follows_data_and_options_but_not_paths(data, tmp_path):
+    script = load_script()
+
+    def key(folder, **changes):
+        args = script.get_parser().parse_args(options(folder, tmp_path, **changes))
+        tables, labels, _ = script.read_splits(args)
+        return script.run_key(args, script.make_recipe(args, len(tables["train"])), "cpu", tables, labels)
+
+    first = key(data)
+    shutil.copytree(data, tmp_path / "moved")
+    assert key(tmp_path / "moved") == first
+    assert len({first, key(data, seed=4), key(data, max_length_s=0.5), key(data, mixup=0.3)}) == 4
+    write_wav(tmp_path / "moved/train/0.wav", np.ones((1, 8000)) * 0.1, RATE)
+    assert key(tmp_path / "moved") != first
+
+
+def test_selection_takes_the_best_score_then_the_lower_loss():
+    model = torch.nn.Linear(1, 1)
+    state = classifier.Progress()
+    for step, (score, loss) in enumerate([(0.5, 1.0), (0.8, 0.9), (0.8, 0.7), (0.8, 0.7), (0.7, 0.1)], 1):
+        state.step = step
+        torch.nn.init.constant_(model.weight, step)
+        classifier._record(state, model, 1.0, loss, score)
+    assert state.best_step == 3
+    assert state.best_state["weight"].item() == 3
+
+
+def test_multi_label_with_augmentation(data, tmp_path, monkeypatch):
+    pitches = {"low": 300, "high": 2700}
+    rows = {}
+    for name, seed in (("train", 5), ("valid", 6), ("test", 7)):
+        table = pd.read_csv(save_tones(tmp_path, name, 24, seed, pitches), dtype=str)
+        for i in range(0, 24, 3):  # every third clip holds both sounds
+            low, high = (read_audio(tmp_path / name / f"{j}.wav")[0][:, :6400] for j in (i - i % 2, i - i % 2 + 1))
+            write_wav(tmp_path / name / f"both{i}.wav", (low + high) / 2, RATE)
+            table.loc[len(table)] = [f"{name}/both{i}.wav", "high;low"]
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+        rows[name] = len(table)
+    shutil.copytree(data / "model", tmp_path / "model")
+    scores = train(monkeypatch, tmp_path, tmp_path / "out", multi_label="true", mixup=0.3, spec_augment="true")
+    assert scores["metric"] == "mAP"
+    assert scores["mAP"] > 0.95
+    assert scores["macro_f1"] > 0.8
+    assert "accuracy" not in scores
+    predictions = pd.read_csv(tmp_path / "out/predictions.csv", keep_default_na=False)
+    assert len(predictions) == rows["test"]
+    assert set(predictions["predicted"]) <= {"", "high", "low", "high;low"}
+    assert "high;low" in set(predictions["predicted"])
+    assert ASTConfig.from_pretrained(tmp_path / "out/model").problem_type == "multi_label_classification"
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(data, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="lower --learning_rate"):
+        train(monkeypatch, data, tmp_path / "out", learning_rate=1e30, num_steps=4)
+
+
+# Scores
+
+
+def test_scores_by_hand():
+    truth = np.eye(3)[[0, 0, 1, 1]]
+    chances = np.array([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1]])
+    scores = metrics.score_predictions(truth, chances, ["a", "b", "c"], False, 0)
+    assert scores["accuracy"] == 0.75
+    assert scores["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)  # c occurs nowhere, so it does not count
+    assert scores["mAP"] == pytest.approx(1.0)
+    assert scores["confusion"]["rows_true_columns_predicted"] == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
+    assert scores["per_class"][1] == {
+        "label": "b",
+        "precision": pytest.approx(2 / 3),
+        "recall": 1.0,
+        "f1": pytest.approx(0.8),
+        "clips": 2,
+    }
+
+
+def test_bootstrap_interval_is_that_of_the_binomial():
+    correct = np.repeat([1.0, 0.0], [70, 30])
+    low, high = metrics.bootstrap_interval(lambda rows: correct[rows].mean(), 100, seed=0)
+    spread = 1.96 * math.sqrt(0.7 * 0.3 / 100)
+    assert low == pytest.approx(0.7 - spread, abs=0.02)
+    assert high == pytest.approx(0.7 + spread, abs=0.02)
+    assert [low, high] == metrics.bootstrap_interval(lambda rows: correct[rows].mean(), 100, seed=0)
+
+
+def save_result(folder: Path, wrong: set[int], synthetic: int, clips: int = 40) -> str:
+    """What ast/train.py leaves, for chosen mistakes."""
+    folder.mkdir(parents=True)
+    truth = np.eye(2)[np.arange(clips) % 2]
+    chances = np.where(truth > 0, 0.9, 0.1)
+    chances[sorted(wrong)] = 1 - chances[sorted(wrong)]
+    script = load_script()
+    table = pd.DataFrame({"path": [f"/data/{i}.wav" for i in range(clips)], "label": np.tile(["a", "b"], clips // 2)})
+    script.write_predictions(table, ["a", "b"], chances, False, folder / "predictions.csv")
+    scores = metrics.score_predictions(truth, chances, ["a", "b"], False, 0)
+    splits = {"train": {"clips": 10 + synthetic, "gold": 10, "synthetic": synthetic}, "test": {"clips": clips}}
+    record = {**scores, "labels": ["a", "b"], "splits": splits, "best_step": 1, "num_steps": 2}
+    (folder / "scores.json").write_text(json.dumps(record))
+    return str(folder / "scores.json")
+
+
+def test_results_table(tmp_path, monkeypatch, capsys):
+    old = save_result(tmp_path / "w/gold", set(range(20)), 0)
+    new = save_result(tmp_path / "w/deeper/synthio", set(range(10)), 20)
+    (tmp_path / "t.csv").write_text("stage,seconds\nstratify,1.5\nclassify,120.2\n")
+    argv = ["results", "--scores", f"gold-only={old}", f"synthio={new}", "--timings", str(tmp_path / "t.csv")]
+    monkeypatch.setattr(sys, "argv", [*argv, "--output_json", str(tmp_path / "all.json")])
+    assert results.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Test scores in percent, 40 test clips"
+    assert lines[2].split()[:5] == ["gold-only", "10", "(10", "+", "0)"]
+    assert lines[3].split()[:6] == ["synthio", "30", "(10", "+", "20)", "75.0"]
+    assert "+25.0 (" in lines[3]
+    assert lines[-1].split() == ["total", "122"]
+    record = json.loads((tmp_path / "all.json").read_text())
+    versus = record["methods"][1]["to_baseline"]
+    assert versus["difference"] == pytest.approx(0.25)
+    # the pairs are mistakes mended or clips unchanged: sd = sqrt(.25 * .75 / 40)
+    spread = 1.96 * math.sqrt(0.25 * 0.75 / 40)
+    assert versus["interval_95"] == pytest.approx([0.25 - spread, 0.25 + spread], abs=0.03)
+    assert record["seconds"][1] == {"stage": "classify", "seconds": 120.2}
+
+
+def test_results_refuse_other_test_clips(tmp_path):
+    old, new = save_result(tmp_path / "a", {1}, 0), save_result(tmp_path / "b", {1}, 0, clips=30)
+    with pytest.raises(UserError, match="not tested on the same clips"):
+        results.summarise([results.read_scores(f"a={old}"), results.read_scores(f"b={new}")], 0)
+    with pytest.raises(UserError, match="NAME=FILE"):
+        results.read_scores(old)
+    with pytest.raises(UserError, match="no such file"):
+        results.read_scores("x=/nowhere.json")
