@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -24,25 +25,80 @@ class BadAudio(UserError):
     """A sound file that must not be used; the message is the reason, without the path."""
 
 
-def _check_riff_size(path: Path) -> None:
-    """Refuse a WAV that ends before its header says. libsndfile would silently give the shorter sound.
+# From here on a 32-bit size says "unknown": ffmpeg writes 0xFFFFFFFF to a pipe, SoX 0x7FFFF000 and the header's length.
+_UNKNOWN_SIZE = 0x7FFFF000
+_W64_GUID = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 
-    Headers written to a pipe hold 0 or the largest number in place of the size; these say nothing.
-    """
+
+def _declared_size(path: Path) -> int:
+    """Bytes that the file must have by its own header (WAV, RF64, W64, AIFF, AU, CAF, Ogg); 0 where it does not say."""
     with path.open("rb") as stream:
-        head = stream.read(8)
-    if len(head) < 8 or head[:4] != b"RIFF":
-        return
-    (declared,) = struct.unpack("<I", head[4:])
-    if 0 < declared < 0xFFFFFF00 and path.stat().st_size < declared + 8 - 1:  # -1: a missing pad byte is harmless
-        raise BadAudio(f"truncated: {path.stat().st_size} bytes of the {declared + 8} its header declares")
+        head = stream.read(40).ljust(40, b"\0")
+        if head[:4] == b"OggS":
+            return _ogg_size(stream)
+        if head[:4] == b"caff":
+            return _caf_size(stream)
+    before = 8  # bytes that the size does not count
+    if head[:4] == b"RIFF":
+        (size,) = struct.unpack("<I", head[4:8])
+    elif head[:4] == b"FORM":
+        (size,) = struct.unpack(">I", head[4:8])
+    elif head[:4] == b"RF64" and head[12:16] == b"ds64":
+        (size,) = struct.unpack("<Q", head[20:28])
+    elif head[:16] == _W64_GUID:
+        before, (size,) = 0, struct.unpack("<Q", head[16:24])
+    elif head[:4] == b".snd":
+        before, size = struct.unpack(">II", head[4:12])
+    else:
+        return 0
+    return 0 if size == 0 or size >= _UNKNOWN_SIZE else before + size
+
+
+def _ogg_size(stream: BinaryIO) -> int:
+    """Where the last page of an Ogg file ends: its 27-byte header, the table of segment sizes, the segments."""
+    end = stream.seek(0, 2)
+    start = max(0, end - (1 << 17))  # a page has at most 65307 bytes
+    stream.seek(start)
+    tail = stream.read()
+    last = tail.rfind(b"OggS")
+    if last < 0:
+        return 0
+    page = tail[last:]
+    if len(page) < 27 or len(page) < 27 + page[26]:
+        return start + last + 27 + (page[26] if len(page) > 26 else 1)
+    return start + last + 27 + page[26] + sum(page[27 : 27 + page[26]])
+
+
+def _caf_size(stream: BinaryIO) -> int:
+    """Where the last chunk of a CAF file ends; 0 where a chunk's size is unknown (-1)."""
+    end, total = 8, stream.seek(0, 2)
+    while end + 12 <= total:
+        stream.seek(end)
+        _, size = struct.unpack(">4sq", stream.read(12))
+        if size < 0:
+            return 0
+        end += 12 + size
+    return end
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a file that ends before its header says. libsndfile would silently give the shorter sound."""
+    size, declared = path.stat().st_size, _declared_size(path)
+    if size < declared - 1:  # -1: a missing pad byte is harmless
+        raise BadAudio(f"truncated: {size} bytes of the {declared} its header declares")
+
+
+def _reason(error: Exception) -> str:
+    """The end of libsndfile's message; for what it cannot recognise it blames the path, which we know is a file."""
+    text = str(error).split(":")[-1].strip()
+    return "unknown or damaged format" if not text or "does not exist" in text else text
 
 
 def probe(path: str | Path, max_duration_s: float = MAX_DURATION_S) -> tuple[int, int, int]:
     """Return (sample_rate in Hz, channels, frames) from the header.
 
     Raises:
-        BadAudio: missing, unreadable, empty, truncated (WAV) or longer than `max_duration_s`.
+        BadAudio: missing, unreadable, empty, truncated (by its header) or longer than `max_duration_s`.
     """
     import soundfile
 
@@ -52,12 +108,14 @@ def probe(path: str | Path, max_duration_s: float = MAX_DURATION_S) -> tuple[int
     try:
         info = soundfile.info(str(path))
     except (soundfile.SoundFileError, RuntimeError) as error:
-        raise BadAudio(f"unreadable: {str(error).split(':')[-1].strip() or 'unknown format'}") from None
+        raise BadAudio(f"unreadable: {_reason(error)}") from None
+    _check_size(path)
     if info.frames <= 0:
         raise BadAudio("empty: 0 samples")
+    if info.frames >= 1 << 62:
+        raise BadAudio("its header does not tell its length (written to a pipe?); convert it to WAV once")
     if info.frames / info.samplerate > max_duration_s:
         raise BadAudio(f"{info.frames / info.samplerate:.0f} s long, more than the {max_duration_s:.0f} s allowed")
-    _check_riff_size(path)
     return info.samplerate, info.channels, info.frames
 
 
@@ -87,7 +145,7 @@ def read_audio(
     try:
         audio, _ = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError) as error:
-        raise BadAudio(f"unreadable: {str(error).split(':')[-1].strip()}") from None
+        raise BadAudio(f"unreadable: {_reason(error)}") from None
     if len(audio) < frames:
         raise BadAudio(f"truncated: {len(audio)} of {frames} samples could be decoded")
     if not np.isfinite(audio).all():
@@ -112,9 +170,14 @@ def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     return np.ascontiguousarray(out, dtype=np.float32)
 
 
+def _to_pcm16(audio: np.ndarray) -> np.ndarray:
+    """16-bit samples; the inverse of how libsndfile reads them (k / 32768), so that a copy is exact."""
+    return np.clip(np.round(audio * 32768.0), -32768, 32767).astype("<i2")
+
+
 def content_hash(audio: np.ndarray, sample_rate: int) -> str:
     """SHA-256 of the sound itself at 16 bits: the same for a WAV and a FLAC of one recording."""
-    pcm = np.round(np.clip(audio, -1, 1) * 32767).astype("<i2")
+    pcm = _to_pcm16(audio)
     head = f"{sample_rate}:{pcm.shape[0]}:".encode()
     return hashlib.sha256(head + pcm.T.tobytes()).hexdigest()
 
@@ -163,6 +226,6 @@ def write_wav(path: str | Path, audio: np.ndarray, sample_rate: int) -> None:
     peak = float(np.abs(audio).max())
     if peak > 1.0:
         audio = audio / peak
-    pcm = np.round(audio * 32767).astype(np.int16)
+    pcm = _to_pcm16(audio)
     with atomic_path(path) as temporary:
         soundfile.write(str(temporary), pcm.T, sample_rate, subtype="PCM_16")

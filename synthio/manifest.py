@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,13 +61,21 @@ def read_table(path: str | Path, required: Sequence[str] = ()) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"{path}: no such CSV file")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        with warnings.catch_warnings():
+            # more cells than columns: pandas would make an index of the first, or leave the last out
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
+    except pd.errors.ParserWarning:
+        raise UserError(
+            f"{path}: the rows have more cells than the header has columns; quote cells that hold commas"
+        ) from None
     except pd.errors.EmptyDataError:
         raise UserError(
             f"{path}: the file is empty; a header with {', '.join(required) or 'columns'} is needed"
         ) from None
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable UTF-8 CSV ({error}); quote cells that hold commas") from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not a readable UTF-8 CSV ({reason}); quote cells that hold commas") from None
     missing = [name for name in required if name not in table.columns]
     if missing:
         wanted, found = (", ".join(map(repr, names)) for names in (missing, table.columns))
