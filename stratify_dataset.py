@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""Draw exactly n clips that keep the class proportions.
+
+    python stratify_dataset.py --input_csv train.csv --output_csv train_100.csv --num_samples 100 --seed 0
+
+Proportions are kept by largest remainder, with at least one clip a class. Clips with several labels are drawn by
+iterative stratification (Sechidis et al. 2011), each label at least once. The draw depends on the seed and on the
+clips (their `sha256` if the CSV has it, else their path), not on the order of the rows; the output is sorted by
+label and clip. The rows that were not drawn are listed in the .dropped.csv beside the output.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from synthio.cli import UserError, in_range, new_parser, run_main
+
+NOT_SAMPLED = "not sampled"
+
+
+def get_parser():
+    parser = new_parser(__doc__)
+    parser.add_argument("--input_csv", required=True, help="all training clips (path, label)")
+    parser.add_argument("--output_csv", required=True, help="output: the clips drawn")
+    parser.add_argument("--num_samples", type=in_range(int, 0), required=True, help="clips to draw; 0: all")
+    parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of the draw")
+    return parser
+
+
+def allocate(counts: Mapping[str, int], n: int) -> dict[str, int]:
+    """How many clips to draw of each class: proportional, largest remainder, at least one each, n in all.
+
+    Args:
+        counts: clips that each class has; their sum is at least n, and n at least the number of classes.
+    """
+    single: set[str] = set()  # classes whose share is below one clip
+    while True:
+        rest = {label: count for label, count in counts.items() if label not in single}
+        budget, total = n - len(single), sum(rest.values())
+        small = {label for label, count in rest.items() if budget * count < total}
+        if not small:
+            break
+        single |= small
+    shares = {label: budget * count // total for label, count in rest.items()}
+    # the remainders as whole numbers, so that no rounding can decide; ties go to the first label
+    order = sorted(rest, key=lambda label: (-(budget * rest[label] % total), label))
+    for label in order[: budget - sum(shares.values())]:
+        shares[label] += 1
+    return dict.fromkeys(single, 1) | shares
+
+
+def draw_single(labels: Sequence[str], order: Sequence[int], n: int) -> set[int]:
+    """Rows drawn when each has one label; `order` is the rows in drawing order."""
+    left = allocate(Counter(labels), n)
+    chosen = set()
+    for row in order:
+        if left[labels[row]]:
+            left[labels[row]] -= 1
+            chosen.add(row)
+    return chosen
+
+
+def cover(label_sets: Sequence[frozenset[str]], order: Sequence[int]) -> list[int]:
+    """Rows that hold every label at least once: for each label not held yet, rarest first, its first row in order."""
+    counts = Counter(label for labels in label_sets for label in labels)
+    chosen: list[int] = []
+    held: set[str] = set()
+    for label in sorted(counts, key=lambda name: (counts[name], name)):
+        if label not in held:
+            row = next(row for row in order if label in label_sets[row])
+            chosen.append(row)
+            held |= label_sets[row]
+    return chosen
+
+
+def draw_multi(label_sets: Sequence[frozenset[str]], order: Sequence[int], n: int) -> set[int]:
+    """Rows drawn when clips have several labels: every label once, the rest by iterative stratification."""
+    chosen = set(cover(label_sets, order))
+    room = {True: n - len(chosen), False: len(label_sets) - n}  # rows still to be drawn, and to be left
+    counts = Counter(label for labels in label_sets for label in labels)
+    wanted = {side: Counter() for side in room}
+    for label, count in counts.items():
+        wanted[True][label] = count * n - len(label_sets) * sum(label in label_sets[row] for row in chosen)
+        wanted[False][label] = count * (len(label_sets) - n)
+    left = [row for row in order if row not in chosen]
+    while left:
+        remaining = Counter(label for row in left for label in label_sets[row])
+        rarest = min(remaining, key=lambda name: (remaining[name], name))
+        for row in [row for row in left if rarest in label_sets[row]]:
+            drawn = choose_side(rarest, wanted, room)
+            room[drawn] -= 1
+            wanted[drawn].subtract(dict.fromkeys(label_sets[row], len(label_sets)))
+            if drawn:
+                chosen.add(row)
+        left = [row for row in left if rarest not in label_sets[row]]
+    return chosen
+
+
+def choose_side(label: str, wanted: Mapping[bool, Counter], room: Mapping[bool, int]) -> bool:
+    """Whether the next row with this label is drawn: the side that wants it more, while it has room."""
+    if not (room[True] and room[False]):
+        return room[True] > 0
+    return (wanted[True][label], room[True]) > (wanted[False][label], room[False])
+
+
+def draw(cells: Sequence[str], keys: Sequence[str], n: int, seed: int) -> set[int]:
+    """Row numbers of n clips. `cells` are the label cells, `keys` name the clips."""
+    from synthio.files import sha256_value
+    from synthio.manifest import split_labels
+
+    order = sorted(range(len(cells)), key=lambda row: (sha256_value([seed, keys[row]]), keys[row], row))
+    label_sets = [frozenset(split_labels(cell)) for cell in cells]
+    if all(len(labels) == 1 for labels in label_sets):
+        return draw_single([next(iter(labels)) for labels in label_sets], order, n)
+    return draw_multi(label_sets, order, n)
+
+
+def check_size(csv: str, rows: int, classes: int, n: int) -> None:
+    """Refuse an n that the data cannot give, with the numbers and the mend."""
+    if rows == 0:
+        raise UserError(f"{csv}: no rows, so nothing can be drawn; list at least one clip a class")
+    if n > rows:
+        raise UserError(
+            f"{csv}: {rows} rows, fewer than num_samples {n}; set num_samples to {rows} or less (0 takes all)"
+        )
+    if n < classes:
+        raise UserError(
+            f"{csv}: {classes} classes, but num_samples is {n}; each needs a clip, so set {classes} or more"
+        )
+
+
+def main() -> int:
+    args = get_parser().parse_args()
+    from synthio.manifest import CONTENT, LABEL, PATH, REASON, all_labels, read_manifest, write_manifest
+
+    table = read_manifest(args.input_csv)
+    n = args.num_samples or len(table)
+    check_size(args.input_csv, len(table), len(all_labels(table[LABEL])), n)
+    # the path as the CSV wrote it would do, but it may be written in several ways; relative to the CSV it is one
+    keys = list(table[CONTENT]) if CONTENT in table.columns else relative_paths(table[PATH], args.input_csv)
+    drawn = draw(list(table[LABEL]), keys, n, args.seed)
+    is_drawn = [row in drawn for row in range(len(table))]
+    chosen = table[is_drawn].sort_values([LABEL, PATH], kind="stable", ignore_index=True)
+    rest = table[[not flag for flag in is_drawn]].assign(**{REASON: NOT_SAMPLED})
+    write_manifest(
+        chosen,
+        args.output_csv,
+        rows_in=len(table),
+        dropped=rest,
+        options=vars(args),
+        inputs=[args.input_csv],
+        notes={"classes": dict(sorted(Counter(chosen[LABEL]).items()))},
+    )
+    return 0
+
+
+def relative_paths(paths: Sequence[str], csv: str) -> list[str]:
+    """Paths relative to the folder of the CSV, so that a moved dataset gives the same draw."""
+    import os
+    from pathlib import Path
+
+    return [os.path.relpath(path, Path(csv).absolute().parent) for path in paths]
+
+
+if __name__ == "__main__":
+    run_main(main)
