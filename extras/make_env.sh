@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Make a virtual environment, or leave it alone when it is complete.
+#
+#     bash extras/make_env.sh .venv requirements.txt
+#
+# A stamp holds the hash of the requirements, so a second call takes no time. An install that was interrupted is made
+# anew. Uses uv when it is there, else venv and pip.
+set -euo pipefail
+
+# Print the first interpreter that is Python 3.11 or newer.
+find_python() {
+    local name
+    for name in python3.11 python3.12 python3.13 python3 python; do
+        if "$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+            printf '%s\n' "$name"
+            return
+        fi
+    done
+    return 1
+}
+
+make_venv() {
+    local folder=$1 python
+    python=$(find_python) || python=""
+    if command -v uv >/dev/null 2>&1; then
+        uv venv --quiet --allow-existing --python "${python:-3.11}" "$folder"
+    elif [[ -n $python ]]; then
+        "$python" -m venv "$folder"
+    else
+        echo "error: Python 3.11 or newer (with venv) is needed and was not found; install it with" \
+            "'apt-get install python3.11 python3.11-venv', 'brew install python@3.11' or 'conda install python=3.11'," \
+            "or install uv, which brings it (https://docs.astral.sh/uv)" >&2
+        return 2
+    fi
+}
+
+# Linux without a GPU: PyPI's torch carries gigabytes of CUDA libraries. A package index of the user's own is left to it.
+install_cpu_torch() {
+    local python=$1 requirements=$2 torch
+    torch=$(grep -m1 '^torch==' "$requirements") || return 0
+    [[ $(uname -s) == Linux ]] && ! command -v nvidia-smi >/dev/null 2>&1 || return 0
+    [[ -z ${PIP_INDEX_URL:-}${PIP_EXTRA_INDEX_URL:-}${PIP_FIND_LINKS:-}${PIP_NO_INDEX:-} ]] || return 0
+    ! "$python" -m pip config list 2>/dev/null | grep -qE 'index|find-links' || return 0
+    "$python" -m pip install --quiet --retries 1 --timeout 15 --index-url https://download.pytorch.org/whl/cpu \
+        "$torch" || echo "the CPU build of torch could not be had; taking the larger one" >&2
+}
+
+install() {
+    local folder=$1 requirements=$2
+    if command -v uv >/dev/null 2>&1; then
+        UV_TORCH_BACKEND=auto uv pip install --quiet --python "$folder/bin/python" -r "$requirements"
+    else
+        install_cpu_torch "$folder/bin/python" "$requirements"
+        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+    fi
+}
+
+main() {
+    local folder=$1 requirements=$2 name stamp want started
+    name=$(basename "$requirements" .txt)
+    stamp=$folder/.installed-$name
+    want=$(cksum <"$requirements")
+    if [[ -f $stamp && $(<"$stamp") == "$want" && ! -e $folder/.installing ]] && "$folder/bin/python" -c ''; then
+        return
+    fi
+    if [[ -d $folder && ! -e $folder/pyvenv.cfg && ! -e $folder/.installing && -n $(ls -A "$folder") ]]; then
+        echo "error: $folder is there, but is no virtual environment; remove it or name another folder" >&2
+        return 2
+    fi
+    started=$SECONDS
+    echo "installing $requirements into $folder; the first time this takes 1 to 5 minutes" >&2
+    if [[ -e $folder/.installing ]] || ! "$folder/bin/python" -c '' 2>/dev/null; then
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        touch "$folder/.installing"
+        make_venv "$folder"
+    fi
+    touch "$folder/.installing"
+    rm -f "$stamp"
+    install "$folder" "$requirements" || {
+        echo "error: installing $requirements failed (see above); run the same command again to go on" >&2
+        return 1
+    }
+    printf '%s\n' "$want" >"$stamp"
+    rm "$folder/.installing"
+    echo "installed in $((SECONDS - started)) s" >&2
+}
+
+if [[ $# -ne 2 ]]; then
+    echo "usage: bash extras/make_env.sh FOLDER REQUIREMENTS" >&2
+    exit 2
+fi
+main "$@"
+exit

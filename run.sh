@@ -1,0 +1,754 @@
+#!/usr/bin/env bash
+# shellcheck disable=SC2034,SC2329 # variables are also read by name, and traps call functions
+if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi # `sh run.sh`: sh may be dash
+# From a CSV of real clips to the test scores of a classifier trained with synthetic ones:  sh run.sh
+# `sh run.sh --help` explains every variable. Edit them here, or give them as --name value.
+
+# ==== variables
+# Paths start at the folder you call from. A word before the colon says what is allowed.
+# -- data
+dataset_name=demo          # text: names the outputs, ./<dataset_name>/ and ./<dataset_name>_synthetic/
+input_train_file=""        # text: CSV of the training clips (path, label); all three CSVs empty: a demo set is made
+valid_csv=""               # text: CSV of the validation clips; they choose the best step of the classifier
+test_csv=""                # text: CSV of the test clips; read once, at the end
+num_samples=""             # whole 0..: training clips to draw, stratified; 0: all; empty: 100 of the demo set, else all
+multi_label=false          # bool: clips have several labels, joined by ';' in the CSV
+on_bad_audio=stop          # stop|drop: what to do with a clip that cannot be read; drops are listed in a file
+seed=0                     # whole 0..2147483647: of everything random
+# -- what is done
+augment=true               # bool: make synthetic clips; false: train on the gold clips alone
+dpo=true                   # bool: align the text-to-audio model with the gold clips first (preference optimisation)
+dpo_ckpt_folder=""         # text: adapter folder of an earlier run, instead of stages 3 and 4
+num_iters=2                # whole 1..100: synthetic clips for each gold clip (paper: 2)
+use_label=false            # bool: prompts are "Sound of a <label>", no captions
+plain_caption=false        # bool: prompts from each clip's own caption, without MixCap's pool
+plain_wo_caption=false     # bool: prompts from label and domain alone
+supcon=false               # bool: supervised contrastive training; not in this version
+initialize_audio=false     # bool: generation starts from the gold clip plus noise
+init_noise_level=0.7       # number 0.01..1: that noise; 0.01 keeps the gold clip, 1 forgets it
+clap_filter=true           # bool: drop the clips that do not sound like their label
+clap_threshold=0.85        # number 0..1: least sigmoid(scale * cosine) of a kept clip; 0 keeps all (paper: 0.85)
+iterative=true             # bool: self-reflection, new prompts for the clips that were dropped
+reflect_rounds=2           # whole 0..100: rounds of it, at most
+only_synthetic=false       # bool: train on the synthetic clips without the gold ones
+use_ast=true               # bool: the classifier is AST; false (CLAP and a linear probe) is not in this version
+domain=""                  # text: where the sounds come from, for the prompts ("urban street recordings")
+# -- models: embedded, a folder, or a Hugging Face id
+text_to_audio_model=embedded # text: Stable Audio in diffusers' format
+clap_model=embedded        # text: transformers' ClapModel
+ast_model=embedded         # text: transformers' AST
+captioner=embedded         # text: what describes the gold clips
+caption_writer=embedded    # text: what writes the prompts
+# -- generation
+num_steps=0                # whole 0..1000: sampling steps; 0: what suits the model
+cfg_scale=0                # number 0..100: guidance; 1: none, 0: what suits the model
+generate_batch_size=16     # whole 1..: clips generated at once
+# -- preference optimisation
+dpo_losers=2               # whole 1..100: generations for each gold clip that it is preferred to (paper: 2)
+dpo_beta=2000              # number 0..: strength of the preference (paper: 2000)
+dpo_num_steps=150          # whole 1..: optimiser steps
+dpo_learning_rate=5e-5     # number 0..: of AdamW (paper: 5e-5)
+dpo_batch_size=8           # whole 1..: pairs a step
+# -- classifier
+ast_num_steps=300          # whole 1..: optimiser steps, the same with and without synthetic clips
+ast_learning_rate=1e-4     # number 0..: highest learning rate (paper, for a model 80 times larger: 1e-5)
+ast_batch_size=16          # whole 1..: clips a step (paper: 48)
+# -- outputs
+results_root=""            # text: folder of all outputs; empty: that of run.sh
+output_folder=""           # text: folder of the synthetic audio; empty: <results_root>/<dataset_name>_synthetic
+output_csv_path=""         # text: the merged CSV; empty: <results_root>/<dataset_name>/train_<n>_synthetic.csv
+# -- machine: a change here does no finished work again
+device=auto                # text: auto (every GPU of CUDA_VISIBLE_DEVICES), cpu or mps
+cpu_shards=1               # whole 1..1024: processes that share the work where there is no GPU
+cpu_threads=0              # whole 0..1024: threads of each process there; 0: all cores. It decides the last bits of a result
+stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, as for all five
+gama_env=""                # text: the same, captions
+clap_env=""                # text: the same, filter
+msclap_env=""              # text: the same, filter with an msclap model; not in this version
+ast_env=""                 # text: the same, classifier
+# -- this call
+stage=0                    # whole 0..10: first stage to run
+stop_stage=10              # whole 0..10: last stage to run
+force_steps=false          # bool: do the stages again even where they are up to date
+dry_run=false              # bool: only print stages and commands; --dry_run alone means true
+# ==== end of variables
+set -euo pipefail
+
+root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+# ---------------------------------------------------------------- options
+
+refuse() { # a mistake of the user's: one line, status 2
+    printf 'run.sh: %s\n' "$*" >&2
+    exit 2
+}
+
+# Read the block above: fills the arrays `names` and `kinds` (by name).
+read_block() {
+    local line in_block=false value='("[^"]*"|[^ ]*)'
+    local pattern="^([a-z_]+)=$value +# ([^:]+): "
+    names=()
+    while IFS= read -r line; do
+        case $line in
+            '# ==== variables'*) in_block=true ;;
+            '# ==== end'*) break ;;
+        esac
+        if $in_block && [[ $line =~ $pattern ]]; then
+            names+=("${BASH_REMATCH[1]}")
+            kinds[${BASH_REMATCH[1]}]=${BASH_REMATCH[3]}
+        fi
+    done <"${BASH_SOURCE[0]}"
+}
+
+print_help() {
+    cat <<'END'
+usage: sh run.sh [--name value | --name=value]... [--stage N] [--stop_stage N] [--dry_run] [--help]
+
+Stages: 0 check, 1 stratify, 2 caption, 3 losers, 4 dpo, 5 captions, 6 generate, 7 filter, 8 reflect, 9 merge,
+10 classify. A stage whose command and inputs are as they were is skipped. The first call makes .venv.
+END
+    awk '
+        /^# ==== variables/ { inside = 1; next }
+        /^# ==== end/ { exit }
+        !inside { next }
+        /^# -- / { printf "\n%s\n", substr($0, 6); next }
+        /^#/ { printf "%s%s\n", first++ ? "" : "\n", substr($0, 3); next }
+        match($0, /^[a-z_]+=/) {
+            name = substr($0, 1, RLENGTH - 1); rest = substr($0, RLENGTH + 1)
+            at = index(rest, " # "); value = substr(rest, 1, at); text = substr(rest, at + 3)
+            gsub(/^"|"? *$/, "", value)
+            at = index(text, ": ")
+            printf "  --%-21s %s [%s; default: %s]\n", name, substr(text, at + 2), substr(text, 1, at - 1), value == "" ? "empty" : value
+        }' "${BASH_SOURCE[0]}"
+}
+
+# Print the known name with the fewest edits to the given one.
+nearest() {
+    printf '%s\n' "${names[@]}" | awk -v word="$1" '
+        function least(a, b, c) { return a < b ? (a < c ? a : c) : (b < c ? b : c) }
+        {
+            for (j = 0; j <= length($0); j++) old[j] = j
+            for (i = 1; i <= length(word); i++) {
+                new[0] = i
+                for (j = 1; j <= length($0); j++)
+                    new[j] = least(old[j] + 1, new[j - 1] + 1, old[j - 1] + (substr(word, i, 1) != substr($0, j, 1)))
+                for (j = 0; j <= length($0); j++) old[j] = new[j]
+            }
+            if (NR == 1 || old[length($0)] < best) { best = old[length($0)]; name = $0 }
+        }
+        END { print name }'
+}
+
+parse_options() {
+    local name value
+    while (($#)); do
+        case $1 in
+            --help | -h)
+                print_help
+                exit 0
+                ;;
+            --*) name=${1#--} ;;
+            *) refuse "'$1' is no option; options are --name value (see sh run.sh --help)" ;;
+        esac
+        value=""
+        if [[ $name == *=* ]]; then
+            value=${name#*=}
+            name=${name%%=*}
+            shift
+            [[ -n ${kinds[$name]:-} ]] || refuse "unknown option --$name; did you mean --$(nearest "$name")?"
+        else
+            [[ -n ${kinds[$name]:-} ]] || refuse "unknown option --$name; did you mean --$(nearest "$name")?"
+            if [[ $name == dry_run && ($# -eq 1 || ${2:-} == --*) ]]; then
+                value=true
+                shift
+            else
+                [[ $# -ge 2 && $2 != --* ]] || refuse "--$name needs a value (${kinds[$name]})"
+                value=$2
+                shift 2
+            fi
+        fi
+        printf -v "$name" %s "$value"
+    done
+}
+
+# Check one variable against its kind; booleans become true or false.
+check_kind() {
+    local name=$1 kind=$2 value=${!1} low high
+    case $kind in
+        text)
+            [[ $value != *$'\n'* ]] || refuse "--$name: a value of several lines is not allowed"
+            ;;
+        bool)
+            case ${value,,} in
+                true | yes | on | 1) printf -v "$name" true ;;
+                false | no | off | 0) printf -v "$name" false ;;
+                *) refuse "--$name: '$value' is not a boolean; use true or false" ;;
+            esac
+            ;;
+        whole* | number*)
+            [[ -n $value || $name != num_samples ]] || return 0
+            if [[ $kind == whole* ]]; then
+                [[ $value =~ ^[0-9]{1,15}$ ]] || refuse "--$name: '$value' is not a whole number"
+            else
+                [[ $value =~ ^([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$ ]] || refuse "--$name: '$value' is not a number"
+            fi
+            kind=${kind#* } low=${kind%%..*} high=${kind##*..}
+            LC_ALL=C awk -v x="$value" -v low="$low" -v high="$high" \
+                'BEGIN { exit !(x + 0 >= low + 0 && (high == "" || x + 0 <= high + 0)) }' ||
+                refuse "--$name: $value is outside [$low, ${high:-infinity}]"
+            if [[ $value =~ ^[0-9]+$ ]]; then printf -v "$name" %d "$((10#$value))"; fi
+            ;;
+        *)
+            [[ $value && "|$kind|" == *"|$value|"* ]] || refuse "--$name: '$value' is none of ${kind//|/, }"
+            ;;
+    esac
+}
+
+# Refuse values that cannot go together, before anything runs.
+check_choices() {
+    local name modes=() given=()
+    for name in use_label plain_caption plain_wo_caption; do
+        if ${!name}; then modes+=("$name"); fi
+    done
+    ((${#modes[@]} < 2)) || refuse "${modes[0]} and ${modes[1]} are both true; they are different prompts, so choose one"
+    ! $supcon || refuse "supcon=true is not in this version yet (it comes with the next); leave it false"
+    $use_ast || refuse "use_ast=false (CLAP and a linear probe) is not in this version yet (it comes with the next)"
+    [[ -z $msclap_env ]] || refuse "msclap_env: msclap models are not in this version yet (they come with the next)"
+    [[ -z $dpo_ckpt_folder ]] || $dpo || refuse "dpo_ckpt_folder is given, but dpo is false; drop one of them"
+    $augment || ! $only_synthetic || refuse "only_synthetic=true needs augment=true"
+    ((stage <= stop_stage)) || refuse "--stage $stage comes after --stop_stage $stop_stage"
+    [[ $device == auto || $device == cpu || $device == mps ]] ||
+        refuse "--device: '$device' is none of auto, cpu, mps; choose GPUs by CUDA_VISIBLE_DEVICES"
+    for name in input_train_file valid_csv test_csv; do
+        if [[ -n ${!name} ]]; then given+=("$name"); fi
+    done
+    ((${#given[@]} == 0 || ${#given[@]} == 3)) ||
+        refuse "only ${given[*]} given; give input_train_file, valid_csv and test_csv, or none of them for the demo set"
+    for name in "${given[@]}"; do
+        [[ -f ${!name} ]] || refuse "--$name: no such CSV file: ${!name}"
+    done
+    [[ -z $dpo_ckpt_folder || -d $dpo_ckpt_folder ]] || refuse "--dpo_ckpt_folder: no such folder: $dpo_ckpt_folder"
+    case $dataset_name in
+        "" | .* | -* | */*) refuse "--dataset_name: '$dataset_name' cannot name a folder; no '/', no leading '.' or '-'" ;;
+        ast | benchmarks | dataset_csvs | extras | runs | stable-audio-tools | synthio | tests)
+            refuse "--dataset_name: '$dataset_name' is a folder of this program; choose another name" ;;
+    esac
+}
+
+# ---------------------------------------------------------------- paths and interpreters
+
+absolute() { # a path as seen from the caller's folder
+    case $1 in
+        "" | /*) printf '%s' "$1" ;;
+        *) printf '%s' "$PWD/${1#./}" ;;
+    esac
+}
+
+shown() { # a path as short as it can be said
+    printf '%s' "${1#"$PWD"/}"
+}
+
+model_path() { # VALUE EMBEDDED-NAME: folder or hub id
+    if [[ $1 == embedded ]]; then
+        printf '%s' "$root/extras/embedded/weights/$2"
+    elif [[ -e $1 ]]; then
+        absolute "$1"
+    else
+        case $1 in
+            ./* | ../* | /*) refuse "no such model folder: $1" ;;
+            *) printf '%s' "$1" ;;
+        esac
+    fi
+}
+
+# Set the array `interpreter` to the words that start Python in an environment: venv folder or conda name.
+set_interpreter() { # VARIABLE
+    local value=${!1}
+    if [[ -z $value ]]; then
+        interpreter=("$python")
+    elif [[ -x $value/bin/python ]]; then
+        interpreter=("$(absolute "$value")/bin/python")
+    elif command -v conda >/dev/null 2>&1 && conda run -n "$value" true >/dev/null 2>&1; then
+        interpreter=(conda run -n "$value" --no-capture-output python)
+    else
+        refuse "--$1: '$value' is neither a venv folder (no $value/bin/python) nor a conda environment"
+    fi
+}
+
+resolve_paths() {
+    local name
+    for name in input_train_file valid_csv test_csv output_folder output_csv_path dpo_ckpt_folder results_root; do
+        printf -v "$name" %s "$(absolute "${!name}")"
+    done
+    results_root=${results_root:-$root}
+    work=$results_root/$dataset_name
+    output_folder=${output_folder:-${work}_synthetic}
+    text_to_audio_model=$(model_path "$text_to_audio_model" text_to_audio)
+    clap_model=$(model_path "$clap_model" clap)
+    ast_model=$(model_path "$ast_model" ast)
+    is_demo=false
+    if [[ -z $input_train_file ]]; then
+        is_demo=true
+        demo=$results_root/dataset_csvs/demo
+        input_train_file=$demo/train.csv valid_csv=$demo/valid.csv test_csv=$demo/test.csv
+    fi
+    if [[ -z $num_samples ]]; then
+        if $is_demo; then num_samples=100; else num_samples=0; fi
+    fi
+    if ((num_samples)); then train_csv=$work/train_$num_samples.csv; else train_csv=$work/train_all.csv; fi
+    output_csv_path=${output_csv_path:-${train_csv%.csv}_synthetic.csv}
+    $iterative || reflect_rounds=0
+    python=$root/.venv/bin/python
+}
+
+resolve_interpreters() {
+    set_interpreter stable_audio_env
+    audio_python=("${interpreter[@]}")
+    set_interpreter gama_env
+    caption_python=("${interpreter[@]}")
+    set_interpreter clap_env
+    clap_python=("${interpreter[@]}")
+    set_interpreter ast_env
+    ast_python=("${interpreter[@]}")
+}
+
+# Fill `devices` with GPU numbers, set `shards`, and where there is no GPU `threads`, of each process.
+# The number of threads does not depend on that of the shards: it decides in which order sums are rounded.
+find_devices() {
+    local line
+    devices=() threads=""
+    if [[ $device == auto && -n ${CUDA_VISIBLE_DEVICES+set} ]]; then
+        while IFS= read -r line; do
+            if [[ -n $line && $line != -1 ]]; then devices+=("$line"); fi
+        done < <(tr ',' '\n' <<<"${CUDA_VISIBLE_DEVICES// /}")
+    elif [[ $device == auto ]] && command -v nvidia-smi >/dev/null 2>&1; then
+        while IFS= read -r line; do
+            if [[ $line =~ ^[0-9]+$ ]]; then devices+=("$line"); fi
+        done < <(nvidia-smi --query-gpu=index --format=csv,noheader 2>/dev/null || true)
+    fi
+    shards=${#devices[@]}
+    if ((shards == 0)); then
+        shards=$cpu_shards
+        threads=$cpu_threads
+        ((threads)) || threads=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+        export OMP_NUM_THREADS=$threads OMP_WAIT_POLICY=PASSIVE # more threads than cores must not spin
+    fi
+}
+
+# ---------------------------------------------------------------- processes
+
+children=()
+# Linux: a child dies with the driver even if that is killed by -9.
+guard=()
+if setpriv --pdeathsig KILL true 2>/dev/null; then guard=(setpriv --pdeathsig KILL); fi
+
+stop_children() {
+    local pid
+    for pid in "${children[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
+    for pid in "${children[@]}"; do wait "$pid" 2>/dev/null || true; done
+    children=()
+}
+
+# Start a command in the background, in a process group of its own.
+start() { # LOG COMMAND...
+    local log=$1
+    shift
+    mkdir -p "${log%/*}"
+    : >"$log" # it is there before the reader opens it
+    set -m
+    "${guard[@]}" "$@" </dev/null >"$log" 2>&1 9>&- &
+    children+=("$!")
+    set +m
+}
+
+# Wait for every child while printing what they log. Fills `statuses`, one for each.
+wait_for_children() { # LOG...
+    local log fd i line fds=() partial=() alive=true prefix
+    statuses=()
+    for log in "$@"; do
+        exec {fd}<"$log"
+        fds+=("$fd")
+        partial+=("")
+    done
+    while $alive; do
+        alive=false
+        for i in "${!children[@]}"; do
+            if kill -0 "${children[i]}" 2>/dev/null; then alive=true; fi
+        done
+        for i in "${!fds[@]}"; do
+            prefix="    "
+            if ((${#fds[@]} > 1)); then prefix="    [$((i + 1))] "; fi
+            while IFS= read -r line <&"${fds[i]}"; do
+                printf '%s\n' "$prefix${partial[i]}$line"
+                partial[i]=""
+            done
+            partial[i]+=$line
+        done
+        if $alive; then sleep 0.1 9>&-; fi
+    done
+    for i in "${!fds[@]}"; do
+        fd=${fds[i]}
+        exec {fd}<&-
+        statuses[i]=0
+        wait "${children[i]}" || statuses[i]=$?
+    done
+    children=()
+}
+
+# End the run when a child failed: say how many, name the logs, print the end of the first.
+stop_on_failure() { # LABEL LOG...
+    local label=$1 i failed=() named=""
+    shift
+    local logs=("$@")
+    for i in "${!statuses[@]}"; do
+        if ((statuses[i])); then failed+=("$i"); fi
+    done
+    ((${#failed[@]})) || return 0
+    for i in "${failed[@]}"; do named+="${named:+, }$(shown "${logs[i]}")"; done
+    {
+        if ((${#logs[@]} > 1)); then
+            echo "run.sh: ${#failed[@]} of ${#logs[@]} shards of $label failed; see $named"
+        else
+            echo "run.sh: $label failed (status ${statuses[0]}); see $named"
+        fi
+        # on a terminal the words of a single process stand right above
+        if [[ ${#logs[@]} -gt 1 || ! -t 1 ]]; then tail -n 15 "${logs[${failed[0]}]}" | sed 's/^/    /'; fi
+    } >&2
+    exit 1
+}
+
+# ---------------------------------------------------------------- stages
+
+inputs=() outputs=() watched=() # of the next stage; step and step_sharded read and clear them
+timing_names=() timing_seconds=()
+
+now_us() { # microseconds
+    if [[ -n ${EPOCHREALTIME:-} ]]; then printf '%s' "${EPOCHREALTIME/[.,]/}"; else printf '%s' "${SECONDS}000000"; fi
+}
+
+say() { printf '[%(%H:%M:%S)T] %s\n' -1 "$*"; }
+
+helper() { # a light script of ours, in the main environment
+    OMP_NUM_THREADS=1 "$python" "$@" 9>&-
+}
+
+# Whether the stage must run: prints its line, and the reason or `up to date`.
+must_run() { # NUMBER NAME COMMAND...
+    local number=$1 name=$2 action=check answer status=0 input
+    shift 2
+    say "stage $number ${name//_/ }: $(shown "${inputs[0]}") -> $(shown "${outputs[0]}")"
+    if $dry_run; then
+        action=ask
+        printf '    '
+        printf '%q ' "$@"
+        printf '\n'
+        [[ -x $python ]] || return 1
+    else
+        for input in "${inputs[@]}"; do
+            [[ $input != "$work"/* || -e $input ]] ||
+                refuse "stage $number ${name//_/ } needs $(shown "$input"), which is not there; start at an earlier --stage"
+        done
+    fi
+    answer=$(helper -m synthio.stamp "$action" "${stamp_options[@]}" --command "$@") || status=$?
+    ((status == 0 || status == 3)) || exit 2 # it has said why
+    if ((status == 0)) && ! $force_steps; then
+        echo "    up to date${answer:+: $answer}"
+        return 1
+    fi
+    if ((status == 0)); then answer="force_steps"; fi
+    if $dry_run; then
+        echo "    would run: $answer"
+        return 1
+    fi
+    echo "    running: $answer"
+}
+
+note_time() { # NUMBER NAME STARTED_US [COUNTS]
+    local us=$(($(now_us) - $3)) seconds
+    printf -v seconds '%d.%d' $((us / 1000000)) $((us / 100000 % 10))
+    timing_names+=("$1 ${2//_/ }")
+    timing_seconds+=("$seconds")
+    if [[ $# -gt 3 ]]; then echo "    ${4:+$4, }$seconds s"; fi
+}
+
+# One stage that is one process.
+step() { # NUMBER NAME COMMAND...
+    local number=$1 name=$2 started counts
+    shift 2
+    ((stage <= number && number <= stop_stage)) || { clear_step && return; }
+    started=$(now_us)
+    stamp_options=(--stamp "$work/stamps/$name.json" --inputs "${inputs[@]}" --outputs "${outputs[@]}"
+        --watch_audio "${watched[@]}")
+    if must_run "$number" "$name" "$@"; then
+        start "$work/logs/$name.log" "$@"
+        wait_for_children "$work/logs/$name.log"
+        stop_on_failure "stage $number ${name//_/ }" "$work/logs/$name.log"
+        counts=$(helper -m synthio.stamp write "${stamp_options[@]}" --command "$@")
+        note_time "$number" "$name" "$started" "$counts"
+    else
+        note_time "$number" "$name" "$started"
+    fi
+    clear_step
+}
+
+clear_step() { inputs=() outputs=() watched=(); }
+
+# One stage whose rows are shared out to a process for each device. inputs[0] and outputs[0] are the CSVs; the command
+# is given without --input_csv and --output_csv.
+run_sharded() { # NUMBER NAME BLOCK_SIZE COMMAND...
+    local number=$1 name=$2 block=$3 started counts in out
+    shift 3
+    in=${inputs[0]} out=${outputs[0]}
+    if ((shards == 1)); then
+        step "$number" "$name" "$@" --input_csv "$in" --output_csv "$out"
+        return
+    fi
+    ((stage <= number && number <= stop_stage)) || { clear_step && return; }
+    started=$(now_us)
+    stamp_options=(--stamp "$work/stamps/$name.json" --inputs "${inputs[@]}" --outputs "${outputs[@]}")
+    if must_run "$number" "$name" "$@" --input_csv "$in" --output_csv "$out"; then
+        local whole_options=("${stamp_options[@]}") folder=$work/shards/$name
+        helper "$root/split_csvs.py" --input_csv "$in" --output_folder "$folder" --num_shards "$shards" \
+            --block_size "$block"
+        run_shards "$number" "$name" "$folder" "$@"
+        helper "$root/merge_csv.py" --input_csvs "${shard_outputs[@]}" --output_csv "$out" --expected_csv "$in"
+        counts=$(helper -m synthio.stamp write "${whole_options[@]}" --command "$@" --input_csv "$in" \
+            --output_csv "$out")
+        note_time "$number" "$name" "$started" "$counts"
+    else
+        note_time "$number" "$name" "$started"
+    fi
+    clear_step
+}
+
+shard_stamp() { # ACTION SHARD_CSV COMMAND...
+    local action=$1 csv=$2
+    shift 2
+    helper -m synthio.stamp "$action" --stamp "${csv%.csv}.stamp.json" --inputs "$csv" "${inputs[@]:1}" \
+        --outputs "${csv%.csv}.out.csv" --command "$@" --input_csv "$csv" --output_csv "${csv%.csv}.out.csv"
+}
+
+# The processes of a sharded stage; those whose output is complete are left out. Fills `shard_outputs`.
+run_shards() { # NUMBER NAME FOLDER COMMAND...
+    local number=$1 name=$2 folder=$3 csv k=0 logs=() running=() i unwritten=0
+    shift 3
+    shard_outputs=()
+    for csv in "$folder"/shard_[0-9][0-9][0-9].csv; do
+        shard_outputs+=("${csv%.csv}.out.csv")
+        if $force_steps || ! shard_stamp check "$csv" "$@" >/dev/null; then
+            logs+=("$work/logs/$name.$((k + 1)).log")
+            running+=("$csv")
+            start "$work/logs/$name.$((k + 1)).log" env "CUDA_VISIBLE_DEVICES=${devices[k]:-}" "$@" --input_csv "$csv" \
+                --output_csv "${csv%.csv}.out.csv"
+        else
+            echo "    shard $((k + 1)) is complete"
+        fi
+        k=$((k + 1))
+    done
+    wait_for_children "${logs[@]}"
+    for i in "${!running[@]}"; do
+        if ((statuses[i] == 0)); then shard_stamp write "${running[i]}" "$@" >/dev/null || unwritten=1; fi
+    done
+    stop_on_failure "stage $number ${name//_/ }" "${logs[@]}"
+    ((unwritten == 0)) || exit 1
+}
+
+generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
+    local number=$1 name=$2 folder=$5
+    inputs=("$3" "$text_to_audio_model") outputs=("$4")
+    shift 5
+    if [[ ${1:-} == --adapter ]]; then inputs+=("$2"); fi
+    run_sharded "$number" "$name" "$generate_batch_size" "${audio_python[@]}" "$root/stable-audio-tools/generate.py" \
+        --output_folder "$folder" --model "$text_to_audio_model" --batch_size "$generate_batch_size" \
+        --num_steps "$num_steps" --cfg_scale "$cfg_scale" --device "$device" "$@"
+}
+
+write_captions() { # NUMBER NAME INPUT OUTPUT [OPTIONS...]
+    local number=$1 name=$2
+    inputs=("$3") outputs=("$4")
+    shift 4
+    step "$number" "$name" "$python" "$root/generate_captions_gpt.py" --input_csv "${inputs[0]}" \
+        --output_csv "${outputs[0]}" --seed "$seed" "$@"
+}
+
+prepare_demo() {
+    inputs=("$root/synthio/sounds.py") outputs=("$input_train_file" "$valid_csv" "$test_csv")
+    step 0 demo "$python" "$root/dataset_csvs/prepare.py" demo --output_folder "$demo" --seed "$seed"
+}
+
+check_inputs() {
+    local options=(--num_samples "$num_samples" --on_bad_audio "$on_bad_audio")
+    $augment || options+=(--augment_only)
+    inputs=("$input_train_file" "$valid_csv" "$test_csv") watched=("${inputs[@]}")
+    outputs=("$work/checked/train.csv" "$work/checked/valid.csv" "$work/checked/test.csv")
+    step 0 check "$python" -m synthio.check_inputs --train_csv "$input_train_file" --valid_csv "$valid_csv" \
+        --test_csv "$test_csv" --output_folder "$work/checked" "${options[@]}"
+}
+
+stratify() {
+    inputs=("$work/checked/train.csv") outputs=("$train_csv")
+    step 1 stratify "$python" "$root/stratify_dataset.py" --input_csv "${inputs[0]}" --output_csv "$train_csv" \
+        --num_samples "$num_samples" --seed "$seed"
+}
+
+caption_gold() {
+    inputs=("$train_csv") outputs=("$work/captions.csv")
+    run_sharded 2 caption "$generate_batch_size" "${caption_python[@]}" "$root/gama_csv_inf.py" \
+        --captioner "$captioner" --device "$device"
+}
+
+# Stages 3 and 4. Sets the array `adapter`, options for generate.
+align() {
+    adapter=()
+    $dpo || return 0
+    if [[ -n $dpo_ckpt_folder ]]; then
+        adapter=(--adapter "$dpo_ckpt_folder")
+        return
+    fi
+    adapter=(--adapter "$work/dpo/adapter")
+    write_captions 3 loser_prompts "$train_csv" "$work/dpo/prompts.csv" --mode template --num_captions "$dpo_losers"
+    generate 3 losers "$work/dpo/prompts.csv" "$work/dpo/losers.csv" "$output_folder/dpo_losers"
+    inputs=("$train_csv" "$work/dpo/losers.csv" "$text_to_audio_model") outputs=("$work/dpo/adapter")
+    step 4 dpo "${audio_python[@]}" "$root/dpo_train.py" --gold_csv "$train_csv" --losers_csv "$work/dpo/losers.csv" \
+        --output_folder "$work/dpo/adapter" --model "$text_to_audio_model" --beta "$dpo_beta" \
+        --learning_rate "$dpo_learning_rate" --num_steps "$dpo_num_steps" --batch_size "$dpo_batch_size" \
+        --seed "$seed" --device "$device"
+}
+
+# Generate and filter the prompts of a round. Stages 6 and 7, or 8 and 8.
+generate_and_filter() { # ROUND GENERATE_NUMBER FILTER_NUMBER
+    local round=$1 folder=$work/round_$1 options=("${adapter[@]}") suffix=_$1
+    if ((round == 0)); then suffix=""; fi
+    if $initialize_audio; then options+=(--initialize_audio true --init_noise_level "$init_noise_level"); fi
+    generate "$2" "generate$suffix" "$folder/prompts.csv" "$folder/generated.csv" "$output_folder/round_$round" \
+        "${options[@]}"
+    $clap_filter || return 0
+    inputs=("$folder/generated.csv" "$clap_model") outputs=("$folder/kept.csv" "$folder/rejected.csv")
+    step "$3" "filter$suffix" "${clap_python[@]}" "$root/filter_audios.py" --input_csv "$folder/generated.csv" \
+        --kept_csv "$folder/kept.csv" --rejected_csv "$folder/rejected.csv" --model "$clap_model" \
+        --threshold "$clap_threshold" --device "$device"
+}
+
+# Whether the round before this one rejected clips. In a dry run that is not known, so: yes.
+has_rejects() { # ROUND
+    local csv=$work/round_$1/rejected.csv
+    if [[ ! -f $csv ]]; then
+        $dry_run
+        return
+    fi
+    (($(wc -l <"$csv") > 1))
+}
+
+# Stages 2 to 9. Sets `merged` to the training CSV with the synthetic clips.
+synthesise() {
+    local round mode=mixcap source=$work/captions.csv kept=()
+    if $use_label; then mode=template; elif $plain_caption; then mode=plain; elif $plain_wo_caption; then mode=plain_wo_caption; fi
+    # these two modes read no captions
+    if [[ $mode == template || $mode == plain_wo_caption ]]; then source=$train_csv; else caption_gold; fi
+    align
+    write_captions 5 captions "$source" "$work/round_0/prompts.csv" --mode "$mode" --num_captions "$num_iters" \
+        --domain "$domain" --writer "$caption_writer"
+    generate_and_filter 0 6 7
+    kept=("$work/round_0/kept.csv")
+    if ! $clap_filter; then
+        kept=("$work/round_0/generated.csv")
+        reflect_rounds=0 # nothing is rejected
+    fi
+    for ((round = 1; round <= reflect_rounds; round++)); do
+        if ! has_rejects $((round - 1)); then
+            say "stage 8 reflect: no clip was rejected in round $((round - 1)), so no further round"
+            break
+        fi
+        reflect "$round" "${kept[@]}"
+        kept+=("$work/round_$round/kept.csv")
+    done
+    $only_synthetic || kept=("$train_csv" "${kept[@]}")
+    inputs=("${kept[@]}") outputs=("$output_csv_path")
+    step 9 merge "$python" "$root/merge_csv.py" --input_csvs "${kept[@]}" --output_csv "$output_csv_path"
+}
+
+reflect() { # ROUND KEPT...
+    local round=$1 before=$work/round_$(($1 - 1))/rejected.csv out=$work/round_$1/prompts.csv
+    shift
+    inputs=("$before" "$@") outputs=("$out")
+    step 8 "rewrite_$round" "$python" "$root/generate_captions_gpt.py" --mode rewrite --input_csv "$before" \
+        --accepted_csv "$@" --output_csv "$out" --seed "$seed" --domain "$domain" --writer "$caption_writer"
+    generate_and_filter "$round" 8 8
+}
+
+classify() { # NAME TRAIN_CSV
+    local folder=$work/classifier/$1
+    inputs=("$2" "$work/checked/valid.csv" "$work/checked/test.csv" "$ast_model") outputs=("$folder")
+    step 10 "classify_$1" "${ast_python[@]}" "$root/ast/train.py" --train_csv "$2" \
+        --valid_csv "$work/checked/valid.csv" --test_csv "$work/checked/test.csv" --output_folder "$folder" \
+        --model "$ast_model" --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" \
+        --learning_rate "$ast_learning_rate" --multi_label "$multi_label" --seed "$seed" --device "$device"
+}
+
+# Write W/timings.csv, print scores and seconds, say where things are.
+report() {
+    local i scores=("gold-only=$work/classifier/gold_only/scores.json") name=synthio
+    mkdir -p "$work"
+    {
+        echo stage,seconds
+        for i in "${!timing_names[@]}"; do echo "${timing_names[i]},${timing_seconds[i]}"; done
+    } >"$work/.timings.tmp"
+    mv "$work/.timings.tmp" "$work/timings.csv"
+    ((stop_stage == 10)) || return 0
+    if $augment; then
+        if $only_synthetic; then name=synthetic-only; fi
+        scores+=("$name=$work/classifier/synthio/scores.json")
+    fi
+    echo
+    helper -m synthio.results --output_json "$work/scores.json" --timings "$work/timings.csv" --seed "$seed" \
+        --scores "${scores[@]}"
+    echo
+    echo "scores           $(shown "$work/scores.json")"
+    echo "classifiers      $(shown "$work/classifier")"
+    $augment || return 0
+    echo "training CSV     $(shown "$output_csv_path")"
+    echo "synthetic audio  $(shown "$output_folder")"
+}
+
+# One run at a time in a result folder. The kernel frees the lock when this process ends, however it ends: no child
+# inherits it.
+lock() {
+    mkdir -p "$work"
+    command -v flock >/dev/null 2>&1 || return 0
+    exec 9>"$work/.lock"
+    flock --timeout 2 9 || refuse "another run works in $(shown "$work"); wait for it, or choose another dataset_name"
+}
+
+main() {
+    ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || refuse "bash 4.4 or newer is needed, this is $BASH_VERSION"
+    declare -gA kinds=()
+    local name
+    read_block
+    parse_options "$@"
+    for name in "${names[@]}"; do check_kind "$name" "${kinds[$name]}"; done
+    check_choices
+    resolve_paths
+    resolve_interpreters
+    find_devices
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    trap 'exit 129' HUP
+    trap stop_children EXIT
+    export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+    if $dry_run; then
+        [[ -x $python ]] || echo "(.venv is not there yet: it would be made first)"
+    else
+        lock
+        bash "$root/extras/make_env.sh" "$root/.venv" "$root/requirements.txt" 9>&-
+    fi
+    if $is_demo; then prepare_demo; fi
+    check_inputs
+    stratify
+    if $augment; then synthesise; fi
+    classify gold_only "$train_csv"
+    if $augment; then classify synthio "$output_csv_path"; fi
+    $dry_run || report
+}
+
+main "$@"
+exit

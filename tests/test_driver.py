@@ -1,0 +1,649 @@
+"""The real run.sh, as people call it, on a tiny set with tiny models; and the stamps it decides by."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.scripts import call_script
+from tests.test_classifier import save_tiny_ast
+from tests.tiny_models import save_clap, save_text_to_audio
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN, STAMP = ROOT / "run.sh", ROOT / "synthio/stamp.py"
+SHELL = shutil.which("dash") or "sh"
+LABELS = ["dog_bark", "Hund, laut", "001"]
+
+
+def call(*args, cwd=None, timeout=600, **environment):
+    """`sh run.sh ...`, with sh being dash where there is one."""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", **environment}
+    environment = {name: value for name, value in environment.items() if value is not None}
+    command = [SHELL, str(RUN), *map(str, args)]
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def rows_of(path):
+    with Path(path).open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def save_tones(folder: Path, split: str, clips: int) -> None:
+    """<split>.csv of noisy tones, 0.5 to 1 s, one pitch a label."""
+    rng = np.random.default_rng(list(split.encode()))
+    rows = []
+    for i in range(clips):
+        time_s = np.arange(int(16000 * (0.5 + 0.04 * i))) / 16000
+        tone = 0.2 * np.sin(2 * np.pi * (300 + 700 * (i % 3)) * time_s) + 0.05 * rng.normal(size=len(time_s))
+        soundfile.write(folder / f"audio {split} {i}.wav", tone, 16000)
+        rows.append([f"audio {split} {i}.wav", LABELS[i % 3]])
+    with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([["path", "label"], *rows])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A folder with a space in its name that holds data and tiny models; runs are started from it."""
+    folder = tmp_path_factory.mktemp("a world")
+    (folder / "data").mkdir()
+    for split, clips in {"train": 9, "valid": 6, "test": 6}.items():
+        save_tones(folder / "data", split, clips)
+    save_text_to_audio(folder / "models/t2a")
+    save_clap(folder / "models/clap")
+    save_tiny_ast(folder / "models/ast")
+    return folder
+
+
+def options(root, **changes):
+    """Options of a tiny run with two shards; all paths relative to the world."""
+    values = {
+        "results_root": root,
+        "dataset_name": "tiny set",
+        "input_train_file": "data/train.csv",
+        "valid_csv": "./data/valid.csv",
+        "test_csv": "data/test.csv",
+        "num_samples": 6,
+        "text_to_audio_model": "models/t2a",
+        "clap_model": "models/clap",
+        "ast_model": "models/ast",
+        "generate_batch_size": 2,
+        "num_steps": 2,
+        "dpo_losers": 1,
+        "dpo_num_steps": 2,
+        "dpo_batch_size": 2,
+        "ast_num_steps": 3,
+        "ast_batch_size": 4,
+        "clap_threshold": 0.802,
+        "reflect_rounds": 1,
+        "cpu_shards": 2,
+        "cpu_threads": 1,
+    } | changes
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
+@pytest.fixture(scope="module")
+def finished(world):
+    """(results root, what was printed) of an unbroken run with two shards."""
+    done = call(*options("unbroken run"), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return world / "unbroken run", done.stdout
+
+
+@pytest.fixture
+def copy(world, finished, tmp_path):
+    """A copy of the finished results, under another name; it must be as good as the original."""
+    root = world / f"copy of {tmp_path.name}"
+    shutil.copytree(finished[0], root)
+    yield root
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def before_generation(copy):
+    """The copy as it was before stage 6."""
+    shutil.rmtree(copy / "tiny set_synthetic/round_0")
+    for folder in ("round_1", "shards/generate", "classifier"):
+        shutil.rmtree(copy / "tiny set" / folder)
+    for name in ("generated", "kept", "rejected"):
+        (copy / f"tiny set/round_0/{name}.csv").unlink()
+    return copy
+
+
+def stage_answers(text: str) -> dict[str, str]:
+    """What the driver said of each stage: {'0 check': 'up to date: ...', ...}."""
+    return dict(re.findall(r"^\[[\d:]+\] stage ([^:]+): .*\n((?: {4}\S+ .*\n)*)", text, re.MULTILINE))
+
+
+def sounds(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.wav")}
+
+
+def same_generation(root: Path, finished) -> None:
+    """The generated clips and their CSV are, byte for byte, those of the unbroken run."""
+    generated = "tiny set/round_0/generated.csv"
+    assert (root / generated).read_bytes() == (finished[0] / generated).read_bytes()
+    folder = "tiny set_synthetic/round_0"
+    assert sounds(root / folder) == sounds(finished[0] / folder)
+    assert not list((root / folder).glob(".*"))
+
+
+def processes_of(root: Path) -> list[str]:
+    """Command lines of the running processes that name this results root."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(root) in line and path.parent.name != str(os.getpid()):
+            found.append(line)
+    return found
+
+
+def wait_until(condition, what: str, timeout_s: float = 120) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen in {timeout_s} s"
+        time.sleep(0.05)
+
+
+def start(world, *args):
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen([SHELL, str(RUN), *map(str, args)], cwd=world, env=environment, **quiet)
+
+
+def save_program(path: Path, text: str) -> None:
+    """A shell script that stands in for a program."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks at processes in /proc")
+needs_setpriv = pytest.mark.skipif(not shutil.which("setpriv"), reason="children outlive kill -9 without setpriv")
+
+
+# ---- a whole run
+
+
+def test_the_outputs_of_a_run(finished):
+    root, printed = finished
+    work, audio = root / "tiny set", root / "tiny set_synthetic"
+    assert len(rows_of(work / "train_6.csv")) == 6
+    generated = rows_of(work / "round_0/generated.csv")
+    kept, rejected = rows_of(work / "round_0/kept.csv"), rows_of(work / "round_0/rejected.csv")
+    assert len(generated) == 12 == len(kept) + len(rejected)
+    assert kept and rejected, "the threshold of this test must part the clips"
+    again = rows_of(work / "round_1/generated.csv")
+    assert len(again) == len(rejected)
+    merged = rows_of(work / "train_6_synthetic.csv")
+    kept_again = rows_of(work / "round_1/kept.csv")
+    assert len(merged) == 6 + len(kept) + len(kept_again)
+    assert all((work / row["path"]).is_file() for row in merged)
+    assert {row["label"] for row in merged} == set(LABELS)
+    assert len(sounds(audio / "round_0")) == 12 and len(sounds(audio / "dpo_losers")) == 6
+    scores = json.loads((work / "scores.json").read_text())
+    assert [method["name"] for method in scores["methods"]] == ["gold-only", "synthio"]
+    assert scores["methods"][0]["num_steps"] == scores["methods"][1]["num_steps"] == 3
+    for name in ("gold_only", "synthio"):
+        assert (work / "classifier" / name / "model/model.safetensors").is_file()
+    stages = [row["stage"] for row in rows_of(work / "timings.csv")]
+    assert stages[0] == "0 check" and "6 generate" in stages and stages[-1] == "10 classify synthio"
+    assert "Test scores in percent" in printed
+    assert "12 rows in, 12 out" in stage_answers(printed)["6 generate"]
+    assert "dropped (see kept.dropped.csv)" in stage_answers(printed)["7 filter"]
+    assert (work / "logs/generate.1.log").is_file() and (work / "logs/generate.2.log").is_file()
+
+
+def test_a_second_call_does_nothing(world, copy):
+    started = time.monotonic()
+    done = call(*options(copy), cwd=world)
+    assert done.returncode == 0, done.stderr
+    answers = stage_answers(done.stdout)
+    assert len(answers) == 15 and all("up to date" in answer for answer in answers.values()), answers
+    assert "running" not in done.stdout and "Test scores in percent" in done.stdout
+    assert time.monotonic() - started < 20
+
+
+def test_a_changed_threshold_leaves_the_generation_alone(world, copy):
+    before = {p: p.stat().st_mtime_ns for p in (copy / "tiny set_synthetic").rglob("*.wav")}
+    done = call(*options(copy, clap_threshold=0, stop_stage=9), cwd=world)
+    assert done.returncode == 0, done.stderr
+    answers = stage_answers(done.stdout)
+    rerun = {name for name, answer in answers.items() if "running" in answer}
+    assert rerun == {"7 filter", "9 merge"}
+    assert "changed: --threshold 0" in answers["7 filter"]
+    assert "no clip was rejected in round 0" in done.stdout
+    assert before == {p: p.stat().st_mtime_ns for p in (copy / "tiny set_synthetic").rglob("*.wav")}
+    assert len(rows_of(copy / "tiny set/train_6_synthetic.csv")) == 6 + 12
+
+
+def test_a_lost_clip_is_made_again_with_the_same_bytes(world, copy, finished):
+    next((copy / "tiny set_synthetic/round_0").glob("*.wav")).unlink()
+    done = call(*options(copy, stop_stage=9), cwd=world)
+    assert done.returncode == 0, done.stderr
+    assert {n for n, a in stage_answers(done.stdout).items() if "running" in a} == {"6 generate"}
+    same_generation(copy, finished)
+
+
+def test_the_result_does_not_depend_on_the_number_of_shards(world, before_generation, finished):
+    done = call(*options(before_generation, cpu_shards=1, stop_stage=6), cwd=world)
+    assert done.returncode == 0, done.stderr
+    same_generation(before_generation, finished)
+
+
+# ---- what breaks
+
+
+def test_a_shard_that_fails(world, before_generation, finished, tmp_path):
+    breaking = 'case "$*" in *shards/generate/shard_001*) echo broken >&2; exit 7;; esac'
+    environment = tmp_path / "env"
+    save_program(environment / "bin/python", f'{breaking}\nexec "{sys.executable}" "$@"')
+    work = before_generation / "tiny set"
+    done = call(*options(before_generation, stop_stage=6, stable_audio_env=environment), cwd=world)
+    assert done.returncode == 1
+    assert "1 of 2 shards of stage 6 generate failed; see " in done.stderr
+    assert "tiny set/logs/generate.2.log\n    broken\n" in done.stderr
+    assert not (work / "round_0/generated.csv").exists()
+    made = sounds(before_generation / "tiny set_synthetic/round_0")
+    assert len(made) == 6
+    again = call(*options(before_generation, stop_stage=6), cwd=world)
+    assert again.returncode == 0, again.stderr
+    assert "shard 1 is complete" in again.stdout
+    assert "6 clips, 6 of them generated now" in (work / "logs/generate.2.log").read_text()
+    same_generation(before_generation, finished)
+
+
+@pytest.mark.parametrize(
+    ("visible", "shown"), [("0, 2", ["0", "2"]), ("GPU-a,GPU-b,GPU-c", ["GPU-a", "GPU-b", "GPU-c"]), (None, ["0", "1"])]
+)
+def test_each_gpu_gets_one_shard(world, before_generation, tmp_path, visible, shown):
+    """A stand-in for the interpreter says which GPU it sees; another for nvidia-smi counts two."""
+    save_program(tmp_path / "env/bin/python", 'echo "GPU $CUDA_VISIBLE_DEVICES"; exit 1')
+    save_program(tmp_path / "bin/nvidia-smi", "printf '0\\n1\\n'")
+    words = options(before_generation, stage=6, stop_stage=6, stable_audio_env=tmp_path / "env")
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    done = call(*words, cwd=world, CUDA_VISIBLE_DEVICES=visible, PATH=path)
+    assert f"{len(shown)} of {len(shown)} shards of stage 6 generate failed" in done.stderr
+    logs = sorted((before_generation / "tiny set/logs").glob("generate.[0-9].log"))
+    assert [log.read_text() for log in logs][: len(shown)] == [f"GPU {name}\n" for name in shown]
+
+
+@needs_proc
+@needs_setpriv
+def test_kill_9_in_the_middle_of_the_generation(world, before_generation, finished):
+    folder = before_generation / "tiny set_synthetic/round_0"
+    process = start(world, *options(before_generation, stop_stage=6))
+    wait_until(lambda: list(folder.glob("*.wav")), "a first clip")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not processes_of(before_generation), "the end of the shards", 10)
+    assert not (before_generation / "tiny set/round_0/generated.csv").exists()
+    done = call(*options(before_generation, stop_stage=6), cwd=world)
+    assert done.returncode == 0, done.stderr
+    same_generation(before_generation, finished)
+
+
+@needs_proc
+@needs_setpriv
+def test_kill_9_in_the_middle_of_the_filter(world, copy, finished):
+    kept = "tiny set/round_0/kept.csv"
+    (copy / kept).unlink()
+    process = start(world, *options(copy, stop_stage=7))
+    wait_until(lambda: any("filter_audios.py" in line for line in processes_of(copy)), "the filter")
+    time.sleep(1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not processes_of(copy), "the end of the filter", 10)
+    assert not (copy / kept).exists()
+    done = call(*options(copy, stop_stage=9), cwd=world)
+    assert done.returncode == 0, done.stderr
+    for name in (kept, "tiny set/round_0/rejected.csv", "tiny set/train_6_synthetic.csv"):
+        assert (copy / name).read_bytes() == (finished[0] / name).read_bytes()
+
+
+@needs_proc
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stopped_run_leaves_no_process_behind(world, before_generation, signal_number):
+    process = start(world, *options(before_generation, stop_stage=6))
+    is_running = lambda: sum("generate.py" in line for line in processes_of(before_generation)) >= 2  # noqa: E731
+    wait_until(is_running, "the shards")
+    process.send_signal(signal_number)
+    assert process.wait(timeout=20) == 128 + signal_number
+    wait_until(lambda: not processes_of(before_generation), "the end of the shards", 5)
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="the lock is flock's")
+def test_two_runs_in_one_folder_are_refused(world, copy):
+    import fcntl
+
+    with (copy / "tiny set/.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        done = call(*options(copy), cwd=world)
+    assert done.returncode == 2 and "another run works in" in done.stderr
+
+
+def test_a_bad_row_stops_the_run_with_one_clear_line(world):
+    (world / "data/bad.csv").write_text("path,label\nnot there.wav,001\n")
+    done = call(*options("bad run", input_train_file="data/bad.csv", num_samples=0), cwd=world)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("run.sh: stage 0 check failed") and "bad run/tiny set/logs/check.log" in lines[0]
+    assert "row 1" in lines[-1] and "not there.wav" in lines[-1] and "Traceback" not in done.stderr
+
+
+def test_a_stage_whose_input_is_missing(world):
+    done = call(*options("empty run", stage=7), cwd=world)
+    assert done.returncode == 2
+    assert "stage 7 filter needs empty run/tiny set/round_0/generated.csv" in done.stderr
+
+
+# ---- options
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--augmnt", "true"], "unknown option --augmnt; did you mean --augment?"),
+        (["--clap_treshold=1"], "did you mean --clap_threshold?"),
+        (["--dpo"], "--dpo needs a value"),
+        (["--dpo", "--augment", "true"], "--dpo needs a value"),
+        (["--dpo", "maybe"], "'maybe' is not a boolean; use true or false"),
+        (["--num_iters", "2.5"], "'2.5' is not a whole number"),
+        (["--num_iters", "0"], "0 is outside [1, 100]"),
+        (["--clap_threshold", "x"], "'x' is not a number"),
+        (["--clap_threshold", "1.2"], "1.2 is outside [0, 1]"),
+        (["--on_bad_audio", "keep"], "'keep' is none of stop, drop"),
+        (["--on_bad_audio="], "is none of stop, drop"),
+        (["--use_label", "true", "--plain_caption", "true"], "use_label and plain_caption are both true"),
+        (["--supcon", "true"], "supcon=true is not in this version"),
+        (["--use_ast", "false"], "use_ast=false"),
+        (["--dpo", "false", "--dpo_ckpt_folder", "."], "dpo is false"),
+        (["--augment", "false", "--only_synthetic", "true"], "only_synthetic=true needs augment=true"),
+        (["--stage", "5", "--stop_stage", "4"], "--stage 5 comes after --stop_stage 4"),
+        (["--stage", "11"], "11 is outside [0, 10]"),
+        (["--valid_csv", "v.csv"], "only valid_csv given"),
+        (["--input_train_file", "t.csv", "--valid_csv", "v", "--test_csv", "w"], "--input_train_file: no such CSV"),
+        (["--dpo_ckpt_folder", "/not/there"], "no such folder: /not/there"),
+        (["--text_to_audio_model", "./not/there"], "no such model folder: ./not/there"),
+        (["--stable_audio_env", "/not/there"], "neither a venv folder"),
+        (["--dataset_name", "ast"], "is a folder of this program"),
+        (["--dataset_name", "../up"], "cannot name a folder"),
+        (["--device", "cuda:1"], "choose GPUs by CUDA_VISIBLE_DEVICES"),
+        (["demo"], "'demo' is no option"),
+    ],
+)
+def test_a_mistake_is_refused_before_anything_runs(tmp_path, words, part):
+    done = call("--results_root", tmp_path / "results", *words, cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert part in done.stderr and done.stderr.startswith("run.sh: ") and done.stderr.count("\n") == 1, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_names_every_variable_with_its_default(tmp_path):
+    done = call("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for name in "dataset_name num_iters supcon clap_threshold multi_label domain seed cpu_shards dry_run".split():
+        assert re.search(rf"^  --{name} .*default: ", done.stdout, re.MULTILINE), name
+    assert "paper: 0.85) [number 0..1; default: 0.85]" in done.stdout
+
+
+def test_help_and_mistakes_need_no_environment(tmp_path):
+    bare = tmp_path / "bare clone"
+    bare.mkdir()
+    shutil.copy(RUN, bare)
+    for words, status in ((["--help"], 0), (["--nope", "1"], 2), (["--dry_run"], 0)):
+        done = subprocess.run([SHELL, bare / "run.sh", *words], capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+    assert [path.name for path in bare.iterdir()] == ["run.sh"]
+
+
+def test_a_variable_may_be_edited_in_the_file(tmp_path):
+    text = RUN.read_text().replace("dataset_name=demo  ", 'dataset_name="my set"')
+    assert text != RUN.read_text()
+    (tmp_path / "run.sh").write_text(text)
+    command = [SHELL, tmp_path / "run.sh"]
+    shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
+    assert re.search(r"--dataset_name .*default: my set\]", shown)
+    shown = subprocess.run([*command, "--dry_run"], capture_output=True, text=True, check=True).stdout
+    assert "my set/checked/train.csv" in shown
+
+
+def test_a_conda_environment_by_name(world, tmp_path):
+    save_program(tmp_path / "bin/conda", 'test "$1 $2 $3" = "run -n sounds"')
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    words = [*options("conda run", stable_audio_env="sounds"), "--dry_run"]
+    done = call(*words, cwd=world, PATH=path)
+    assert "conda run -n sounds --no-capture-output python" in done.stdout
+    assert done.stdout.count("conda run -n") == 4  # losers, dpo, generate, its round
+    assert call(*options("x", ast_env="others"), cwd=world, PATH=path).returncode == 2
+
+
+def dry(root, **changes):
+    done = call(*options(root, **changes), "--dry_run", cwd=root.parent)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_dry_run_does_nothing(world, copy):
+    names = sorted(copy.rglob("*"))
+    text = dry(copy, num_iters=3)
+    answers = stage_answers(text)
+    assert "up to date" in answers["0 check"]
+    assert "would run: changed: --num_captions 3" in answers["5 captions"]
+    assert sorted(copy.rglob("*")) == names
+    dry(world / "nothing here")
+    assert not (world / "nothing here").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "there", "absent"),
+    [
+        (
+            {"augment": "false"},
+            ["1 stratify", "10 classify gold only"],
+            ["5 captions", "9 merge", "10 classify synthio"],
+        ),
+        ({"dpo": "false"}, ["6 generate"], ["3 losers", "4 dpo", "--adapter"]),
+        ({"clap_filter": "false"}, ["9 merge", "generated.csv"], ["7 filter", "8 rewrite 1"]),
+        ({"iterative": "false"}, ["7 filter"], ["8 rewrite 1"]),
+        ({"use_label": "true"}, ["--mode template --num_captions 2"], ["2 caption", "mixcap"]),
+        ({"plain_wo_caption": "true"}, ["--mode plain_wo_caption"], ["2 caption", "mixcap"]),
+        ({"plain_caption": "true"}, ["2 caption", "--mode plain "], ["mixcap"]),
+        ({"initialize_audio": "true"}, ["--initialize_audio true --init_noise_level 0.7"], []),
+        ({"dpo_ckpt_folder": "models"}, ["--adapter"], ["3 losers", "4 dpo"]),
+        ({"domain": "a street"}, ["--domain a\\ street"], []),
+    ],
+)
+def test_variables_choose_the_stages(world, changes, there, absent):
+    text = dry(world / "variables", **changes)
+    assert all(part in text for part in there), text
+    assert not [part for part in absent if part in text], text
+
+
+def test_other_ways_to_run(world, copy):
+    """Template prompts, no DPO, no filter, started from the gold audio, trained on the synthetic clips alone."""
+    changes = {"use_label": "yes", "dpo": "no", "clap_filter": "off", "initialize_audio": 1, "only_synthetic": "on"}
+    changes |= {"num_iters": 1, "cpu_shards": 1, "output_folder": copy / "sounds", "output_csv_path": copy / "all.csv"}
+    done = call(*options(copy, **changes), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = rows_of(copy / "all.csv")
+    assert len(rows) == 6 and {row["split_name"] for row in rows} == {"synthetic"}
+    assert len(sounds(copy / "sounds/round_0")) == 6
+    assert "synthetic-only" in done.stdout
+    assert "up to date" in stage_answers(done.stdout)["10 classify gold only"]
+
+
+@pytest.mark.slow
+def test_the_demo_with_the_embedded_models(tmp_path):
+    words = ["--num_samples", 20, "--num_steps", 4, "--dpo_num_steps", 4, "--ast_num_steps", 10, "--reflect_rounds", 1]
+    done = call("--results_root", tmp_path, *words, timeout=1800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(rows_of(tmp_path / "demo/train_20.csv")) == 20
+    assert len(rows_of(tmp_path / "demo/round_0/generated.csv")) == 40
+
+
+# ---- the environment
+
+
+def make_env(folder, requirements, **environment):
+    command = ["bash", str(ROOT / "extras/make_env.sh"), str(folder), str(requirements)]
+    environment = {**os.environ, "PIP_FIND_LINKS": str(folder.parent), **environment}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_an_environment_is_made_once_and_again_when_it_is_not_whole(tmp_path):
+    folder, requirements = tmp_path / "my env", tmp_path / "needs.txt"
+    requirements.write_text("# nothing\n")
+    done = make_env(folder, requirements)
+    assert done.returncode == 0 and "installing" in done.stderr, done.stderr
+    assert (folder / "bin/python").exists() and not (folder / ".installing").exists()
+    assert make_env(folder, requirements).stderr == ""
+    requirements.write_text("# still nothing\n")
+    (folder / "mine").touch()
+    assert "installed in" in make_env(folder, requirements).stderr
+    assert (folder / "mine").exists()
+    (folder / ".installing").touch()  # as an interrupted install leaves it
+    assert "installed in" in make_env(folder, requirements).stderr
+    assert not (folder / "mine").exists()
+    requirements.write_text("no-such-package-here==1\n")
+    failed = make_env(folder, requirements, PIP_NO_INDEX="1")
+    assert failed.returncode == 1 and "run the same command again" in failed.stderr
+    assert (folder / ".installing").exists()
+
+
+def test_a_folder_that_is_no_environment_is_left_alone(tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/thesis.txt").touch()
+    (tmp_path / "needs.txt").touch()
+    done = make_env(tmp_path / "work", tmp_path / "needs.txt")
+    assert done.returncode == 2 and "is no virtual environment" in done.stderr
+    assert (tmp_path / "work/thesis.txt").exists()
+
+
+def test_without_python_the_error_says_how_to_get_it(tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in "bash basename cksum mkdir touch rm ls env".split():
+        (tools / name).symlink_to(shutil.which(name))
+    (tmp_path / "needs.txt").touch()
+    done = make_env(tmp_path / "env", tmp_path / "needs.txt", PATH=str(tools))
+    assert done.returncode == 2 and "Python 3.11 or newer" in done.stderr and "apt-get install" in done.stderr
+
+
+# ---- stamps
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """A stage that copies a.csv to b.csv: script, input, output and a function that asks or writes its stamp."""
+    script, source, made = tmp_path / "copy.py", tmp_path / "a.csv", tmp_path / "b.csv"
+    (tmp_path / "x.wav").write_bytes(b"sound")
+    script.write_text("pass\n")
+    for path in (source, made):
+        path.write_text("path,label\nx.wav,a\n")
+
+    def stamp(action, *extra, watch=False, inputs=(source,), python="python"):
+        words = [action, "--stamp", tmp_path / "s.json", "--inputs", *inputs, "--outputs", made]
+        words += ["--watch_audio", source] if watch else []
+        return call_script(
+            STAMP, *words, "--command", python, script, "--input_csv", source, "--output_csv", made, *extra
+        )
+
+    stamp.folder = tmp_path
+    return stamp
+
+
+def test_a_stamp_stands_until_something_changes(stage):
+    first = stage("check", "--n", 1)
+    assert (first.returncode, first.stdout) == (3, "not done yet\n")
+    assert stage("write", "--n", 1).returncode == 0
+    assert stage("check", "--n", 1).returncode == 0
+    assert stage("check", "--n", 1, "--device", "cpu", python="other/python").returncode == 0
+    changed = stage("ask", "--n", 2)
+    assert (changed.returncode, changed.stdout) == (3, "changed: --n 2\n")
+    assert stage("ask", "--n", 1).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("a.csv", "path,label\nx.wav,b\n", "a.csv changed"),
+        ("b.csv", "path,label\nx.wav,b\n", "b.csv is not what was written"),
+        ("copy.py", "fail\n", "its code changed"),
+        ("x.wav", "sound, longer", "b.csv lacks a clip"),
+        ("s.json", "{", "not done yet"),
+    ],
+)
+def test_a_stamp_sees_each_change(stage, name, text, reason):
+    stage("check")
+    stage("write")
+    (stage.folder / name).write_text(text)
+    done = stage("ask")
+    assert done.returncode == 3 and reason in done.stdout
+
+
+def test_a_stamp_sees_missing_outputs_and_clips(stage):
+    stage("check")
+    stage("write")
+    (stage.folder / "x.wav").unlink()
+    assert "lacks a clip" in stage("ask").stdout
+    (stage.folder / "b.csv").unlink()
+    assert "b.csv is missing" in stage("ask").stdout
+    failed = stage("write")
+    assert failed.returncode == 2 and "did not write" in failed.stderr
+
+
+def test_watched_clips_count_even_when_their_size_stays(stage):
+    stage("check", watch=True)
+    stage("write", watch=True)
+    assert stage("ask", watch=True).returncode == 0
+    os.utime(stage.folder / "x.wav", (1, 1))
+    assert "its clips changed" in stage("ask", watch=True).stdout
+
+
+def test_an_input_that_changes_while_the_stage_runs_counts_as_changed(stage):
+    stage("check")
+    (stage.folder / "a.csv").write_text("path,label\nx.wav,new\n")
+    stage("write")
+    assert "a.csv changed" in stage("ask").stdout
+
+
+def test_folders_and_hub_ids_are_inputs(stage):
+    model = stage.folder / "model"
+    (model / "part").mkdir(parents=True)
+    (model / "part/weights").write_text("1")
+    inputs = (model, "owner/model")
+    stage("check", inputs=inputs)
+    stage("write", inputs=inputs)
+    assert stage("check", inputs=inputs).returncode == 0
+    (model / "part/weights").write_text("22")
+    assert "model changed" in stage("ask", inputs=inputs).stdout
+    (model / "part/weights").write_text("1")
+    assert stage("ask", inputs=inputs).returncode == 0
+    assert "changed" in stage("ask", inputs=(model, "owner/other")).stdout
+
+
+def test_results_may_be_moved(stage, tmp_path_factory):
+    stage("check")
+    stage("write")
+    folder = tmp_path_factory.mktemp("moved") / "there"
+    shutil.move(stage.folder, folder)
+    words = ["--stamp", folder / "s.json", "--inputs", folder / "a.csv", "--outputs", folder / "b.csv", "--command"]
+    words += ["python", folder / "copy.py", "--input_csv", folder / "a.csv", "--output_csv", folder / "b.csv"]
+    assert call_script(STAMP, "ask", *words).returncode == 0
