@@ -71,7 +71,7 @@ class Split:
 
 
 @dataclass
-class Progress:
+class TrainState:
     """What a training run has reached; all of it goes into the checkpoint."""
 
     step: int = 0
@@ -100,8 +100,8 @@ def encode_labels(cells: Sequence[str], labels: Sequence[str], csv: str | Path, 
         for name in names:
             if name not in number:
                 raise UserError(
-                    f"{csv} row {row}: the label '{name}' is not among the {len(labels)} classes of the training data; "
-                    "add training clips of it, or remove the row"
+                    f"{csv} row {row}: the label '{name}' is not among the {len(labels)} classes, which come "
+                    "from the training data or --classes_csv; add training clips of it, or remove the row"
                 )
             targets[row - 1, number[name]] = 1
     return targets
@@ -374,7 +374,7 @@ def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device
 
 def fit(
     model, train: Split, valid: Split, recipe: Recipe, device: str, checkpoint: Path, key: str, on_eval=None
-) -> Progress:
+) -> TrainState:
     """Train, and leave the weights of the best validation step in `model`.
 
     Best is the highest validation score, then the lowest validation loss, then the earliest step.
@@ -387,7 +387,7 @@ def fit(
         device: torch device.
         checkpoint: file written after each evaluation; a run with the same `key` goes on from it.
         key: hash of all that shapes the result.
-        on_eval: called with the Progress after each evaluation.
+        on_eval: called with the state after each evaluation.
 
     Raises:
         UserError: the loss is not finite.
@@ -398,7 +398,7 @@ def fit(
     )
     state = load_checkpoint(checkpoint, key, model, optimizer)
     losses, started = [], time.monotonic() - state.seconds
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         for step in progress(range(state.step, recipe.num_steps), "training steps"):
             losses.append(train_step(model, optimizer, train, step, recipe, device))
             if (step + 1) % recipe.eval_every and step + 1 < recipe.num_steps:
@@ -414,30 +414,30 @@ def fit(
     return state
 
 
-def _record(state: Progress, model, train_loss: float, valid_loss: float, score: float) -> None:
+def _record(state: TrainState, model, train_loss: float, valid_loss: float, score: float) -> None:
     state.history.append({"step": state.step, "train_loss": train_loss, "valid_loss": valid_loss, "valid_score": score})
     if (score, -valid_loss) > state.best_score:
         state.best_score, state.best_step = (score, -valid_loss), state.step
         state.best_state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
-def save_checkpoint(path: Path, key: str, model, optimizer, state: Progress) -> None:
+def save_checkpoint(path: Path, key: str, model, optimizer, state: TrainState) -> None:
     """Write everything a later process needs to go on, atomically. The random state is not in it: see `train_step`."""
     content = {"key": key, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(state)}
     with atomic_path(path) as temporary:
         torch.save(content, temporary)
 
 
-def load_checkpoint(path: Path, key: str, model, optimizer) -> Progress:
+def load_checkpoint(path: Path, key: str, model, optimizer) -> TrainState:
     """Take up a checkpoint of the same `key`; a missing, unreadable or other one means a fresh start."""
     import pickle
 
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, pickle.UnpicklingError, RuntimeError, EOFError):
-        return Progress()
+        return TrainState()
     if not isinstance(content, dict) or content.get("key") != key:
-        return Progress()
+        return TrainState()
     model.load_state_dict(content["model"])
     optimizer.load_state_dict(content["optimizer"])
-    return Progress(**content["progress"])
+    return TrainState(**content["progress"])

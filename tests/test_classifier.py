@@ -366,7 +366,7 @@ def test_a_checkpoint_of_other_options_or_half_a_file_is_not_used(data, tmp_path
     model = classifier.load_ast(str(data / "model"), ["x", "y"], 56, False, seed=1)
     optimizer = torch.optim.AdamW(model.parameters())
     path = tmp_path / "checkpoint.pt"
-    reached = classifier.Progress(step=7, best_step=5, best_score=(0.5, -1.0), seconds=2.0)
+    reached = classifier.TrainState(step=7, best_step=5, best_score=(0.5, -1.0), seconds=2.0)
     classifier.save_checkpoint(path, "key", model, optimizer, reached)
     assert classifier.load_checkpoint(path, "key", model, optimizer) == reached
     assert classifier.load_checkpoint(path, "other", model, optimizer).step == 0
@@ -392,7 +392,7 @@ def test_the_key_follows_data_and_options_but_not_paths(data, tmp_path):
 
 def test_selection_takes_the_best_score_then_the_lower_loss():
     model = torch.nn.Linear(1, 1)
-    state = classifier.Progress()
+    state = classifier.TrainState()
     for step, (score, loss) in enumerate([(0.5, 1.0), (0.8, 0.9), (0.8, 0.7), (0.8, 0.7), (0.7, 0.1)], 1):
         state.step = step
         torch.nn.init.constant_(model.weight, step)

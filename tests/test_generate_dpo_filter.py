@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.scripts import call_script, load_script
 from tests.tiny_models import save_clap, save_text_to_audio
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +25,7 @@ LABELS = ["dog_bark", "rain", "siren"]
 
 
 def run(script, *args, ok=True):
-    done = subprocess.run([sys.executable, script, *map(str, args)], capture_output=True, text=True, timeout=300)
+    done = call_script(script, *args)
     assert (done.returncode == 0) == ok, done.stderr
     return done
 
@@ -121,9 +122,7 @@ def test_fixed_seconds(models, data):
 
 def test_initialize_audio_keeps_the_level_of_the_gold_clip(models, data):
     """The released code divided by 32767 twice and started from near-silence."""
-    sys.path.insert(0, str(ROOT / "stable-audio-tools"))
-    from generate import gold_latents
-
+    gold_latents = load_script(GENERATE).gold_latents
     from synthio.models import load_text_to_audio
 
     model = load_text_to_audio(str(models / "flow"))
@@ -251,21 +250,21 @@ def test_dpo_winner_and_loser_share_time_noise_and_dropout(models):
     """With equal winner and loser latents every error must agree, whatever was drawn."""
     import torch
 
-    from dpo_train import add_lora, get_parser, step_loss
     from synthio.models import load_text_to_audio
 
-    args = get_parser().parse_args(
+    script = load_script(DPO)
+    args = script.get_parser().parse_args(
         ["--gold_csv", "x", "--losers_csv", "x", "--output_folder", "x", "--batch_size", "4"]
     )
     model = load_text_to_audio(str(models / "flow"))
-    add_lora(model, 4, seed=0)
+    script.add_lora(model, 4, seed=0)
     with torch.no_grad():
         for name, parameter in model.module.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(generator=torch.Generator().manual_seed(1), std=0.1)
     latents = torch.randn(4, 16, 40, generator=torch.Generator().manual_seed(0))
     condition = model.condition(["rain"] * 4, [1.0] * 4)
-    result, _ = step_loss(model, (latents, latents.clone(), condition), args, step=3)
+    result, _ = script.step_loss(model, (latents, latents.clone(), condition), args, step=3)
     assert result.loss.item() == pytest.approx(math.log(2), abs=1e-3)
 
 
@@ -301,8 +300,7 @@ def test_killed_dpo_goes_on_to_the_weights_of_an_unbroken_run(models, data):
 
 
 def test_every_epoch_sees_every_pair_once():
-    from dpo_train import batch_rows
-
+    batch_rows = load_script(DPO).batch_rows
     rows = [r for step in range(10) for r in batch_rows(5, 3, seed=0, step=step).tolist()]
     assert [sorted(rows[k : k + 5]) for k in range(0, 30, 5)] == [[0, 1, 2, 3, 4]] * 6
 
@@ -418,6 +416,11 @@ def test_filter_refuses_a_threshold_that_is_no_probability(models, clips):
 
 @pytest.mark.parametrize("script", [GENERATE, DPO, FILTER])
 def test_help_is_instant(script):
-    started = time.monotonic()
-    assert "--device" in run(script, "--help").stdout
-    assert time.monotonic() - started < 0.5
+    """Least of three, because other processes of the machine get in the way."""
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True)
+        seconds.append(time.monotonic() - started)
+        assert "--device" in done.stdout
+    assert min(seconds) < 0.5
