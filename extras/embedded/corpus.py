@@ -23,6 +23,7 @@ from synthio.audio import read_audio
 from synthio.cli import in_range, new_parser, progress, run_main
 from synthio.files import atomic_path
 from synthio.manifest import label_words, read_table
+from synthio.prompts import label_prompt
 
 SAMPLES = 80000
 HELD_OUT_FOLD = {"us8k_part": "10", "philharmonia": "5"}
@@ -159,7 +160,7 @@ class Corpus:
         """A caption: the label template that the pipeline uses in prompts and filter, or the exact one."""
         record = self.table.iloc[row]
         if rng.random() < template_share:
-            return f"Sound of a {label_words(record['label'])}"
+            return label_prompt(record["label"])
         return record["caption"]
 
 

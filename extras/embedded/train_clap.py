@@ -158,14 +158,14 @@ def contrastive_loss(model, mels, tokens, target):
 
 def zero_shot(scorer, corpus, source: str) -> float:
     """Share of held-out clips of a source whose label's template comes first among the source's labels."""
-    from synthio.manifest import label_words
+    from synthio.prompts import label_prompt
 
     table = corpus.table.iloc[corpus.heldout]
     rows = corpus.heldout[(table["source"] == source).to_numpy()]
     names = sorted(set(corpus.table["label"].to_numpy()[rows]))
     clips = [clip[None, : corpus.lengths[row]] for clip, row in zip(corpus.waveforms(rows), rows, strict=True)]
     audio = np.concatenate([scorer.embed_audio(clips[i : i + 32]) for i in range(0, len(clips), 32)])
-    text = scorer.embed_text([f"Sound of a {label_words(name)}" for name in names])
+    text = scorer.embed_text([label_prompt(name) for name in names])
     best = [names[i] for i in (audio @ text.T).argmax(axis=1)]
     return float(np.mean([b == label for b, label in zip(best, corpus.table["label"].to_numpy()[rows], strict=True)]))
 
