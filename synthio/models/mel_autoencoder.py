@@ -119,7 +119,7 @@ class MelAutoencoder(ModelMixin, ConfigMixin):
             *(ConvNeXtBlock(h) for _ in range(2)),
             nn.ConvTranspose1d(h, h, 4, stride=2, padding=1),
             *(ConvNeXtBlock(h) for _ in range(3)),
-            nn.Conv1d(h, num_mels, 1),
+            nn.Conv1d(h, 2 * num_mels, 1),  # median and log of the mean absolute deviation
         )
         filters = _mel_filters(num_mels, n_fft, sampling_rate)
         self.register_buffer("mel_filters", filters, persistent=False)
@@ -148,9 +148,26 @@ class MelAutoencoder(ModelMixin, ConfigMixin):
         """Normalised log-mel [B, M, 4 L] -> raw latents [B, D, L]."""
         return self.encoder(log_mel)
 
-    def decode_mel(self, raw: torch.Tensor) -> torch.Tensor:
-        """Raw latents [B, D, L] -> normalised log-mel [B, M, 4 L]."""
-        return self.decoder(raw)
+    def decode_mel(self, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Raw latents [B, D, L] -> (median, deviation) of the normalised log-mel, each [B, M, 4 L].
+
+        The deviation is the mean absolute distance of the true log-mel to the median: near 0 for a tone, and for
+        noise the size of its random texture, which no latent of this size could hold.
+        """
+        median, log_deviation = self.decoder(raw).chunk(2, dim=1)
+        return median, log_deviation.clamp(-5.0, 1.0).exp()
+
+    def texture(self, frames: int) -> torch.Tensor:
+        """The log-mel of white noise [M, frames], per band with median 0 and mean absolute deviation 1.
+
+        It has the right correlation between neighbouring frames and bands, and the long tail towards silence, of all
+        noise. Drawn from a fixed seed for the frame grid alone: a clip does not depend on its batch.
+        """
+        generator = torch.Generator().manual_seed(1)
+        noise = torch.randn(1, 1, frames * self.config.hop, generator=generator) * 0.1
+        mel = self.log_mel(noise.to(self.window.device))[0]
+        mel = mel - mel.median(dim=1, keepdim=True).values
+        return mel / mel.abs().mean(dim=1, keepdim=True).clamp_min(1e-6)
 
     def encode(self, audio: torch.Tensor) -> EncoderOutput:
         """Audio [B, 1, T] -> latents [B, D, ceil(T / hop_length)] of zero mean and unit variance."""
@@ -160,7 +177,8 @@ class MelAutoencoder(ModelMixin, ConfigMixin):
 
     def decode(self, latents: torch.Tensor) -> DecoderOutput:
         """Latents [B, D, L] -> audio [B, 1, L * hop_length]."""
-        log_mel = self.decode_mel(latents * self.latent_std[:, None] + self.latent_mean[:, None])
+        median, deviation = self.decode_mel(latents * self.latent_std[:, None] + self.latent_mean[:, None])
+        log_mel = median + deviation * self.texture(median.shape[2])
         mel = (log_mel * self.config.mel_std + self.config.mel_mean).clamp(max=8.0).exp()
         mel = torch.where(mel <= 1.5 * LOG_FLOOR, 0.0, mel)  # the floor means silence
         magnitude = torch.einsum("bmt,mf->bft", mel, self.mel_inverse).clamp_min(0.0)
