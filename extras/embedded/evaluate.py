@@ -69,6 +69,7 @@ def recognised(tagger, clips, labels: list[str]) -> float:
     columns = [model.config.label2id[name] for name in names]
     hits = []
     for clip, label in zip(clips, labels, strict=True):
+        clip = np.resize(clip, 5 * SAMPLE_RATE)  # repeated, as in its training
         with torch.no_grad():
             logits = model(**extractor(clip - clip.mean(), sampling_rate=SAMPLE_RATE, return_tensors="pt")).logits
         hits.append(names[int(logits[0, columns].argmax())] == label)
