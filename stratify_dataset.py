@@ -132,14 +132,12 @@ def check_size(csv: str, rows: int, classes: int, n: int) -> None:
 
 def main() -> int:
     args = get_parser().parse_args()
-    from synthio.manifest import CONTENT, LABEL, PATH, REASON, all_labels, read_manifest, write_manifest
+    from synthio.manifest import LABEL, PATH, REASON, all_labels, clip_keys, read_manifest, write_manifest
 
     table = read_manifest(args.input_csv)
     n = args.num_samples or len(table)
     check_size(args.input_csv, len(table), len(all_labels(table[LABEL])), n)
-    # the path as the CSV wrote it would do, but it may be written in several ways; relative to the CSV it is one
-    keys = list(table[CONTENT]) if CONTENT in table.columns else relative_paths(table[PATH], args.input_csv)
-    drawn = draw(list(table[LABEL]), keys, n, args.seed)
+    drawn = draw(list(table[LABEL]), clip_keys(table, args.input_csv), n, args.seed)
     is_drawn = [row in drawn for row in range(len(table))]
     chosen = table[is_drawn].sort_values([LABEL, PATH], kind="stable", ignore_index=True)
     rest = table[[not flag for flag in is_drawn]].assign(**{REASON: NOT_SAMPLED})
@@ -153,14 +151,6 @@ def main() -> int:
         notes={"classes": dict(sorted(Counter(chosen[LABEL]).items()))},
     )
     return 0
-
-
-def relative_paths(paths: Sequence[str], csv: str) -> list[str]:
-    """Paths relative to the folder of the CSV, so that a moved dataset gives the same draw."""
-    import os
-    from pathlib import Path
-
-    return [os.path.relpath(path, Path(csv).absolute().parent) for path in paths]
 
 
 if __name__ == "__main__":

@@ -187,12 +187,13 @@ def generate_batch(batch: list[dict], args, model, sampling: dict) -> None:
 def result_row(request: dict, model_name: str) -> dict:
     """The row of the output for a finished clip; the gold clip's columns go on, its path as source_path."""
     from synthio.audio import content_hash, read_audio
-    from synthio.manifest import CONTENT, DURATION, MODEL, PATH, SOURCE
+    from synthio.manifest import CONTENT, DURATION, MODEL, PATH, SOURCE, SOURCE_CONTENT
 
     audio, sample_rate = read_audio(request["path"], mono=False)
     return request["record"] | {
         PATH: str(request["path"]),
         SOURCE: request["record"][PATH],
+        SOURCE_CONTENT: request["record"].get(CONTENT, ""),
         MODEL: model_name,
         DURATION: f"{audio.shape[1] / sample_rate:.3f}",
         CONTENT: content_hash(audio, sample_rate),
@@ -213,6 +214,7 @@ def main() -> int:
         PROMPT,
         SEED,
         SOURCE,
+        SOURCE_CONTENT,
         read_manifest,
         write_manifest,
     )
@@ -233,7 +235,7 @@ def main() -> int:
         if not all(is_done(request, model) for request in batch):
             generate_batch(batch, args, model, sampling)
             made += len(batch)
-    columns = list(dict.fromkeys([*table.columns, SOURCE, MODEL, DURATION, CONTENT]))
+    columns = list(dict.fromkeys([*table.columns, SOURCE, SOURCE_CONTENT, MODEL, DURATION, CONTENT]))
     rows = pd.DataFrame([result_row(request, identity) for request in requests], columns=columns, dtype=str)
     write_manifest(
         rows,

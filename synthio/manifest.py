@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PATH, LABEL, CAPTION, PROMPT = "path", "label", "caption", "prompt"
 DATASET, SPLIT, FOLD, GROUP = "dataset", "split_name", "fold", "group"
 SOURCE, SEED, MODEL, SCORE, REASON = "source_path", "seed", "model", "clap_score", "reason"
-CONTENT, DURATION = "sha256", "duration_s"
+CONTENT, SOURCE_CONTENT, DURATION = "sha256", "source_sha256", "duration_s"
 PATH_COLUMNS = (PATH, SOURCE)
 LABEL_SEPARATOR = ";"
 
@@ -105,6 +105,16 @@ def read_manifest(path: str | Path, required: Sequence[str] = (PATH, LABEL), che
     for row, record in enumerate(table.to_dict("records"), 1):
         _check_row(path, row, record, check_files)
     return table
+
+
+def clip_keys(table: pd.DataFrame, csv: str | Path) -> list[str]:
+    """What names each clip in draws and seeds: its content hash if the CSV has it, else its path.
+
+    The path is taken relative to the CSV: so written it is the same for a dataset that was moved.
+    """
+    if CONTENT in table.columns:
+        return list(table[CONTENT])
+    return [os.path.relpath(path, Path(csv).absolute().parent) for path in table[PATH]]
 
 
 def _resolve(cell: str, folder: Path) -> str:

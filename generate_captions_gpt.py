@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+"""Write the prompts that the text-to-audio model gets (paper, section 3.3: MixCap; section 3.5: self-reflection).
+
+    python generate_captions_gpt.py --mode mixcap --input_csv W/captions.csv --output_csv W/round_0/prompts.csv \\
+        --num_captions 2
+    python generate_captions_gpt.py --mode rewrite --input_csv W/round_0/rejected.csv \\
+        --accepted_csv W/round_0/kept.csv --output_csv W/round_1/prompts.csv
+
+Modes:
+  mixcap            what was heard with a label is pooled over the whole dataset; each clip's prompts mix 75 % of it
+  plain             from the clip's own caption
+  plain_wo_caption  from label and domain alone
+  template          "Sound of a <label>"
+  rewrite           one new prompt for each rejected clip, given the accepted prompts of its label
+
+Each output row is a row of the input with `prompt` and `seed`, --num_captions of them for each gold clip.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from synthio.cli import UserError, in_range, new_parser, run_main
+
+MODES = ("mixcap", "plain", "plain_wo_caption", "template", "rewrite")
+# what a generated clip's row says of that clip, besides `path` and `sha256`
+OF_THE_CLIP = ("source_path", "source_sha256", "model", "clap_score", "clap_probability", "reason")
+
+
+def get_parser():
+    parser = new_parser(__doc__)
+    parser.add_argument("--mode", choices=MODES, default="mixcap", help="how prompts are made, see above")
+    parser.add_argument("--input_csv", required=True, help="gold clips (path, label; caption), or the rejected ones")
+    parser.add_argument("--output_csv", required=True, help="output: path, label, prompt, seed")
+    parser.add_argument("--accepted_csv", nargs="*", default=[], help="clips that were kept (label, prompt)")
+    parser.add_argument("--num_captions", type=in_range(int, 1, 100), default=2, help="prompts for each gold clip")
+    parser.add_argument("--pool_share", type=in_range(float, 0, 1), default=0.75, help="share of the pool (paper: .75)")
+    parser.add_argument("--domain", default="", help='where the sounds come from ("urban street recordings")')
+    parser.add_argument("--writer", default="embedded", help="embedded")
+    parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of samples, sentences and generation")
+    return parser
+
+
+def pools_of(table, writer):
+    """What was heard with each label, from the captions of all clips; equal captions are read once."""
+    from synthio.manifest import CAPTION, LABEL, label_words
+    from synthio.prompts import pool_captions
+
+    pairs = [(label_words(label), caption) for label, caption in zip(table[LABEL], table[CAPTION], strict=True)]
+    distinct = list(dict.fromkeys(pairs))
+    known = dict(zip(distinct, writer.extract(distinct), strict=True))
+    return pool_captions(table[LABEL], [known[pair] for pair in pairs])
+
+
+def gold_requests(table, keys: Sequence[str], args, pools) -> list:
+    """One request for each gold clip."""
+    from synthio.files import stable_seed
+    from synthio.manifest import CAPTION, LABEL, label_words
+    from synthio.models.captioning import CaptionRequest, Extraction
+    from synthio.prompts import sample_pool
+
+    requests = []
+    for key, record in zip(keys, table.to_dict("records"), strict=True):
+        seed = stable_seed(args.seed, args.mode, key)
+        pool = sample_pool(pools, record[LABEL], args.pool_share, seed) if pools else Extraction()
+        caption = record[CAPTION] if args.mode == "plain" else ""
+        requests.append(CaptionRequest(label_words(record[LABEL]), args.num_captions, seed, args.domain, caption, pool))
+    return requests
+
+
+def rewrite_requests(table, accepted: dict[str, tuple[str, ...]], args) -> list:
+    """One request for each rejected clip; the prompts of its label that were kept show what works."""
+    from synthio.files import stable_seed
+    from synthio.manifest import LABEL, PROMPT, SEED, label_words
+    from synthio.models.captioning import CaptionRequest
+
+    return [
+        CaptionRequest(
+            label=label_words(record[LABEL]),
+            count=1,
+            seed=stable_seed(args.seed, args.mode, record[SEED], record[PROMPT]),
+            domain=args.domain,
+            rejected=record[PROMPT],
+            accepted=accepted.get(record[LABEL], ()),
+        )
+        for record in table.to_dict("records")
+    ]
+
+
+def accepted_prompts(csvs: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Label cell -> distinct prompts whose clips were kept."""
+    from synthio.manifest import LABEL, PROMPT, read_manifest
+
+    found: dict[str, dict[str, None]] = {}
+    for csv in csvs:
+        table = read_manifest(csv, (LABEL, PROMPT), check_files=False)
+        for label, prompt in zip(table[LABEL], table[PROMPT], strict=True):
+            found.setdefault(label, {})[prompt] = None
+    return {label: tuple(prompts) for label, prompts in found.items()}
+
+
+def as_gold(table):
+    """Rows of generated clips as rows of the gold clips they were made for."""
+    from synthio.manifest import CONTENT, PATH, SOURCE, SOURCE_CONTENT
+
+    out = table.assign(**{PATH: table[SOURCE]}).drop(columns=CONTENT, errors="ignore")
+    if SOURCE_CONTENT in table.columns:
+        out[CONTENT] = table[SOURCE_CONTENT]
+    return out.drop(columns=list(OF_THE_CLIP), errors="ignore")
+
+
+def prompt_rows(table, requests, prompts: Sequence[Sequence[str]]):
+    """The table with each row repeated for its prompts; a prompt's seed decides the noise its clip starts from."""
+    import pandas as pd
+
+    from synthio.files import stable_seed
+    from synthio.manifest import PROMPT, SEED
+
+    rows = []
+    for record, request, texts in zip(table.to_dict("records"), requests, prompts, strict=True):
+        for i, text in enumerate(texts):
+            rows.append(record | {PROMPT: text, SEED: str(stable_seed(request.seed, "clip", i))})
+    columns = list(dict.fromkeys([*table.columns, PROMPT, SEED]))
+    return pd.DataFrame(rows, columns=columns, dtype=str)
+
+
+def required_columns(mode: str) -> list[str]:
+    """The columns that a mode reads."""
+    from synthio.manifest import CAPTION, LABEL, PATH, PROMPT, SEED, SOURCE
+
+    more = {"mixcap": [CAPTION], "plain": [CAPTION], "rewrite": [SOURCE, PROMPT, SEED]}
+    return [PATH, LABEL, *more.get(mode, [])]
+
+
+def main() -> int:
+    args = get_parser().parse_args()
+    from synthio.manifest import LABEL, PROMPT, clip_keys, read_manifest, write_manifest
+    from synthio.models.captioning import load_writer
+    from synthio.prompts import label_prompt
+
+    if args.accepted_csv and args.mode != "rewrite":
+        raise UserError(f"--accepted_csv goes with --mode rewrite, not with {args.mode}")
+    table = read_manifest(args.input_csv, required_columns(args.mode), check_files=False)
+    writer = load_writer(args.writer)
+    if args.mode == "rewrite":
+        requests = rewrite_requests(table, accepted_prompts(args.accepted_csv), args)
+        table = as_gold(table)
+    else:
+        pools = pools_of(table, writer) if args.mode == "mixcap" else {}
+        requests = gold_requests(table, clip_keys(table, args.input_csv), args, pools)
+    if args.mode == "template":
+        prompts = [[label_prompt(label)] * args.num_captions for label in table[LABEL]]
+    else:
+        prompts = writer.write(requests)
+    rows = prompt_rows(table, requests, prompts)
+    write_manifest(
+        rows,
+        args.output_csv,
+        rows_in=sum(request.count for request in requests),
+        options=vars(args),
+        inputs=[args.input_csv, *args.accepted_csv],
+        notes={"writer": {"name": writer.name, **writer.counts}},
+    )
+    if len(rows):
+        first, different = rows[PROMPT].iloc[0], rows[PROMPT].nunique()
+        print(f"{len(rows)} prompts, {different} different, such as: {first}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

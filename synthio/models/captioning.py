@@ -1,0 +1,108 @@
+"""Interfaces of the models that hear clips and write captions, and what passes between them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from synthio.cli import UserError
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What a caption says besides the label (paper, section 3.3).
+
+    Attributes:
+        events: further sounds, and how the labelled one sounds.
+        backgrounds: scenes behind them.
+    """
+
+    events: tuple[str, ...] = ()
+    backgrounds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CaptionRequest:
+    """One clip that needs prompts.
+
+    Attributes:
+        label: in words, as the prompts must say it.
+        count: prompts wanted, all different.
+        seed: of everything random in the writer.
+        domain: where the sounds come from, or "".
+        caption: what was heard in the gold clip, or "".
+        pool: MixCap's sample of what was heard with this label.
+        rejected: the prompt whose clip the filter refused (self-reflection), or "".
+        accepted: prompts of this label whose clips it kept.
+    """
+
+    label: str
+    count: int
+    seed: int
+    domain: str = ""
+    caption: str = ""
+    pool: Extraction = Extraction()
+    rejected: str = ""
+    accepted: tuple[str, ...] = ()
+
+
+class Captioner(ABC):
+    """A model that puts in words what it hears.
+
+    Attributes:
+        name: for the record.
+        sample_rate: in Hz; clips are resampled to it.
+        batch_size: clips it takes at once.
+    """
+
+    name: str
+    sample_rate: int
+    batch_size: int
+
+    @abstractmethod
+    def describe(self, clips: Sequence[np.ndarray]) -> list[str]:
+        """Mono clips [1, T] at `sample_rate` -> one caption each. A caption never depends on the other clips."""
+
+
+class CaptionWriter(ABC):
+    """A model that writes prompts.
+
+    Attributes:
+        name: for the record.
+        counts: what happened (calls, replies from the cache, replies that had to be replaced), for the record.
+    """
+
+    name: str
+    counts: dict[str, int]
+
+    @abstractmethod
+    def extract(self, captions: Sequence[tuple[str, str]]) -> list[Extraction]:
+        """(label in words, caption) of each clip -> what the caption says besides the label."""
+
+    @abstractmethod
+    def write(self, requests: Sequence[CaptionRequest]) -> list[list[str]]:
+        """`count` different prompts for each request, at most 25 words each, with the label as a phrase.
+
+        Prompts of one label are not repeated as long as others can be found.
+        """
+
+
+def load_captioner(name: str, device: str = "cpu") -> Captioner:
+    """A captioner by name. Only "embedded" so far: measured acoustics, no weights."""
+    if name != "embedded":
+        raise UserError(f"captioner '{name}' is not known; use 'embedded'")
+    from synthio.models.describer import AcousticDescriber
+
+    return AcousticDescriber()
+
+
+def load_writer(name: str) -> CaptionWriter:
+    """A caption writer by name. Only "embedded" so far: a grammar, no weights."""
+    if name != "embedded":
+        raise UserError(f"caption writer '{name}' is not known; use 'embedded'")
+    from synthio.models.composer import Composer
+
+    return Composer()
