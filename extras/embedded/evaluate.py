@@ -37,14 +37,14 @@ def get_parser():
 
 def generate(model, labels: list[str], seed: int, batch_size: int = 16) -> tuple[list[np.ndarray], float]:
     """One clip [T] of 4 s for each label, and the seconds that a clip took."""
-    from synthio.diffusion import sample
+    from synthio.sampling import sample
 
     clips, started = [], time.monotonic()
     for start in progress(range(0, len(labels), batch_size), "evaluate: batches"):
         batch = labels[start : start + batch_size]
         condition = model.condition([label_prompt(label) for label in batch], [4.0] * len(batch))
         seeds = [1000 * seed + start + i for i in range(len(batch))]
-        latents = sample(model, condition, seeds, num_steps=24, cfg_scale=3.0)
+        latents = sample(model, condition, seeds, num_steps=24, cfg_scale=3.0, sampler="euler")
         clips += list(model.decode(latents)[:, 0, : 4 * SAMPLE_RATE].numpy())
     return clips, (time.monotonic() - started) / len(labels)
 
