@@ -38,7 +38,11 @@ text_to_audio_model=embedded # text: Stable Audio in diffusers' format
 clap_model=embedded        # text: transformers' ClapModel
 ast_model=embedded         # text: transformers' AST
 captioner=embedded         # text: what describes the gold clips
-caption_writer=embedded    # text: what writes the prompts
+caption_writer=embedded    # text: what writes the prompts: embedded, openai, or a chat model's folder or Hugging Face id
+llm_model=""               # text: for caption_writer=openai, whose key is in OPENAI_API_KEY: name of the model there
+llm_base_url=""            # text: the same: the server, http://localhost:8000/v1; empty: OPENAI_BASE_URL, else OpenAI
+llm_max_calls=0            # whole 0..: the same: calls that stage 5, and each round of 8, may make; 0: no limit
+llm_max_tokens=0           # whole 0..: the same: tokens, sent and received; 0: no limit
 # -- generation
 sampler=auto               # auto|euler|heun|dpmpp_2m|dpmpp_3m_sde|pingpong: solver; auto: what suits the model
 num_steps=0                # whole 0..1000: sampling steps; 0: what suits the model
@@ -216,6 +220,11 @@ check_choices() {
     ! $supcon || refuse "supcon=true is not in this version yet (it comes with the next); leave it false"
     $use_ast || refuse "use_ast=false (CLAP and a linear probe) is not in this version yet (it comes with the next)"
     [[ -z $msclap_env ]] || refuse "msclap_env: msclap models are not in this version yet (they come with the next)"
+    if [[ $caption_writer == openai ]]; then
+        [[ -n $llm_model ]] || refuse "caption_writer=openai needs --llm_model, the name of a model on the server"
+    else
+        [[ -z $llm_model$llm_base_url ]] || refuse "llm_model and llm_base_url go with caption_writer=openai"
+    fi
     [[ -z $dpo_ckpt_folder ]] || $dpo || refuse "dpo_ckpt_folder is given, but dpo is false; drop one of them"
     $augment || ! $only_synthetic || refuse "only_synthetic=true needs augment=true"
     ((stage <= stop_stage)) || refuse "--stage $stage comes after --stop_stage $stop_stage"
@@ -288,6 +297,7 @@ resolve_paths() {
     text_to_audio_model=$(model_path "$text_to_audio_model" text_to_audio)
     clap_model=$(model_path "$clap_model" clap)
     ast_model=$(model_path "$ast_model" ast)
+    set_writer
     is_demo=false
     if [[ -z $input_train_file ]]; then
         is_demo=true
@@ -301,6 +311,22 @@ resolve_paths() {
     output_csv_path=${output_csv_path:-${train_csv%.csv}_synthetic.csv}
     $iterative || reflect_rounds=0
     python=$root/.venv/bin/python
+}
+
+# Set the arrays `writer`, options of the stages that write prompts, and `writer_inputs`, what these read besides CSVs.
+set_writer() {
+    writer=(--writer "$caption_writer") writer_inputs=()
+    [[ $caption_writer != embedded ]] || return 0
+    writer_inputs=("$root/synthio/prompts.toml")
+    if [[ $caption_writer == openai ]]; then
+        writer+=(--llm_model "$llm_model" --llm_base_url "$llm_base_url" --llm_max_calls "$llm_max_calls"
+            --llm_max_tokens "$llm_max_tokens")
+    else
+        caption_writer=$(model_path "$caption_writer" "")
+        writer=(--writer "$caption_writer" --device "$device")
+        writer_inputs+=("$caption_writer")
+    fi
+    writer+=(--cache "$work/captions_cache.jsonl")
 }
 
 resolve_interpreters() {
@@ -566,12 +592,16 @@ generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
         --device "$device" "$@"
 }
 
-write_captions() { # NUMBER NAME INPUT OUTPUT [OPTIONS...]
-    local number=$1 name=$2
-    inputs=("$3") outputs=("$4")
-    shift 4
+write_captions() { # NUMBER NAME MODE INPUT OUTPUT [OPTIONS...]
+    local number=$1 name=$2 mode=$3
+    inputs=("$4") outputs=("$5")
+    shift 5
+    if [[ $mode != template ]]; then
+        inputs+=("${writer_inputs[@]}")
+        set -- "$@" "${writer[@]}"
+    fi
     step "$number" "$name" "$python" "$root/generate_captions_gpt.py" --input_csv "${inputs[0]}" \
-        --output_csv "${outputs[0]}" --seed "$seed" "$@"
+        --output_csv "${outputs[0]}" --seed "$seed" --mode "$mode" "$@"
 }
 
 prepare_demo() {
@@ -609,7 +639,7 @@ align() {
         return
     fi
     adapter=(--adapter "$work/dpo/adapter")
-    write_captions 3 loser_prompts "$train_csv" "$work/dpo/prompts.csv" --mode template --num_captions "$dpo_losers"
+    write_captions 3 loser_prompts template "$train_csv" "$work/dpo/prompts.csv" --num_captions "$dpo_losers"
     generate 3 losers "$work/dpo/prompts.csv" "$work/dpo/losers.csv" "$output_folder/dpo_losers"
     inputs=("$train_csv" "$work/dpo/losers.csv" "$text_to_audio_model") outputs=("$work/dpo/adapter")
     step 4 dpo "${audio_python[@]}" "$root/dpo_train.py" --gold_csv "$train_csv" --losers_csv "$work/dpo/losers.csv" \
@@ -649,8 +679,8 @@ synthesise() {
     # these two modes read no captions
     if [[ $mode == template || $mode == plain_wo_caption ]]; then source=$train_csv; else caption_gold; fi
     align
-    write_captions 5 captions "$source" "$work/round_0/prompts.csv" --mode "$mode" --num_captions "$num_iters" \
-        --domain "$domain" --writer "$caption_writer"
+    write_captions 5 captions "$mode" "$source" "$work/round_0/prompts.csv" --num_captions "$num_iters" \
+        --domain "$domain"
     generate_and_filter 0 6 7
     kept=("$work/round_0/kept.csv")
     if ! $clap_filter; then
@@ -673,9 +703,9 @@ synthesise() {
 reflect() { # ROUND KEPT...
     local round=$1 before=$work/round_$(($1 - 1))/rejected.csv out=$work/round_$1/prompts.csv
     shift
-    inputs=("$before" "$@") outputs=("$out")
+    inputs=("$before" "$@" "${writer_inputs[@]}") outputs=("$out")
     step 8 "rewrite_$round" "$python" "$root/generate_captions_gpt.py" --mode rewrite --input_csv "$before" \
-        --accepted_csv "$@" --output_csv "$out" --seed "$seed" --domain "$domain" --writer "$caption_writer"
+        --accepted_csv "$@" --output_csv "$out" --seed "$seed" --domain "$domain" "${writer[@]}"
     generate_and_filter "$round" 8 8
 }
 

@@ -27,8 +27,8 @@ from synthio.files import fingerprint, read_json, sha256_file, sha256_value, wri
 
 UP_TO_DATE, TO_DO = 0, 3
 ROOT = Path(__file__).resolve().parent.parent
-# They say where and how fast a stage works, not what it makes.
-INERT_OPTIONS = ("--device",)
+# They say where, how fast and how long a stage works, not what it makes.
+INERT_OPTIONS = ("--device", "--llm_max_calls", "--llm_max_tokens")
 
 
 def get_parser():
