@@ -36,7 +36,7 @@ from synthio.cli import (
 
 ROOT = Path(__file__).resolve().parent
 WEIGHTS = ROOT / "extras/embedded/weights"
-# What they say of the result is in the hashes of their content, or nothing.
+# Options that do not tell one training from another: files count by their content, the rest changes no result.
 NOT_IN_IDENTITY = (
     "gold_csv",
     "losers_csv",
@@ -164,8 +164,8 @@ def report(args, num_pairs: int, history: list[dict]) -> str:
 
     result = summary(history)
     if args.loss == "sft":
-        text = f"loss {history[0]['loss']:.4f} at the start, {result['loss']:.4f} at the end"
-        return f"{num_pairs} clips, {len(history)} steps; {text}"
+        changes = f"loss {history[0]['loss']:.4f} at the start, {result['loss']:.4f} at the end"
+        return f"{num_pairs} clips, {len(history)} steps; {changes}"
     text = f"loss {result['loss']:.4f} (log 2 is 0.6931), implicit accuracy {result['accuracy']:.2f}"
     changes = f"winner's error {result['winner_change']:+.2g}, loser's {result['loser_change']:+.2g}"
     return f"{num_pairs} pairs, {len(history)} steps; at the end {text}, margin {result['margin']:.3f}, {changes}"

@@ -102,12 +102,10 @@ def batch_loss(model: TextToAudio, trainable: Trainable, draw: Draw, args) -> tu
         reference = diffusion_errors(model, draw)
     policy = diffusion_errors(model, draw)
     result = dpo_loss(*policy, *reference, beta=args.beta)
-    winner, loser = ((now.detach() - before).mean().item() for now, before in zip(policy, reference, strict=True))
     record = {"loss": result.loss.item(), "accuracy": result.accuracy, "margin": result.margin}
-    return result.loss + args.winner_weight * policy[0].mean(), record | {
-        "winner_change": winner,
-        "loser_change": loser,
-    }
+    for name, now, before in zip(("winner_change", "loser_change"), policy, reference, strict=True):
+        record[name] = (now.detach() - before).mean().item()
+    return result.loss + args.winner_weight * policy[0].mean(), record
 
 
 def optimiser_step(model, trainable: Trainable, data: TrainingData, args, optimizer, step: int) -> dict[str, float]:
