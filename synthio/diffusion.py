@@ -25,7 +25,6 @@ from synthio.models.base import Condition, Objective, TextToAudio
 SAMPLERS = ("euler", "heun", "dpmpp_2m")
 # Stable Audio's noise range for v models: sigma_min .03, sigma_max 500 in x = data + sigma * noise.
 V_SIGMA_RANGE = (0.03, 500.0)
-TIME_DISTRIBUTIONS = ("uniform", "logit_normal")
 
 
 def alpha_sigma(objective: Objective, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -232,6 +231,9 @@ def dpo_loss(
 def squared_errors(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Mean squared error of each row, [B, D, L] -> [B]."""
     return (prediction - target).square().mean(dim=(1, 2))
+
+
+TIME_DISTRIBUTIONS = ("uniform", "logit_normal")
 
 
 def stratified_times(count: int, generator: torch.Generator, distribution: str = "uniform") -> torch.Tensor:
