@@ -50,11 +50,21 @@ cfg_scale=0                # number 0..100: guidance; 1: none, 0: what suits the
 cfg_rescale=0              # number 0..1: how far guidance is kept from raising the level; 0: not at all, 1: entirely
 generate_batch_size=16     # whole 1..: clips generated at once
 # -- preference optimisation
+dpo_train_parts=lora       # lora|prefix|all: what is trained; a prefix (the paper's) needs a rate of about 1e-2
+dpo_loss=dpo               # dpo|sft: preference, or the plain loss on the gold clips ("ERM" in the paper)
+dpo_pairs=gold             # gold|ranked: gold against generated, or best against worst generation by CLAP score
 dpo_losers=2               # whole 1..100: generations for each gold clip that it is preferred to (paper: 2)
+dpo_rounds=1               # whole 1..100: rounds; each trains on, against generations of the round before (paper: 1)
 dpo_beta=2000              # number 0..: strength of the preference (paper: 2000)
-dpo_num_steps=150          # whole 1..: optimiser steps
+dpo_winner_weight=0        # number 0..: weight of the winner's own loss, an anchor to the gold clips (paper: 0)
+dpo_timesteps=uniform      # uniform|logit_normal: distribution of the training times
+dpo_num_steps=150          # whole 1..: optimiser steps of each round
+dpo_num_epochs=0           # number 0..: passes over the pairs instead; 0: dpo_num_steps counts
 dpo_learning_rate=5e-5     # number 0..: of AdamW (paper: 5e-5)
-dpo_batch_size=8           # whole 1..: pairs a step
+dpo_warmup_steps=10        # whole 0..: steps of linear warm-up
+dpo_batch_size=8           # whole 1..: pairs in memory at once
+dpo_accumulation=1         # whole 1..: such batches in each step
+dpo_ema_decay=0            # number 0..0.9999999: of averaged weights; 0: the last weights
 # -- classifier
 ast_num_steps=300          # whole 1..: optimiser steps, the same with and without synthetic clips
 ast_learning_rate=1e-4     # number 0..: highest learning rate (paper, for a model 80 times larger: 1e-5)
@@ -226,6 +236,9 @@ check_choices() {
         [[ -z $llm_model$llm_base_url ]] || refuse "llm_model and llm_base_url go with caption_writer=openai"
     fi
     [[ -z $dpo_ckpt_folder ]] || $dpo || refuse "dpo_ckpt_folder is given, but dpo is false; drop one of them"
+    [[ $dpo_pairs == gold ]] || ((dpo_losers > 1)) || refuse "dpo_pairs=ranked needs dpo_losers of 2 or more"
+    [[ $dpo_loss == dpo || ($dpo_pairs == gold && $dpo_rounds == 1) ]] ||
+        refuse "dpo_loss=sft knows no losers, so it takes neither dpo_pairs=ranked nor several dpo_rounds"
     $augment || ! $only_synthetic || refuse "only_synthetic=true needs augment=true"
     ((stage <= stop_stage)) || refuse "--stage $stage comes after --stop_stage $stop_stage"
     [[ $device == auto || $device == cpu || $device == mps ]] ||
@@ -632,20 +645,45 @@ caption_gold() {
 
 # Stages 3 and 4. Sets the array `adapter`, options for generate.
 align() {
+    local round
     adapter=()
     $dpo || return 0
     if [[ -n $dpo_ckpt_folder ]]; then
         adapter=(--adapter "$dpo_ckpt_folder")
         return
     fi
-    adapter=(--adapter "$work/dpo/adapter")
-    write_captions 3 loser_prompts template "$train_csv" "$work/dpo/prompts.csv" --num_captions "$dpo_losers"
-    generate 3 losers "$work/dpo/prompts.csv" "$work/dpo/losers.csv" "$output_folder/dpo_losers"
-    inputs=("$train_csv" "$work/dpo/losers.csv" "$text_to_audio_model") outputs=("$work/dpo/adapter")
-    step 4 dpo "${audio_python[@]}" "$root/dpo_train.py" --gold_csv "$train_csv" --losers_csv "$work/dpo/losers.csv" \
-        --output_folder "$work/dpo/adapter" --model "$text_to_audio_model" --beta "$dpo_beta" \
-        --learning_rate "$dpo_learning_rate" --num_steps "$dpo_num_steps" --batch_size "$dpo_batch_size" \
-        --seed "$seed" --device "$device"
+    if [[ $dpo_loss == dpo ]]; then
+        write_captions 3 loser_prompts template "$train_csv" "$work/dpo/prompts.csv" --num_captions "$dpo_losers"
+    fi
+    for ((round = 1; round <= dpo_rounds; round++)); do align_round "$round"; done
+}
+
+# Generate losers with the adapter there is, and train on from it.
+align_round() { # ROUND
+    local suffix=_$1 losers earlier="" options=() needed=("$train_csv" "$text_to_audio_model")
+    if (($1 == 1)); then suffix=""; else earlier=${adapter[1]}; fi
+    if [[ $dpo_loss == dpo ]]; then
+        losers=$work/dpo/losers$suffix.csv
+        generate 3 "losers$suffix" "$work/dpo/prompts.csv" "$losers" "$output_folder/dpo_losers" "${adapter[@]}"
+        options+=(--losers_csv "$losers")
+        needed+=("$losers")
+    fi
+    if [[ -n $earlier ]]; then
+        options+=(--init_adapter "$earlier")
+        needed+=("$earlier")
+    fi
+    if [[ $dpo_pairs == ranked ]]; then
+        options+=(--scorer "$clap_model")
+        needed+=("$clap_model")
+    fi
+    adapter=(--adapter "$work/dpo/adapter$suffix")
+    inputs=("${needed[@]}") outputs=("${adapter[1]}")
+    step 4 "dpo$suffix" "${audio_python[@]}" "$root/dpo_train.py" --gold_csv "$train_csv" "${options[@]}" \
+        --output_folder "${adapter[1]}" --model "$text_to_audio_model" --train "$dpo_train_parts" --loss "$dpo_loss" \
+        --pairs "$dpo_pairs" --beta "$dpo_beta" --winner_weight "$dpo_winner_weight" \
+        --timestep_distribution "$dpo_timesteps" --num_steps "$dpo_num_steps" --num_epochs "$dpo_num_epochs" \
+        --learning_rate "$dpo_learning_rate" --warmup_steps "$dpo_warmup_steps" --batch_size "$dpo_batch_size" \
+        --gradient_accumulation "$dpo_accumulation" --ema_decay "$dpo_ema_decay" --seed "$seed" --device "$device"
 }
 
 # Generate and filter the prompts of a round. Stages 6 and 7, or 8 and 8.

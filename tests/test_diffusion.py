@@ -70,3 +70,14 @@ def test_condition_dropout_zeroes_only_the_dropped_rows():
     dropped = condition.dropped(torch.tensor([False, True, False]))
     assert dropped.cross.sum(dim=(1, 2)).tolist() == [8, 0, 8]
     assert dropped.pooled.sum() == 12
+
+
+def test_logit_normal_times_have_its_quantiles_and_one_draw_a_bin():
+    t = diffusion.stratified_times(4096, torch.Generator().manual_seed(0), "logit_normal")
+    normal = torch.distributions.Normal(0, 1)
+    assert sorted((normal.cdf(torch.logit(t)) * 4096).floor().clamp(0, 4095).unique().tolist())[::4095] == [0, 4095]
+    for share in (0.1, 0.25, 0.5, 0.9):
+        expected = torch.sigmoid(normal.icdf(torch.tensor(share))).item()
+        assert torch.quantile(t, share).item() == pytest.approx(expected, abs=1e-3)
+    with pytest.raises(ValueError, match="choose from uniform, logit_normal"):
+        diffusion.stratified_times(1, torch.Generator(), "cosine")
