@@ -21,7 +21,6 @@ sys.path.insert(0, str(ROOT))
 
 from synthio.cli import (
     UserError,
-    add_device_option,
     in_range,
     new_parser,
     pick_device,
@@ -30,18 +29,22 @@ from synthio.cli import (
     set_threads,
     str2bool,
 )
+from synthio.evaluation import (
+    add_evaluation_options,
+    read_splits,
+    start_clean,
+    write_history,
+    write_test_results,
+)
 
-SPLITS = ("train", "valid", "test")
+WAVEFORM_AUGMENTS = ("none", "noise", "pitch", "chain")
 
 
 def get_parser():
     parser = new_parser(__doc__)
+    add_evaluation_options(parser)
     add = parser.add_argument
-    for split in SPLITS:
-        add(f"--{split}_csv", required=True, help="CSV with path and label")
-    add("--output_folder", required=True, help="folder for model, scores and predictions")
-    add("--model", default=str(ROOT / "extras/embedded/weights/ast"), help="AST folder or hub id")
-    add("--classes_csv", default="", help="CSV whose labels are the classes; empty takes those of the training data")
+    add("--model", default=str(ROOT / "extras/embedded/weights/ast"), help="AST folder, hub id or .pth checkpoint")
     add("--num_steps", type=in_range(int, 0), default=0, help="optimiser steps; 0 takes them from --epochs")
     add("--epochs", type=in_range(int, 1), default=50, help="passes over the training data (paper: 50)")
     add("--batch_size", type=in_range(int, 1), default=48, help="clips in a step (paper: 48)")
@@ -50,36 +53,25 @@ def get_parser():
     add("--warmup_fraction", type=in_range(float, 0, 1), default=0.1, help="share of the steps that warm up")
     add("--mixup", type=in_range(float, 0), default=0.0, help="alpha of mixup's Beta distribution; 0 for none")
     add("--spec_augment", type=str2bool, default=False, help="mask a frequency band and a stretch of time")
-    add("--multi_label", type=str2bool, default=False, help="several labels a clip, joined by ';'")
+    add("--waveform_augment", choices=WAVEFORM_AUGMENTS, default="none", help="change the sound of each clip anew")
+    add("--supcon", type=str2bool, default=False, help="add a supervised contrastive loss")
+    add("--supcon_weight", type=in_range(float, 0), default=1.0, help="of that loss beside cross-entropy, which has 1")
+    add("--supcon_temperature", type=in_range(float, 1e-3), default=0.1, help="of that loss (its paper: 0.1)")
     add("--max_length_s", type=in_range(float, 0), default=0.0, help="input length in s; 0 takes it from the clips")
     add("--eval_every", type=in_range(int, 0), default=0, help="steps between evaluations; 0 makes 20 in all")
-    add("--seed", type=in_range(int, 0), default=0, help="of the new head, the order of the clips, augmentation")
-    add_device_option(parser)
     return parser
 
 
-def read_splits(args):
-    """The three manifests, the classes, and the targets [N, C] of each; every mistake in the labels shows here."""
-    from synthio.classifier import encode_labels
-    from synthio.manifest import LABEL, all_labels, read_manifest, read_table
-
-    csvs = {split: getattr(args, f"{split}_csv") for split in SPLITS}
-    tables = {split: read_manifest(csv) for split, csv in csvs.items()}
-    for split, table in tables.items():
-        if table.empty:
-            raise UserError(f"{csvs[split]}: no clips; the {split} data needs at least one")
-    source = read_table(args.classes_csv, [LABEL]) if args.classes_csv else tables["train"]
-    labels = all_labels(source[LABEL])
-    if len(labels) < 2:
-        raise UserError(f"{args.classes_csv or args.train_csv}: {len(labels)} class; a classifier needs at least 2")
-    targets = {s: encode_labels(t[LABEL], labels, csvs[s], args.multi_label) for s, t in tables.items()}
-    return tables, labels, targets
-
-
 def make_recipe(args, clips: int):
-    """Fill in the numbers that depend on the number of training clips."""
+    """Fill in the numbers that depend on the number of training clips.
+
+    Raises:
+        UserError: mixup with SupCon.
+    """
     from synthio.classifier import Recipe
 
+    if args.supcon and args.mixup > 0:
+        raise UserError("--supcon asks which clips share a label, and --mixup blends the labels; choose one of them")
     num_steps = args.num_steps or max(1, round(args.epochs * clips / args.batch_size))
     return Recipe(
         num_steps=num_steps,
@@ -89,6 +81,9 @@ def make_recipe(args, clips: int):
         warmup_fraction=args.warmup_fraction,
         mixup=args.mixup,
         spec_augment=args.spec_augment,
+        waveform_augment=args.waveform_augment,
+        supcon_weight=args.supcon_weight if args.supcon else 0.0,
+        supcon_temperature=args.supcon_temperature,
         eval_every=args.eval_every or max(1, num_steps // 20),
         multi_label=args.multi_label,
         seed=args.seed,
@@ -106,31 +101,30 @@ def run_key(args, recipe, device: str, tables, labels) -> str:
 
 
 def read_training_data(args, tables, targets, config):
-    """(train split, validation split, normalisation), all statistics from the training clips."""
-    from synthio.classifier import choose_frames, make_split, measure, read_features
-    from synthio.fbank import SAMPLE_RATE, num_frames
+    """(train split, validation split, normalisation), all statistics from the training clips as they are."""
+    from synthio.augment import MAX_SPEED
+    from synthio.classifier import choose_frames, log_mel, make_split, measure, read_features, read_waveforms
+    from synthio.fbank import SAMPLE_RATE, num_frames, num_samples
     from synthio.manifest import PATH
 
     limit = num_frames(round(args.max_length_s * SAMPLE_RATE)) if args.max_length_s else config.max_length
-    train, valid = (
-        read_features(tables[s][PATH], getattr(args, f"{s}_csv"), config.num_mel_bins, limit)
-        for s in ("train", "valid")
-    )
+    bands, waveforms, paths = config.num_mel_bins, (), tables["train"][PATH]
+    if args.waveform_augment == "none":
+        train = read_features(paths, args.train_csv, bands, limit)
+    else:
+        longest = round(MAX_SPEED * num_samples(limit))
+        waveforms = [waveform[:longest].copy() for waveform in read_waveforms(paths, args.train_csv)]
+        train = [log_mel(waveform, bands, limit) for waveform in waveforms]
+    valid = read_features(tables["valid"][PATH], args.valid_csv, bands, limit)
     counts = [limit] if args.max_length_s else [len(clip) for clip in train]
     norm = measure(train, choose_frames(counts, limit, config))
-    return make_split(train, targets["train"], norm), make_split(valid, targets["valid"], norm), norm
+    return make_split(train, targets["train"], norm, waveforms), make_split(valid, targets["valid"], norm), norm
 
 
 def report_evaluation(folder: Path, recipe, state) -> None:
     """Print the last evaluation and rewrite history.csv."""
-    import pandas as pd
-
-    from synthio.manifest import write_table
-
-    metric = "mAP" if recipe.multi_label else "accuracy"
-    history = pd.DataFrame(state.history).rename(columns={"valid_score": f"valid_{metric}"})
-    write_table(history, folder / "history.csv")
-    last = state.history[-1]
+    write_history(folder, state.history, recipe.multi_label)
+    metric, last = "mAP" if recipe.multi_label else "accuracy", state.history[-1]
     print(
         f"step {last['step']}/{recipe.num_steps}: train loss {last['train_loss']:.3f}, valid loss "
         f"{last['valid_loss']:.3f}, valid {metric} {last['valid_score']:.3f} (best at step {state.best_step})",
@@ -160,77 +154,39 @@ def test_once(args, model, norm, tables, targets, device: str):
     return probabilities(predict(model, split.features, args.batch_size, device), args.multi_label)
 
 
-def write_predictions(table, labels, chances, multi_label: bool, path: Path) -> None:
-    """path, label, predicted, and `probability_<label>` of each class."""
-    import pandas as pd
-
-    from synthio.classifier import decode_labels
-    from synthio.manifest import LABEL, PATH, write_table
-    from synthio.metrics import PROBABILITY_PREFIX, predicted_matrix
-
-    out = table[[PATH, LABEL]].assign(predicted=decode_labels(predicted_matrix(chances, multi_label), labels))
-    columns = {f"{PROBABILITY_PREFIX}{label}": [f"{p:.9f}" for p in chances[:, i]] for i, label in enumerate(labels)}
-    write_table(pd.concat([out, pd.DataFrame(columns)], axis=1), path)
-
-
-def count_clips(table) -> dict[str, int]:
-    """How many clips are real and how many synthetic; a synthetic one names the gold clip it was made for."""
-    from synthio.manifest import SOURCE
-
-    synthetic = int((table[SOURCE] != "").sum()) if SOURCE in table.columns else 0
-    return {"clips": len(table), "gold": len(table) - synthetic, "synthetic": synthetic}
-
-
-def start_clean(folder: Path) -> None:
-    """Remove what an earlier run left, so that scores never stand beside another model; keep its checkpoint."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("scores.json", "predictions.csv", "history.csv"):
-        (folder / name).unlink(missing_ok=True)
-    for orphan in folder.glob(".*.tmp.*"):
-        orphan.unlink()
-
-
 def main() -> int:
     args = get_parser().parse_args()
     started = time.monotonic()
     tables, labels, targets = read_splits(args)
-    from synthio.classifier import fit, load_ast, load_ast_config
-    from synthio.files import write_json
-    from synthio.manifest import versions
-    from synthio.metrics import score_predictions
+    recipe = make_recipe(args, len(tables["train"]))
+    from synthio.classifier import fit
+    from synthio.models.ast_model import load_ast, load_ast_config
+    from synthio.supcon import SupConAst
 
     quiet_libraries()
     set_threads()
     device, folder = pick_device(args.device), Path(args.output_folder)
     start_clean(folder)
-    recipe = make_recipe(args, len(tables["train"]))
     train, valid, norm = read_training_data(args, tables, targets, load_ast_config(args.model))
-    model = load_ast(args.model, labels, norm.frames, args.multi_label, args.seed).to(device)
+    model = load_ast(args.model, labels, norm.frames, args.multi_label, args.seed)
+    learner = (SupConAst(model, args.seed) if recipe.supcon_weight > 0 else model).to(device)
     key, checkpoint = run_key(args, recipe, device, tables, labels), folder / "checkpoint.pt"
     read_s = time.monotonic() - started
-    state = fit(model, train, valid, recipe, device, checkpoint, key, lambda s: report_evaluation(folder, recipe, s))
+    state = fit(learner, train, valid, recipe, device, checkpoint, key, lambda s: report_evaluation(folder, recipe, s))
     save_model(model, norm, folder / "model")
 
     tested = time.monotonic()
     chances = test_once(args, model, norm, tables, targets, device)
-    scores = score_predictions(targets["test"], chances, labels, args.multi_label, args.seed)
-    write_predictions(tables["test"], labels, chances, args.multi_label, folder / "predictions.csv")
-    record = {
-        **scores,
-        "labels": labels,
+    details = {
         "best_step": state.best_step,
         "num_steps": recipe.num_steps,
-        "best_valid": {scores["metric"]: state.best_score[0], "loss": -state.best_score[1]},
-        "splits": {split: count_clips(table) for split, table in tables.items()},
+        "best_valid": (state.best_score[0], -state.best_score[1]),
         "input": vars(norm),
         "seconds": {"read": read_s, "train": state.seconds, "test": time.monotonic() - tested},
         "options": {**vars(args), **vars(recipe), "device": device},
-        "versions": versions(),
     }
-    write_json(folder / "scores.json", record)
+    write_test_results(args, tables, labels, targets["test"], chances, details)
     checkpoint.unlink(missing_ok=True)
-    low, high = scores["interval_95"]
-    print(f"test {scores['metric']} {scores[scores['metric']]:.3f} ({low:.3f} to {high:.3f}), step {state.best_step}")
     return 0
 
 

@@ -1,7 +1,6 @@
 """The audio classifier: AST of transformers, fitted to a few labelled clips.
 
-    split = make_split(read_features(paths, 128, limit), targets, norm)
-    model = load_ast(folder, labels, norm.frames, multi_label=False, seed=0)
+    split = make_split(read_features(paths, csv, 128, limit), targets, norm)
     fit(model, train, valid, recipe, device, checkpoint, key)
 
 Everything random is a function of (seed, step) alone, so a run that was killed goes on from its checkpoint and ends
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,21 +20,22 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from synthio.audio import BadAudio, read_audio
+from synthio.audio import BadAudio, fit_length, read_audio
+from synthio.augment import augment
 from synthio.cli import UserError, progress
-from synthio.fbank import SAMPLE_RATE, WINDOW, kaldi_fbank
+from synthio.fbank import SAMPLE_RATE, WINDOW, kaldi_fbank, num_frames, num_samples
 from synthio.files import atomic_path, stable_seed
 from synthio.manifest import LABEL_SEPARATOR, split_labels
 from synthio.metrics import accuracy, mean_average_precision
+from synthio.supcon import supcon_loss
 
-SPECIAL_TOKENS = 2  # AST's cls and distillation token
 # SpecAugment of AST's ESC-50 recipe: up to 24 of 128 bands and 96 of 512 frames.
 MASKED_BANDS, MASKED_TIME = 24 / 128, 96 / 512
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. `mixup` is the alpha of its Beta distribution, 0 for none."""
+    """How to train. `mixup` is the alpha of its Beta distribution; 0 means none there and in `supcon_weight`."""
 
     num_steps: int
     batch_size: int
@@ -44,6 +44,9 @@ class Recipe:
     warmup_fraction: float
     mixup: float
     spec_augment: bool
+    waveform_augment: str
+    supcon_weight: float
+    supcon_temperature: float
     eval_every: int
     multi_label: bool
     seed: int
@@ -64,10 +67,15 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Split:
-    """Clips ready for the model: normalised features float16 [N, frames, bands], targets float32 [N, C]."""
+    """Clips ready for the model: normalised features float16 [N, frames, bands], targets float32 [N, C].
+
+    The waveforms, float32 [T] at 16 kHz, are kept only where they are augmented.
+    """
 
     features: torch.Tensor
     targets: torch.Tensor
+    norm: Normalisation
+    waveforms: Sequence[np.ndarray] = ()
 
 
 @dataclass
@@ -115,25 +123,31 @@ def decode_labels(predicted: np.ndarray, labels: Sequence[str]) -> list[str]:
 # Features
 
 
-def read_features(paths: Sequence[str], csv: str | Path, num_mel_bins: int, limit: int) -> list[torch.Tensor]:
-    """Log-mel features of each clip's first `limit` frames, float32 [frames, num_mel_bins].
-
-    The mean of the waveform needs no removal: the filterbank removes it from each frame. A clip shorter than one
-    frame is filled up with silence.
+def read_waveforms(paths: Sequence[str], csv: str | Path) -> Iterator[np.ndarray]:
+    """Each clip, mono float32 [T] at 16 kHz. One shorter than a frame is filled up with silence.
 
     Raises:
         UserError: a clip cannot be used (CSV, row, path and reason).
     """
-    features = []
     for row, path in enumerate(progress(paths, f"features of {Path(csv).name}"), 1):
         try:
             audio, _ = read_audio(path, SAMPLE_RATE)
         except BadAudio as error:
             raise UserError(f"{csv} row {row}: {path}: {error}") from None
-        waveform = torch.from_numpy(audio)
-        waveform = functional.pad(waveform, (0, max(0, WINDOW - waveform.shape[1])))
-        features.append(kaldi_fbank(waveform, num_mel_bins)[0, :limit])
-    return features
+        yield fit_length(audio, max(WINDOW, audio.shape[1]))[0]
+
+
+def log_mel(waveform: np.ndarray, num_mel_bins: int, limit: int) -> torch.Tensor:
+    """The first `limit` frames of a clip's features, float32 [frames, num_mel_bins].
+
+    The mean of the waveform needs no removal: the filterbank removes it from each frame.
+    """
+    return kaldi_fbank(torch.from_numpy(waveform)[None], num_mel_bins)[0, :limit]
+
+
+def read_features(paths: Sequence[str], csv: str | Path, num_mel_bins: int, limit: int) -> list[torch.Tensor]:
+    """`log_mel` of each clip; raises as `read_waveforms`."""
+    return [log_mel(waveform, num_mel_bins, limit) for waveform in read_waveforms(paths, csv)]
 
 
 def choose_frames(counts: Sequence[int], limit: int, config) -> int:
@@ -151,7 +165,9 @@ def measure(features: Sequence[torch.Tensor], frames: int) -> Normalisation:
     return Normalisation(frames, float(values.mean()), max(float(values.std(correction=0)), 1e-3))
 
 
-def make_split(features: Sequence[torch.Tensor], targets: np.ndarray, norm: Normalisation) -> Split:
+def make_split(
+    features: Sequence[torch.Tensor], targets: np.ndarray, norm: Normalisation, waveforms: Sequence[np.ndarray] = ()
+) -> Split:
     """Cut or pad to `norm.frames`, normalise, and keep as float16.
 
     Padding is 0 before normalisation, which is what ASTFeatureExtractor does: a saved model must hear the same.
@@ -160,7 +176,23 @@ def make_split(features: Sequence[torch.Tensor], targets: np.ndarray, norm: Norm
     for i, clip in enumerate(features):
         clip = functional.pad(clip[: norm.frames], (0, 0, 0, max(0, norm.frames - len(clip))))
         batch[i] = norm.apply(clip)
-    return Split(batch, torch.from_numpy(targets))
+    return Split(batch, torch.from_numpy(targets), norm, waveforms)
+
+
+def augmented_features(
+    waveforms: Sequence[np.ndarray], norm: Normalisation, num_mel_bins: int, method: str, rng: np.random.Generator
+) -> torch.Tensor:
+    """Features of changed copies of some clips, normalised and padded as in `make_split`, float32 [B, frames, bands].
+
+    One filterbank for all: the clips are filled up with silence, and the frames that hear it become padding.
+    """
+    samples = num_samples(norm.frames)
+    changed = [augment(waveform, SAMPLE_RATE, method, rng)[:samples] for waveform in waveforms]
+    batch = np.concatenate([fit_length(waveform[None], samples) for waveform in changed])
+    features = kaldi_fbank(torch.from_numpy(batch), num_mel_bins)
+    counts = torch.tensor([max(1, num_frames(len(waveform))) for waveform in changed])
+    padding = torch.arange(norm.frames)[None] >= counts[:, None]
+    return norm.apply(features.masked_fill(padding[:, :, None], 0.0))
 
 
 def mixup(
@@ -189,107 +221,6 @@ def spec_augment(features: torch.Tensor, rng: np.random.Generator) -> torch.Tens
             start = int(rng.integers(0, size - width + 1))
             clip.narrow(axis, start, width).zero_()
     return features
-
-
-# Model
-
-
-def interpolate_positions(positions: torch.Tensor, bands: int, time_steps: int) -> torch.Tensor:
-    """Fit AST's position embedding to another input length.
-
-    The grid of patches is laid out frequency first, [bands x time]. The two special tokens keep their own positions.
-
-    Args:
-        positions: [1, 2 + bands * T, D].
-        bands: rows of the grid (12 for 128 mel bands, patch 16, stride 10).
-        time_steps: wanted columns.
-
-    Returns:
-        [1, 2 + bands * time_steps, D], bilinear in time; the input itself when the length is the same.
-
-    Raises:
-        ValueError: the table is no grid with `bands` rows.
-    """
-    patches = positions.shape[1] - SPECIAL_TOKENS
-    if patches % bands:
-        raise ValueError(f"{patches} positions are no grid of {bands} bands")
-    if patches == bands * time_steps:
-        return positions
-    special, grid = positions[:, :SPECIAL_TOKENS], positions[:, SPECIAL_TOKENS:]
-    grid = grid.transpose(1, 2).unflatten(2, (bands, patches // bands))
-    grid = functional.interpolate(grid, size=(bands, time_steps), mode="bilinear", align_corners=False)
-    return torch.cat([special, grid.flatten(2).transpose(1, 2)], dim=1)
-
-
-def load_ast_config(name: str):
-    """The ASTConfig of a folder or hub id.
-
-    Raises:
-        UserError: there is none, or it belongs to another kind of model.
-    """
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise UserError(f"--model {name}: no AST folder or hub id ({str(error).splitlines()[0]})") from None
-    if config.model_type != "audio-spectrogram-transformer":
-        raise UserError(f"--model {name}: is a '{config.model_type}', not an audio-spectrogram-transformer")
-    return config
-
-
-def load_ast(name: str, labels: Sequence[str], frames: int, multi_label: bool, seed: int):
-    """A pretrained AST in float32 with `frames` input frames and a new head for `labels`.
-
-    The head (norm and linear layer) is always new, also when the old one happens to have as many classes.
-
-    Args:
-        name: folder or hub id, of ASTModel or ASTForAudioClassification.
-        labels: class names; their order is the order of the logits, and it is kept in the config.
-        frames: input length in frames of 10 ms.
-        multi_label: how a pipeline should turn the logits into probabilities.
-        seed: of the new head.
-
-    Raises:
-        UserError: no such model, another kind of model, or weights of its body are missing.
-    """
-    from transformers import ASTForAudioClassification
-
-    config = load_ast_config(name)
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: i for i, label in enumerate(labels)}
-    config.problem_type = "multi_label_classification" if multi_label else "single_label_classification"
-    try:
-        model, info = ASTForAudioClassification.from_pretrained(
-            name, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
-        )
-    except OSError as error:
-        raise UserError(f"--model {name}: cannot be loaded ({str(error).splitlines()[0]})") from None
-    missing = sorted(key for key in info["missing_keys"] if not key.startswith("classifier."))
-    if missing:
-        raise UserError(f"--model {name}: its weights lack {missing[0]} and {len(missing) - 1} more; is it whole?")
-    _set_input_length(model, frames)
-    _reset_head(model, seed)
-    return model
-
-
-@torch.no_grad()
-def _set_input_length(model, frames: int) -> None:
-    model.config.max_length = frames
-    embeddings = model.audio_spectrogram_transformer.embeddings
-    bands, time_steps = embeddings.get_shape(model.config)
-    embeddings.position_embeddings = torch.nn.Parameter(
-        interpolate_positions(embeddings.position_embeddings.data, bands, time_steps).clone()
-    )
-
-
-@torch.no_grad()
-def _reset_head(model, seed: int) -> None:
-    generator = torch.Generator().manual_seed(stable_seed(seed, "head"))
-    head = model.classifier
-    head.layernorm.reset_parameters()
-    head.dense.weight.normal_(0, model.config.initializer_range, generator=generator)
-    head.dense.bias.zero_()
 
 
 # Training
@@ -337,12 +268,17 @@ def probabilities(logits: torch.Tensor, multi_label: bool) -> np.ndarray:
     return (logits.sigmoid() if multi_label else logits.softmax(dim=1)).numpy()
 
 
+def score_of(logits: torch.Tensor, targets: torch.Tensor, multi_label: bool) -> float:
+    """Accuracy, or mAP for multi-label data, of logits and targets [N, C]."""
+    metric = mean_average_precision if multi_label else accuracy
+    return metric(targets.numpy(), probabilities(logits, multi_label))
+
+
 def evaluate(model, split: Split, recipe: Recipe, device: str) -> tuple[float, float]:
     """(loss, score) on a split; the score is the accuracy, or mAP for multi-label data."""
     logits = predict(model, split.features, recipe.batch_size, device)
-    metric = mean_average_precision if recipe.multi_label else accuracy
-    score = metric(split.targets.numpy(), probabilities(logits, recipe.multi_label))
-    return float(loss_of(logits, split.targets, recipe.multi_label)), score
+    loss = loss_of(logits, split.targets, recipe.multi_label)
+    return float(loss), score_of(logits, split.targets, recipe.multi_label)
 
 
 def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device: str) -> float:
@@ -356,6 +292,9 @@ def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device
     torch.manual_seed(seed)  # dropout takes no generator; `fit` shields the global state
     rows = torch.from_numpy(batch_rows(len(train.features), recipe.batch_size, step, recipe.seed))
     features, targets = train.features[rows].float(), train.targets[rows]
+    if recipe.waveform_augment != "none":
+        waveforms = [train.waveforms[row] for row in rows]
+        features = augmented_features(waveforms, train.norm, features.shape[2], recipe.waveform_augment, rng)
     if recipe.mixup > 0:
         features, targets = mixup(features, targets, recipe.mixup, rng)
     if recipe.spec_augment:
@@ -363,7 +302,10 @@ def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device
     for group in optimizer.param_groups:
         group["lr"] = recipe.learning_rate * learning_rate_factor(step, recipe.num_steps, recipe.warmup_fraction)
     model.train()
-    loss = loss_of(model(features.to(device)).logits, targets.to(device), recipe.multi_label)
+    output, targets = model(features.to(device)), targets.to(device)
+    loss = loss_of(output.logits, targets, recipe.multi_label)
+    if recipe.supcon_weight > 0:
+        loss = loss + recipe.supcon_weight * supcon_loss(output.projected, targets, recipe.supcon_temperature)
     if not torch.isfinite(loss):
         raise UserError(f"the training loss is {loss.item()} at step {step + 1}; lower --learning_rate")
     optimizer.zero_grad(set_to_none=True)
@@ -380,7 +322,7 @@ def fit(
     Best is the highest validation score, then the lowest validation loss, then the earliest step.
 
     Args:
-        model: from `load_ast`, on `device`.
+        model: from `load_ast`, on `device`; inside a `SupConAst` where the recipe wants SupCon.
         train: training clips.
         valid: validation clips; the only data that selection sees.
         recipe: how to train.

@@ -18,10 +18,11 @@ import pytest
 import torch
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, ASTModel, pipeline
 
-from synthio import classifier, metrics, results
+from synthio import classifier, evaluation, metrics, results
 from synthio.audio import read_audio, write_wav
 from synthio.cli import UserError
 from synthio.fbank import kaldi_fbank, num_frames, num_samples
+from synthio.models import ast_model
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = ROOT / "ast" / "train.py"
@@ -240,7 +241,7 @@ def test_label_cells():
 
 def test_positions_of_the_same_length_stay():
     positions = torch.randn(1, 2 + 12 * 7, 5)
-    assert torch.equal(classifier.interpolate_positions(positions, 12, 7), positions)
+    assert torch.equal(ast_model.resize_positions(positions, 12, 7), positions)
 
 
 @pytest.mark.parametrize("time_steps", [4, 20])
@@ -248,7 +249,7 @@ def test_positions_keep_bands_and_special_tokens(time_steps):
     special = torch.tensor([[100.0, 200.0]])
     grid = torch.arange(12.0)[:, None] * 1000 + torch.arange(8.0)[None]  # band * 1000 + time
     positions = torch.cat([special, grid.reshape(1, -1)], dim=1)[..., None]
-    out = classifier.interpolate_positions(positions, 12, time_steps)[0, :, 0]
+    out = ast_model.resize_positions(positions, 12, time_steps)[0, :, 0]
     assert out[:2].tolist() == [100, 200]
     columns = out[2:].reshape(12, time_steps)
     centres = ((torch.arange(time_steps) + 0.5) * 8 / time_steps - 0.5).clamp(0, 7)
@@ -257,15 +258,15 @@ def test_positions_keep_bands_and_special_tokens(time_steps):
 
 def test_positions_that_are_no_grid():
     with pytest.raises(ValueError, match="no grid"):
-        classifier.interpolate_positions(torch.zeros(1, 2 + 13, 4), 12, 2)
+        ast_model.resize_positions(torch.zeros(1, 2 + 13, 4), 12, 2)
 
 
 @pytest.mark.parametrize("head", [False, True])
 def test_load_ast_is_float32_with_a_new_seeded_head(tmp_path, head):
     folder = str(save_tiny_ast(tmp_path / "m", head))
-    model = classifier.load_ast(folder, ["x", "y", "z"], 56, False, seed=1)
-    same = classifier.load_ast(folder, ["x", "y", "z"], 56, False, seed=1)
-    other = classifier.load_ast(folder, ["x", "y", "z"], 56, False, seed=2)
+    model = ast_model.load_ast(folder, ["x", "y", "z"], 56, False, seed=1)
+    same = ast_model.load_ast(folder, ["x", "y", "z"], 56, False, seed=1)
+    other = ast_model.load_ast(folder, ["x", "y", "z"], 56, False, seed=2)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert model.config.id2label == {0: "x", 1: "y", 2: "z"}
     assert model(torch.zeros(2, 56, 32)).logits.shape == (2, 3)
@@ -279,10 +280,10 @@ def test_load_ast_is_float32_with_a_new_seeded_head(tmp_path, head):
 
 def test_load_ast_refuses_other_folders(tmp_path):
     with pytest.raises(UserError, match="no AST folder"):
-        classifier.load_ast_config(str(tmp_path))
+        ast_model.load_ast_config(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "clap"}')
     with pytest.raises(UserError, match="is a 'clap'"):
-        classifier.load_ast_config(str(tmp_path))
+        ast_model.load_ast_config(str(tmp_path))
 
 
 # Training
@@ -363,7 +364,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(data, trained, tmp_path):
 
 
 def test_a_checkpoint_of_other_options_or_half_a_file_is_not_used(data, tmp_path):
-    model = classifier.load_ast(str(data / "model"), ["x", "y"], 56, False, seed=1)
+    model = ast_model.load_ast(str(data / "model"), ["x", "y"], 56, False, seed=1)
     optimizer = torch.optim.AdamW(model.parameters())
     path = tmp_path / "checkpoint.pt"
     reached = classifier.TrainState(step=7, best_step=5, best_score=(0.5, -1.0), seconds=2.0)
@@ -465,9 +466,8 @@ def save_result(folder: Path, wrong: set[int], synthetic: int, clips: int = 40) 
     truth = np.eye(2)[np.arange(clips) % 2]
     chances = np.where(truth > 0, 0.9, 0.1)
     chances[sorted(wrong)] = 1 - chances[sorted(wrong)]
-    script = load_script()
     table = pd.DataFrame({"path": [f"/data/{i}.wav" for i in range(clips)], "label": np.tile(["a", "b"], clips // 2)})
-    script.write_predictions(table, ["a", "b"], chances, False, folder / "predictions.csv")
+    evaluation.write_predictions(table, ["a", "b"], chances, False, folder / "predictions.csv")
     scores = metrics.score_predictions(truth, chances, ["a", "b"], False, 0)
     splits = {"train": {"clips": 10 + synthetic, "gold": 10, "synthetic": synthetic}, "test": {"clips": clips}}
     record = {**scores, "labels": ["a", "b"], "splits": splits, "best_step": 1, "num_steps": 2}

@@ -1,0 +1,80 @@
+"""Classical augmentation of waveforms, the paper's baselines: noise, pitch, and a chain of small changes.
+
+    audio = augment(audio, 16000, "chain", rng)  # [T] -> [T]
+
+Ranges are those of audiomentations where it has the same transform. Everything random comes from the generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+SNR_DB = (5.0, 40.0)
+GAIN_DB = (-12.0, 12.0)
+SEMITONES = (-4.0, 4.0)
+MAX_SPEED = 2 ** (SEMITONES[1] / 12)  # so much more sound than it returns can `pitch` use
+SHIFT_SHARE = (-0.5, 0.5)  # of the clip's length
+LOW_PASS_HZ, HIGH_PASS_HZ = (1000.0, 7500.0), (20.0, 2400.0)
+FILTER_ORDER = 2  # 12 dB an octave
+CHANCE = 0.5  # of each change in a chain
+
+
+def noise(audio: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Add white Gaussian noise at a random signal-to-noise ratio. Silence stays silence."""
+    level = np.sqrt(np.mean(np.square(audio, dtype=np.float64))) * 10 ** (-rng.uniform(*SNR_DB) / 20)
+    return audio + level * rng.standard_normal(len(audio))
+
+
+def gain(audio: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Change the level."""
+    return audio * 10 ** (rng.uniform(*GAIN_DB) / 20)
+
+
+def pitch(audio: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Shift pitch and tempo together, by resampling: like a tape at another speed. The length changes."""
+    import soxr
+
+    speed = 2 ** (rng.uniform(*SEMITONES) / 12)
+    return soxr.resample(audio, sample_rate * speed, sample_rate, quality="HQ")
+
+
+def shift(audio: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Move in time; what leaves at one end comes in at the other."""
+    return np.roll(audio, round(rng.uniform(*SHIFT_SHARE) * len(audio)))
+
+
+def filter_band(audio: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """A Butterworth low-pass or high-pass at a random frequency, uniform in octaves."""
+    from scipy.signal import butter, sosfilt
+
+    kind, limits = (("lowpass", LOW_PASS_HZ), ("highpass", HIGH_PASS_HZ))[rng.integers(2)]
+    cutoff = np.exp(rng.uniform(*np.log(limits)))
+    return sosfilt(butter(FILTER_ORDER, cutoff, kind, fs=sample_rate, output="sos"), audio)
+
+
+def chain(audio: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Each of the changes with a chance of one half, like a Compose of audiomentations."""
+    for change in (gain, noise, pitch, shift, filter_band):
+        if rng.random() < CHANCE:
+            audio = change(audio, sample_rate, rng)
+    return audio
+
+
+METHODS: dict[str, Callable] = {"noise": noise, "pitch": pitch, "chain": chain}
+
+
+def augment(audio: np.ndarray, sample_rate: int, method: str, rng: np.random.Generator) -> np.ndarray:
+    """A changed copy of a clip.
+
+    Args:
+        audio: [T] float, full scale 1.0.
+        sample_rate: in Hz.
+        method: a key of METHODS.
+        rng: the only source of chance.
+
+    Returns:
+        float32 [T'], T' >= 1; only `pitch` makes it differ from T.
+    """
+    return METHODS[method](audio, sample_rate, rng).astype(np.float32)

@@ -1,0 +1,116 @@
+"""What the classifiers' scripts share: their three CSVs, the targets of each, and what they write about the test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from synthio.cli import UserError, add_device_option, in_range, str2bool
+
+SPLITS = ("train", "valid", "test")
+
+
+def add_evaluation_options(parser) -> None:
+    """Data, outputs, classes, seed and device."""
+    add = parser.add_argument
+    for split in SPLITS:
+        add(f"--{split}_csv", required=True, help="CSV with path and label")
+    add("--output_folder", required=True, help="folder for model, scores and predictions")
+    add("--classes_csv", default="", help="CSV whose labels are the classes; empty takes those of the training data")
+    add("--multi_label", type=str2bool, default=False, help="several labels a clip, joined by ';'")
+    add("--seed", type=in_range(int, 0), default=0, help="of everything random")
+    add_device_option(parser)
+
+
+def read_splits(args):
+    """The three manifests, the classes, and the targets [N, C] of each; every mistake in the labels shows here."""
+    from synthio.classifier import encode_labels
+    from synthio.manifest import LABEL, all_labels, read_manifest, read_table
+
+    csvs = {split: getattr(args, f"{split}_csv") for split in SPLITS}
+    tables = {split: read_manifest(csv) for split, csv in csvs.items()}
+    for split, table in tables.items():
+        if table.empty:
+            raise UserError(f"{csvs[split]}: no clips; the {split} data needs at least one")
+    source = read_table(args.classes_csv, [LABEL]) if args.classes_csv else tables["train"]
+    labels = all_labels(source[LABEL])
+    if len(labels) < 2:
+        raise UserError(f"{args.classes_csv or args.train_csv}: {len(labels)} class; a classifier needs at least 2")
+    targets = {s: encode_labels(t[LABEL], labels, csvs[s], args.multi_label) for s, t in tables.items()}
+    return tables, labels, targets
+
+
+def start_clean(folder: Path) -> None:
+    """Remove what an earlier run left, so that scores never stand beside another model; keep its checkpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("scores.json", "predictions.csv", "history.csv"):
+        (folder / name).unlink(missing_ok=True)
+    if (folder / "model").is_dir():
+        shutil.rmtree(folder / "model")
+    for orphan in folder.glob(".*.tmp.*"):
+        orphan.unlink()
+
+
+def write_history(folder: Path, history: list[dict[str, Any]], multi_label: bool) -> None:
+    """history.csv: a row for each evaluation on the validation clips."""
+    import pandas as pd
+
+    from synthio.manifest import write_table
+
+    metric = "mAP" if multi_label else "accuracy"
+    write_table(pd.DataFrame(history).rename(columns={"valid_score": f"valid_{metric}"}), folder / "history.csv")
+
+
+def write_predictions(table, labels, chances, multi_label: bool, path: Path) -> None:
+    """path, label, predicted, and `probability_<label>` of each class."""
+    import pandas as pd
+
+    from synthio.classifier import decode_labels
+    from synthio.manifest import LABEL, PATH, write_table
+    from synthio.metrics import PROBABILITY_PREFIX, predicted_matrix
+
+    out = table[[PATH, LABEL]].assign(predicted=decode_labels(predicted_matrix(chances, multi_label), labels))
+    columns = {f"{PROBABILITY_PREFIX}{label}": [f"{p:.9f}" for p in chances[:, i]] for i, label in enumerate(labels)}
+    write_table(pd.concat([out, pd.DataFrame(columns)], axis=1), path)
+
+
+def count_clips(table) -> dict[str, int]:
+    """How many clips are real and how many synthetic; a synthetic one names the gold clip it was made for."""
+    from synthio.manifest import SOURCE
+
+    synthetic = int((table[SOURCE] != "").sum()) if SOURCE in table.columns else 0
+    return {"clips": len(table), "gold": len(table) - synthetic, "synthetic": synthetic}
+
+
+def write_test_results(args, tables, labels, truth, chances, details: Mapping[str, Any]) -> None:
+    """predictions.csv and scores.json, and a line on stdout.
+
+    Args:
+        args: options of `add_evaluation_options`.
+        tables: the manifest of each split.
+        labels: the C classes.
+        truth: 0/1 [N, C] of the test clips.
+        chances: probabilities [N, C].
+        details: what else scores.json says; `best_valid` is (score, loss) of the chosen model.
+    """
+    from synthio.files import write_json
+    from synthio.manifest import versions
+    from synthio.metrics import score_predictions
+
+    folder = Path(args.output_folder)
+    scores = score_predictions(truth, chances, labels, args.multi_label, args.seed)
+    write_predictions(tables["test"], labels, chances, args.multi_label, folder / "predictions.csv")
+    score, loss = details["best_valid"]
+    record = {
+        **scores,
+        "labels": labels,
+        **details,
+        "best_valid": {scores["metric"]: score, "loss": loss},
+        "splits": {split: count_clips(table) for split, table in tables.items()},
+        "versions": versions(),
+    }
+    write_json(folder / "scores.json", record)
+    low, high = scores["interval_95"]
+    print(f"test {scores['metric']} {scores[scores['metric']]:.3f} ({low:.3f} to {high:.3f})")

@@ -1,0 +1,199 @@
+"""AST of transformers (`ASTForAudioClassification`): loading, other input lengths, a new head, and embeddings.
+
+    model = load_ast("MIT/ast-finetuned-audioset-10-10-0.4593", labels, frames=512, multi_label=False, seed=0)
+    vectors = AstEmbedder("ast.pth").embed_audio(clips)
+
+A model is named by a folder, a hub id, or a checkpoint of the AST repository (`.pth`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from synthio.audio import cut_windows
+from synthio.cli import UserError
+from synthio.fbank import SAMPLE_RATE, kaldi_fbank, num_samples
+from synthio.files import stable_seed
+from synthio.models.ast_checkpoint import is_ast_checkpoint, read_ast_checkpoint
+
+SPECIAL_TOKENS = 2  # AST's cls and distillation token
+WINDOWS_AT_ONCE = 16
+
+
+def resize_positions(positions: torch.Tensor, bands: int, time_steps: int) -> torch.Tensor:
+    """Fit AST's position embedding to another input length.
+
+    As the AST repository does: for a shorter input the middle is cut out, so that neighbours keep their distance;
+    for a longer one it is stretched. The grid of patches is laid out frequency first, [bands x time]; strides do not
+    matter, for overlapping patches are a finer grid. The two special tokens keep their own positions.
+
+    Args:
+        positions: [1, 2 + bands * T, D].
+        bands: rows of the grid (12 for 128 mel bands, patch 16, stride 10).
+        time_steps: wanted columns.
+
+    Returns:
+        [1, 2 + bands * time_steps, D]; bilinear in time where it is longer.
+
+    Raises:
+        ValueError: the table is no grid with `bands` rows.
+    """
+    patches = positions.shape[1] - SPECIAL_TOKENS
+    if patches % bands:
+        raise ValueError(f"{patches} positions are no grid of {bands} bands")
+    special, grid = positions[:, :SPECIAL_TOKENS], positions[:, SPECIAL_TOKENS:]
+    grid = grid.transpose(1, 2).unflatten(2, (bands, patches // bands))
+    surplus = grid.shape[3] - time_steps
+    if surplus >= 0:
+        start = grid.shape[3] // 2 - time_steps // 2
+        grid = grid[..., start : start + time_steps]
+    else:
+        grid = functional.interpolate(grid, size=(bands, time_steps), mode="bilinear", align_corners=False)
+    return torch.cat([special, grid.flatten(2).transpose(1, 2)], dim=1)
+
+
+def load_ast_config(name: str):
+    """The ASTConfig of a folder, hub id or `.pth` checkpoint.
+
+    Raises:
+        UserError: there is none, or it belongs to another kind of model.
+    """
+    from transformers import AutoConfig
+
+    if is_ast_checkpoint(name):
+        return read_ast_checkpoint(name)[0]
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise UserError(f"AST '{name}': no AST folder or hub id ({str(error).splitlines()[0]})") from None
+    if config.model_type != "audio-spectrogram-transformer":
+        raise UserError(f"AST '{name}': is a '{config.model_type}', not an audio-spectrogram-transformer")
+    return config
+
+
+def load_pretrained_ast(name: str, config=None):
+    """ASTForAudioClassification in float32 with its own input length; the head may be new.
+
+    Args:
+        name: folder or hub id, of ASTModel or ASTForAudioClassification, or `.pth` checkpoint.
+        config: another ASTConfig than the model's own, which may differ in what concerns the head.
+
+    Raises:
+        UserError: no such model, another kind of model, or weights of its body are missing or of other shapes.
+    """
+    from transformers import ASTForAudioClassification
+
+    config = config or load_ast_config(name)
+    source = {"pretrained_model_name_or_path": name}
+    if is_ast_checkpoint(name):
+        source = {"pretrained_model_name_or_path": None, "state_dict": read_ast_checkpoint(name)[1]}
+    try:
+        model, info = ASTForAudioClassification.from_pretrained(
+            **source, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+    except OSError as error:
+        raise UserError(f"AST '{name}': cannot be loaded ({str(error).splitlines()[0]})") from None
+    lost = [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
+    lost = sorted(key for key in lost if not key.startswith("classifier."))
+    if lost:
+        raise UserError(
+            f"AST '{name}': its weights lack {lost[0]} of the shape that its config wants, and {len(lost) - 1} more; "
+            "is it whole?"
+        )
+    return model
+
+
+def load_ast(name: str, labels: Sequence[str], frames: int, multi_label: bool, seed: int):
+    """A pretrained AST in float32 with `frames` input frames and a new head for `labels`.
+
+    The head (norm and linear layer) is always new, also when the old one happens to have as many classes.
+
+    Args:
+        name: see `load_pretrained_ast`.
+        labels: class names; their order is the order of the logits, and it is kept in the config.
+        frames: input length in frames of 10 ms.
+        multi_label: how a pipeline should turn the logits into probabilities.
+        seed: of the new head.
+
+    Raises:
+        UserError: see `load_pretrained_ast`.
+    """
+    config = load_ast_config(name)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: i for i, label in enumerate(labels)}
+    config.problem_type = "multi_label_classification" if multi_label else "single_label_classification"
+    model = load_pretrained_ast(name, config)
+    set_input_length(model, frames)
+    _reset_head(model, seed)
+    return model
+
+
+@torch.no_grad()
+def set_input_length(model, frames: int) -> None:
+    """Let an ASTForAudioClassification take `frames` frames of 10 ms."""
+    model.config.max_length = frames
+    embeddings = model.audio_spectrogram_transformer.embeddings
+    bands, time_steps = embeddings.get_shape(model.config)
+    embeddings.position_embeddings = torch.nn.Parameter(
+        resize_positions(embeddings.position_embeddings.data, bands, time_steps).clone()
+    )
+
+
+@torch.no_grad()
+def _reset_head(model, seed: int) -> None:
+    generator = torch.Generator().manual_seed(stable_seed(seed, "head"))
+    head = model.classifier
+    head.layernorm.reset_parameters()
+    head.dense.weight.normal_(0, model.config.initializer_range, generator=generator)
+    head.dense.bias.zero_()
+
+
+class AstEmbedder:
+    """The pooled output of a pretrained AST: the mean of its two special tokens after the last norm.
+
+    A clip is cut into windows of the model's own input length, whose outputs are averaged; a shorter clip is repeated,
+    since AST hears padding badly. So a clip's vector depends on nothing but the clip.
+
+    Args:
+        model: see `load_pretrained_ast`. A folder's feature extractor has the normalisation; without one it is
+            AudioSet's.
+        device: torch device.
+
+    Raises:
+        UserError: see `load_pretrained_ast`.
+    """
+
+    sample_rate = SAMPLE_RATE
+
+    def __init__(self, model: str, device: str = "cpu"):
+        self.device = torch.device(device)
+        self.body = load_pretrained_ast(model).audio_spectrogram_transformer
+        self.body.requires_grad_(False).eval().to(self.device)
+        self.extractor = _load_extractor(model)
+
+    @torch.no_grad()
+    def embed_audio(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Mono clips [1, T] at 16 kHz -> float32 [N, E]."""
+        config = self.body.config
+        windows = [cut_windows(clip, num_samples(config.max_length))[:, 0] for clip in clips]
+        features = kaldi_fbank(torch.from_numpy(np.concatenate(windows)), config.num_mel_bins)
+        features = (features - self.extractor.mean) / (2 * self.extractor.std)
+        pooled = [self.body(part.to(self.device)).pooler_output.cpu() for part in features.split(WINDOWS_AT_ONCE)]
+        means = [part.mean(dim=0) for part in torch.cat(pooled).split([len(w) for w in windows])]
+        return torch.stack(means).numpy()
+
+
+def _load_extractor(name: str):
+    """The feature extractor beside a model, or one with AudioSet's normalisation."""
+    from transformers import ASTFeatureExtractor
+
+    if is_ast_checkpoint(name):
+        return ASTFeatureExtractor()
+    try:
+        return ASTFeatureExtractor.from_pretrained(name)
+    except OSError:  # only the model was saved
+        return ASTFeatureExtractor()
