@@ -1,0 +1,105 @@
+"""Vectors of clips from a frozen model, kept by content: each model hears each clip once, whatever CSV names it.
+
+cache = EmbeddingCache(folder, "clap", "laion/clap-htsat-unfused")
+vectors = embed_clips(cache, lambda: load_scorer(model), paths, "train.csv", batch_size=16)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from synthio.audio import BadAudio, read_audio
+from synthio.cli import UserError, progress
+from synthio.files import atomic_path, fingerprint, sha256_file, sha256_value
+from synthio.manifest import versions
+
+BATCHES_BETWEEN_SAVES = 20
+SHAPING = ("synthio", "torch", "transformers", "numpy", "soxr")  # whose versions may change a vector
+
+
+class EmbeddingCache:
+    """Vectors by the SHA-256 of the clip's file, in one safetensors file for each model.
+
+    Args:
+        folder: where the files are; made when needed.
+        kind: of the model, as it is loaded.
+        model: folder, file or hub id; its content counts, not its place.
+    """
+
+    def __init__(self, folder: str | Path, kind: str, model: str):
+        found = versions()
+        shaping = {name: found.get(name) for name in SHAPING}
+        self.path = Path(folder) / f"{kind}_{sha256_value([kind, fingerprint(model), shaping])[:16]}.safetensors"
+        self.vectors: dict[str, np.ndarray] = _read_vectors(self.path)
+
+    def save(self) -> None:
+        """Write all vectors, atomically."""
+        from safetensors.numpy import save_file
+
+        tensors = {
+            "sha256": np.array([list(bytes.fromhex(key)) for key in self.vectors], np.uint8),
+            "vectors": np.stack(list(self.vectors.values())).astype(np.float32),
+        }
+        with atomic_path(self.path) as temporary:
+            save_file(tensors, temporary, metadata={"checksum": _checksum(tensors)})
+
+
+def _checksum(tensors: dict[str, np.ndarray]) -> str:
+    return hashlib.sha256(tensors["sha256"].tobytes() + tensors["vectors"].tobytes()).hexdigest()
+
+
+def _read_vectors(path: Path) -> dict[str, np.ndarray]:
+    """What a file holds; nothing where it is missing or damaged, for then the clips are heard again."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return {}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in ("sha256", "vectors")}
+            checksum = file.metadata()["checksum"]
+    except SafetensorError:
+        return {}
+    if checksum != _checksum(tensors):
+        return {}
+    return {bytes(key).hex(): vector for key, vector in zip(tensors["sha256"], tensors["vectors"], strict=True)}
+
+
+def embed_clips(
+    cache: EmbeddingCache, load: Callable, paths: Sequence[str], csv: str | Path, batch_size: int
+) -> np.ndarray:
+    """float32 [N, E] of the clips, in their order.
+
+    Args:
+        cache: of the model; what is new goes into it.
+        load: makes the model (`sample_rate`, `embed_audio`); called when a clip is not in the cache.
+        paths: sound files.
+        csv: where the paths come from, for messages.
+        batch_size: clips embedded at once.
+
+    Raises:
+        UserError: a clip cannot be used (CSV, row, path and reason).
+    """
+    keys = [sha256_file(path) for path in paths]
+    rows = {key: row for row, key in enumerate(keys) if key not in cache.vectors}
+    new = list(rows)
+    embedder = load() if new else None
+    starts = range(0, len(new), batch_size)
+    for number, start in enumerate(progress(starts, f"embeddings of {Path(csv).name}: batches"), 1):
+        batch = new[start : start + batch_size]
+        clips = [_read_clip(paths[rows[key]], rows[key], csv, embedder.sample_rate) for key in batch]
+        cache.vectors |= dict(zip(batch, embedder.embed_audio(clips), strict=True))
+        if number % BATCHES_BETWEEN_SAVES == 0 or start + batch_size >= len(new):
+            cache.save()
+    return np.stack([cache.vectors[key] for key in keys])
+
+
+def _read_clip(path: str, row: int, csv: str | Path, sample_rate: int) -> np.ndarray:
+    try:
+        return read_audio(path, sample_rate)[0]
+    except BadAudio as error:
+        raise UserError(f"{csv} row {row + 1}: {path}: {error}") from None

@@ -1,0 +1,129 @@
+"""Linear probe: logistic regression (scikit-learn) on the embeddings of a frozen model.
+
+    probe, best, history = choose_probe((x, targets), (valid_x, valid_targets), multi_label=False)
+    probe.logits(x)  # softmax or sigmoid makes them probabilities
+
+Inputs are standardised by the training clips; in the result that is folded into weight and bias.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthio.cli import UserError
+
+C_GRID = tuple(10.0**power for power in range(-5, 3))  # inverse strengths of the L2 penalty
+MAX_ITERATIONS = 2000
+CERTAIN = 30.0  # logit of a class that every training clip has; its negative, of one that none has
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """weight float32 [C, E] and bias float32 [C]."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Embeddings [N, E] -> float64 [N, C]."""
+        return x.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
+
+    @classmethod
+    def unscaled(cls, weight: np.ndarray, bias: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> LinearProbe:
+        """From weights for (x - mean) / scale to weights for x."""
+        weight = weight / scale
+        return cls(weight.astype(np.float32), (bias - weight @ mean).astype(np.float32))
+
+
+def fit_probe(x: np.ndarray, targets: np.ndarray, c: float, multi_label: bool) -> LinearProbe:
+    """Softmax regression, or one regression for each class against the rest.
+
+    A class that no training clip has (or, for multi-label data, every one) gets a constant logit.
+
+    Args:
+        x: embeddings [N, E].
+        targets: 0/1 [N, C].
+        c: inverse strength of the L2 penalty.
+        multi_label: clips may have several labels.
+    """
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(x)
+    z = scaler.transform(x)
+    weight, bias = np.zeros((targets.shape[1], x.shape[1])), np.full(targets.shape[1], -CERTAIN)
+    if multi_label:
+        for column, truth in enumerate(targets.T):
+            if truth.all():
+                bias[column] = CERTAIN
+            elif truth.any():
+                rows, offsets = _regression(z, truth, c)
+                weight[column], bias[column] = rows[1], offsets[1]
+    else:
+        seen = np.flatnonzero(targets.any(axis=0))
+        weight[seen], bias[seen] = _regression(z, targets.argmax(axis=1), c)
+    return LinearProbe.unscaled(weight, bias, scaler.mean_, scaler.scale_)
+
+
+def _regression(z: np.ndarray, classes: np.ndarray, c: float) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [K, E] and biases [K] of the K classes that occur, in their order; of two, the first has zeros."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=c, max_iter=MAX_ITERATIONS).fit(z, classes)
+    if len(model.classes_) == 2:
+        return np.vstack([0 * model.coef_, model.coef_]), np.append(0.0, model.intercept_)
+    return model.coef_, model.intercept_
+
+
+def choose_probe(
+    train: tuple[np.ndarray, np.ndarray], valid: tuple[np.ndarray, np.ndarray], multi_label: bool
+) -> tuple[LinearProbe, dict[str, float], list[dict[str, float]]]:
+    """The probe whose penalty does best on the validation clips; it is fitted to the training clips alone.
+
+    Best is the highest validation score (accuracy, or mAP), then the lowest loss, then the strongest penalty.
+
+    Args:
+        train: embeddings [N, E] and targets 0/1 [N, C].
+        valid: the same of the validation clips.
+        multi_label: clips may have several labels.
+
+    Returns:
+        (probe, its row of the history, history: C, train_loss, valid_loss and valid_score of each penalty).
+
+    Raises:
+        UserError: all training clips have one label.
+    """
+    if not multi_label and train[1].any(axis=0).sum() < 2:
+        raise UserError("all training clips have the same label; a linear probe needs clips of at least 2")
+    history, probes = [], []
+    for c in C_GRID:
+        probes.append(fit_probe(*train, c, multi_label))
+        train_loss, _ = _evaluate(probes[-1], *train, multi_label)
+        valid_loss, score = _evaluate(probes[-1], *valid, multi_label)
+        history.append({"C": c, "train_loss": train_loss, "valid_loss": valid_loss, "valid_score": score})
+    best = max(range(len(history)), key=lambda i: (history[i]["valid_score"], -history[i]["valid_loss"]))
+    return probes[best], history[best], history
+
+
+def _evaluate(probe: LinearProbe, x: np.ndarray, targets: np.ndarray, multi_label: bool) -> tuple[float, float]:
+    """(loss, score), as for AST."""
+    import torch
+
+    from synthio.classifier import loss_of, score_of
+
+    logits, truth = torch.from_numpy(probe.logits(x)), torch.from_numpy(targets).double()
+    return float(loss_of(logits, truth, multi_label)), score_of(logits, truth, multi_label)
+
+
+def save_probe(probe: LinearProbe, folder: Path, config: dict[str, Any]) -> None:
+    """model.safetensors (weight, bias) and config.json."""
+    from safetensors.numpy import save_file
+
+    from synthio.files import atomic_path, write_json
+
+    with atomic_path(folder / "model.safetensors") as temporary:
+        save_file({"weight": probe.weight, "bias": probe.bias}, temporary)
+    write_json(folder / "config.json", config)
