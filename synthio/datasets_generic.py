@@ -56,8 +56,8 @@ def add_group_regex(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group_regex",
         type=regex,
-        help="regular expression on the path of a clip, from --source on; what its parentheses match names the recording or "
-        "speaker, and no split shares it",
+        help="regular expression on the path of a clip, from --source on; what its parentheses match names the "
+        "recording or speaker, and no split shares it",
     )
 
 
