@@ -207,8 +207,10 @@ def cut_groups(labels: Sequence[Sequence[str]], groups: Sequence[str], share: fl
         if leaves_some(group) and gain(group) >= 0:
             take(group)
     for label in sorted(total, key=lambda label: (total[label], label)):
-        options = [group for group in names if label in held[group] and group not in chosen and leaves_some(group)]
-        if not taken[label] and options:
+        if taken[label]:
+            continue
+        options = [group for group in names if label in held[group] and leaves_some(group)]
+        if options:
             take(min(options, key=lambda group: held[group].total()))
     return chosen
 

@@ -418,6 +418,12 @@ def test_nsynth_validation_of_test_instruments_is_replaced(prepare, tmp_path, ma
     assert len(dropped(tmp_path, "valid")) == 4 and len(tables["train"]) == 36
 
 
+def test_nsynth_validation_that_loses_most_is_replaced(prepare, tmp_path, make_wavs):
+    valid = ["bass_acoustic_900", "flute_acoustic_901", "bass_acoustic_800"]
+    tables = prepare("nsynth", nsynth_tree(tmp_path, make_wavs, valid))
+    assert labels(tables["valid"]) == {"bass": 2, "flute": 2} and len(dropped(tmp_path, "valid")) == 6
+
+
 def musdb_tree(tmp_path, make_wav):
     for song in (f"train/{MUSDB_VALID[0]}", "train/A - Song", "test/B - Song"):
         for i, stem in enumerate(("bass", "drums", "other", "vocals", "mixture")):
