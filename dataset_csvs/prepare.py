@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from synthio import datasets_demo, datasets_generic, datasets_music, datasets_sound
-from synthio.check_inputs import refuse_own_output
+from synthio.check_inputs import SPLITS, refuse_own_output
 from synthio.cli import in_range, new_parser, run_main
 from synthio.datasets_common import Dataset, make_tables
 
@@ -48,7 +48,12 @@ def add_dataset(commands, name: str, dataset: Dataset) -> None:
         return
     sub.add_argument("--source", required=True, help="the dataset, as above")
     sub.add_argument("--dataset_name", default=name, help="what the column `dataset` says")
-    sub.add_argument("--missing", choices=["stop", "drop"], default="stop", help="what to do about missing files")
+    sub.add_argument(
+        "--missing",
+        choices=["stop", "drop"],
+        default="stop",
+        help="what to do about clips that are missing or cannot be cut",
+    )
     share = in_range(float, 0.01, 0.9)
     if dataset.official_test:
         sub.set_defaults(test_share=0)
@@ -84,7 +89,7 @@ def main() -> int:
     args = get_parser().parse_args()
     listing = DATASETS[args.dataset].read(args)
     for path in listing.files:
-        for split in ("train", "valid", "test"):
+        for split in SPLITS:
             refuse_own_output(path, Path(args.output_folder) / f"{split}.csv")
     write_csvs(make_tables(listing, args), listing.files, args)
     return 0

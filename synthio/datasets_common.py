@@ -251,8 +251,11 @@ def cut_segment(path: Path, start_s: float, end_s: float, folder: Path) -> Path:
     return out
 
 
-def cut_segments(table: pd.DataFrame, folder: Path) -> None:
-    """Replace the path of each clip that is a part of a recording by that of the WAV file cut from it."""
+def cut_segments(table: pd.DataFrame, folder: Path, action: str) -> None:
+    """Replace the path of each clip that is a part of a recording by that of the WAV file cut from it.
+
+    A part that cannot be had (the recording is cut short, or unreadable) is treated as a missing file is.
+    """
     from synthio.audio import BadAudio
 
     rows = [i for i, segment in enumerate(table[SEGMENT]) if segment is not None and not table[REASON][i]]
@@ -260,7 +263,9 @@ def cut_segments(table: pd.DataFrame, folder: Path) -> None:
         try:
             table.loc[i, PATH] = str(cut_segment(Path(table[PATH][i]), *table[SEGMENT][i], folder))
         except BadAudio as error:
-            raise UserError(f"{table[WHERE][i]}: {table[PATH][i]}: {error}") from None
+            if action == "stop":
+                raise UserError(f"{table[WHERE][i]}: {table[PATH][i]}: {error}") from None
+            table.loc[i, REASON] = str(error)
 
 
 def make_tables(listing: Listing, args: argparse.Namespace) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
@@ -271,10 +276,10 @@ def make_tables(listing: Listing, args: argparse.Namespace) -> dict[str, tuple[p
     for split, share in ((TEST, args.test_share), (VALID, args.valid_share)):
         if not ((table[SPLIT] == split) & (table[REASON] == "")).any() and share:
             cut_split(table, split, share, args.seed)
+    cut_segments(table, Path(args.output_folder).absolute() / "audio", args.missing)
     for split in SPLITS:
         if not ((table[SPLIT] == split) & (table[REASON] == "")).any():
             raise UserError(f"{args.source}: no {split} clips are left; see {args.dataset} --help for what is needed")
-    cut_segments(table, Path(args.output_folder).absolute() / "audio")
     table[DATASET] = args.dataset_name
     columns = [PATH, LABEL, DATASET, *(name for name in OPTIONAL if (table[name] != "").any())]
     kept = table[REASON] == ""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from synthio.check_inputs import warn
 from synthio.cli import UserError
 from synthio.datasets_common import (
     SEGMENT,
@@ -39,6 +41,9 @@ def split_folders(source: Path) -> dict[Path, str]:
         return {source: TRAIN}
     if len(set(found.values())) < len(found):
         raise UserError(f"{source}: two folders of one split: {', '.join(path.name for path in found)}; keep one")
+    beside = [path.name for path in folders if path not in found]
+    if beside:
+        warn(f"{source}: not read, because their names are no splits: {', '.join(beside)}")
     return found
 
 
@@ -113,9 +118,12 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     records = []
     for i, line in enumerate(read_lines(path), 1):
         try:
-            records.append(json.loads(line) if line.strip() else {})
+            record = json.loads(line) if line.strip() else {}
         except ValueError as error:
             raise UserError(f"{where(path, i)}: not JSON ({error})") from None
+        if not isinstance(record, dict):
+            raise UserError(f"{where(path, i)}: not a JSON object: {line!r}")
+        records.append(record)
     return records
 
 
@@ -139,7 +147,7 @@ def metadata_rows(source: Path, path: Path, split: str | None, args: argparse.Na
         clip = path.parent / record["file_name"]
         first = Path(record["file_name"]).parts[0].lower()
         row = {"path": clip, "label": label_text(record[args.label_column]), WHERE: where(path, i)}
-        row["group"] = group_of(clip.relative_to(source), args.group_regex)
+        row["group"] = group_of(Path(os.path.relpath(clip, source)), args.group_regex)
         yield {**row, "split_name": split or SPLIT_WORDS.get(first, TRAIN)}
 
 
@@ -186,12 +194,12 @@ def read_map(path: Path) -> dict[str, tuple[int, str]]:
     for i, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
-        key, _, rest = line.strip().partition(" ") if " " in line.strip() else line.strip().partition("\t")
-        if not rest.strip():
+        key, *rest = line.split(None, 1)
+        if not rest:
             raise UserError(f"{where(path, i)}: {key!r} has no value")
         if key in out:
             raise UserError(f"{where(path, i)}: {key!r} is also in row {out[key][0]}")
-        out[key] = i, rest.strip()
+        out[key] = i, rest[0].strip()
     return out
 
 
@@ -245,7 +253,8 @@ def read_kaldi(args: argparse.Namespace) -> Listing:
     folders = {source: TRAIN} if (source / "wav.scp").is_file() else split_folders(source)
     root = Path(args.audio_root or source).absolute()
     rows = [row for folder, split in folders.items() for row in kaldi_rows(folder, split, root)]
-    return list_clips(rows, [folder / name for folder in folders for name in ("wav.scp", "utt2label")])
+    maps = [folder / name for folder in folders for name in ("wav.scp", "utt2label", "utt2spk", "segments")]
+    return list_clips(rows, [path for path in maps if path.is_file()])
 
 
 def kaldi_options(parser: argparse.ArgumentParser) -> None:

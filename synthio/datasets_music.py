@@ -69,12 +69,15 @@ def gtzan_filtered(root: Path, folder: Path) -> Listing:
 
 def gtzan_random(root: Path) -> Listing:
     """All clips, to be split; those of equal content are one group."""
-    from synthio.audio import content_hash, read_audio
+    from synthio.audio import BadAudio, content_hash, read_audio
 
     rows = []
     for path in progress(sorted([*root.glob("*/*.wav"), *root.glob("*/*.au")]), "listening"):
         row = gtzan_row(path, str(path), TRAIN)
-        rows.append(row if "reason" in row else {**row, "group": content_hash(*read_audio(path))[:16]})
+        try:
+            rows.append(row if "reason" in row else {**row, "group": content_hash(*read_audio(path))[:16]})
+        except BadAudio as error:
+            raise UserError(f"{path}: {error}; get it again, or remove it") from None
     return list_clips(rows)
 
 

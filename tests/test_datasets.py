@@ -29,7 +29,7 @@ def prepare(tmp_path):
         done = call_script(SCRIPT, name, "--source", source, "--output_folder", out, *options)
         assert done.returncode == (0 if ok else 2), done.stderr
         if not ok:
-            assert not (out / "train.csv").exists() and done.stderr.startswith("error: ")
+            assert not (out / "train.csv").exists() and "error: " in done.stderr
             return done.stderr
         tables = {split: rows_of(out / f"{split}.csv") for split in SPLITS}
         for row in (row for rows in tables.values() for row in rows):
@@ -279,6 +279,9 @@ def test_dcase_mistakes(prepare, tmp_path, make_wav):
     soundfile.write(short, np.zeros(800), 16000)
     error = prepare("dcase2017", source, ok=False)
     assert "training_set.csv row 2: " in error and "no sound from 0.1 to 0.3 s; it lasts 0.05 s" in error
+    assert len(prepare("dcase2017", source, "--missing", "drop")["train"]) == 1
+    assert dropped(tmp_path, "train") == [("YAbCdEfGhIjK.wav", "no sound from 0.1 to 0.3 s; it lasts 0.05 s")]
+    (tmp_path / "out/train.csv").unlink()
     short.unlink()
     assert "training_set.csv row 2: no such file: " in prepare("dcase2017", source, ok=False)
     assert len(prepare("dcase2017", source, "--missing", "drop")["train"]) == 1
@@ -524,6 +527,23 @@ def test_audiofolder_reads_jsonl_at_the_top(prepare, tmp_path, make_wavs):
     assert "metadata.jsonl row 22: not JSON" in prepare("audiofolder", tmp_path / "hf", ok=False)
 
 
+def test_audiofolder_takes_files_from_elsewhere(prepare, tmp_path, make_wavs):
+    make_wavs("elsewhere", [f"{i}.wav" for i in range(20)])
+    lines = [json.dumps({"file_name": f"{tmp_path}/elsewhere/{i}.wav", "label": "ab"[i % 2]}) for i in range(20)]
+    write(tmp_path / "hf/metadata.jsonl", *lines)
+    assert labels(prepare("audiofolder", tmp_path / "hf")["test"]) == {"a": 2, "b": 2}
+    write(tmp_path / "hf/metadata.jsonl", *lines, "[1]")
+    (tmp_path / "out/train.csv").unlink()
+    assert "metadata.jsonl row 21: not a JSON object: '[1]'" in prepare("audiofolder", tmp_path / "hf", ok=False)
+
+
+def test_folders_beside_the_splits_are_told(tmp_path, make_wavs):
+    for name in ("train", "test", "extra"):
+        folder_tree(make_wavs, f"mine/{name}")
+    done = call_script(SCRIPT, "folder", "--source", tmp_path / "mine", "--output_folder", tmp_path / "out")
+    assert done.returncode == 0 and done.stderr.endswith("because their names are no splits: extra\n")
+
+
 def test_audiofolder_without_metadata_is_a_folder_per_class(prepare, tmp_path, make_wavs):
     folder_tree(make_wavs, "hf")
     assert labels(prepare("audiofolder", tmp_path / "hf")["test"]) == {"dog": 4, "cat": 4}
@@ -535,7 +555,7 @@ def kaldi_tree(tmp_path, make_wavs):
         make_wavs("kaldi/audio", [f"{name}.wav" for name in utterances])
         folder = tmp_path / "kaldi" / split
         write(folder / "wav.scp", *(f"{name} audio/{name}.wav" for name in utterances))
-        write(folder / "utt2label", *(f"{name} {'car horn' if name.endswith('0') else 'dog'}" for name in utterances))
+        write(folder / "utt2label", *(f"{name}\t{'car horn' if name.endswith('0') else 'dog'}" for name in utterances))
         write(folder / "utt2spk", *(f"{name} {name.split('-')[0]}" for name in utterances))
     return tmp_path / "kaldi"
 
