@@ -233,6 +233,7 @@ def cut_segment(path: Path, start_s: float, end_s: float, folder: Path) -> Path:
     """
     import math
 
+    import numpy as np
     import soundfile
 
     from synthio.audio import BadAudio, probe, write_wav
@@ -246,7 +247,12 @@ def cut_segment(path: Path, start_s: float, end_s: float, folder: Path) -> Path:
     key = sha256_value([str(path), stat.st_size, stat.st_mtime_ns, first, last])[:12]
     out = folder / f"{path.stem}_{start_s:g}_{key}.wav"
     if not out.is_file():
-        audio, _ = soundfile.read(str(path), start=first, stop=last, dtype="float32", always_2d=True)
+        try:
+            audio, _ = soundfile.read(str(path), start=first, stop=last, dtype="float32", always_2d=True)
+        except (soundfile.SoundFileError, RuntimeError) as error:
+            raise BadAudio(f"unreadable from {start_s:g} s on: {error}") from None
+        if len(audio) < last - first or not np.isfinite(audio).all():
+            raise BadAudio(f"truncated, or holds NaN or infinite samples, from {start_s:g} to {end_s:g} s")
         write_wav(out, audio.T, sample_rate)
     return out
 

@@ -586,6 +586,19 @@ def test_kaldi_segments_are_cut(prepare, tmp_path, make_wav):
         assert np.allclose(audio, ramp[4000:8000] if row["label"] == "dog" else ramp[8000:], atol=2**-15)
 
 
+def test_bad_samples_are_not_cut(prepare, tmp_path, make_wav):
+    sound = np.full(16000, 0.1)
+    sound[9000] = np.nan
+    for name in ("a", "b", "c", "d", "e", "f"):
+        make_wav(f"kaldi/{name}.wav", audio=sound, subtype="FLOAT")
+    write(tmp_path / "kaldi/wav.scp", *(f"{name} {name}.wav" for name in "abcdef"))
+    write(tmp_path / "kaldi/segments", *(f"{name}-0 {name} 0 {0.6 if name == 'd' else 0.5}" for name in "abcdef"))
+    write(tmp_path / "kaldi/utt2label", *(f"{name}-0 dog" for name in "abcdef"))
+    error = prepare("kaldi", tmp_path / "kaldi", ok=False)
+    assert "segments row 4: " in error and "NaN" in error
+    assert sum(map(len, prepare("kaldi", tmp_path / "kaldi", "--missing", "drop", "--seed", 1).values())) == 5
+
+
 def test_kaldi_commands_are_never_run(prepare, tmp_path, make_wavs):
     source = kaldi_tree(tmp_path, make_wavs)
     lines = (source / "train/wav.scp").read_text().splitlines()
