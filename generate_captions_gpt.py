@@ -201,6 +201,7 @@ def main() -> int:
         raise UserError(f"--accepted_csv goes with --mode rewrite, not with {args.mode}")
     table = read_manifest(args.input_csv, required_columns(args.mode), check_files=False)
     writer = writer_of(args)
+    pools = {}
     if args.mode == "rewrite":
         requests = rewrite_requests(table, accepted_prompts(args.accepted_csv), args)
         table = as_gold(table)
@@ -218,7 +219,7 @@ def main() -> int:
         rows_in=sum(request.count for request in requests),
         options=vars(args),
         inputs=[args.input_csv, *args.accepted_csv],
-        notes={"writer": {"name": writer.name, **writer.counts}},
+        notes={"writer": {"name": writer.name, **writer.counts}, "pools": {k: vars(v) for k, v in pools.items()}},
     )
     if len(rows):
         first, different = rows[PROMPT].iloc[0], rows[PROMPT].nunique()

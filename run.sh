@@ -73,6 +73,7 @@ ast_batch_size=16          # whole 1..: clips a step (paper: 48)
 results_root=""            # text: folder of all outputs; empty: that of run.sh
 output_folder=""           # text: folder of the synthetic audio; empty: <results_root>/<dataset_name>_synthetic
 output_csv_path=""         # text: the merged CSV; empty: <results_root>/<dataset_name>/train_<n>_synthetic.csv
+report_clips=60            # whole 0..: clips that can be listened to in report.html
 # -- machine: a change here does no finished work again
 device=auto                # text: auto (every GPU of CUDA_VISIBLE_DEVICES), cpu or mps
 cpu_shards=1               # whole 1..1024: processes that share the work where there is no GPU
@@ -618,7 +619,8 @@ write_captions() { # NUMBER NAME MODE INPUT OUTPUT [OPTIONS...]
 }
 
 prepare_demo() {
-    inputs=("$root/synthio/sounds.py") outputs=("$input_train_file" "$valid_csv" "$test_csv")
+    inputs=("$root/synthio/sounds.py" "$root/synthio/datasets_demo.py")
+    outputs=("$input_train_file" "$valid_csv" "$test_csv")
     step 0 demo "$python" "$root/dataset_csvs/prepare.py" demo --output_folder "$demo" --seed "$seed"
 }
 
@@ -756,7 +758,7 @@ classify() { # NAME TRAIN_CSV
         --learning_rate "$ast_learning_rate" --multi_label "$multi_label" --seed "$seed" --device "$device"
 }
 
-# Write W/timings.csv, print scores and seconds, say where things are.
+# Write W/timings.csv and W/report.html, print scores and seconds, say where things are.
 report() {
     local i scores=("gold-only=$work/classifier/gold_only/scores.json") name=synthio
     mkdir -p "$work"
@@ -776,9 +778,23 @@ report() {
     echo
     echo "scores           $(shown "$work/scores.json")"
     echo "classifiers      $(shown "$work/classifier")"
-    $augment || return 0
-    echo "training CSV     $(shown "$output_csv_path")"
-    echo "synthetic audio  $(shown "$output_folder")"
+    if $augment; then
+        echo "training CSV     $(shown "$output_csv_path")"
+        echo "synthetic audio  $(shown "$output_folder")"
+    fi
+    write_page
+}
+
+# The page that shows the run. The scores stand without it, so its failure is told and does not end the run.
+write_page() {
+    local log=$work/logs/report.log
+    mkdir -p "$work/logs"
+    rm -f "$work/report.html" # never that of an earlier run beside these scores
+    if helper -m synthio.report --work "$work" --output "$work/report.html" --max_clips "$report_clips" >"$log" 2>&1; then
+        echo "report           $(shown "$(tail -n 1 "$log")")"
+    else
+        echo "run.sh: the report could not be made (the scores above stand); see $(shown "$log")" >&2
+    fi
 }
 
 # One run at a time in a result folder. The kernel frees the lock when this process ends, however it ends: no child

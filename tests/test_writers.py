@@ -627,7 +627,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(tmp_path):
         ([], "", "needs a key in the variable OPENAI_API_KEY"),
         (["--llm_model", ""], KEY, "needs --llm_model"),
         (["--writer", "embedded"], KEY, "go with --writer openai, not with 'embedded'"),
-        (["--llm_model", "", "--writer", "/not/there"], KEY, "neither 'embedded' nor 'openai'"),
+        (["--llm_model", "", "--writer", "/not/there"], KEY, "use 'embedded', 'openai', or a chat model's folder"),
     ],
 )
 def test_options_that_cannot_work_are_refused(tmp_path, monkeypatch, words, key, part):
@@ -847,6 +847,11 @@ def test_other_weights_in_the_same_folder_are_asked_anew(chat_model, tmp_path):
     writer = local(folder, tmp_path)
     writer.write(requests_of(1))
     assert writer.counts["calls"] == 2 and writer.counts["from_cache"] == 0
+
+
+def test_a_folder_that_holds_no_model_is_refused(tmp_path):
+    with pytest.raises(UserError, match="could not be loaded as a chat model"):
+        local(tmp_path, tmp_path)
 
 
 def test_a_model_without_a_chat_template_is_refused(tmp_path):

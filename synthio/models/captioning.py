@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -140,6 +142,9 @@ def load_writer(name: str, options: WriterOptions | None = None) -> CaptionWrite
         name: "embedded" (a grammar, no weights), "openai" (any server of that protocol), or the folder or hub id of a
             chat model in transformers format.
         options: of the language models.
+
+    Raises:
+        UserError: the name can be none of these, or the model cannot be had.
     """
     if name == "embedded":
         from synthio.models.composer import Composer
@@ -149,6 +154,11 @@ def load_writer(name: str, options: WriterOptions | None = None) -> CaptionWrite
         from synthio.models.openai_writer import OpenAIWriter
 
         return OpenAIWriter(options or WriterOptions())
+    if not Path(name).is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise UserError(
+            f"caption writer '{name}' is not known; use 'embedded', 'openai', or a chat model's folder or hub id "
+            "(owner/name)"
+        )
     from synthio.models.local_writer import LocalWriter
 
     return LocalWriter(name, options or WriterOptions())

@@ -50,8 +50,7 @@ class LocalWriter(ChatWriter):
             self.model = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"caption writer '{model}' is neither 'embedded' nor 'openai', and no chat model could be loaded "
-                f"from it: {str(error).strip().splitlines()[0]}"
+                f"caption writer '{model}' could not be loaded as a chat model: {str(error).strip().splitlines()[0]}"
             ) from None
         if not self.tokenizer.chat_template:
             raise UserError(
