@@ -23,7 +23,7 @@ num_iters=2                # whole 1..100: synthetic clips for each gold clip (p
 use_label=false            # bool: prompts are "Sound of a <label>", no captions
 plain_caption=false        # bool: prompts from each clip's own caption, without MixCap's pool
 plain_wo_caption=false     # bool: prompts from label and domain alone
-supcon=false               # bool: supervised contrastive training; not in this version
+supcon=false               # bool: a supervised contrastive loss beside the cross-entropy of AST
 initialize_audio=false     # bool: generation starts from the gold clip plus noise
 init_noise_level=0.7       # number 0.01..1: that noise; 0.01 keeps the gold clip, 1 forgets it
 clap_filter=true           # bool: drop the clips that do not sound like their label
@@ -31,12 +31,12 @@ clap_threshold=0.85        # number 0..1: least sigmoid(scale * cosine) of a kep
 iterative=true             # bool: self-reflection, new prompts for the clips that were dropped
 reflect_rounds=2           # whole 0..100: rounds of it, at most
 only_synthetic=false       # bool: train on the synthetic clips without the gold ones
-use_ast=true               # bool: the classifier is AST; false (CLAP and a linear probe) is not in this version
+use_ast=true               # bool: the classifier is AST; false: a linear probe on frozen embeddings
 domain=""                  # text: where the sounds come from, for the prompts ("urban street recordings")
 # -- models: embedded, a folder, or a Hugging Face id
 text_to_audio_model=embedded # text: Stable Audio in diffusers' format
 clap_model=embedded        # text: transformers' ClapModel
-ast_model=embedded         # text: transformers' AST
+ast_model=embedded         # text: transformers' AST, or a .pth checkpoint of the AST repository
 captioner=embedded         # text: what describes the gold clips
 caption_writer=embedded    # text: what writes the prompts: embedded, openai, or a chat model's folder or Hugging Face id
 llm_model=""               # text: for caption_writer=openai, whose key is in OPENAI_API_KEY: name of the model there
@@ -69,6 +69,12 @@ dpo_ema_decay=0            # number 0..0.9999999: of averaged weights; 0: the la
 ast_num_steps=300          # whole 1..: optimiser steps, the same with and without synthetic clips
 ast_learning_rate=1e-4     # number 0..: highest learning rate (paper, for a model 80 times larger: 1e-5)
 ast_batch_size=16          # whole 1..: clips a step (paper: 48)
+ast_waveform_augment=none  # none|noise|pitch|chain: changes each clip anew at each step; chain: gain, noise, pitch, shift, filter
+ast_spec_augment=false     # bool: mask a band of frequencies and a stretch of time, at each step (SpecAugment)
+ast_mixup=0                # number 0..: alpha of mixup's Beta distribution; 0: no mixup
+supcon_weight=1            # number 0..: for supcon=true, of the contrastive loss; cross-entropy has 1
+supcon_temperature=0.1     # number 0.001..: for supcon=true (its paper: 0.1)
+probe_embeddings=clap      # clap|ast|both: for use_ast=false, the models whose embeddings the linear probe hears
 # -- outputs
 results_root=""            # text: folder of all outputs; empty: that of run.sh
 output_folder=""           # text: folder of the synthetic audio; empty: <results_root>/<dataset_name>_synthetic
@@ -80,7 +86,7 @@ cpu_shards=1               # whole 1..1024: processes that share the work where 
 cpu_threads=0              # whole 0..1024: threads of each process there; 0: all cores. It decides the last bits of a result
 stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, as for all five
 gama_env=""                # text: the same, captions
-clap_env=""                # text: the same, filter
+clap_env=""                # text: the same, filter and linear probe
 msclap_env=""              # text: the same, filter with an msclap model; not in this version
 ast_env=""                 # text: the same, classifier
 # -- this call
@@ -228,8 +234,11 @@ check_choices() {
         if ${!name}; then modes+=("$name"); fi
     done
     ((${#modes[@]} < 2)) || refuse "${modes[0]} and ${modes[1]} are both true; they are different prompts, so choose one"
-    ! $supcon || refuse "supcon=true is not in this version yet (it comes with the next); leave it false"
-    $use_ast || refuse "use_ast=false (CLAP and a linear probe) is not in this version yet (it comes with the next)"
+    $use_ast || ! $supcon || refuse "supcon=true trains AST, but use_ast is false; drop one of them"
+    $use_ast || [[ $ast_waveform_augment == none && $ast_spec_augment == false && $ast_mixup =~ ^[0.]+$ ]] ||
+        refuse "ast_waveform_augment, ast_spec_augment and ast_mixup are for AST, but use_ast is false"
+    ! $supcon || [[ $ast_mixup =~ ^[0.]+$ ]] ||
+        refuse "supcon=true asks which clips share a label, and ast_mixup blends the labels; drop one of them"
     [[ -z $msclap_env ]] || refuse "msclap_env: msclap models are not in this version yet (they come with the next)"
     if [[ $caption_writer == openai ]]; then
         [[ -n $llm_model ]] || refuse "caption_writer=openai needs --llm_model, the name of a model on the server"
@@ -750,12 +759,23 @@ reflect() { # ROUND KEPT...
 }
 
 classify() { # NAME TRAIN_CSV
-    local folder=$work/classifier/$1
-    inputs=("$2" "$work/checked/valid.csv" "$work/checked/test.csv" "$ast_model") outputs=("$folder")
-    step 10 "classify_$1" "${ast_python[@]}" "$root/ast/train.py" --train_csv "$2" \
-        --valid_csv "$work/checked/valid.csv" --test_csv "$work/checked/test.csv" --output_folder "$folder" \
-        --model "$ast_model" --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" \
-        --learning_rate "$ast_learning_rate" --multi_label "$multi_label" --seed "$seed" --device "$device"
+    local folder=$work/classifier/$1 options models=()
+    inputs=("$2" "$work/checked/valid.csv" "$work/checked/test.csv") outputs=("$folder")
+    options=(--train_csv "$2" --valid_csv "${inputs[1]}" --test_csv "${inputs[2]}" --output_folder "$folder"
+        --multi_label "$multi_label" --seed "$seed" --device "$device")
+    if $use_ast; then
+        inputs+=("$ast_model")
+        step 10 "classify_$1" "${ast_python[@]}" "$root/ast/train.py" "${options[@]}" --model "$ast_model" \
+            --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" --learning_rate "$ast_learning_rate" \
+            --waveform_augment "$ast_waveform_augment" --spec_augment "$ast_spec_augment" --mixup "$ast_mixup" \
+            --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature"
+        return
+    fi
+    if [[ $probe_embeddings != ast ]]; then models+=(--clap_model "$clap_model"); fi
+    if [[ $probe_embeddings != clap ]]; then models+=(--ast_model "$ast_model"); fi
+    inputs+=("${models[1]}" ${models[3]:+"${models[3]}"})
+    step 10 "classify_$1" "${clap_python[@]}" "$root/ast/probe.py" "${options[@]}" "${models[@]}" \
+        --cache_folder "$work/embeddings"
 }
 
 # Write W/timings.csv and W/report.html, print scores and seconds, say where things are.

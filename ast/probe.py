@@ -7,8 +7,9 @@
 With --clap_model and --ast_model both, their embeddings are put side by side. The strength of the penalty is chosen
 on the validation clips. The test clips are read and scored once, after that.
 
-Outputs: model/ (model.safetensors with weight [C, E] and bias [C]; config.json), scores.json, predictions.csv,
-history.csv. Probabilities are softmax(embedding @ weight.T + bias), or the sigmoid for multi-label data.
+Outputs: model/ (model.safetensors with weight [C, E] and bias [C]; config.json), scores.json, predictions.csv, and
+penalties.csv, the validation scores. Probabilities are softmax(embedding @ weight.T + bias), or the sigmoid for
+multi-label data.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def main() -> int:
     train, valid = ((embed(tables[s], getattr(args, f"{s}_csv")), targets[s]) for s in ("train", "valid"))
     read_s = time.monotonic() - started
     probe, best, history = choose_probe(train, valid, args.multi_label)
-    write_history(folder, history, args.multi_label)
+    write_history(folder / "penalties.csv", history, args.multi_label)
     save_probe(probe, folder / "model", probe_config(args, labels, best["C"]))
 
     tested = time.monotonic()

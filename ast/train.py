@@ -123,7 +123,7 @@ def read_training_data(args, tables, targets, config):
 
 def report_evaluation(folder: Path, recipe, state) -> None:
     """Print the last evaluation and rewrite history.csv."""
-    write_history(folder, state.history, recipe.multi_label)
+    write_history(folder / "history.csv", state.history, recipe.multi_label)
     metric, last = "mAP" if recipe.multi_label else "accuracy", state.history[-1]
     print(
         f"step {last['step']}/{recipe.num_steps}: train loss {last['train_loss']:.3f}, valid loss "

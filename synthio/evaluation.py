@@ -45,7 +45,7 @@ def read_splits(args):
 def start_clean(folder: Path) -> None:
     """Remove what an earlier run left, so that scores never stand beside another model; keep its checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("scores.json", "predictions.csv", "history.csv"):
+    for name in ("scores.json", "predictions.csv", "history.csv", "penalties.csv"):
         (folder / name).unlink(missing_ok=True)
     if (folder / "model").is_dir():
         shutil.rmtree(folder / "model")
@@ -53,14 +53,14 @@ def start_clean(folder: Path) -> None:
         orphan.unlink()
 
 
-def write_history(folder: Path, history: list[dict[str, Any]], multi_label: bool) -> None:
-    """history.csv: a row for each evaluation on the validation clips."""
+def write_history(path: Path, history: list[dict[str, Any]], multi_label: bool) -> None:
+    """A row for each evaluation on the validation clips, its `valid_score` by the name of the metric."""
     import pandas as pd
 
     from synthio.manifest import write_table
 
     metric = "mAP" if multi_label else "accuracy"
-    write_table(pd.DataFrame(history).rename(columns={"valid_score": f"valid_{metric}"}), folder / "history.csv")
+    write_table(pd.DataFrame(history).rename(columns={"valid_score": f"valid_{metric}"}), path)
 
 
 def write_predictions(table, labels, chances, multi_label: bool, path: Path) -> None:

@@ -199,7 +199,7 @@ def curves_of(methods: Sequence[Method]) -> list[Picture]:
     from synthio.figures import plot_curves
 
     columns = dict.fromkeys(name for method in methods for name in method.history.columns if name != "step")
-    best = {method.name: method.scores["best_step"] for method in methods}
+    best = {method.name: method.scores["best_step"] for method in methods if not method.history.empty}
     pictures = []
     for column in columns:
         curves = {

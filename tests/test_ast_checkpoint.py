@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -81,8 +80,8 @@ def checkpoint(tmp_path) -> Path:
     return tmp_path / "plain.pth"
 
 
-# The strides are those of the published checkpoints; 128 and 512 frames are recipes, 210 frames is none.
-@pytest.mark.parametrize(("stride", "frames"), [(10, 128), (12, 128), (16, 512), (10, 210)])
+# The strides are those of the published checkpoints; 128 and 512 frames are recipes, 200 frames is none.
+@pytest.mark.parametrize(("stride", "frames"), [(10, 128), (12, 128), (16, 512), (10, 200)])
 @pytest.mark.parametrize("length", ["same", "shorter", "longer"])
 def test_logits_are_those_of_a_plain_reference(tmp_path, stride, frames, length):
     model = plain_ast(stride, frames)
@@ -128,18 +127,16 @@ def test_sizes_come_from_the_shapes(name, width):
 def test_every_published_stride_and_length_is_found(stride, frames):
     rows, columns = original_ast.grid(frames, stride)
     strides = ast_checkpoint._find_strides(rows * columns, 16, 0, 0, "x.pth")
-    if (stride, frames) == (16, 128):  # 64 patches: also 128 frames of no other stride
-        assert strides == (16, 16)
     assert strides == (stride, stride)
     assert ast_checkpoint._input_frames(rows * columns, 16, *strides) == frames
 
 
 def test_strides_that_shapes_cannot_tell_must_be_given(tmp_path):
     rows, columns = original_ast.grid(466, 10)  # 12 x 46 = 8 x 69
-    with pytest.raises(UserError, match=r"552 patches.*any of \(10, 10\), \(16, 16\).*ast/convert\.py"):
+    with pytest.raises(UserError, match=r"552 patches fit all of \(10, 10\), \(16, 16\).*ast/convert\.py"):
         ast_checkpoint._find_strides(rows * columns, 16, 0, 0, "x.pth")
     assert ast_checkpoint._find_strides(rows * columns, 16, 16, 0, "x.pth") == (16, 16)
-    with pytest.raises(UserError, match="none of the published"):
+    with pytest.raises(UserError, match=r"13 patches fit none of \(10, 10\)"):
         ast_checkpoint._find_strides(13, 16, 0, 0, "x.pth")
 
 
@@ -212,12 +209,7 @@ def test_convert_writes_a_folder_that_gives_the_same_logits(checkpoint):
     assert (extractor.mean, extractor.max_length) == (-6.5, 128)
     x = torch.randn(1, 128, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        assert torch.equal(model.eval()(x).logits, our_logits(str(checkpoint), x))
+        torch.testing.assert_close(model.eval()(x).logits, our_logits(str(checkpoint), x), atol=1e-6, rtol=0)
     csv.write_text("label\na\n")
     done = call_script(CONVERT, *command)
     assert done.returncode == 2 and "1 labels, but the checkpoint has 7 classes" in done.stderr
-
-
-def test_help_is_instant(run_script):
-    assert sys.modules  # the script is a process of its own
-    assert "--time_stride" in run_script(CONVERT, "--help").stdout

@@ -130,17 +130,23 @@ def _input_frames(patches: int, patch: int, frequency_stride: int, time_stride: 
 
 def _find_strides(patches: int, patch: int, frequency_stride: int, time_stride: int, path) -> tuple[int, int]:
     """(frequency, time) strides: those given; else those that fit a recipe's length; else the only ones that fit."""
-    pairs = [(frequency_stride or s, time_stride or s) for s in STRIDES]
-    fitting = [pair for pair in dict.fromkeys(pairs) if patches % _bands(patch, pair[0]) == 0]
+    pairs = [(s, s) for s in STRIDES]
+    if frequency_stride or time_stride:
+        pairs = [(frequency_stride or time_stride, time_stride or frequency_stride)]
+    fitting = [pair for pair in pairs if patches % _bands(patch, pair[0]) == 0]
     usual = [pair for pair in fitting if _input_frames(patches, patch, *pair) in RECIPE_FRAMES]
     for found in (usual, fitting):
         if len(found) == 1:
             return found[0]
-    which = f"could be any of {', '.join(map(str, fitting))}" if fitting else "are none of the published ones"
+    which = f"fit all of {_listed(fitting)}" if fitting else f"fit none of {_listed(pairs)}"
     raise UserError(
-        f"{path}: {patches} patches; the (frequency, time) strides {which}; convert it with ast/convert.py, "
+        f"{path}: {patches} patches {which} as (frequency, time) strides; convert it with ast/convert.py, "
         "which takes --frequency_stride and --time_stride"
     )
+
+
+def _listed(pairs: list[tuple[int, int]]) -> str:
+    return ", ".join(map(str, pairs))
 
 
 def _translate(state: dict[str, torch.Tensor], path) -> dict[str, torch.Tensor]:
