@@ -244,16 +244,16 @@ def test_positions_of_the_same_length_stay():
     assert torch.equal(ast_model.resize_positions(positions, 12, 7), positions)
 
 
-@pytest.mark.parametrize("time_steps", [4, 20])
+@pytest.mark.parametrize("time_steps", [3, 4, 20])
 def test_positions_keep_bands_and_special_tokens(time_steps):
     special = torch.tensor([[100.0, 200.0]])
     grid = torch.arange(12.0)[:, None] * 1000 + torch.arange(8.0)[None]  # band * 1000 + time
     positions = torch.cat([special, grid.reshape(1, -1)], dim=1)[..., None]
     out = ast_model.resize_positions(positions, 12, time_steps)[0, :, 0]
     assert out[:2].tolist() == [100, 200]
-    columns = out[2:].reshape(12, time_steps)
-    centres = ((torch.arange(time_steps) + 0.5) * 8 / time_steps - 0.5).clamp(0, 7)
-    torch.testing.assert_close(columns, torch.arange(12.0)[:, None] * 1000 + centres)
+    stretched = ((torch.arange(20.0) + 0.5) * 8 / 20 - 0.5).clamp(0, 7)
+    columns = {3: torch.arange(3.0, 6.0), 4: torch.arange(2.0, 6.0), 20: stretched}[time_steps]
+    torch.testing.assert_close(out[2:].reshape(12, -1), torch.arange(12.0)[:, None] * 1000 + columns)
 
 
 def test_positions_that_are_no_grid():
