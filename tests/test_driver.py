@@ -484,6 +484,8 @@ def test_a_dry_run_does_nothing(world, copy):
         ({"dpo_pairs": "ranked", "dpo_losers": 2}, ["--pairs ranked", "--scorer"], []),
         ({"dpo_rounds": 2}, ["3 losers 2", "4 dpo 2", "--init_adapter"], ["3 losers 3", "4 dpo 3"]),
         ({"domain": "a street"}, ["--domain a\\ street"], []),
+        ({"supcon": "true", "ast_waveform_augment": "chain"}, ["--waveform_augment chain", "--supcon true"], []),
+        ({"use_ast": "false"}, ["ast/probe.py", "--clap_model"], ["ast/train.py", "--ast_model"]),
     ],
 )
 def test_variables_choose_the_stages(world, changes, there, absent):
@@ -516,6 +518,24 @@ def test_other_ways_to_run(world, copy):
     assert len(sounds(copy / "sounds/round_0")) == 6
     assert "synthetic-only" in done.stdout
     assert "up to date" in stage_answers(done.stdout)["10 classify gold only"]
+
+
+def test_a_linear_probe_instead_of_ast(world, copy):
+    done = call(*options(copy, use_ast="no", probe_embeddings="both"), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rerun = {name for name, answer in stage_answers(done.stdout).items() if "running" in answer}
+    assert rerun == {"10 classify gold only", "10 classify synthio"}
+    work = copy / "tiny set"
+    kinds = sorted(path.name.split("_")[0] for path in (work / "embeddings").iterdir())
+    assert kinds == ["ast", "clap"]  # one cache for both classifiers
+    for name in ("gold_only", "synthio"):
+        names = {path.name for path in (work / "classifier" / name).iterdir()}
+        assert names == {"model", "penalties.csv", "predictions.csv", "scores.json"}
+        assert {path.name for path in (work / "classifier" / name / "model").iterdir()} == {
+            "config.json",
+            "model.safetensors",
+        }
+    assert "Test scores in percent" in done.stdout and (work / "report.html").is_file()
 
 
 @pytest.mark.slow

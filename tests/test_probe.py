@@ -144,21 +144,21 @@ def test_classes_without_clips_and_with_all_clips():
 
 
 def test_the_penalty_is_chosen_on_the_validation_clips():
-    """Few clips with labels partly wrong: a weak penalty learns the mistakes, and only validation can tell."""
+    """A fifth of the training labels are wrong: a weak penalty learns the mistakes, and only validation can tell."""
     rng = np.random.default_rng(0)
-    truth = np.arange(40) % 2
-    x = rng.normal(size=(40, 60)).astype(np.float32)
-    x[:, 0] += 2.0 * (2 * truth - 1)
-    wrong = np.where(rng.random(40) < 0.2, 1 - truth, truth)
-    valid_truth = np.arange(200) % 2
-    valid = rng.normal(size=(200, 60)).astype(np.float32)
-    valid[:, 0] += 2.0 * (2 * valid_truth - 1)
-    train, valid = (x, np.eye(2, dtype=np.float32)[wrong]), (valid, np.eye(2, dtype=np.float32)[valid_truth])
-    chosen, best, history = probe.choose_probe(train, valid, False)
+
+    def draw(clips):
+        truth = np.arange(clips) % 2
+        return rng.normal(size=(clips, 40)).astype(np.float32) + 0.5 * (2 * truth - 1)[:, None], truth
+
+    (x, truth), (valid, valid_truth) = draw(60), draw(200)
+    wrong = np.where(np.arange(60) % 5 == 0, 1 - truth, truth)
+    targets, valid_targets = np.eye(2, dtype=np.float32)[wrong], np.eye(2, dtype=np.float32)[valid_truth]
+    chosen, best, history = probe.choose_probe((x, targets), (valid, valid_targets), False)
     assert [row["C"] for row in history] == list(probe.C_GRID)
-    assert best["valid_score"] == max(row["valid_score"] for row in history) and best["C"] < 1
-    assert np.diff([row["train_loss"] for row in history]).max() < 1e-6
-    assert ((chosen.logits(valid[0]).argmax(axis=1) == valid_truth).mean()) == pytest.approx(best["valid_score"])
+    assert best["C"] <= 0.1 and best["valid_score"] > history[-1]["valid_score"] + 0.05
+    assert best["train_loss"] > history[-1]["train_loss"] + 0.1
+    assert (chosen.logits(valid).argmax(axis=1) == valid_truth).mean() == pytest.approx(best["valid_score"])
 
 
 # Script
