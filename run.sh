@@ -40,8 +40,10 @@ ast_model=embedded         # text: transformers' AST
 captioner=embedded         # text: what describes the gold clips
 caption_writer=embedded    # text: what writes the prompts
 # -- generation
+sampler=auto               # auto|euler|heun|dpmpp_2m|dpmpp_3m_sde|pingpong: solver; auto: what suits the model
 num_steps=0                # whole 0..1000: sampling steps; 0: what suits the model
-cfg_scale=0                # number 0..100: guidance; 1: none, 0: what suits the model
+cfg_scale=0                # number 0..100: guidance; 1: none, 0: what suits the model (paper: 7)
+cfg_rescale=0              # number 0..1: how far guidance is kept from raising the level; 0: not at all, 1: entirely
 generate_batch_size=16     # whole 1..: clips generated at once
 # -- preference optimisation
 dpo_losers=2               # whole 1..100: generations for each gold clip that it is preferred to (paper: 2)
@@ -560,7 +562,8 @@ generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
     if [[ ${1:-} == --adapter ]]; then inputs+=("$2"); fi
     run_sharded "$number" "$name" "$generate_batch_size" "${audio_python[@]}" "$root/stable-audio-tools/generate.py" \
         --output_folder "$folder" --model "$text_to_audio_model" --batch_size "$generate_batch_size" \
-        --num_steps "$num_steps" --cfg_scale "$cfg_scale" --device "$device" "$@"
+        --sampler "$sampler" --num_steps "$num_steps" --cfg_scale "$cfg_scale" --cfg_rescale "$cfg_rescale" \
+        --device "$device" "$@"
 }
 
 write_captions() { # NUMBER NAME INPUT OUTPUT [OPTIONS...]

@@ -79,8 +79,13 @@ def generate(data, model, name="gen", prompts="prompts.csv", ok=True, **options)
     return (rows_of(out) if ok else None), done
 
 
+def finished_clips(folder):
+    """Its WAV files; a process that was killed may leave a temporary one, whose name starts with a dot."""
+    return sorted(Path(folder).glob("[!.]*.wav"))
+
+
 def audio_bytes(folder):
-    return {path.name: path.read_bytes() for path in sorted(Path(folder).glob("*.wav"))}
+    return {path.name: path.read_bytes() for path in finished_clips(folder)}
 
 
 @pytest.mark.parametrize("model", ["flow", "v"])
@@ -105,7 +110,11 @@ def test_each_sampling_option_changes_the_sound_and_equal_options_do_not(models,
     variations = [
         {"num_steps": 5},
         {"cfg_scale": 1},
+        {"cfg_rescale": 0.7},
         {"sampler": "heun"},
+        {"sampler": "dpmpp_2m"},
+        {"sampler": "dpmpp_3m_sde"},
+        {"sampler": "pingpong"},
         {"initialize_audio": "true"},
         {"initialize_audio": "true", "init_noise_level": 0.2},
     ]
@@ -113,6 +122,46 @@ def test_each_sampling_option_changes_the_sound_and_equal_options_do_not(models,
         rows, _ = generate(data, models / "flow", f"v{k}", **options)
         sounds.add(tuple(row["sha256"] for row in rows))
     assert len(sounds) == 1 + len(variations)
+
+
+@pytest.mark.parametrize(
+    ("objective", "words", "expected"),
+    [
+        ("rectified_flow", [], (24, 3.0, "euler")),
+        ("rectified_flow", ["--sampler", "heun", "--num_steps", "9"], (9, 3.0, "heun")),
+        ("rectified_flow", ["--sampler", "pingpong"], (8, 1.0, "pingpong")),
+        ("rectified_flow", ["--sampler", "pingpong", "--cfg_scale", "2"], (8, 2.0, "pingpong")),
+        ("v", [], (250, 7.0, "dpmpp_3m_sde")),
+        ("v", ["--sampler", "dpmpp_2m", "--cfg_scale", "1"], (250, 1.0, "dpmpp_2m")),
+    ],
+)
+def test_sampling_options_that_suit_the_model(objective, words, expected):
+    script = load_script(GENERATE)
+    required = ["--input_csv", "x", "--output_csv", "x", "--output_folder", "x"]
+    chosen = script.resolve_sampling(script.get_parser().parse_args([*required, *words]), objective)
+    assert (chosen["num_steps"], chosen["cfg_scale"], chosen["sampler"]) == expected
+
+
+def test_every_sampler_can_be_chosen():
+    from synthio.sampling import SAMPLERS
+
+    assert ["auto", *SAMPLERS] == load_script(GENERATE).SAMPLERS
+
+
+@pytest.mark.parametrize("model", ["flow", "v"])
+def test_a_clip_is_the_same_alone_and_among_clips_of_other_lengths(models, data, model):
+    """To a step of 16 bits; and batches of the same rows give the same bytes."""
+    for name, batch_size in (("all", 7), ("again", 7), ("alone", 1)):
+        generate(data, models / model, name, batch_size=batch_size, cfg_rescale=0.5)
+    assert audio_bytes(data / "all/wav") == audio_bytes(data / "again/wav")
+    together, alone = finished_clips(data / "all/wav"), finished_clips(data / "alone/wav")
+    assert [path.name for path in together] == [path.name for path in alone]
+    lengths = set()
+    for one, other in zip(together, alone, strict=True):
+        audio, _ = soundfile.read(one)
+        np.testing.assert_allclose(audio, soundfile.read(other)[0], atol=2 / 2**15)
+        lengths.add(len(audio))
+    assert len(lengths) == 4  # .5, .8 and 1.1 s, and the most that the model makes
 
 
 def test_fixed_seconds(models, data):
@@ -152,12 +201,12 @@ def test_killed_generation_ends_with_the_bytes_of_an_unbroken_run(models, data):
     command += ["--output_folder", out / "wav", "--model", models / "flow", "--batch_size", "2", "--num_steps", "200"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list(out.glob("wav/*.wav")) and time.monotonic() < deadline:
+    while not finished_clips(out / "wav") and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (out / "generated.csv").exists()
-    assert 0 < len(list(out.glob("wav/*.wav"))) < 7
+    assert 0 < len(finished_clips(out / "wav")) < 7
     rows, _ = generate(data, models / "flow", "cut", num_steps=200)
     assert audio_bytes(out / "wav") == audio_bytes(data / "whole/wav")
     assert [row["sha256"] for row in rows] == [row["sha256"] for row in whole]
@@ -185,10 +234,12 @@ def test_equal_basenames_in_two_folders_do_not_collide(models, data):
         ({"model": "/nowhere"}, "no model folder at '/nowhere'"),
         ({"adapter": "/nowhere"}, "no adapter_config.json"),
         ({"prompts": "gold.csv"}, "no column 'prompt', 'seed'"),
+        ({"model": "v", "sampler": "pingpong"}, "sampler 'pingpong' is for rectified-flow models"),
+        ({"sampler": "plms"}, "invalid choice: 'plms'"),
     ],
 )
 def test_generation_errors(models, data, options, message):
-    options = {"model": models / "flow"} | options
+    options = options | {"model": models / options.get("model", "flow")}
     _, done = generate(data, options.pop("model"), ok=False, **options)
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -71,15 +71,21 @@ def reconstruction_loss(model, mel, noise):
     return error.mean(), edges, (deviation.log() + error.detach() / deviation).mean(), raw.square().mean()
 
 
-def set_latent_scale(model, corpus, seed: int) -> None:
-    """Measure the mean and standard deviation of each latent channel over training clips."""
+def set_scales(model, corpus, seed: int) -> None:
+    """Measure over training clips the mean and deviation of each latent channel, and the gain of the texture."""
     import torch
 
     with torch.no_grad():
         mel = model.log_mel(crops(corpus, np.random.default_rng([seed, 2]), 512))
         raw = model.encode_mel(mel)
+        median, deviation = model.decode_mel(raw)
+        changes = [
+            x.diff(dim=2).square().mean(dim=(0, 2)) for x in (mel, median, deviation * model.texture(mel.shape[2]))
+        ]
     model.latent_mean.copy_(raw.mean(dim=(0, 2)))
     model.latent_std.copy_(raw.std(dim=(0, 2)))
+    # median and texture are independent, so the squares of their changes add up
+    model.texture_gain.copy_(((changes[0] - changes[1]) / changes[2]).clamp_min(0.0).sqrt())
 
 
 def round_trip(model, corpus) -> dict[str, float]:
@@ -122,7 +128,7 @@ def main() -> int:
         return {"loss": loss, "l1": l1, "edges": edges, "spread": spread, "size": size}
 
     def export():
-        set_latent_scale(model, corpus, args.seed)
+        set_scales(model, corpus, args.seed)
         save_half(model, args.output)
         metrics = round_trip(model, corpus)
         write_json(args.output.parent / "metrics_autoencoder.json", metrics)

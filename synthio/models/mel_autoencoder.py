@@ -128,6 +128,8 @@ class MelAutoencoder(ModelMixin, ConfigMixin):
         # Measured after training, so that the latents handed out have zero mean and unit variance per channel.
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
+        # Per band, measured likewise: with it the decoded log-mel changes from frame to frame as much as the true one.
+        self.register_buffer("texture_gain", torch.ones(num_mels))
 
     @property
     def hop_length(self) -> int:
@@ -178,7 +180,7 @@ class MelAutoencoder(ModelMixin, ConfigMixin):
     def decode(self, latents: torch.Tensor) -> DecoderOutput:
         """Latents [B, D, L] -> audio [B, 1, L * hop_length]."""
         median, deviation = self.decode_mel(latents * self.latent_std[:, None] + self.latent_mean[:, None])
-        log_mel = median + deviation * self.texture(median.shape[2])
+        log_mel = median + self.texture_gain[:, None] * deviation * self.texture(median.shape[2])
         mel = (log_mel * self.config.mel_std + self.config.mel_mean).clamp(max=8.0).exp()
         mel = torch.where(mel <= 1.5 * LOG_FLOOR, 0.0, mel)  # the floor means silence
         magnitude = torch.einsum("bmt,mf->bft", mel, self.mel_inverse).clamp_min(0.0)
