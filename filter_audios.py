@@ -286,12 +286,26 @@ def threshold_words(limits, column: str, scorer, args) -> str:
     """What the threshold is, in a few words."""
     from synthio.filtering import cosine_at
 
-    if args.threshold_kind == "absolute" and args.threshold != AUTO:
-        limit = cosine_at(args.threshold, scorer.logit_scale)
-        return f"threshold {args.threshold:g} is cosine {limit:.3f} at scale {scorer.logit_scale:.1f}"
     values = sorted(limit.value for limit in limits.values())
-    spread = f", {values[0]:.3f} to {values[-1]:.3f}" if values else ""
-    return f"threshold {args.threshold_kind} of {column} in {len(values)} classes{spread}"
+    spread = f"{column} {values[0]:.3f} to {values[-1]:.3f} in {len(values)} classes" if values else "no clips"
+    if args.threshold_kind != "absolute":
+        return f"the best {args.keep_percent:g} % of each class: {spread}"
+    if args.threshold == AUTO:
+        return f"auto threshold: {spread}"
+    limit = cosine_at(args.threshold, scorer.logit_scale)
+    return f"threshold {args.threshold:g} is cosine {limit:.3f} at scale {scorer.logit_scale:.1f}"
+
+
+def draw_scores(table, column: str, limits, title: str, scorer, path: Path) -> None:
+    """Draw the scores; those of a probability as cosines, because near 1 the probabilities cannot be told apart."""
+    from synthio.filtering import PROBABILITY, Limit, cosine_at
+    from synthio.manifest import SCORE
+    from synthio.score_picture import draw
+
+    if column == PROBABILITY:
+        cosines = {name: cosine_at(limit.value, scorer.logit_scale) for name, limit in limits.items()}
+        column, limits = SCORE, {name: Limit(value) for name, value in cosines.items() if math.isfinite(value)}
+    draw(table, column, limits, title, path)
 
 
 def own_columns() -> list[str]:
@@ -302,6 +316,11 @@ def own_columns() -> list[str]:
     return [SCORE, PROBABILITY, NEAREST, RESEMBLES, AGREEMENT, JOINT, REASON]
 
 
+def summary(table, counts: dict[str, int], words: str) -> str:
+    """What was kept, by which threshold."""
+    return f"kept {len(table) - sum(counts.values())} of {len(table)} clips; {words}"
+
+
 def report(table, counts: dict[str, int], words: str, limits) -> None:
     """Print what was kept, why the others were not, and which classes had too few validation clips."""
     from synthio.filtering import MIN_VALID_CLIPS
@@ -310,8 +329,7 @@ def report(table, counts: dict[str, int], words: str, limits) -> None:
     cosines = sorted(float(cell) for cell in table[SCORE] if cell)
     spread = f"cosines {cosines[0]:.3f} to {cosines[-1]:.3f}" if cosines else "no scores"
     dropped = ", ".join(f"{count} {cause}" for cause, count in counts.items() if count) or "none"
-    kept = len(table) - sum(counts.values())
-    print(f"kept {kept} of {len(table)} clips; {words}; {spread}; rejected: {dropped}", file=sys.stderr)
+    print(f"{summary(table, counts, words)}; {spread}; rejected: {dropped}", file=sys.stderr)
     pooled = [name for name, limit in limits.items() if "quantile of all" in limit.origin]
     if pooled:
         print(
@@ -346,7 +364,6 @@ def main() -> int:
     from synthio.files import fingerprint
     from synthio.manifest import REASON, read_manifest
     from synthio.models import load_scorer
-    from synthio.score_picture import draw
 
     quiet_libraries()
     set_threads()
@@ -363,7 +380,8 @@ def main() -> int:
     causes = ("unusable", "near-duplicates", "below the threshold", "repeats")
     counts = {cause: now - before for cause, now, before in zip(causes, out, [0, *out], strict=False)}
     words = threshold_words(limits, column, scorer, args)
-    draw(steps[-1], column, limits, words, Path(args.kept_csv).with_suffix(".png"))
+    title = summary(table, counts, words)
+    draw_scores(steps[-1], column, limits, title, scorer, Path(args.kept_csv).with_suffix(".png"))
     thresholds = {name: vars(limit) for name, limit in limits.items()}
     notes = {"logit_scale": scorer.logit_scale, "score": column, "thresholds": thresholds, "rejected": counts}
     write(steps[-1], args, fingerprint(args.model), notes)

@@ -7,7 +7,8 @@
         --kept_csvs W/round_0/kept.csv W/round_1/kept.csv --output_csv W/balanced.csv
 
 The quota of a class is --num_iters for each of its gold clips. `count` prints the gain of the last round and writes
-one line for each; its status is 0 when every class has its quota, and 3 when one more round is needed.
+one line for each to --output_csv; its status is 0 when every class has its quota or nothing is left to rewrite, and 3
+when one more round is needed.
 
 `balance` cuts each class to the same share of its quota: the share that the class with the fewest has, or the whole
 quota where every class has it. Without it the classes that are hard to generate would be rare among the synthetic
@@ -37,7 +38,7 @@ def get_parser():
     parser.add_argument("--num_iters", type=in_range(int, 1), required=True, help="synthetic clips for each gold clip")
     parser.add_argument("--kept_csvs", nargs="+", required=True, help="kept clips of each round, round 0 first")
     parser.add_argument("--rejected_csvs", nargs="*", default=[], help="rejected clips of each round, for count")
-    parser.add_argument("--output_csv", required=True, help="output: a line for each round, or the balanced clips")
+    parser.add_argument("--output_csv", default="", help="output: the balanced clips; for count, a line for each round")
     parser.add_argument(
         "--classifier_weight",
         type=in_range(float, 0, 1),
@@ -108,9 +109,10 @@ def count(args) -> int:
         [read_manifest(csv, check_files=False) for csv in csvs] for csvs in (args.kept_csvs, args.rejected_csvs)
     )
     records = count_rounds(quota, kept, rejected)
-    write_table(pd.DataFrame(records).astype(str), args.output_csv)
+    if args.output_csv:
+        write_table(pd.DataFrame(records), args.output_csv)
     print(gain_line(records[-1]))
-    return DONE if records[-1]["classes_with_quota"] == len(quota) else GO_ON
+    return DONE if records[-1]["classes_with_quota"] == len(quota) or rejected[-1].empty else GO_ON
 
 
 # Balancing
@@ -191,7 +193,11 @@ def balance_line(quota, have, counts, dropped: int) -> str:
 
 def main() -> int:
     args = get_parser().parse_args()
-    return count(args) if args.action == "count" else balance(args)
+    if args.action == "count":
+        return count(args)
+    if not args.output_csv:
+        raise UserError("balance writes the clips that stay; give --output_csv")
+    return balance(args)
 
 
 if __name__ == "__main__":
