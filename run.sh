@@ -10,7 +10,7 @@ if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi #
 dataset_name=demo          # text: names the outputs, ./<dataset_name>/ and ./<dataset_name>_synthetic/
 input_train_file=""        # text: CSV of the training clips (path, label); all three CSVs empty: a demo set is made
 valid_csv=""               # text: CSV of the validation clips; they choose the best step of the classifier
-test_csv=""                # text: CSV of the test clips; read once, at the end
+test_csv=""                # text: CSV of the test clips; scored once, at the end
 num_samples=""             # whole 0..: training clips to draw, stratified; 0: all; empty: 100 of the demo set, else all
 multi_label=false          # bool: clips have several labels, joined by ';' in the CSV
 on_bad_audio=stop          # stop|drop: what to do with a clip that cannot be read; drops are listed in a file
@@ -27,9 +27,10 @@ supcon=false               # bool: supervised contrastive training; not in this 
 initialize_audio=false     # bool: generation starts from the gold clip plus noise
 init_noise_level=0.7       # number 0.01..1: that noise; 0.01 keeps the gold clip, 1 forgets it
 clap_filter=true           # bool: drop the clips that do not sound like their label
-clap_threshold=0.85        # number 0..1: least sigmoid(scale * cosine) of a kept clip; 0 keeps all (paper: 0.85)
+clap_threshold=0.85        # number 0..1 or auto: least sigmoid(scale * cosine) of a kept clip; auto: like real clips (paper: 0.85)
 iterative=true             # bool: self-reflection, new prompts for the clips that were dropped
-reflect_rounds=2           # whole 0..100: rounds of it, at most
+reflect_rounds=2           # whole 0..100: rounds of it, at most; they end when each class has num_iters for each gold clip
+balance=false              # bool: cut the synthetic clips so that no class has a larger share of its quota than another
 only_synthetic=false       # bool: train on the synthetic clips without the gold ones
 use_ast=true               # bool: the classifier is AST; false (CLAP and a linear probe) is not in this version
 domain=""                  # text: where the sounds come from, for the prompts ("urban street recordings")
@@ -49,6 +50,17 @@ num_steps=0                # whole 0..1000: sampling steps; 0: what suits the mo
 cfg_scale=0                # number 0..100: guidance; 1: none, 0: what suits the model (paper: 7)
 cfg_rescale=0              # number 0..1: how far guidance is kept from raising the level; 0: not at all, 1: entirely
 generate_batch_size=16     # whole 1..: clips generated at once
+# -- filter
+threshold_kind=absolute    # absolute|class_quantile|rank: clap_threshold for all classes, or the best keep_percent of each
+auto_quantile=0.1          # number 0..1: share of the real clips that clap_threshold=auto would drop
+keep_percent=70            # number 1..100: for class_quantile (ties included) and rank (exactly)
+classifier_weight=0        # number 0..1: share of a gold-only classifier in the rank, beside CLAP; 0: CLAP alone
+duplicate_cosine=0.9       # number 0..1: clips more like a gold, validation or test clip are dropped as copies; 1: none
+drop_repeats=false         # bool: drop copies of better synthetic clips too
+max_clipped=0.01           # number 0..1: largest share of samples at full scale
+filter_w_finetune=false    # bool: fine-tune CLAP on the gold clips first
+finetune_num_steps=200     # whole 1..: optimiser steps of that, at most; validation clips end it earlier
+finetune_learning_rate=1e-5 # number 0..: of that
 # -- preference optimisation
 dpo_train_parts=lora       # lora|prefix|all: what is trained; a prefix (the paper's) needs a rate of about 1e-2
 dpo_loss=dpo               # dpo|sft: preference, or the plain loss on the gold clips ("ERM" in the paper)
@@ -188,6 +200,10 @@ parse_options() {
     done
 }
 
+is_zero() { # a number that check_kind let pass
+    [[ ${1%%[eE]*} != *[1-9]* ]]
+}
+
 # Check one variable against its kind; booleans become true or false.
 check_kind() {
     local name=$1 kind=$2 value=${!1} low high
@@ -204,6 +220,10 @@ check_kind() {
             ;;
         whole* | number*)
             [[ -n $value || $name != num_samples ]] || return 0
+            if [[ $kind == *' or '* ]]; then
+                [[ $value != "${kind##* or }" ]] || return 0
+                kind=${kind% or *}
+            fi
             if [[ $kind == whole* ]]; then
                 [[ $value =~ ^[0-9]{1,15}$ ]] || refuse "--$name: '$value' is not a whole number"
             else
@@ -240,6 +260,11 @@ check_choices() {
     [[ $dpo_pairs == gold ]] || ((dpo_losers > 1)) || refuse "dpo_pairs=ranked needs dpo_losers of 2 or more"
     [[ $dpo_loss == dpo || ($dpo_pairs == gold && $dpo_rounds == 1) ]] ||
         refuse "dpo_loss=sft knows no losers, so it takes neither dpo_pairs=ranked nor several dpo_rounds"
+    [[ $clap_threshold != auto || $threshold_kind == absolute ]] ||
+        refuse "clap_threshold=auto is an absolute threshold; it cannot go with threshold_kind=$threshold_kind"
+    is_zero "$classifier_weight" || [[ $threshold_kind == rank ]] ||
+        refuse "classifier_weight needs threshold_kind=rank: it mixes ranks"
+    $clap_filter || ! $filter_w_finetune || refuse "filter_w_finetune=true needs clap_filter=true"
     $augment || ! $only_synthetic || refuse "only_synthetic=true needs augment=true"
     ((stage <= stop_stage)) || refuse "--stage $stage comes after --stop_stage $stop_stage"
     [[ $device == auto || $device == cpu || $device == mps ]] ||
@@ -696,20 +721,73 @@ generate_and_filter() { # ROUND GENERATE_NUMBER FILTER_NUMBER
     generate "$2" "generate$suffix" "$folder/prompts.csv" "$folder/generated.csv" "$output_folder/round_$round" \
         "${options[@]}"
     $clap_filter || return 0
-    inputs=("$folder/generated.csv" "$clap_model") outputs=("$folder/kept.csv" "$folder/rejected.csv")
-    step "$3" "filter$suffix" "${clap_python[@]}" "$root/filter_audios.py" --input_csv "$folder/generated.csv" \
-        --kept_csv "$folder/kept.csv" --rejected_csv "$folder/rejected.csv" --model "$clap_model" \
-        --threshold "$clap_threshold" --device "$device"
+    if ((round == 0)); then prepare_filter; fi
+    filter "$round" "$3" "filter$suffix"
 }
 
-# Whether the round before this one rejected clips. In a dry run that is not known, so: yes.
-has_rejects() { # ROUND
-    local csv=$work/round_$1/rejected.csv
-    if [[ ! -f $csv ]]; then
-        $dry_run
-        return
+# What the filter needs besides a CLAP, in stage 7. Changes `clap_model`, sets the array `filter_classifier`.
+prepare_filter() {
+    local csvs=(--train_csv "$train_csv" --valid_csv "$work/checked/valid.csv")
+    filter_classifier=()
+    if $filter_w_finetune; then
+        inputs=("$train_csv" "$work/checked/valid.csv" "$clap_model") outputs=("$work/clap_finetuned")
+        step 7 finetune_clap "${clap_python[@]}" "$root/extras/finetune_clap.py" "${csvs[@]}" \
+            --output_folder "$work/clap_finetuned" --model "$clap_model" --num_steps "$finetune_num_steps" \
+            --learning_rate "$finetune_learning_rate" --seed "$seed" --device "$device"
+        clap_model=$work/clap_finetuned
     fi
-    (($(wc -l <"$csv") > 1))
+    is_zero "$classifier_weight" || train_filter_classifier "${csvs[@]}"
+}
+
+# The classifier that has a say in the filter is not one that measures success: it has another seed, and where
+# ast/train.py tests it stand the validation clips, so that no test clip has a part in what is kept.
+train_filter_classifier() { # CSV OPTIONS...
+    local folder=$work/filter_classifier
+    if ((stage <= 7 && 7 <= stop_stage)); then say "the test clips of the next step are the validation clips"; fi
+    inputs=("$train_csv" "$work/checked/valid.csv" "$ast_model") outputs=("$folder")
+    step 7 filter_classifier "${ast_python[@]}" "$root/ast/train.py" "$@" --test_csv "$work/checked/valid.csv" \
+        --output_folder "$folder" --model "$ast_model" --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" \
+        --learning_rate "$ast_learning_rate" --multi_label "$multi_label" --seed "$((seed + 1))" --device "$device"
+    filter_classifier=(--classifier "$folder" --classifier_weight "$classifier_weight")
+}
+
+# Only the options that this kind of filter reads are given to it: a change of the others must not run it again.
+filter() { # ROUND NUMBER NAME
+    local folder=$work/round_$1 k more=() earlier=()
+    inputs=("$folder/generated.csv" "$clap_model" "$train_csv" "$work/checked/valid.csv" "$work/checked/test.csv")
+    case $threshold_kind-$clap_threshold in
+        absolute-auto) more=(--threshold auto --auto_quantile "$auto_quantile") ;;
+        absolute-*) more=(--threshold "$clap_threshold") ;;
+        *) more=(--keep_percent "$keep_percent" "${filter_classifier[@]}") ;;
+    esac
+    if ((${#filter_classifier[@]})); then inputs+=("${filter_classifier[1]}"); fi
+    if $drop_repeats; then
+        for ((k = 0; k < $1; k++)); do earlier+=("$work/round_$k/kept.csv"); done
+        inputs+=("${earlier[@]}")
+        more+=(--drop_repeats true --earlier_csvs "${earlier[@]}")
+    fi
+    outputs=("$folder/kept.csv" "$folder/rejected.csv" "$folder/kept.png")
+    step "$2" "$3" "${clap_python[@]}" "$root/filter_audios.py" --input_csv "$folder/generated.csv" \
+        --kept_csv "$folder/kept.csv" --rejected_csv "$folder/rejected.csv" --model "$clap_model" \
+        --threshold_kind "$threshold_kind" "${more[@]}" --gold_csv "$train_csv" \
+        --valid_csv "$work/checked/valid.csv" --test_csv "$work/checked/test.csv" \
+        --duplicate_cosine "$duplicate_cosine" --max_clipped "$max_clipped" --device "$device"
+}
+
+# Print the gain of the last round. Whether every class has its quota, so that no further round is needed.
+quota_reached() { # KEPT...
+    local csv rejected=() record=(--output_csv "$work/rounds.csv") line status=0
+    for csv in "$@"; do
+        [[ -f $csv ]] || ! $dry_run || return 1 # not known yet: no
+        [[ -f $csv ]] || return 0               # the filter is beyond --stop_stage
+        rejected+=("${csv%/*}/rejected.csv")
+    done
+    if $dry_run; then record=(); fi
+    line=$(helper -m synthio.rounds count --gold_csv "$train_csv" --num_iters "$num_iters" --kept_csvs "$@" \
+        --rejected_csvs "${rejected[@]}" "${record[@]}") || status=$?
+    ((status == 0 || status == 3)) || exit 2 # it has said why
+    say "$line"
+    return "$status"
 }
 
 # Stages 2 to 9. Sets `merged` to the training CSV with the synthetic clips.
@@ -723,21 +801,28 @@ synthesise() {
         --domain "$domain"
     generate_and_filter 0 6 7
     kept=("$work/round_0/kept.csv")
-    if ! $clap_filter; then
-        kept=("$work/round_0/generated.csv")
-        reflect_rounds=0 # nothing is rejected
+    if $clap_filter; then
+        for ((round = 1; ; round++)); do
+            if quota_reached "${kept[@]}" || ((round > reflect_rounds)); then break; fi
+            reflect "$round" "${kept[@]}"
+            kept+=("$work/round_$round/kept.csv")
+        done
+    else
+        kept=("$work/round_0/generated.csv") # nothing is rejected
     fi
-    for ((round = 1; round <= reflect_rounds; round++)); do
-        if ! has_rejects $((round - 1)); then
-            say "stage 8 reflect: no clip was rejected in round $((round - 1)), so no further round"
-            break
-        fi
-        reflect "$round" "${kept[@]}"
-        kept+=("$work/round_$round/kept.csv")
-    done
+    if $balance; then
+        balance_classes "${kept[@]}"
+        kept=("$work/balanced.csv")
+    fi
     $only_synthetic || kept=("$train_csv" "${kept[@]}")
     inputs=("${kept[@]}") outputs=("$output_csv_path")
     step 9 merge "$python" "$root/merge_csv.py" --input_csvs "${kept[@]}" --output_csv "$output_csv_path"
+}
+
+balance_classes() { # KEPT...
+    inputs=("$train_csv" "$@") outputs=("$work/balanced.csv")
+    step 9 balance "$python" -m synthio.rounds balance --gold_csv "$train_csv" --num_iters "$num_iters" \
+        --kept_csvs "$@" --output_csv "$work/balanced.csv" --classifier_weight "$classifier_weight"
 }
 
 reflect() { # ROUND KEPT...
