@@ -431,7 +431,7 @@ def test_auto_threshold_is_the_quantile_of_the_validation_clips_scores(world, cl
     expected = [row["path"] for row in everything if float(row[SCORE]) >= median[row["label"]]]
     assert [row["path"] for row in good] == expected and len(rejected) == 8 - len(expected)
     assert all("quantile of its 5 validation clips" in row["reason"] for row in rejected)
-    assert "auto threshold" not in printed
+    assert "take that of all together" not in printed
     write_rows(world / "valid.csv", rows_of(world / "valid.csv")[:9])  # now 4 clips of rain
     assert "1 of 2 classes have fewer than 5" in run_filter(world, clap, *words)[2]
     soundfile.write(world / "silent.wav", np.zeros(RATE), RATE)
