@@ -49,16 +49,55 @@ class CaptionRequest:
     accepted: tuple[str, ...] = ()
 
 
+# What an audio LLM is asked. The answer is a caption as it is, so it must be one sentence and hold no guesses.
+INSTRUCTION = (
+    "Describe what is heard in this recording in one sentence: each sound, what makes it and how it sounds, "
+    "and the scene behind it. Leave out what cannot be heard."
+)
+
+
+@dataclass(frozen=True)
+class CaptionerOptions:
+    """How a captioner is run.
+
+    Attributes:
+        device: torch device, or "auto".
+        batch_size: clips described at once.
+        instruction: what the model is asked; "auto": `INSTRUCTION`, but no words for a model made for captions alone;
+            "none": no words.
+        max_new_tokens: longest caption, in tokens.
+        gama_dir: folder of a clone of the GAMA repository.
+        gama_checkpoint: GAMA's weights, a file or the folder of one.
+        gama_env: venv folder or conda environment that GAMA runs in.
+    """
+
+    device: str = "auto"
+    batch_size: int = 8
+    instruction: str = "auto"
+    max_new_tokens: int = 256
+    gama_dir: str = ""
+    gama_checkpoint: str = ""
+    gama_env: str = ""
+
+    def instruction_for(self, model: str) -> str:
+        """The words that go with a sound. Qwen3-Omni's captioner was trained on sound without any."""
+        if self.instruction == "auto":
+            return "" if "captioner" in model.lower() else INSTRUCTION
+        return "" if self.instruction == "none" else self.instruction
+
+
 class Captioner(ABC):
     """A model that puts in words what it hears.
 
     Attributes:
         name: for the record.
+        key: all that decides a caption besides the sound; captions are kept by it.
         sample_rate: in Hz; clips are resampled to it.
         batch_size: clips it takes at once.
     """
 
     name: str
+    key: tuple
     sample_rate: int
     batch_size: int
 
@@ -90,10 +129,27 @@ class CaptionWriter(ABC):
         """
 
 
-def load_captioner(name: str, device: str = "cpu") -> Captioner:
-    """A captioner by name. Only "embedded" so far: measured acoustics, no weights."""
+def one_line(text: str) -> str:
+    """A model's answer as a cell of a table."""
+    return " ".join(text.split())
+
+
+def load_captioner(name: str, options: CaptionerOptions | None = None) -> Captioner:
+    """A captioner by name.
+
+    Args:
+        name: "embedded" (measured acoustics, no weights), "gama", or the folder or hub id of an audio LLM.
+        options: of the models.
+    """
+    options = options or CaptionerOptions()
+    if name == "gama":
+        from synthio.models.gama import Gama
+
+        return Gama(options)
     if name != "embedded":
-        raise UserError(f"captioner '{name}' is not known; use 'embedded'")
+        from synthio.models.audio_llm import AudioLlm
+
+        return AudioLlm(name, options)
     from synthio.models.describer import AcousticDescriber
 
     return AcousticDescriber()
