@@ -85,9 +85,8 @@ def cosine_at(threshold: float, scale: float) -> float:
 
 def score_table(table, scorer, batch_size: int):
     """Add clap_score, clap_probability and the reason of unusable clips; rows stay in order."""
-    from synthio.prompts import label_prompt
-
     from synthio.manifest import LABEL, PATH, REASON, SCORE
+    from synthio.prompts import label_prompt
 
     prompts = [label_prompt(label) for label in table[LABEL]]
     distinct = sorted(set(prompts))

@@ -5,25 +5,34 @@
         --num_captions 2
     python generate_captions_gpt.py --mode rewrite --input_csv W/round_0/rejected.csv \\
         --accepted_csv W/round_0/kept.csv --output_csv W/round_1/prompts.csv
+    OPENAI_API_KEY=... python generate_captions_gpt.py --input_csv W/captions.csv --output_csv W/round_0/prompts.csv \\
+        --writer openai --llm_model gpt-4o-mini --llm_max_calls 1000
 
 Modes:
   mixcap            what was heard with a label is pooled over the whole dataset; each clip's prompts mix 75 % of it
   plain             from the clip's own caption
   plain_wo_caption  from label and domain alone
+  supcon            from label and domain alone, with new events and contexts, as unlike each other as can be
   template          "Sound of a <label>"
   rewrite           one new prompt for each rejected clip, given the accepted prompts of its label
 
 Each output row is a row of the input with `prompt` and `seed`, --num_captions of them for each gold clip.
+
+Writers: embedded is a grammar. openai is any server of that protocol (--llm_base_url http://localhost:8000/v1 for one
+of your own); what is sent and spent is printed before and after. Else the folder or hub id of a chat model. What they
+are told is in synthio/prompts.toml. Their replies are kept in --cache, so a repeated or interrupted command pays for
+nothing twice; a wrong reply is asked for again, and in the end replaced by the grammar.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from synthio.cli import UserError, in_range, new_parser, run_main
+from synthio.cli import UserError, add_device_option, in_range, new_parser, run_main
 
-MODES = ("mixcap", "plain", "plain_wo_caption", "template", "rewrite")
+MODES = ("mixcap", "plain", "plain_wo_caption", "supcon", "template", "rewrite")
 # what a generated clip's row says of that clip, besides `path` and `sha256`
 OF_THE_CLIP = ("source_path", "source_sha256", "model", "clap_score", "clap_probability", "reason")
 
@@ -37,20 +46,58 @@ def get_parser():
     parser.add_argument("--num_captions", type=in_range(int, 1, 100), default=2, help="prompts for each gold clip")
     parser.add_argument("--pool_share", type=in_range(float, 0, 1), default=0.75, help="share of the pool (paper: .75)")
     parser.add_argument("--domain", default="", help='where the sounds come from ("urban street recordings")')
-    parser.add_argument("--writer", default="embedded", help="embedded")
     parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of samples, sentences and generation")
+    parser.add_argument("--writer", default="embedded", help="embedded, openai, or folder or hub id of a chat model")
+    parser.add_argument("--cache", default="", help="replies of language models; empty: <output>.cache.jsonl")
+    add_llm_options(parser)
+    add_device_option(parser)
     return parser
 
 
+def add_llm_options(parser) -> None:
+    """The options of language models; but for the first two they are of --writer openai."""
+    count, price = in_range(int, 0), in_range(float, 0)
+    parser.add_argument("--llm_retries", type=count, default=2, help="times a wrong reply is asked for again")
+    parser.add_argument(
+        "--llm_reply_tokens", type=in_range(int, 1), default=1024, help="longest reply; models that reason need more"
+    )
+    parser.add_argument("--llm_model", default="", help="openai: name of the model on the server")
+    parser.add_argument("--llm_base_url", default="", help="openai: server; empty: OPENAI_BASE_URL, else OpenAI's own")
+    parser.add_argument("--llm_concurrency", type=in_range(int, 1, 256), default=8, help="openai: calls at once")
+    parser.add_argument("--llm_timeout_s", type=in_range(float, 0.1), default=120, help="openai: wait for a reply")
+    parser.add_argument("--llm_max_calls", type=count, default=0, help="openai: limit for this command; 0: none")
+    parser.add_argument("--llm_max_tokens", type=count, default=0, help="openai: the same, sent and received; 0: none")
+    parser.add_argument("--llm_input_price", type=price, default=0, help="openai: of a million tokens sent; 0: unknown")
+    parser.add_argument("--llm_output_price", type=price, default=0, help="openai: of a million received; 0: unknown")
+
+
+def writer_of(args):
+    """The writer that the options ask for; a template needs none, and the embedded one stands in."""
+    from synthio.models.captioning import WriterOptions, load_writer
+
+    if args.writer != "openai" and (args.llm_model or args.llm_base_url):
+        raise UserError(f"--llm_model and --llm_base_url go with --writer openai, not with '{args.writer}'")
+    values = {name.removeprefix("llm_"): value for name, value in vars(args).items() if name.startswith("llm_")}
+    cache = args.cache or str(Path(args.output_csv).with_suffix(".cache.jsonl"))
+    return load_writer(
+        "embedded" if args.mode == "template" else args.writer,
+        WriterOptions(cache=cache, device=args.device, **values),
+    )
+
+
 def pools_of(table, writer):
-    """What was heard with each label, from the captions of all clips; equal captions are read once."""
+    """What was heard with each label, from the captions of all clips; equal captions are read once.
+
+    A caption that speaks to its reader gives nothing to the pool, so that it cannot reach other clips.
+    """
     from synthio.manifest import CAPTION, LABEL, label_words
-    from synthio.prompts import pool_captions
+    from synthio.models.captioning import Extraction
+    from synthio.prompts import is_order, pool_captions
 
     pairs = [(label_words(label), caption) for label, caption in zip(table[LABEL], table[CAPTION], strict=True)]
-    distinct = list(dict.fromkeys(pairs))
+    distinct = [pair for pair in dict.fromkeys(pairs) if not is_order(pair[1])]
     known = dict(zip(distinct, writer.extract(distinct), strict=True))
-    return pool_captions(table[LABEL], [known[pair] for pair in pairs])
+    return pool_captions(table[LABEL], [known.get(pair, Extraction()) for pair in pairs])
 
 
 def gold_requests(table, keys: Sequence[str], args, pools) -> list:
@@ -65,7 +112,17 @@ def gold_requests(table, keys: Sequence[str], args, pools) -> list:
         seed = stable_seed(args.seed, args.mode, key)
         pool = sample_pool(pools, record[LABEL], args.pool_share, seed) if pools else Extraction()
         caption = record[CAPTION] if args.mode == "plain" else ""
-        requests.append(CaptionRequest(label_words(record[LABEL]), args.num_captions, seed, args.domain, caption, pool))
+        requests.append(
+            CaptionRequest(
+                label=label_words(record[LABEL]),
+                count=args.num_captions,
+                seed=seed,
+                domain=args.domain,
+                caption=caption,
+                pool=pool,
+                diverse=args.mode == "supcon",
+            )
+        )
     return requests
 
 
@@ -89,14 +146,16 @@ def rewrite_requests(table, accepted: dict[str, tuple[str, ...]], args) -> list:
 
 
 def accepted_prompts(csvs: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Label cell -> distinct prompts whose clips were kept."""
+    """Label cell -> distinct prompts whose clips were kept, but for those that speak to their reader."""
     from synthio.manifest import LABEL, PROMPT, read_manifest
+    from synthio.prompts import is_order
 
     found: dict[str, dict[str, None]] = {}
     for csv in csvs:
         table = read_manifest(csv, (LABEL, PROMPT), check_files=False)
         for label, prompt in zip(table[LABEL], table[PROMPT], strict=True):
-            found.setdefault(label, {})[prompt] = None
+            if not is_order(prompt):
+                found.setdefault(label, {})[prompt] = None
     return {label: tuple(prompts) for label, prompts in found.items()}
 
 
@@ -136,13 +195,13 @@ def required_columns(mode: str) -> list[str]:
 def main() -> int:
     args = get_parser().parse_args()
     from synthio.manifest import LABEL, PROMPT, clip_keys, read_manifest, write_manifest
-    from synthio.models.captioning import load_writer
     from synthio.prompts import label_prompt
 
     if args.accepted_csv and args.mode != "rewrite":
         raise UserError(f"--accepted_csv goes with --mode rewrite, not with {args.mode}")
     table = read_manifest(args.input_csv, required_columns(args.mode), check_files=False)
-    writer = load_writer(args.writer)
+    writer = writer_of(args)
+    pools = {}
     if args.mode == "rewrite":
         requests = rewrite_requests(table, accepted_prompts(args.accepted_csv), args)
         table = as_gold(table)
@@ -160,7 +219,7 @@ def main() -> int:
         rows_in=sum(request.count for request in requests),
         options=vars(args),
         inputs=[args.input_csv, *args.accepted_csv],
-        notes={"writer": {"name": writer.name, **writer.counts}},
+        notes={"writer": {"name": writer.name, **writer.counts}, "pools": {k: vars(v) for k, v in pools.items()}},
     )
     if len(rows):
         first, different = rows[PROMPT].iloc[0], rows[PROMPT].nunique()

@@ -43,17 +43,33 @@ caption_max_tokens=256     # whole 1..: the same: longest caption, in tokens
 caption_batch_size=8       # whole 1..: the same: clips described at once
 gama_dir=""                # text: for captioner=gama: clone of its repository, with the folder of its base model in it
 gama_checkpoint=""         # text: the same: its weights, a file or the folder of one
-caption_writer=embedded    # text: what writes the prompts
+caption_writer=embedded    # text: what writes the prompts: embedded, openai, or a chat model's folder or Hugging Face id
+llm_model=""               # text: for caption_writer=openai, whose key is in OPENAI_API_KEY: name of the model there
+llm_base_url=""            # text: the same: the server, http://localhost:8000/v1; empty: OPENAI_BASE_URL, else OpenAI
+llm_max_calls=0            # whole 0..: the same: calls that stage 5, and each round of 8, may make; 0: no limit
+llm_max_tokens=0           # whole 0..: the same: tokens, sent and received; 0: no limit
 # -- generation
+sampler=auto               # auto|euler|heun|dpmpp_2m|dpmpp_3m_sde|pingpong: solver; auto: what suits the model
 num_steps=0                # whole 0..1000: sampling steps; 0: what suits the model
-cfg_scale=0                # number 0..100: guidance; 1: none, 0: what suits the model
+cfg_scale=0                # number 0..100: guidance; 1: none, 0: what suits the model (paper: 7)
+cfg_rescale=0              # number 0..1: how far guidance is kept from raising the level; 0: not at all, 1: entirely
 generate_batch_size=16     # whole 1..: clips generated at once
 # -- preference optimisation
+dpo_train_parts=lora       # lora|prefix|all: what is trained; a prefix (the paper's) needs a rate of about 1e-2
+dpo_loss=dpo               # dpo|sft: preference, or the plain loss on the gold clips ("ERM" in the paper)
+dpo_pairs=gold             # gold|ranked: gold against generated, or best against worst generation by CLAP score
 dpo_losers=2               # whole 1..100: generations for each gold clip that it is preferred to (paper: 2)
+dpo_rounds=1               # whole 1..100: rounds; each trains on, against generations of the round before (paper: 1)
 dpo_beta=2000              # number 0..: strength of the preference (paper: 2000)
-dpo_num_steps=150          # whole 1..: optimiser steps
+dpo_winner_weight=0        # number 0..: weight of the winner's own loss, an anchor to the gold clips (paper: 0)
+dpo_timesteps=uniform      # uniform|logit_normal: distribution of the training times
+dpo_num_steps=150          # whole 1..: optimiser steps of each round
+dpo_num_epochs=0           # number 0..: passes over the pairs instead; 0: dpo_num_steps counts
 dpo_learning_rate=5e-5     # number 0..: of AdamW (paper: 5e-5)
-dpo_batch_size=8           # whole 1..: pairs a step
+dpo_warmup_steps=10        # whole 0..: steps of linear warm-up
+dpo_batch_size=8           # whole 1..: pairs in memory at once
+dpo_accumulation=1         # whole 1..: such batches in each step
+dpo_ema_decay=0            # number 0..0.9999999: of averaged weights; 0: the last weights
 # -- classifier
 ast_num_steps=300          # whole 1..: optimiser steps, the same with and without synthetic clips
 ast_learning_rate=1e-4     # number 0..: highest learning rate (paper, for a model 80 times larger: 1e-5)
@@ -62,6 +78,7 @@ ast_batch_size=16          # whole 1..: clips a step (paper: 48)
 results_root=""            # text: folder of all outputs; empty: that of run.sh
 output_folder=""           # text: folder of the synthetic audio; empty: <results_root>/<dataset_name>_synthetic
 output_csv_path=""         # text: the merged CSV; empty: <results_root>/<dataset_name>/train_<n>_synthetic.csv
+report_clips=60            # whole 0..: clips that can be listened to in report.html
 # -- machine: a change here does no finished work again
 device=auto                # text: auto (every GPU of CUDA_VISIBLE_DEVICES), cpu or mps
 cpu_shards=1               # whole 1..1024: processes that share the work where there is no GPU
@@ -225,7 +242,15 @@ check_choices() {
     else
         [[ -z $gama_dir$gama_checkpoint ]] || refuse "gama_dir and gama_checkpoint go with captioner=gama"
     fi
+    if [[ $caption_writer == openai ]]; then
+        [[ -n $llm_model ]] || refuse "caption_writer=openai needs --llm_model, the name of a model on the server"
+    else
+        [[ -z $llm_model$llm_base_url ]] || refuse "llm_model and llm_base_url go with caption_writer=openai"
+    fi
     [[ -z $dpo_ckpt_folder ]] || $dpo || refuse "dpo_ckpt_folder is given, but dpo is false; drop one of them"
+    [[ $dpo_pairs == gold ]] || ((dpo_losers > 1)) || refuse "dpo_pairs=ranked needs dpo_losers of 2 or more"
+    [[ $dpo_loss == dpo || ($dpo_pairs == gold && $dpo_rounds == 1) ]] ||
+        refuse "dpo_loss=sft knows no losers, so it takes neither dpo_pairs=ranked nor several dpo_rounds"
     $augment || ! $only_synthetic || refuse "only_synthetic=true needs augment=true"
     ((stage <= stop_stage)) || refuse "--stage $stage comes after --stop_stage $stop_stage"
     [[ $device == auto || $device == cpu || $device == mps ]] ||
@@ -299,6 +324,7 @@ resolve_paths() {
     clap_model=$(model_path "$clap_model" clap)
     ast_model=$(model_path "$ast_model" ast)
     [[ $captioner == embedded || $captioner == gama ]] || captioner=$(model_path "$captioner" "")
+    set_writer
     is_demo=false
     if [[ -z $input_train_file ]]; then
         is_demo=true
@@ -312,6 +338,22 @@ resolve_paths() {
     output_csv_path=${output_csv_path:-${train_csv%.csv}_synthetic.csv}
     $iterative || reflect_rounds=0
     python=$root/.venv/bin/python
+}
+
+# Set the arrays `writer`, options of the stages that write prompts, and `writer_inputs`, what these read besides CSVs.
+set_writer() {
+    writer=(--writer "$caption_writer") writer_inputs=()
+    [[ $caption_writer != embedded ]] || return 0
+    writer_inputs=("$root/synthio/prompts.toml")
+    if [[ $caption_writer == openai ]]; then
+        writer+=(--llm_model "$llm_model" --llm_base_url "$llm_base_url" --llm_max_calls "$llm_max_calls"
+            --llm_max_tokens "$llm_max_tokens")
+    else
+        caption_writer=$(model_path "$caption_writer" "")
+        writer=(--writer "$caption_writer" --device "$device")
+        writer_inputs+=("$caption_writer")
+    fi
+    writer+=(--cache "$work/captions_cache.jsonl")
 }
 
 resolve_interpreters() {
@@ -574,19 +616,25 @@ generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
     if [[ ${1:-} == --adapter ]]; then inputs+=("$2"); fi
     run_sharded "$number" "$name" "$generate_batch_size" "${audio_python[@]}" "$root/stable-audio-tools/generate.py" \
         --output_folder "$folder" --model "$text_to_audio_model" --batch_size "$generate_batch_size" \
-        --num_steps "$num_steps" --cfg_scale "$cfg_scale" --device "$device" "$@"
+        --sampler "$sampler" --num_steps "$num_steps" --cfg_scale "$cfg_scale" --cfg_rescale "$cfg_rescale" \
+        --device "$device" "$@"
 }
 
-write_captions() { # NUMBER NAME INPUT OUTPUT [OPTIONS...]
-    local number=$1 name=$2
-    inputs=("$3") outputs=("$4")
-    shift 4
+write_captions() { # NUMBER NAME MODE INPUT OUTPUT [OPTIONS...]
+    local number=$1 name=$2 mode=$3
+    inputs=("$4") outputs=("$5")
+    shift 5
+    if [[ $mode != template ]]; then
+        inputs+=("${writer_inputs[@]}")
+        set -- "$@" "${writer[@]}"
+    fi
     step "$number" "$name" "$python" "$root/generate_captions_gpt.py" --input_csv "${inputs[0]}" \
-        --output_csv "${outputs[0]}" --seed "$seed" "$@"
+        --output_csv "${outputs[0]}" --seed "$seed" --mode "$mode" "$@"
 }
 
 prepare_demo() {
-    inputs=("$root/synthio/sounds.py") outputs=("$input_train_file" "$valid_csv" "$test_csv")
+    inputs=("$root/synthio/sounds.py" "$root/synthio/datasets_demo.py")
+    outputs=("$input_train_file" "$valid_csv" "$test_csv")
     step 0 demo "$python" "$root/dataset_csvs/prepare.py" demo --output_folder "$demo" --seed "$seed"
 }
 
@@ -624,20 +672,45 @@ caption_gold() {
 
 # Stages 3 and 4. Sets the array `adapter`, options for generate.
 align() {
+    local round
     adapter=()
     $dpo || return 0
     if [[ -n $dpo_ckpt_folder ]]; then
         adapter=(--adapter "$dpo_ckpt_folder")
         return
     fi
-    adapter=(--adapter "$work/dpo/adapter")
-    write_captions 3 loser_prompts "$train_csv" "$work/dpo/prompts.csv" --mode template --num_captions "$dpo_losers"
-    generate 3 losers "$work/dpo/prompts.csv" "$work/dpo/losers.csv" "$output_folder/dpo_losers"
-    inputs=("$train_csv" "$work/dpo/losers.csv" "$text_to_audio_model") outputs=("$work/dpo/adapter")
-    step 4 dpo "${audio_python[@]}" "$root/dpo_train.py" --gold_csv "$train_csv" --losers_csv "$work/dpo/losers.csv" \
-        --output_folder "$work/dpo/adapter" --model "$text_to_audio_model" --beta "$dpo_beta" \
-        --learning_rate "$dpo_learning_rate" --num_steps "$dpo_num_steps" --batch_size "$dpo_batch_size" \
-        --seed "$seed" --device "$device"
+    if [[ $dpo_loss == dpo ]]; then
+        write_captions 3 loser_prompts template "$train_csv" "$work/dpo/prompts.csv" --num_captions "$dpo_losers"
+    fi
+    for ((round = 1; round <= dpo_rounds; round++)); do align_round "$round"; done
+}
+
+# Generate losers with the adapter there is, and train on from it.
+align_round() { # ROUND
+    local suffix=_$1 losers earlier="" options=() needed=("$train_csv" "$text_to_audio_model")
+    if (($1 == 1)); then suffix=""; else earlier=${adapter[1]}; fi
+    if [[ $dpo_loss == dpo ]]; then
+        losers=$work/dpo/losers$suffix.csv
+        generate 3 "losers$suffix" "$work/dpo/prompts.csv" "$losers" "$output_folder/dpo_losers" "${adapter[@]}"
+        options+=(--losers_csv "$losers")
+        needed+=("$losers")
+    fi
+    if [[ -n $earlier ]]; then
+        options+=(--init_adapter "$earlier")
+        needed+=("$earlier")
+    fi
+    if [[ $dpo_pairs == ranked ]]; then
+        options+=(--scorer "$clap_model")
+        needed+=("$clap_model")
+    fi
+    adapter=(--adapter "$work/dpo/adapter$suffix")
+    inputs=("${needed[@]}") outputs=("${adapter[1]}")
+    step 4 "dpo$suffix" "${audio_python[@]}" "$root/dpo_train.py" --gold_csv "$train_csv" "${options[@]}" \
+        --output_folder "${adapter[1]}" --model "$text_to_audio_model" --train "$dpo_train_parts" --loss "$dpo_loss" \
+        --pairs "$dpo_pairs" --beta "$dpo_beta" --winner_weight "$dpo_winner_weight" \
+        --timestep_distribution "$dpo_timesteps" --num_steps "$dpo_num_steps" --num_epochs "$dpo_num_epochs" \
+        --learning_rate "$dpo_learning_rate" --warmup_steps "$dpo_warmup_steps" --batch_size "$dpo_batch_size" \
+        --gradient_accumulation "$dpo_accumulation" --ema_decay "$dpo_ema_decay" --seed "$seed" --device "$device"
 }
 
 # Generate and filter the prompts of a round. Stages 6 and 7, or 8 and 8.
@@ -671,8 +744,8 @@ synthesise() {
     # these two modes read no captions
     if [[ $mode == template || $mode == plain_wo_caption ]]; then source=$train_csv; else caption_gold; fi
     align
-    write_captions 5 captions "$source" "$work/round_0/prompts.csv" --mode "$mode" --num_captions "$num_iters" \
-        --domain "$domain" --writer "$caption_writer"
+    write_captions 5 captions "$mode" "$source" "$work/round_0/prompts.csv" --num_captions "$num_iters" \
+        --domain "$domain"
     generate_and_filter 0 6 7
     kept=("$work/round_0/kept.csv")
     if ! $clap_filter; then
@@ -695,9 +768,9 @@ synthesise() {
 reflect() { # ROUND KEPT...
     local round=$1 before=$work/round_$(($1 - 1))/rejected.csv out=$work/round_$1/prompts.csv
     shift
-    inputs=("$before" "$@") outputs=("$out")
+    inputs=("$before" "$@" "${writer_inputs[@]}") outputs=("$out")
     step 8 "rewrite_$round" "$python" "$root/generate_captions_gpt.py" --mode rewrite --input_csv "$before" \
-        --accepted_csv "$@" --output_csv "$out" --seed "$seed" --domain "$domain" --writer "$caption_writer"
+        --accepted_csv "$@" --output_csv "$out" --seed "$seed" --domain "$domain" "${writer[@]}"
     generate_and_filter "$round" 8 8
 }
 
@@ -710,7 +783,7 @@ classify() { # NAME TRAIN_CSV
         --learning_rate "$ast_learning_rate" --multi_label "$multi_label" --seed "$seed" --device "$device"
 }
 
-# Write W/timings.csv, print scores and seconds, say where things are.
+# Write W/timings.csv and W/report.html, print scores and seconds, say where things are.
 report() {
     local i scores=("gold-only=$work/classifier/gold_only/scores.json") name=synthio
     mkdir -p "$work"
@@ -730,9 +803,23 @@ report() {
     echo
     echo "scores           $(shown "$work/scores.json")"
     echo "classifiers      $(shown "$work/classifier")"
-    $augment || return 0
-    echo "training CSV     $(shown "$output_csv_path")"
-    echo "synthetic audio  $(shown "$output_folder")"
+    if $augment; then
+        echo "training CSV     $(shown "$output_csv_path")"
+        echo "synthetic audio  $(shown "$output_folder")"
+    fi
+    write_page
+}
+
+# The page that shows the run. The scores stand without it, so its failure is told and does not end the run.
+write_page() {
+    local log=$work/logs/report.log
+    mkdir -p "$work/logs"
+    rm -f "$work/report.html" # never that of an earlier run beside these scores
+    if helper -m synthio.report --work "$work" --output "$work/report.html" --max_clips "$report_clips" >"$log" 2>&1; then
+        echo "report           $(shown "$(tail -n 1 "$log")")"
+    else
+        echo "run.sh: the report could not be made (the scores above stand); see $(shown "$log")" >&2
+    fi
 }
 
 # One run at a time in a result folder. The kernel frees the lock when this process ends, however it ends: no child

@@ -13,6 +13,7 @@ main() {
     export PATH=$root/.venv/bin:$PATH
     if [[ ${1:-} == all ]]; then
         marks="slow or not slow"
+        bash extras/make_env.sh .envs/parity extras/parity.txt
         shift
     fi
     ruff check .

@@ -4,7 +4,8 @@
 #     bash extras/make_env.sh .venv requirements.txt
 #
 # A stamp holds the hash of the requirements, so a second call takes no time. An install that was interrupted is made
-# anew. Uses uv when it is there, else venv and pip.
+# anew. Uses uv when it is there, else venv and pip. Lines "# no-deps: NAME==VERSION" of the requirements are installed
+# after the others, without what they require themselves.
 set -euo pipefail
 
 # Print the first interpreter that is Python 3.11 or newer.
@@ -46,12 +47,16 @@ install_cpu_torch() {
 }
 
 install() {
-    local folder=$1 requirements=$2
+    local folder=$1 requirements=$2 command
     if command -v uv >/dev/null 2>&1; then
-        UV_TORCH_BACKEND=auto uv pip install --quiet --python "$folder/bin/python" -r "$requirements"
+        command=(env UV_TORCH_BACKEND=auto uv pip install --quiet --python "$folder/bin/python")
     else
         install_cpu_torch "$folder/bin/python" "$requirements"
-        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+        command=("$folder/bin/python" -m pip install --quiet --disable-pip-version-check)
+    fi
+    "${command[@]}" -r "$requirements" || return
+    if grep -q '^# no-deps: ' "$requirements"; then
+        "${command[@]}" --no-deps -r <(sed -n 's/^# no-deps: //p' "$requirements")
     fi
 }
 

@@ -26,7 +26,8 @@ class AnswerCache:
         self._answers: dict[str, Any] = {}
         if not self.path.is_file():
             return
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        # not splitlines(): that also breaks at U+2028 and the like, which an answer may hold
+        for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 record = json.loads(line)
                 self._answers[record["key"]] = record["answer"]

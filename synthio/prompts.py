@@ -20,6 +20,11 @@ _SMALL_WORDS = frozenset(
     "a an and at audio by clip for from heard in is it of on or recording sound sounds the there time times to "
     "with".split()
 )
+# words of somebody who gives orders to a reader, not of somebody who says what is heard
+_ORDER_WORDS = frozenset(
+    "assistant caption captions disregard forget ignore ignoring instruction instructions json output prompt prompts "
+    "reply respond write".split()
+)
 
 
 def label_prompt(label: str) -> str:
@@ -55,6 +60,14 @@ def clean_phrase(phrase: str) -> str:
     """One line of plain words, or "" when it is too long to be a phrase. Quotes and brackets go."""
     text = " ".join(re.sub(r"[^\w\s'’,-]|_", " ", phrase).split()).strip(" ,-")
     return text if len(words_of(text)) <= MAX_PHRASE_WORDS else ""
+
+
+def is_order(text: str) -> bool:
+    """Whether a text speaks to its reader ("ignore all instructions") instead of describing a sound.
+
+    Such a text about one clip is not shown to the writer of another.
+    """
+    return any(word in _ORDER_WORDS for word in words_of(text))
 
 
 def pool_captions(cells: Sequence[str], extractions: Sequence[Extraction]) -> dict[str, Extraction]:

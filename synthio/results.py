@@ -9,6 +9,7 @@ same resampled test clips, from the predictions.csv beside each scores.json.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,8 +122,8 @@ def percent(value: float, sign: str = "") -> str:
     return f"{100 * value:{sign}.1f}"
 
 
-def score_lines(records: list[dict[str, Any]]) -> str:
-    """The table of scores, in percent."""
+def score_rows(records: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) of the table of scores, in percent."""
     metric, baseline = records[0]["metric"], records[0]["name"]
     header = ["method", "train clips (gold + synthetic)", f"{metric} (95 %)", "macro-F1", f"against {baseline} (95 %)"]
     rows = []
@@ -142,7 +143,12 @@ def score_lines(records: list[dict[str, Any]]) -> str:
                 versus,
             ]
         )
-    return f"Test scores in percent, {records[0]['test']['clips']} test clips\n{plain_table(header, rows)}"
+    return header, rows
+
+
+def score_lines(records: list[dict[str, Any]]) -> str:
+    """The table of scores as text."""
+    return f"Test scores in percent, {records[0]['test']['clips']} test clips\n{plain_table(*score_rows(records))}"
 
 
 def timing_lines(timings: pd.DataFrame) -> str:
@@ -162,6 +168,8 @@ def main() -> int:
         print(f"\n{timing_lines(timings)}")
     if args.output_json:
         stages = [] if timings is None else timings.to_dict("records")
+        for record, argument in zip(records, args.scores, strict=True):
+            record["file"] = os.path.relpath(argument.partition("=")[2], Path(args.output_json).parent)
         write_json(args.output_json, {"methods": records, "seconds": stages})
     return 0
 

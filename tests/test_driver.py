@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from synthio.files import fingerprint
 from tests.scripts import call_script
 from tests.test_classifier import save_tiny_ast
 from tests.tiny_models import save_clap, save_text_to_audio
@@ -370,10 +371,15 @@ def test_a_stage_whose_input_is_missing(world):
         (["--clap_threshold", "1.2"], "1.2 is outside [0, 1]"),
         (["--on_bad_audio", "keep"], "'keep' is none of stop, drop"),
         (["--on_bad_audio="], "is none of stop, drop"),
+        (["--sampler", "plms"], "'plms' is none of auto, euler, heun, dpmpp_2m, dpmpp_3m_sde, pingpong"),
         (["--use_label", "true", "--plain_caption", "true"], "use_label and plain_caption are both true"),
         (["--supcon", "true"], "supcon=true is not in this version"),
         (["--use_ast", "false"], "use_ast=false"),
         (["--dpo", "false", "--dpo_ckpt_folder", "."], "dpo is false"),
+        (["--dpo_train_parts", "neck"], "'neck' is none of lora, prefix, all"),
+        (["--dpo_pairs", "ranked", "--dpo_losers", "1"], "dpo_pairs=ranked needs dpo_losers of 2 or more"),
+        (["--dpo_loss", "sft", "--dpo_rounds", "2"], "dpo_loss=sft knows no losers"),
+        (["--dpo_loss", "sft", "--dpo_pairs", "ranked"], "dpo_loss=sft knows no losers"),
         (["--augment", "false", "--only_synthetic", "true"], "only_synthetic=true needs augment=true"),
         (["--stage", "5", "--stop_stage", "4"], "--stage 5 comes after --stop_stage 4"),
         (["--stage", "11"], "11 is outside [0, 10]"),
@@ -466,7 +472,15 @@ def test_a_dry_run_does_nothing(world, copy):
         ({"plain_wo_caption": "true"}, ["--mode plain_wo_caption"], ["2 caption", "mixcap"]),
         ({"plain_caption": "true"}, ["2 caption", "--mode plain "], ["mixcap"]),
         ({"initialize_audio": "true"}, ["--initialize_audio true --init_noise_level 0.7"], []),
+        (
+            {"sampler": "heun", "cfg_scale": "5", "cfg_rescale": ".5"},
+            ["--sampler heun --num_steps 2 --cfg_scale 5 --cfg_rescale .5"],
+            [],
+        ),
         ({"dpo_ckpt_folder": "models"}, ["--adapter"], ["3 losers", "4 dpo"]),
+        ({"dpo_loss": "sft"}, ["4 dpo", "--loss sft"], ["3 losers", "--losers_csv"]),
+        ({"dpo_pairs": "ranked", "dpo_losers": 2}, ["--pairs ranked", "--scorer"], []),
+        ({"dpo_rounds": 2}, ["3 losers 2", "4 dpo 2", "--init_adapter"], ["3 losers 3", "4 dpo 3"]),
         ({"domain": "a street"}, ["--domain a\\ street"], []),
     ],
 )
@@ -474,6 +488,19 @@ def test_variables_choose_the_stages(world, changes, there, absent):
     text = dry(world / "variables", **changes)
     assert all(part in text for part in there), text
     assert not [part for part in absent if part in text], text
+
+
+def test_a_further_round_trains_on_against_losers_of_the_round_before(world, copy):
+    done = call(*options(copy, dpo_rounds=2, stop_stage=6), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rerun = {name for name, answer in stage_answers(done.stdout).items() if "running" in answer}
+    assert rerun == {"3 losers 2", "4 dpo 2", "6 generate"}
+    dpo = copy / "tiny set/dpo"
+    models = [rows_of(path)[0]["model"] for path in (dpo / "losers.csv", dpo / "losers_2.csv")]
+    assert "+adapter@" in models[1] and "+adapter@" not in models[0]
+    assert float(rows_of(dpo / "adapter_2_history.csv")[0]["loss"]) == pytest.approx(0.6931, abs=1e-4)
+    last = rows_of(copy / "tiny set/round_0/generated.csv")[0]["model"]
+    assert last.endswith("+adapter@" + fingerprint(dpo / "adapter_2")[:12])
 
 
 def test_other_ways_to_run(world, copy):

@@ -1,4 +1,4 @@
-"""Generation, DPO and filtering as the scripts that people run, on tiny models in the real formats."""
+"""Generation and filtering as the scripts that people run, on tiny models in the real formats."""
 
 from __future__ import annotations
 
@@ -79,8 +79,13 @@ def generate(data, model, name="gen", prompts="prompts.csv", ok=True, **options)
     return (rows_of(out) if ok else None), done
 
 
+def finished_clips(folder):
+    """Its WAV files; a process that was killed may leave a temporary one, whose name starts with a dot."""
+    return sorted(Path(folder).glob("[!.]*.wav"))
+
+
 def audio_bytes(folder):
-    return {path.name: path.read_bytes() for path in sorted(Path(folder).glob("*.wav"))}
+    return {path.name: path.read_bytes() for path in finished_clips(folder)}
 
 
 @pytest.mark.parametrize("model", ["flow", "v"])
@@ -105,7 +110,11 @@ def test_each_sampling_option_changes_the_sound_and_equal_options_do_not(models,
     variations = [
         {"num_steps": 5},
         {"cfg_scale": 1},
+        {"cfg_rescale": 0.7},
         {"sampler": "heun"},
+        {"sampler": "dpmpp_2m"},
+        {"sampler": "dpmpp_3m_sde"},
+        {"sampler": "pingpong"},
         {"initialize_audio": "true"},
         {"initialize_audio": "true", "init_noise_level": 0.2},
     ]
@@ -113,6 +122,46 @@ def test_each_sampling_option_changes_the_sound_and_equal_options_do_not(models,
         rows, _ = generate(data, models / "flow", f"v{k}", **options)
         sounds.add(tuple(row["sha256"] for row in rows))
     assert len(sounds) == 1 + len(variations)
+
+
+@pytest.mark.parametrize(
+    ("objective", "words", "expected"),
+    [
+        ("rectified_flow", [], (24, 3.0, "euler")),
+        ("rectified_flow", ["--sampler", "heun", "--num_steps", "9"], (9, 3.0, "heun")),
+        ("rectified_flow", ["--sampler", "pingpong"], (8, 1.0, "pingpong")),
+        ("rectified_flow", ["--sampler", "pingpong", "--cfg_scale", "2"], (8, 2.0, "pingpong")),
+        ("v", [], (250, 7.0, "dpmpp_3m_sde")),
+        ("v", ["--sampler", "dpmpp_2m", "--cfg_scale", "1"], (250, 1.0, "dpmpp_2m")),
+    ],
+)
+def test_sampling_options_that_suit_the_model(objective, words, expected):
+    script = load_script(GENERATE)
+    required = ["--input_csv", "x", "--output_csv", "x", "--output_folder", "x"]
+    chosen = script.resolve_sampling(script.get_parser().parse_args([*required, *words]), objective)
+    assert (chosen["num_steps"], chosen["cfg_scale"], chosen["sampler"]) == expected
+
+
+def test_every_sampler_can_be_chosen():
+    from synthio.sampling import SAMPLERS
+
+    assert ["auto", *SAMPLERS] == load_script(GENERATE).SAMPLERS
+
+
+@pytest.mark.parametrize("model", ["flow", "v"])
+def test_a_clip_is_the_same_alone_and_among_clips_of_other_lengths(models, data, model):
+    """To a step of 16 bits; and batches of the same rows give the same bytes."""
+    for name, batch_size in (("all", 7), ("again", 7), ("alone", 1)):
+        generate(data, models / model, name, batch_size=batch_size, cfg_rescale=0.5)
+    assert audio_bytes(data / "all/wav") == audio_bytes(data / "again/wav")
+    together, alone = finished_clips(data / "all/wav"), finished_clips(data / "alone/wav")
+    assert [path.name for path in together] == [path.name for path in alone]
+    lengths = set()
+    for one, other in zip(together, alone, strict=True):
+        audio, _ = soundfile.read(one)
+        np.testing.assert_allclose(audio, soundfile.read(other)[0], atol=2 / 2**15)
+        lengths.add(len(audio))
+    assert len(lengths) == 4  # .5, .8 and 1.1 s, and the most that the model makes
 
 
 def test_fixed_seconds(models, data):
@@ -152,12 +201,12 @@ def test_killed_generation_ends_with_the_bytes_of_an_unbroken_run(models, data):
     command += ["--output_folder", out / "wav", "--model", models / "flow", "--batch_size", "2", "--num_steps", "200"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list(out.glob("wav/*.wav")) and time.monotonic() < deadline:
+    while not finished_clips(out / "wav") and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (out / "generated.csv").exists()
-    assert 0 < len(list(out.glob("wav/*.wav"))) < 7
+    assert 0 < len(finished_clips(out / "wav")) < 7
     rows, _ = generate(data, models / "flow", "cut", num_steps=200)
     assert audio_bytes(out / "wav") == audio_bytes(data / "whole/wav")
     assert [row["sha256"] for row in rows] == [row["sha256"] for row in whole]
@@ -185,140 +234,15 @@ def test_equal_basenames_in_two_folders_do_not_collide(models, data):
         ({"model": "/nowhere"}, "no model folder at '/nowhere'"),
         ({"adapter": "/nowhere"}, "no adapter_config.json"),
         ({"prompts": "gold.csv"}, "no column 'prompt', 'seed'"),
+        ({"model": "v", "sampler": "pingpong"}, "sampler 'pingpong' is for rectified-flow models"),
+        ({"sampler": "plms"}, "invalid choice: 'plms'"),
     ],
 )
 def test_generation_errors(models, data, options, message):
-    options = {"model": models / "flow"} | options
+    options = options | {"model": models / options.get("model", "flow")}
     _, done = generate(data, options.pop("model"), ok=False, **options)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def dpo(data, models, name="adapter", ok=True, **options):
-    options = {"num_steps": 8, "batch_size": 3, "learning_rate": 1e-2, "checkpoint_every": 3} | options
-    extra = [part for key, value in options.items() for part in (f"--{key}", value)]
-    args = ["--gold_csv", data / "gold.csv", "--losers_csv", data / "gen/generated.csv"]
-    return run(DPO, *args, "--output_folder", data / name, "--model", models / "flow", *extra, ok=ok)
-
-
-def test_dpo_starts_at_log_two_and_learns_to_prefer_the_gold_clips(models, data):
-    generate(data, models / "flow")
-    dpo(data, models, num_steps=40)
-    history = rows_of(data / "adapter_history.csv")
-    assert float(history[0]["loss"]) == pytest.approx(math.log(2), abs=1e-6)
-    assert float(history[0]["accuracy"]) == 0.5
-    tail = history[-8:]
-    assert np.mean([float(row["loss"]) for row in tail]) < 0.4
-    assert np.mean([float(row["accuracy"]) for row in tail]) > 0.8
-
-
-def test_the_adapter_changes_generation_and_the_model_on_disk_stays_as_it_is(models, data):
-    from synthio.files import fingerprint
-
-    before = fingerprint(models / "flow")
-    plain, _ = generate(data, models / "flow")
-    dpo(data, models)
-    tuned, _ = generate(data, models / "flow", "tuned", adapter=data / "adapter")
-    assert fingerprint(models / "flow") == before
-    assert all(a["sha256"] != b["sha256"] for a, b in zip(plain, tuned, strict=True))
-    assert "+adapter@" in tuned[0]["model"]
-
-
-def test_the_reference_is_the_model_without_its_adapter(models):
-    import torch
-
-    sys.path.insert(0, str(ROOT))
-    from dpo_train import add_lora
-    from synthio.models import load_text_to_audio
-
-    model = load_text_to_audio(str(models / "flow"))
-    x, t = torch.randn(2, 16, 40, generator=torch.Generator().manual_seed(0)), torch.tensor([0.2, 0.9])
-    condition = model.condition(["dog bark", "rain"], [1.0, 0.5])
-    base = model.predict(x, t, condition)
-    add_lora(model, 4, seed=0)
-    assert torch.equal(model.predict(x, t, condition), base)  # zero-initialised
-    with torch.no_grad():
-        for name, parameter in model.module.named_parameters():
-            if "lora_B" in name:
-                parameter.fill_(0.1)
-    assert not torch.allclose(model.predict(x, t, condition), base)
-    with model.module.disable_adapter():
-        assert torch.equal(model.predict(x, t, condition), base)
-
-
-def test_dpo_winner_and_loser_share_time_noise_and_dropout(models):
-    """With equal winner and loser latents every error must agree, whatever was drawn."""
-    import torch
-
-    from synthio.models import load_text_to_audio
-
-    script = load_script(DPO)
-    args = script.get_parser().parse_args(
-        ["--gold_csv", "x", "--losers_csv", "x", "--output_folder", "x", "--batch_size", "4"]
-    )
-    model = load_text_to_audio(str(models / "flow"))
-    script.add_lora(model, 4, seed=0)
-    with torch.no_grad():
-        for name, parameter in model.module.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(generator=torch.Generator().manual_seed(1), std=0.1)
-    latents = torch.randn(4, 16, 40, generator=torch.Generator().manual_seed(0))
-    condition = model.condition(["rain"] * 4, [1.0] * 4)
-    result, _ = script.step_loss(model, (latents, latents.clone(), condition), args, step=3)
-    assert result.loss.item() == pytest.approx(math.log(2), abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    "option", [{"beta": 1}, {"winner_weight": 1}, {"lora_rank": 2}, {"seed": 5}, {"weight_decay": 1}]
-)
-def test_each_dpo_option_changes_the_adapter(models, data, option):
-    generate(data, models / "flow")
-    dpo(data, models, "plain")
-    dpo(data, models, "changed", **option)
-    name = "adapter_model.safetensors"
-    assert (data / "plain" / name).read_bytes() != (data / "changed" / name).read_bytes()
-
-
-def test_killed_dpo_goes_on_to_the_weights_of_an_unbroken_run(models, data):
-    generate(data, models / "flow")
-    dpo(data, models, "whole", num_steps=400)
-    options = ["--num_steps", "400", "--batch_size", "3", "--learning_rate", "1e-2", "--checkpoint_every", "3"]
-    command = [sys.executable, DPO, "--gold_csv", data / "gold.csv", "--losers_csv", data / "gen/generated.csv"]
-    command += ["--output_folder", data / "cut", "--model", models / "flow", *options]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (data / "cut_checkpoint.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (data / "cut").exists()
-    done = dpo(data, models, "cut", num_steps=400)
-    assert "going on after step" in done.stderr
-    name = "adapter_model.safetensors"
-    assert (data / "cut" / name).read_bytes() == (data / "whole" / name).read_bytes()
-    assert not (data / "cut_checkpoint.pt").exists()
-
-
-def test_every_epoch_sees_every_pair_once():
-    batch_rows = load_script(DPO).batch_rows
-    rows = [r for step in range(10) for r in batch_rows(5, 3, seed=0, step=step).tolist()]
-    assert [sorted(rows[k : k + 5]) for k in range(0, 30, 5)] == [[0, 1, 2, 3, 4]] * 6
-
-
-def test_dpo_errors(models, data):
-    generate(data, models / "flow")
-    rows = rows_of(data / "gen/generated.csv")
-    rows[2]["source_path"] = "../audio/unknown.wav"
-    write_rows(data / "gen/generated.csv", rows)
-    assert "row 3: source_path" in dpo(data, models, ok=False).stderr
-    write_rows(data / "gen/generated.csv", [], list(rows[0]))
-    assert "nothing to prefer" in dpo(data, models, ok=False).stderr
-    assert "lower --learning_rate" in diverging_dpo(data, models).stderr
-
-
-def diverging_dpo(data, models):
-    generate(data, models / "flow", "gen")
-    return dpo(data, models, ok=False, learning_rate=1e30, warmup_steps=0)
 
 
 @pytest.fixture

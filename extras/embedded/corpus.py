@@ -150,6 +150,13 @@ class Corpus:
         """float32 [B, 80000]."""
         return self.audio[np.sort(rows)][np.argsort(np.argsort(rows))].astype(np.float32) / 32767
 
+    def filled(self, rows) -> np.ndarray:
+        """The same, with repetitions of the sound in place of the zeros after it."""
+        audio = self.waveforms(rows)
+        for clip, length in zip(audio, self.lengths[rows], strict=True):
+            clip[:] = np.resize(clip[: max(length, 1)], len(clip))
+        return audio
+
     def balanced_rows(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Random training rows: 45 % procedural, 40 % us8k_part, the rest instruments and samples."""
         names = ["procedural", "us8k_part", "philharmonia", "sonicpi"]

@@ -37,14 +37,14 @@ def get_parser():
 
 def generate(model, labels: list[str], seed: int, batch_size: int = 16) -> tuple[list[np.ndarray], float]:
     """One clip [T] of 4 s for each label, and the seconds that a clip took."""
-    from synthio.diffusion import sample
+    from synthio.sampling import sample
 
     clips, started = [], time.monotonic()
     for start in progress(range(0, len(labels), batch_size), "evaluate: batches"):
         batch = labels[start : start + batch_size]
         condition = model.condition([label_prompt(label) for label in batch], [4.0] * len(batch))
         seeds = [1000 * seed + start + i for i in range(len(batch))]
-        latents = sample(model, condition, seeds, num_steps=24, cfg_scale=3.0)
+        latents = sample(model, condition, seeds, num_steps=24, cfg_scale=3.0, sampler="euler")
         clips += list(model.decode(latents)[:, 0, : 4 * SAMPLE_RATE].numpy())
     return clips, (time.monotonic() - started) / len(labels)
 
@@ -69,6 +69,7 @@ def recognised(tagger, clips, labels: list[str]) -> float:
     columns = [model.config.label2id[name] for name in names]
     hits = []
     for clip, label in zip(clips, labels, strict=True):
+        clip = np.resize(clip, 5 * SAMPLE_RATE)  # repeated, as in its training
         with torch.no_grad():
             logits = model(**extractor(clip - clip.mean(), sampling_rate=SAMPLE_RATE, return_tensors="pt")).logits
         hits.append(names[int(logits[0, columns].argmax())] == label)

@@ -29,8 +29,8 @@ def get_parser():
     parser.add_argument("--cache", type=Path, default=ROOT / ".scratch/corpus", help="folder of corpus.py")
     parser.add_argument("--output", type=Path, default=HERE / "weights/ast", help="output folder")
     parser.add_argument("--scratch", type=Path, default=ROOT / ".scratch", help="checkpoint and log")
-    parser.add_argument("--steps", type=in_range(int, 1), default=3000, help="optimiser steps")
-    parser.add_argument("--batch_size", type=in_range(int, 2), default=32, help="clips a step")
+    parser.add_argument("--steps", type=in_range(int, 1), default=1500, help="optimiser steps")
+    parser.add_argument("--batch_size", type=in_range(int, 2), default=16, help="clips a step")
     parser.add_argument("--learning_rate", type=in_range(float, 0), default=5e-4, help="peak")
     parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of everything random")
     return parser
@@ -85,11 +85,14 @@ def label_matrix(corpus, names: list[str]) -> np.ndarray:
 
 
 def draw(corpus, matrix, rng, count: int):
-    """Waveforms [B, 80000] and labels [B, K]; half of the clips are the sum of two, with the labels of both."""
+    """Waveforms [B, 80000] and labels [B, K]; half of the clips are the sum of two, with the labels of both.
+
+    Short clips are repeated, not padded: in training on real clips the input is as long as they are.
+    """
     rows, others = corpus.balanced_rows(rng, count), corpus.balanced_rows(rng, count)
-    audio, second, labels = corpus.waveforms(rows), corpus.waveforms(others), matrix[rows].copy()
+    audio, second, labels = corpus.filled(rows), corpus.filled(others), matrix[rows].copy()
     for i in range(count):
-        audio[i] = np.roll(audio[i], rng.integers(0, 8000)) * 10 ** (rng.uniform(-15, 6) / 20)
+        audio[i] = np.roll(audio[i], rng.integers(audio.shape[1])) * 10 ** (rng.uniform(-15, 6) / 20)
         if rng.random() < 0.5:
             loud = np.sqrt(np.mean(audio[i] ** 2) / (np.mean(second[i] ** 2) + 1e-9))
             audio[i] += np.roll(second[i], rng.integers(second.shape[1])) * loud * 10 ** (-rng.uniform(0, 9) / 20)
@@ -113,8 +116,7 @@ def predict(model, corpus, rows, mean: float, std: float) -> np.ndarray:
 
     with torch.no_grad():
         parts = [
-            model(features(centred(corpus.waveforms(rows[i : i + 32])), mean, std)).logits
-            for i in range(0, len(rows), 32)
+            model(features(centred(corpus.filled(rows[i : i + 32])), mean, std)).logits for i in range(0, len(rows), 32)
         ]
     return torch.cat(parts).numpy()
 
@@ -150,7 +152,7 @@ def main() -> int:
     corpus = Corpus(args.cache)
     names = all_labels(corpus.table["events"])
     matrix = label_matrix(corpus, names)
-    sample = corpus.waveforms(corpus.balanced_rows(np.random.default_rng([args.seed, 5]), 256))
+    sample = corpus.filled(corpus.balanced_rows(np.random.default_rng([args.seed, 5]), 256))
     raw = features(centred(sample), 0.0, 0.5)
     mean, std = round(float(raw.mean()), 4), round(float(raw.std()), 4)
     model = new_model(names, args.seed)

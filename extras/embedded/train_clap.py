@@ -102,18 +102,10 @@ def batched_mels(waveforms, extractor):
     return 10 * power.clamp_min(1e-10).log10()[:, None]
 
 
-def repeated(audio: np.ndarray, lengths) -> np.ndarray:
-    """Fill each row with repetitions of its sound, as the extractor's "repeatpad" does for short clips."""
-    out = np.empty_like(audio)
-    for i, length in enumerate(lengths):
-        out[i] = np.resize(audio[i, : max(length, 1)], audio.shape[1])
-    return out
-
-
 def draw(corpus, rng, count: int):
     """Augmented waveforms [B, 80000], captions and labels: random gain and shift, and noise over a third of them."""
     rows = corpus.balanced_rows(rng, count)
-    audio = repeated(corpus.waveforms(rows), corpus.lengths[rows])
+    audio = corpus.filled(rows)  # as the extractor's "repeatpad" does for short clips
     for i in range(count):
         audio[i] = np.roll(audio[i], rng.integers(audio.shape[1])) * 10 ** (rng.uniform(-15, 6) / 20)
         if rng.random() < 0.3:

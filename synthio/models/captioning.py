@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -37,6 +39,7 @@ class CaptionRequest:
         pool: MixCap's sample of what was heard with this label.
         rejected: the prompt whose clip the filter refused (self-reflection), or "".
         accepted: prompts of this label whose clips it kept.
+        diverse: new events and scenes are wanted, beyond what the label says (contrastive training).
     """
 
     label: str
@@ -47,6 +50,39 @@ class CaptionRequest:
     pool: Extraction = Extraction()
     rejected: str = ""
     accepted: tuple[str, ...] = ()
+    diverse: bool = False
+
+
+@dataclass(frozen=True)
+class WriterOptions:
+    """How a language model is asked. All but the first four matter to a server alone.
+
+    Attributes:
+        cache: JSON Lines file that keeps its replies.
+        retries: how often a wrong reply is asked for again, with the error named.
+        reply_tokens: longest reply, in tokens.
+        device: torch device of a local model.
+        model: name of the model on the server.
+        base_url: of the server; "": OPENAI_BASE_URL, else OpenAI's own.
+        concurrency: calls in flight at once.
+        timeout_s: longest wait for a reply, in seconds.
+        max_calls: limit of calls; 0: none.
+        max_tokens: limit of tokens, both ways together; 0: none.
+        input_price, output_price: of a million tokens sent and received; 0: no costs are shown.
+    """
+
+    cache: str = "captions_cache.jsonl"
+    retries: int = 2
+    reply_tokens: int = 1024
+    device: str = "auto"
+    model: str = ""
+    base_url: str = ""
+    concurrency: int = 8
+    timeout_s: float = 120.0
+    max_calls: int = 0
+    max_tokens: int = 0
+    input_price: float = 0.0
+    output_price: float = 0.0
 
 
 # What an audio LLM is asked. The answer is a caption as it is, so it must be one sentence and hold no guesses.
@@ -155,10 +191,30 @@ def load_captioner(name: str, options: CaptionerOptions | None = None) -> Captio
     return AcousticDescriber()
 
 
-def load_writer(name: str) -> CaptionWriter:
-    """A caption writer by name. Only "embedded" so far: a grammar, no weights."""
-    if name != "embedded":
-        raise UserError(f"caption writer '{name}' is not known; use 'embedded'")
-    from synthio.models.composer import Composer
+def load_writer(name: str, options: WriterOptions | None = None) -> CaptionWriter:
+    """A caption writer by name.
 
-    return Composer()
+    Args:
+        name: "embedded" (a grammar, no weights), "openai" (any server of that protocol), or the folder or hub id of a
+            chat model in transformers format.
+        options: of the language models.
+
+    Raises:
+        UserError: the name can be none of these, or the model cannot be had.
+    """
+    if name == "embedded":
+        from synthio.models.composer import Composer
+
+        return Composer()
+    if name == "openai":
+        from synthio.models.openai_writer import OpenAIWriter
+
+        return OpenAIWriter(options or WriterOptions())
+    if not Path(name).is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise UserError(
+            f"caption writer '{name}' is not known; use 'embedded', 'openai', or a chat model's folder or hub id "
+            "(owner/name)"
+        )
+    from synthio.models.local_writer import LocalWriter
+
+    return LocalWriter(name, options or WriterOptions())

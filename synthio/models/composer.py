@@ -31,6 +31,15 @@ KINDS = (
 KIND_OF = {word: number for number, words in enumerate(KINDS) for word in words}
 NEUTRAL = ("quiet", "loud", "close", "distant", "reverberant", "muffled")
 PLACES = ("in a small room", "in a large hall", "outdoors", "in the open", "indoors")
+# For prompts that go beyond the label.
+EVENTS = tuple(
+    "people talking;footsteps;a door closing;a car passing by;birds singing;water running;a phone ringing;"
+    "dishes clattering;children playing;a bell ringing;keys jingling;leaves rustling".split(";")
+)
+SCENES = tuple(
+    "a busy street;a quiet forest;a kitchen;an office;a train station;a park;a factory;a seashore;a market;"
+    "a restaurant;light rain;wind".split(";")
+)
 TRIES = 300
 _BEHIND = re.compile(r"\b(?:with|over|against|amid|amidst|behind)\b|\bin the (?:background|distance)\b|\bbackground\b")
 _BREAKS = re.compile(
@@ -102,6 +111,8 @@ def compose(request: CaptionRequest, taken: Set[str] = frozenset()) -> list[str]
     if plain:  # a clip was refused: say less, and what was heard in those that were kept
         kept = [extract(request.label, prompt) for prompt in request.accepted]
         pool = Extraction(tuple(e for k in kept for e in k.events), tuple(b for k in kept for b in k.backgrounds))
+    elif request.diverse:
+        pool = Extraction(*(beyond(kind, request.label) for kind in (EVENTS, SCENES)))
     out: list[str] = []
     for attempt in range(TRIES * request.count):
         if len(out) == request.count:
@@ -115,10 +126,15 @@ def compose(request: CaptionRequest, taken: Set[str] = frozenset()) -> list[str]
     return out
 
 
+def beyond(phrases: Sequence[str], label: str) -> tuple[str, ...]:
+    """The phrases that share no word with a label."""
+    return tuple(phrase for phrase in phrases if telling_words(phrase, label) == telling_words(phrase, ""))
+
+
 def one_prompt(request: CaptionRequest, pool: Extraction, rng: random.Random, most: int) -> str:
-    """A random sentence of the grammar: at most `most` manners."""
-    manners = choose_manners(pool.events or NEUTRAL, rng.randint(0, most), rng)
-    if rng.random() < 0.3:
+    """A random sentence of the grammar: at most `most` manners, at least one where new events are wanted."""
+    manners = choose_manners(pool.events or NEUTRAL, rng.randint(int(request.diverse), most), rng)
+    if not request.diverse and rng.random() < 0.3:
         manners = choose_manners((*manners, *NEUTRAL), len(manners) + 1, rng)
     text = main_clause(request.label, manners, rng)
     if pool.backgrounds and rng.random() < (0.3 if most == 1 else 0.6):

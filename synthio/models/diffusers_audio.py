@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from synthio.cli import UserError
+from synthio.models.adapters import load_adapter
 from synthio.models.base import Condition, Objective, TextToAudio
 
 COMPONENTS = ("transformer", "vae", "text_encoder", "tokenizer", "projection_model", "scheduler")
@@ -71,7 +72,7 @@ class DiffusersTextToAudio(TextToAudio):
 
     Args:
         model: folder or hub id.
-        adapter: folder of a peft adapter for the transformer, or None.
+        adapter: folder of an adapter for the transformer (see `synthio.models.adapters`), or None.
         device: torch device.
 
     Raises:
@@ -154,16 +155,3 @@ class DiffusersTextToAudio(TextToAudio):
             rotary_embedding=rotary,
             return_dict=False,
         )[0]
-
-
-def load_adapter(module: torch.nn.Module, adapter: str) -> torch.nn.Module:
-    """Put a peft adapter (as `dpo_train.py` writes it) on the transformer."""
-    from peft import PeftModel
-
-    if not (Path(adapter) / "adapter_config.json").is_file():
-        raise UserError(f"{adapter}: no adapter_config.json; give the folder that dpo_train.py wrote")
-    try:
-        return PeftModel.from_pretrained(module, adapter)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{adapter}: this adapter does not fit the model ({reason}); train it on this model") from None

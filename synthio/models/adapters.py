@@ -1,0 +1,224 @@
+"""What can be trained on the transformer of a text-to-audio model, and the folders that keep it.
+
+    lora     low-rank updates of the attention projections   peft's own folder
+    prefix   gated prefixes (see prefix_adapter)             synthio_adapter.json, prefix.safetensors
+    all      every weight                                    synthio_adapter.json, and diffusers' folder of the weights
+
+`load_adapter` tells them apart. A folder that has its weights is whole: they are written last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from synthio.cli import UserError
+from synthio.files import atomic_path, read_json, write_json
+from synthio.models.base import TextToAudio
+from synthio.models.prefix_adapter import PrefixModel
+
+# every attention projection of the transformer's self- and cross-attention
+LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
+MARKER = "synthio_adapter.json"
+# the files of each kind, weights last
+FILES = {
+    "lora": ("adapter_config.json", "adapter_model.safetensors"),
+    "prefix": (MARKER, "prefix.safetensors"),
+    "all": (MARKER, "config.json", "diffusion_pytorch_model.safetensors"),
+}
+
+
+@contextmanager
+def swapped(parameters: Mapping[str, torch.nn.Parameter], values: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Let the parameters have other values for the length of a block. Pointers change, no number is copied."""
+    own = {name: parameter.data for name, parameter in parameters.items()}
+    try:
+        for name, parameter in parameters.items():
+            parameter.data = values[name]
+        yield
+    finally:
+        for name, parameter in parameters.items():
+            parameter.data = own[name]
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """The trained part of a model.
+
+    Attributes:
+        kind: "lora", "prefix" or "all".
+        module: the network with the trained part in it.
+        parameters: what the optimiser changes, by name.
+        start: their values before this training; None for a new adapter, which can be switched off instead.
+    """
+
+    kind: str
+    module: torch.nn.Module
+    parameters: dict[str, torch.nn.Parameter]
+    start: dict[str, torch.Tensor] | None
+
+    def reference(self) -> AbstractContextManager:
+        """The network as it was before this training, for the length of a block.
+
+        A new adapter is switched off. Otherwise the trained part's first values are put in its place: for an adapter
+        they are small, and for all weights one frozen copy of the transformer without gradients and moments (a fifth
+        of what is held for training it) is cheaper than the alternative, running every step's reference before the
+        training and keeping the errors, which costs the same passes and has to be repeated for any other schedule.
+        """
+        return self.module.disable_adapter() if self.start is None else swapped(self.parameters, self.start)
+
+
+def make_trainable(
+    model: TextToAudio, kind: str, *, adapter: str = "", lora_rank: int = 16, prefix_tokens: int = 20, seed: int = 0
+) -> Trainable:
+    """Put a new adapter on the model's frozen transformer, or go on with the one it has.
+
+    Args:
+        model: loaded with `adapter`, if that is given; `model.module` is replaced.
+        kind: "lora", "prefix" or "all".
+        adapter: folder of the adapter that the training goes on from; empty: a new one that changes nothing.
+        lora_rank, prefix_tokens: size of a new adapter.
+        seed: of its first values.
+
+    Raises:
+        UserError: the adapter is of another kind.
+    """
+    if adapter and adapter_kind(adapter) != kind:
+        raise UserError(f"{adapter} is a '{adapter_kind(adapter)}' adapter, but '{kind}' is to be trained")
+    if not adapter and kind == "lora":
+        model.module = new_lora(model, lora_rank, seed)
+    if not adapter and kind == "prefix":
+        model.module = PrefixModel(model.module, prefix_tokens, seed)
+    parameters = {name: p for name, p in model.module.named_parameters() if _is_trained(kind, name)}
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+    is_new = not adapter and kind != "all"
+    start = None if is_new else {name: p.detach().clone() for name, p in parameters.items()}
+    return Trainable(kind, model.module, parameters, start)
+
+
+def _is_trained(kind: str, name: str) -> bool:
+    if kind == "lora":
+        return "lora_" in name
+    # the frequencies of the time embedding are constants, though the model keeps them as a parameter
+    return name.startswith("prefixes.") if kind == "prefix" else not name.startswith("time_proj.")
+
+
+def new_lora(model: TextToAudio, rank: int, seed: int) -> torch.nn.Module:
+    """The transformer in a zero-initialised LoRA (Hu et al. 2021); its output is unchanged at the start."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=LORA_TARGETS, lora_dropout=0.0)
+    with torch.random.fork_rng():  # peft draws from the global generator
+        torch.manual_seed(seed)
+        module = get_peft_model(model.module, config)
+    # A stable name: a path would make the adapter's hash depend on where the project lies.
+    module.peft_config["default"].base_model_name_or_path = model.name
+    return module
+
+
+def check_output(folder: Path) -> None:
+    """Refuse to write an adapter among other files, some of which it might replace.
+
+    Raises:
+        UserError: the folder holds something, but no adapter.
+    """
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if names and not names & {MARKER, "adapter_config.json"}:
+        raise UserError(f"{folder} holds files, but no adapter that could be replaced; choose another --output_folder")
+
+
+def write_adapter(trainable: Trainable, folder: Path) -> None:
+    """Save the trained part; files of an earlier adapter in the folder are replaced, other files stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in {name for names in FILES.values() for name in names}:
+        (folder / name).unlink(missing_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=".adapter.") as temporary:
+        {"lora": _save_lora, "prefix": _save_prefix, "all": _save_all}[trainable.kind](trainable, Path(temporary))
+        for name in FILES[trainable.kind]:
+            with atomic_path(folder / name) as target:
+                (Path(temporary) / name).replace(target)
+
+
+def _save_lora(trainable: Trainable, folder: Path) -> None:
+    # Without the flag peft asks the hub for the base model's vocabulary size.
+    trainable.module.save_pretrained(folder, save_embedding_layers=False)
+    config = read_json(folder / "adapter_config.json")
+    config["target_modules"] = sorted(config["target_modules"])  # a set: its order changes from run to run
+    write_json(folder / "adapter_config.json", config)
+
+
+def _save_prefix(trainable: Trainable, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    write_json(folder / MARKER, {"kind": "prefix", "num_tokens": trainable.module.num_tokens})
+    save_file(trainable.module.prefixes.state_dict(), folder / "prefix.safetensors")
+
+
+def _save_all(trainable: Trainable, folder: Path) -> None:
+    write_json(folder / MARKER, {"kind": "all"})
+    trainable.module.save_pretrained(folder, max_shard_size="1TB")  # one file, however large
+    config = read_json(folder / "config.json")
+    config.pop("_name_or_path", None)  # where the model lay
+    write_json(folder / "config.json", config)
+
+
+def adapter_kind(folder: str | Path) -> str:
+    """The kind of adapter that a folder holds.
+
+    Raises:
+        UserError: it holds none, or not all of one.
+    """
+    folder = Path(folder)
+    if (folder / MARKER).is_file():
+        kind = read_json(folder / MARKER).get("kind")
+    elif (folder / "adapter_config.json").is_file():
+        kind = "lora"
+    else:
+        raise UserError(f"{folder}: no adapter_config.json and no {MARKER}; give the folder that dpo_train.py wrote")
+    if kind not in FILES:
+        raise UserError(f"{folder}/{MARKER}: kind '{kind}' is none of {', '.join(FILES)}")
+    missing = [name for name in FILES[kind] if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"{folder}: this '{kind}' adapter lacks {', '.join(missing)}; run dpo_train.py again")
+    return kind
+
+
+def load_adapter(module: torch.nn.Module, adapter: str) -> torch.nn.Module:
+    """Put what `dpo_train.py` wrote on the transformer.
+
+    Raises:
+        UserError: the folder holds no adapter, or one of another model.
+    """
+    load = {"lora": _load_lora, "prefix": _load_prefix, "all": _load_all}[adapter_kind(adapter)]
+    try:
+        return load(module, Path(adapter))
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{adapter}: this adapter does not fit the model ({reason}); train it on this model") from None
+
+
+def _load_lora(module: torch.nn.Module, folder: Path) -> torch.nn.Module:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(module, str(folder))
+
+
+def _load_prefix(module: torch.nn.Module, folder: Path) -> torch.nn.Module:
+    from safetensors.torch import load_file
+
+    module = PrefixModel(module, read_json(folder / MARKER)["num_tokens"])
+    module.prefixes.load_state_dict(load_file(folder / "prefix.safetensors"))
+    return module
+
+
+def _load_all(module: torch.nn.Module, folder: Path) -> torch.nn.Module:
+    from safetensors.torch import load_file
+
+    module.load_state_dict(load_file(folder / "diffusion_pytorch_model.safetensors"))
+    return module

@@ -1,0 +1,200 @@
+"""Read a finished run's folder back: what belongs to its scores, and nothing that an earlier run left beside it.
+
+A folder is used for run after run, so it may hold an adapter or a round that the last run had no part for. What
+belongs is decided by content: the training CSV's record holds the hashes of the tables it was joined from, and each
+synthetic clip names the hash of the adapter that made it. So a folder may have been moved, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from synthio.cli import UserError
+from synthio.files import fingerprint, read_json, sha256_file
+from synthio.manifest import CAPTION, LABEL, MODEL, PATH, PROMPT, read_manifest, read_table
+
+ADAPTER = re.compile(r"\+adapter@([0-9a-f]+)")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A classifier: its name, what scores.json of the run and of its own folder say, and its training history."""
+
+    name: str
+    summary: dict[str, Any]
+    scores: dict[str, Any]
+    history: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Round:
+    """The clips of one round. Without a filter, `rejected` is empty and `record` (of the filter) too."""
+
+    number: int
+    kept: pd.DataFrame
+    rejected: pd.DataFrame
+    record: dict[str, Any]
+
+
+@dataclass
+class Run:
+    """All that the report shows. `gold` has the column caption where there are captions.
+
+    `pools` is label -> {"events": [...], "backgrounds": [...]}; `dpo` is the history of each round of preference
+    training; `records` is stage -> the record beside its output; `remarks` says what was left out and why.
+    """
+
+    work: Path
+    methods: list[Method]
+    timings: list[dict[str, Any]]
+    gold: pd.DataFrame
+    rounds: list[Round] = field(default_factory=list)
+    dpo: dict[str, pd.DataFrame] = field(default_factory=dict)
+    pools: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+
+def read_run(work: Path) -> Run:
+    """Read everything that belongs to W/scores.json.
+
+    Raises:
+        UserError: there are no scores, or a file that belongs to them is missing or broken.
+    """
+    if not (work / "scores.json").is_file():
+        raise UserError(f"{work}: no scores.json there; the report comes after `python -m synthio.results`")
+    totals = read_json(work / "scores.json")
+    methods = [read_method(work, summary) for summary in totals["methods"]]
+    csvs = [locate(method.scores["options"]["train_csv"], work) for method in methods]
+    run = Run(work, methods, totals["seconds"], read_manifest(csvs[0], check_files=False))
+    run.records = {"check": read_record(work / "checked/train.csv"), "stratify": read_record(csvs[0])}
+    if len(methods) > 1:
+        add_synthetic(run, read_record(csvs[-1]))
+    run.records |= {f"classify {method.name}": method.scores for method in methods}
+    run.records = {stage: record for stage, record in run.records.items() if record}
+    return run
+
+
+def read_method(work: Path, summary: dict[str, Any]) -> Method:
+    """One record of W/scores.json with the files of its classifier."""
+    path = work / summary["file"]
+    history = path.with_name("history.csv")
+    table = as_numbers(read_table(history, ["step"])) if history.is_file() else pd.DataFrame()
+    return Method(summary["name"], summary, read_json(path), table)
+
+
+def locate(recorded: str, work: Path) -> Path:
+    """Where a CSV of the run is now: in its folder, or where its record says."""
+    inside = work / Path(recorded).name
+    return inside if inside.is_file() else Path(recorded)
+
+
+def read_record(csv: Path) -> dict[str, Any]:
+    """The record beside a CSV; empty without one. Of a table that was made in shards, that of the first shard."""
+    path = csv.with_suffix(".json")
+    record = read_json(path) if path.is_file() else {}
+    shards = record.get("shards") or []
+    return (
+        shards[0] | {name: record[name] for name in ("sha256", "inputs", "rows_in", "rows_out")} if shards else record
+    )
+
+
+def as_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of text as one of numbers; what is none becomes NaN."""
+    return table.apply(pd.to_numeric, errors="coerce")
+
+
+def add_synthetic(run: Run, merged: Mapping[str, Any]) -> None:
+    """Fill in the rounds that the training CSV was joined from, and what they came from."""
+    parts = set(merged.get("inputs", {}).values())
+    for folder in sorted(run.work.glob("round_[0-9]*"), key=lambda path: int(path.name.split("_")[1])):
+        found = read_round(folder, parts)
+        if found is None:
+            run.remarks.append(f"{folder.name} is of an earlier run and is left out.")
+        else:
+            run.rounds.append(found)
+    if run.rounds:
+        add_captions(run)
+        add_dpo(run)
+    for part in run.rounds:
+        suffix = f" {part.number}" if part.number else ""
+        folder = run.work / f"round_{part.number}"
+        run.records |= {f"captions{suffix}": read_record(folder / "prompts.csv")}
+        run.records |= {f"generate{suffix}": read_record(folder / "generated.csv"), f"filter{suffix}": part.record}
+    run.records["merge"] = dict(merged)
+
+
+def read_round(folder: Path, parts: set[str]) -> Round | None:
+    """A round, if its kept clips (without a filter: its generated clips) are among the parts, which are hashes."""
+    number = int(folder.name.split("_")[1])
+    kept, generated = folder / "kept.csv", folder / "generated.csv"
+    if kept.is_file() and sha256_file(kept) in parts:
+        rejected = read_manifest(folder / "rejected.csv", check_files=False)
+        return Round(number, read_manifest(kept, check_files=False), rejected, read_record(kept))
+    if generated.is_file() and sha256_file(generated) in parts:
+        table = read_manifest(generated, check_files=False)
+        return Round(number, table, table.iloc[:0], {})
+    return None
+
+
+def add_captions(run: Run) -> None:
+    """The gold clips' captions and MixCap's pools, where round 0 was written from them."""
+    written = read_record(run.work / "round_0/prompts.csv")
+    run.pools = written.get("pools", {})
+    csv = run.work / "captions.csv"
+    if csv.is_file() and sha256_file(csv) in written.get("inputs", {}).values():
+        table = read_manifest(csv, (PATH, LABEL, CAPTION), check_files=False)
+        captions = dict(zip(table[PATH], table[CAPTION], strict=True))
+        run.gold[CAPTION] = [captions.get(path, "") for path in run.gold[PATH]]
+        run.records["caption"] = read_record(csv)
+
+
+def add_dpo(run: Run) -> None:
+    """The history of the adapter that made the clips, and of those it went on from (adapter, adapter_2, ...)."""
+    cells = {cell for part in run.rounds for table in (part.kept, part.rejected) for cell in table[MODEL]}
+    used = {match.group(1) for cell in cells if (match := ADAPTER.search(cell))}
+    folders = sorted((p for p in run.work.glob("dpo/adapter*") if p.is_dir()), key=lambda p: (len(p.name), p.name))
+    made = [i for i, folder in enumerate(folders) if any(fingerprint(folder).startswith(name) for name in used)]
+    if used and not made:
+        run.remarks.append("The adapter was trained in another run, so its curves are not here.")
+    for folder in folders[: max(made, default=-1) + 1]:
+        name = folder.name.replace("adapter", "dpo").replace("_", " ")
+        csv = folder.with_name(folder.name + "_history.csv")
+        if csv.is_file():
+            run.dpo[name] = as_numbers(read_table(csv, ["step"]))
+        record = folder.with_name(folder.name + ".json")
+        run.records[name] = read_json(record) if record.is_file() else {}
+
+
+def all_clips(run: Run) -> pd.DataFrame:
+    """Every gold and generated clip, with `kind` (gold, kept, rejected), `round`, and `text` (caption or prompt)."""
+    tables = [run.gold.assign(kind="gold", round="", text=run.gold.get(CAPTION, ""))]
+    for part in run.rounds:
+        for kind, table in (("kept", part.kept), ("rejected", part.rejected)):
+            tables.append(table.assign(kind=kind, round=str(part.number), text=table[PROMPT]))
+    return pd.concat(tables, ignore_index=True).fillna("")
+
+
+def prompts_of(run: Run) -> dict[str, list[str]]:
+    """Label cell -> the distinct prompts that were written for it, sorted."""
+    found: dict[str, set[str]] = {}
+    for part in run.rounds:
+        for table in (part.kept, part.rejected):
+            for label, prompt in zip(table[LABEL], table[PROMPT], strict=True):
+                found.setdefault(label, set()).add(prompt)
+    return {label: sorted(found[label]) for label in sorted(found)}
+
+
+def versions_of(records: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Every version that a record names; more than one where a stage was run at another time."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        for name, version in record.get("versions", {}).items():
+            found.setdefault(name, set()).add(str(version))
+    return {name: sorted(values) for name, values in found.items()}

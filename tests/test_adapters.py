@@ -1,0 +1,264 @@
+"""What is trained on a transformer: gated prefixes against their formula, and every kind's folder and reference."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from synthio.cli import UserError
+from synthio.models import load_text_to_audio
+from synthio.models.adapters import FILES, adapter_kind, check_output, make_trainable, write_adapter
+from synthio.models.prefix_adapter import PrefixModel
+from tests.tiny_models import save_text_to_audio
+
+KINDS = ["lora", "prefix", "all"]
+FRAMES = 10
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Folders of tiny models: both objectives, and a flow model of twice the width."""
+    folder = tmp_path_factory.mktemp("models")
+    save_text_to_audio(folder / "rectified_flow")
+    save_text_to_audio(folder / "v", "v")
+    shutil.copytree(folder / "rectified_flow", folder / "wide")
+    tiny_transformer(heads=4, kv_heads=4).save_pretrained(folder / "wide/transformer")
+    return folder
+
+
+def tiny_transformer(heads=4, kv_heads=2):
+    """As that of the tiny models; the cross-attention's keys and values are grouped where kv_heads < heads."""
+    from diffusers import StableAudioDiTModel
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return StableAudioDiTModel(
+            sample_size=40,
+            in_channels=16,
+            out_channels=16,
+            num_layers=2,
+            attention_head_dim=16,
+            num_attention_heads=heads,
+            num_key_value_attention_heads=kv_heads,
+            cross_attention_dim=24,
+            cross_attention_input_dim=32,
+            global_states_input_dim=64,
+            time_proj_dim=16,
+        ).requires_grad_(False)
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def rotary_of(frames):
+    from diffusers.models.embeddings import get_1d_rotary_pos_embed
+
+    return get_1d_rotary_pos_embed(8, frames, use_real=True, repeat_interleave_real=False)
+
+
+def transformer_output(module):
+    return module(
+        random(2, 16, FRAMES),
+        torch.tensor([0.2, 0.9]),
+        encoder_hidden_states=random(2, 5, 32, seed=1),
+        global_hidden_states=random(2, 1, 64, seed=2),
+        rotary_embedding=rotary_of(FRAMES + 1),
+        return_dict=False,
+    )[0]
+
+
+def model_output(model):
+    condition = model.condition(["dog bark", "rain"], [1.0, 0.5])
+    return model.predict(random(2, 16, 40), torch.tensor([0.2, 0.9]), condition)
+
+
+def disturb(trainable):
+    """Move every trained weight away from where it starts."""
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in trainable.parameters.values():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+
+
+# ---- the prefix
+
+
+@pytest.mark.parametrize("layer_name", ["attn1", "attn2"])
+def test_prefix_adds_a_gated_softmax_of_its_own(layer_name):
+    """Against diffusers' own attention plus the formula, head by head; attn2 has 2 kv heads for 4 query heads."""
+    from diffusers.models.attention_processor import StableAudioAttnProcessor2_0
+
+    layer = getattr(tiny_transformer().transformer_blocks[0], layer_name)
+    x = random(2, FRAMES, 64)
+    source = None if layer_name == "attn1" else random(2, 5, 24, seed=1)
+    rotary = rotary_of(FRAMES) if layer_name == "attn1" else None
+    own = StableAudioAttnProcessor2_0()
+    plain = own(layer, x, source, rotary_emb=rotary)
+    query = layer.to_q(x).view(2, FRAMES, 4, 16).transpose(1, 2)
+    query = own.apply_partial_rotary_emb(query, rotary) if rotary else query
+
+    model = PrefixModel(tiny_transformer(), num_tokens=20)
+    prefix = model.prefixes[0 if layer_name == "attn1" else 1]
+    with torch.no_grad():
+        prefix.gate.copy_(torch.tensor([0.5, -1.0, 0.0, 2.0]))
+    keys, values = layer.to_k(prefix.tokens), layer.to_v(prefix.tokens)
+    found = torch.zeros(2, FRAMES, 64)
+    for head in range(4):
+        own_kv = head * (keys.shape[1] // 16) // 4
+        columns = slice(16 * own_kv, 16 * own_kv + 16)
+        weights = (query[:, head] @ keys[:, columns].T / 4).softmax(dim=-1)
+        found[:, :, 16 * head : 16 * head + 16] = prefix.gate[head].tanh() * weights @ values[:, columns]
+    expected = plain + F.linear(found, layer.to_out[0].weight)
+
+    same_layer = getattr(model.transformer.transformer_blocks[0], layer_name)
+    out = same_layer(x, encoder_hidden_states=source, rotary_emb=rotary)
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
+    assert (out - plain).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+def test_prefix_changes_nothing_to_the_last_bit_while_its_gates_are_zero_or_it_is_off(kv_heads):
+    base = transformer_output(tiny_transformer(kv_heads=kv_heads))
+    model = PrefixModel(tiny_transformer(kv_heads=kv_heads), num_tokens=20)
+    assert torch.equal(transformer_output(model), base)
+    for prefix in model.prefixes:
+        torch.nn.init.constant_(prefix.gate, 0.3)
+    changed = transformer_output(model)
+    assert (changed - base).abs().max() > 1e-3
+    with model.disable_adapter():
+        assert torch.equal(transformer_output(model), base)
+    assert torch.equal(transformer_output(model), changed)
+
+
+def test_prefix_sizes_and_where_its_gradient_goes():
+    model = PrefixModel(tiny_transformer(), num_tokens=20)
+    sizes = [(tuple(p.tokens.shape), tuple(p.gate.shape)) for p in model.prefixes]
+    assert sizes == [((20, 64), (4,)), ((20, 24), (4,))] * 2  # self and cross, in each of two blocks
+    transformer_output(model).square().sum().backward()
+    assert all((p.gate.grad != 0).all() and (p.tokens.grad == 0).all() for p in model.prefixes)  # gates open first
+    assert all(p.grad is None for p in model.transformer.parameters())
+
+
+def test_prefix_needs_no_fused_attention_kernel():
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    model = PrefixModel(tiny_transformer(), num_tokens=20)
+    for prefix in model.prefixes:
+        torch.nn.init.constant_(prefix.gate, 0.3)
+    usual = transformer_output(model)
+    with sdpa_kernel(SDPBackend.MATH):
+        torch.testing.assert_close(transformer_output(model), usual, atol=1e-5, rtol=1e-5)
+
+
+# ---- every kind
+
+
+@pytest.mark.parametrize("objective", ["rectified_flow", "v"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_reference_stays_the_model_without_its_adapter(models, kind, objective):
+    model = load_text_to_audio(str(models / objective))
+    base = model_output(model)
+    trainable = make_trainable(model, kind)
+    assert torch.equal(model_output(model), base)
+    disturb(trainable)
+    moved = model_output(model)
+    assert (moved - base).abs().max() > 1e-3
+    with trainable.reference():
+        assert torch.equal(model_output(model), base)
+    assert torch.equal(model_output(model), moved)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_written_adapter_comes_back_to_the_last_bit(models, tmp_path, kind):
+    model = load_text_to_audio(str(models / "v"))
+    trainable = make_trainable(model, kind)
+    disturb(trainable)
+    write_adapter(trainable, tmp_path / "adapter")
+    assert {path.name for path in (tmp_path / "adapter").iterdir()} == set(FILES[kind])
+    assert adapter_kind(tmp_path / "adapter") == kind
+    again = load_text_to_audio(str(models / "v"), str(tmp_path / "adapter"))
+    assert torch.equal(model_output(again), model_output(model))
+    texts = [path.read_text() for path in (tmp_path / "adapter").glob("*.json")]
+    assert not any(str(models) in text for text in texts), "the folder says where the model lay"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_going_on_from_an_adapter_makes_it_the_reference(models, tmp_path, kind):
+    model = load_text_to_audio(str(models / "v"))
+    disturb(first := make_trainable(model, kind))
+    write_adapter(first, tmp_path / "first")
+    model = load_text_to_audio(str(models / "v"), str(tmp_path / "first"))
+    start = model_output(model)
+    second = make_trainable(model, kind, adapter=str(tmp_path / "first"))
+    assert second.parameters.keys() == first.parameters.keys()
+    disturb(second)
+    assert not torch.equal(model_output(model), start)
+    with second.reference():
+        assert torch.equal(model_output(model), start)
+
+
+def test_what_is_trained(models):
+    trained = {}
+    for kind in KINDS:
+        model = load_text_to_audio(str(models / "v"))
+        trained[kind] = make_trainable(model, kind, lora_rank=3, prefix_tokens=5)
+        asked = {name for name, p in model.module.named_parameters() if p.requires_grad}
+        assert asked == set(trained[kind].parameters)
+    shapes = {kind: [tuple(p.shape) for p in trained[kind].parameters.values()] for kind in KINDS}
+    assert len(shapes["lora"]) == 2 * 2 * 4 * 2  # blocks, layers, projections, A and B
+    assert all(3 in shape for shape in shapes["lora"])
+    assert shapes["prefix"] == [(5, 32), (2,)] * 4
+    assert "time_proj.weight" not in trained["all"].parameters  # constants
+    assert len(shapes["all"]) == len(list(trained["all"].module.parameters())) - 1
+
+
+@pytest.mark.parametrize("kind", ["lora", "prefix"])
+def test_the_seed_decides_a_new_adapter_and_the_global_generator_stays(models, kind):
+    def first(seed):
+        model = load_text_to_audio(str(models / "v"))
+        before = torch.get_rng_state()
+        weight = next(iter(make_trainable(model, kind, seed=seed).parameters.values()))
+        assert torch.equal(torch.get_rng_state(), before)
+        return weight
+
+    assert torch.equal(first(0), first(0))
+    assert not torch.equal(first(0), first(1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_of_another_model_or_without_weights_is_refused(models, tmp_path, kind):
+    folder = tmp_path / "adapter"
+    write_adapter(make_trainable(load_text_to_audio(str(models / "v")), kind), folder)
+    with pytest.raises(UserError, match="does not fit the model"):
+        load_text_to_audio(str(models / "wide"), str(folder))
+    (folder / FILES[kind][-1]).unlink()
+    with pytest.raises(UserError, match=rf"'{kind}' adapter lacks .*safetensors"):
+        load_text_to_audio(str(models / "v"), str(folder))
+
+
+def test_adapter_folders_that_are_none(models, tmp_path):
+    with pytest.raises(UserError, match=r"no adapter_config.json and no synthio_adapter.json"):
+        adapter_kind(tmp_path)
+    (tmp_path / "synthio_adapter.json").write_text(json.dumps({"kind": "soft prompt"}))
+    with pytest.raises(UserError, match="kind 'soft prompt' is none of lora, prefix, all"):
+        adapter_kind(tmp_path)
+    write_adapter(make_trainable(load_text_to_audio(str(models / "v")), "lora"), tmp_path / "lora")
+    with pytest.raises(UserError, match="is a 'lora' adapter, but 'prefix' is to be trained"):
+        make_trainable(load_text_to_audio(str(models / "v")), "prefix", adapter=str(tmp_path / "lora"))
+
+
+def test_another_kind_takes_the_place_of_an_adapter_and_of_nothing_else(models, tmp_path):
+    folder = tmp_path / "adapter"
+    write_adapter(make_trainable(load_text_to_audio(str(models / "v")), "all"), folder)
+    (folder / "notes.txt").write_text("mine")
+    check_output(folder)
+    write_adapter(make_trainable(load_text_to_audio(str(models / "v")), "prefix"), folder)
+    assert {path.name for path in folder.iterdir()} == {*FILES["prefix"], "notes.txt"}
+    check_output(tmp_path / "new")
+    with pytest.raises(UserError, match="holds files, but no adapter"):
+        check_output(models / "v/transformer")
