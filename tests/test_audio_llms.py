@@ -158,9 +158,11 @@ def test_a_model_of_another_kind_is_named(tmp_path):
         read_family(str(tmp_path))
 
 
-def test_a_name_that_is_neither_folder_nor_model_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"captioner .*nowhere. could not be loaded"):
-        load_captioner(str(tmp_path / "nowhere"))
+def test_what_can_be_no_model_is_refused_at_once(tmp_path):
+    with pytest.raises(UserError, match="captioner 'embeded' is not known; use 'embedded', 'gama'"):
+        load_captioner("embeded")
+    with pytest.raises(UserError, match=r"captioner .* could not be loaded"):
+        load_captioner(str(tmp_path))
 
 
 def test_a_class_that_transformers_lacks_says_what_to_install():

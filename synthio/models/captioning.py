@@ -170,25 +170,36 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def may_be_model(name: str) -> bool:
+    """Whether a name is a folder, or can be a hub id (owner/name)."""
+    return Path(name).is_dir() or bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name))
+
+
 def load_captioner(name: str, options: CaptionerOptions | None = None) -> Captioner:
     """A captioner by name.
 
     Args:
         name: "embedded" (measured acoustics, no weights), "gama", or the folder or hub id of an audio LLM.
         options: of the models.
+
+    Raises:
+        UserError: the name can be none of these, or the model cannot be had.
     """
-    options = options or CaptionerOptions()
+    if name == "embedded":
+        from synthio.models.describer import AcousticDescriber
+
+        return AcousticDescriber()
     if name == "gama":
         from synthio.models.gama import Gama
 
-        return Gama(options)
-    if name != "embedded":
-        from synthio.models.audio_llm import AudioLlm
+        return Gama(options or CaptionerOptions())
+    if not may_be_model(name):
+        raise UserError(
+            f"captioner '{name}' is not known; use 'embedded', 'gama', or an audio LLM's folder or hub id (owner/name)"
+        )
+    from synthio.models.audio_llm import AudioLlm
 
-        return AudioLlm(name, options)
-    from synthio.models.describer import AcousticDescriber
-
-    return AcousticDescriber()
+    return AudioLlm(name, options or CaptionerOptions())
 
 
 def load_writer(name: str, options: WriterOptions | None = None) -> CaptionWriter:
@@ -210,7 +221,7 @@ def load_writer(name: str, options: WriterOptions | None = None) -> CaptionWrite
         from synthio.models.openai_writer import OpenAIWriter
 
         return OpenAIWriter(options or WriterOptions())
-    if not Path(name).is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if not may_be_model(name):
         raise UserError(
             f"caption writer '{name}' is not known; use 'embedded', 'openai', or a chat model's folder or hub id "
             "(owner/name)"
