@@ -38,7 +38,12 @@ domain=""                  # text: where the sounds come from, for the prompts (
 text_to_audio_model=embedded # text: Stable Audio in diffusers' format
 clap_model=embedded        # text: transformers' ClapModel
 ast_model=embedded         # text: transformers' AST
-captioner=embedded         # text: what describes the gold clips
+captioner=embedded         # text: what describes the gold clips: embedded, gama, or an audio LLM's folder or Hugging Face id
+caption_instruction=auto   # text: what a captioner that is a model is asked; auto: our wording, none: no words
+caption_max_tokens=256     # whole 1..: the same: longest caption, in tokens
+caption_batch_size=8       # whole 1..: the same: clips described at once
+gama_dir=""                # text: for captioner=gama: clone of its repository, with the folder of its base model in it
+gama_checkpoint=""         # text: the same: its weights, a file or the folder of one
 caption_writer=embedded    # text: what writes the prompts: embedded, openai, or a chat model's folder or Hugging Face id
 llm_model=""               # text: for caption_writer=openai, whose key is in OPENAI_API_KEY: name of the model there
 llm_base_url=""            # text: the same: the server, http://localhost:8000/v1; empty: OPENAI_BASE_URL, else OpenAI
@@ -91,7 +96,7 @@ device=auto                # text: auto (every GPU of CUDA_VISIBLE_DEVICES), cpu
 cpu_shards=1               # whole 1..1024: processes that share the work where there is no GPU
 cpu_threads=0              # whole 0..1024: threads of each process there; 0: all cores. It decides the last bits of a result
 stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, as for all five
-gama_env=""                # text: the same, captions
+gama_env=""                # text: the same, captions; for captioner=gama empty means .envs/gama, which is made
 clap_env=""                # text: the same, filter
 msclap_env=""              # text: the same, filter with an msclap model; not in this version
 ast_env=""                 # text: the same, classifier
@@ -251,6 +256,12 @@ check_choices() {
     ! $supcon || refuse "supcon=true is not in this version yet (it comes with the next); leave it false"
     $use_ast || refuse "use_ast=false (CLAP and a linear probe) is not in this version yet (it comes with the next)"
     [[ -z $msclap_env ]] || refuse "msclap_env: msclap models are not in this version yet (they come with the next)"
+    if [[ $captioner == gama ]]; then
+        [[ -d $gama_dir ]] || refuse "--gama_dir: no such folder: '$gama_dir' (captioner=gama needs a clone of its repository)"
+        [[ -e $gama_checkpoint ]] || refuse "--gama_checkpoint: no such file: '$gama_checkpoint' (captioner=gama needs it)"
+    else
+        [[ -z $gama_dir$gama_checkpoint ]] || refuse "gama_dir and gama_checkpoint go with captioner=gama"
+    fi
     if [[ $caption_writer == openai ]]; then
         [[ -n $llm_model ]] || refuse "caption_writer=openai needs --llm_model, the name of a model on the server"
     else
@@ -327,7 +338,8 @@ set_interpreter() { # VARIABLE
 
 resolve_paths() {
     local name
-    for name in input_train_file valid_csv test_csv output_folder output_csv_path dpo_ckpt_folder results_root; do
+    for name in input_train_file valid_csv test_csv output_folder output_csv_path dpo_ckpt_folder results_root gama_dir \
+        gama_checkpoint; do
         printf -v "$name" %s "$(absolute "${!name}")"
     done
     results_root=${results_root:-$root}
@@ -336,6 +348,7 @@ resolve_paths() {
     text_to_audio_model=$(model_path "$text_to_audio_model" text_to_audio)
     clap_model=$(model_path "$clap_model" clap)
     ast_model=$(model_path "$ast_model" ast)
+    [[ $captioner == embedded || $captioner == gama ]] || captioner=$(model_path "$captioner" "")
     set_writer
     is_demo=false
     if [[ -z $input_train_file ]]; then
@@ -373,6 +386,7 @@ resolve_interpreters() {
     audio_python=("${interpreter[@]}")
     set_interpreter gama_env
     caption_python=("${interpreter[@]}")
+    if [[ $captioner == gama ]]; then caption_python=("$python"); fi # it starts GAMA's process in gama_env
     set_interpreter clap_env
     clap_python=("${interpreter[@]}")
     set_interpreter ast_env
@@ -665,9 +679,20 @@ stratify() {
 }
 
 caption_gold() {
+    local options=(--captioner "$captioner" --device "$device")
     inputs=("$train_csv") outputs=("$work/captions.csv")
-    run_sharded 2 caption "$generate_batch_size" "${caption_python[@]}" "$root/gama_csv_inf.py" \
-        --captioner "$captioner" --device "$device"
+    if [[ $captioner != embedded ]]; then
+        inputs+=("$root/synthio/models/captioning.py") # our wording of the instruction
+        options+=(--instruction "$caption_instruction" --max_new_tokens "$caption_max_tokens"
+            --batch_size "$caption_batch_size")
+    fi
+    if [[ $captioner == gama ]]; then
+        inputs+=("$gama_checkpoint")
+        options+=(--gama_dir "$gama_dir" --gama_checkpoint "$gama_checkpoint" --gama_env "$gama_env")
+    elif [[ $captioner != embedded ]]; then
+        inputs+=("$captioner")
+    fi
+    run_sharded 2 caption "$caption_batch_size" "${caption_python[@]}" "$root/gama_csv_inf.py" "${options[@]}"
 }
 
 # Stages 3 and 4. Sets the array `adapter`, options for generate.
@@ -912,6 +937,9 @@ main() {
     else
         lock
         bash "$root/extras/make_env.sh" "$root/.venv" "$root/requirements.txt" 9>&-
+        if [[ $captioner == gama && -z $gama_env ]] && $augment; then
+            bash "$root/extras/make_env.sh" "$root/.envs/gama" "$root/extras/gama.txt" 9>&-
+        fi
     fi
     if $is_demo; then prepare_demo; fi
     check_inputs
