@@ -2,10 +2,13 @@
 """Caption the gold audio: what a listener without the label would write down (paper, section 3.3).
 
     python gama_csv_inf.py --input_csv W/train_100.csv --output_csv W/captions.csv --captioner embedded
+    python gama_csv_inf.py ... --captioner Qwen/Qwen2-Audio-7B-Instruct
+    python gama_csv_inf.py ... --captioner gama --gama_dir GAMA --gama_checkpoint stage5/pytorch_model.bin
 
 The output is the input with a column `caption`. The embedded captioner measures the clip (level, pitch, number and pace
-of sounds, background) and has no weights. Captions are kept in <output>.cache.jsonl as they come, so an interrupted
-run goes on where it stopped.
+of sounds, background) and has no weights. Audio LLMs of transformers are known by their config: Qwen2-Audio,
+Qwen2.5-Omni, Qwen3-Omni, Audio Flamingo 3. `gama` is the paper's captioner, run from a clone of its repository.
+Captions are kept in <output>.cache.jsonl as they come, so an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -13,14 +16,27 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from synthio.cli import UserError, add_device_option, new_parser, progress, run_main
+from synthio.cli import UserError, add_device_option, in_range, new_parser, progress, run_main
 
 
 def get_parser():
     parser = new_parser(__doc__)
     parser.add_argument("--input_csv", required=True, help="gold clips (path, label)")
     parser.add_argument("--output_csv", required=True, help="output: the same with a column `caption`")
-    parser.add_argument("--captioner", default="embedded", help="embedded")
+    parser.add_argument("--captioner", default="embedded", help="embedded, gama, or an audio LLM: folder or hub id")
+    parser.add_argument(
+        "--instruction",
+        default="auto",
+        help="what a model is asked; auto: our wording (INSTRUCTION in synthio/models/captioning.py), but no words for "
+        "a model with 'captioner' in its name, which takes sound alone; none: no words",
+    )
+    parser.add_argument("--max_new_tokens", type=in_range(int, 1), default=256, help="longest caption of a model")
+    parser.add_argument("--batch_size", type=in_range(int, 1), default=8, help="clips described at once")
+    parser.add_argument("--gama_dir", default="", help="clone of the GAMA repository; its base model's folder in it")
+    parser.add_argument("--gama_checkpoint", default="", help="GAMA's weights: a file or the folder of one")
+    parser.add_argument(
+        "--gama_env", default="", help="venv folder or conda environment of GAMA; empty: .envs/gama of this program"
+    )
     add_device_option(parser)
     return parser
 
@@ -45,8 +61,9 @@ def read_clips(records: list[tuple[int, dict]], csv: str, sample_rate: int):
 
 def caption_rows(table, csv: str, captioner, cache) -> list[str]:
     """A caption for each row; those in the cache are not made again."""
-    questions = [question(record, captioner) for record in table.to_dict("records")]
-    missing = [(row, record) for row, record in enumerate(table.to_dict("records")) if not cache.get(questions[row])]
+    records = table.to_dict("records")
+    questions = [question(record, captioner) for record in records]
+    missing = [(row, record) for row, record in enumerate(records) if cache.get(questions[row]) is None]
     size = captioner.batch_size
     for start in progress(range(0, len(missing), size), "caption: batches"):
         batch = missing[start : start + size]
@@ -61,7 +78,16 @@ def question(record: dict, captioner) -> list[str]:
     from synthio.files import sha256_file
     from synthio.manifest import CONTENT, PATH
 
-    return [captioner.name, record.get(CONTENT) or sha256_file(record[PATH])]
+    return [*captioner.key, record.get(CONTENT) or sha256_file(record[PATH])]
+
+
+def captioner_options(args):
+    """The options of a captioner among those of the script."""
+    from dataclasses import fields
+
+    from synthio.models.captioning import CaptionerOptions
+
+    return CaptionerOptions(**{field.name: getattr(args, field.name) for field in fields(CaptionerOptions)})
 
 
 def main() -> int:
@@ -71,7 +97,7 @@ def main() -> int:
     from synthio.models.captioning import load_captioner
 
     table = read_manifest(args.input_csv)
-    captioner = load_captioner(args.captioner, args.device)
+    captioner = load_captioner(args.captioner, captioner_options(args))
     cache = AnswerCache(Path(args.output_csv).with_suffix(".cache.jsonl"))
     table[CAPTION] = caption_rows(table, args.input_csv, captioner, cache)
     write_manifest(
@@ -82,6 +108,8 @@ def main() -> int:
         inputs=[args.input_csv],
         notes={"captioner": captioner.name},
     )
+    if empty := int((table[CAPTION] == "").sum()):
+        print(f"{captioner.name} had nothing to say of {empty} clips; their captions are empty", file=sys.stderr)
     if len(table):
         print(f"{len(table)} captions, such as: {table[CAPTION].iloc[0]}", file=sys.stderr)
     return 0

@@ -10,7 +10,7 @@ if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi #
 dataset_name=demo          # text: names the outputs, ./<dataset_name>/ and ./<dataset_name>_synthetic/
 input_train_file=""        # text: CSV of the training clips (path, label); all three CSVs empty: a demo set is made
 valid_csv=""               # text: CSV of the validation clips; they choose the best step of the classifier
-test_csv=""                # text: CSV of the test clips; read once, at the end
+test_csv=""                # text: CSV of the test clips; scored once, at the end
 num_samples=""             # whole 0..: training clips to draw, stratified; 0: all; empty: 100 of the demo set, else all
 multi_label=false          # bool: clips have several labels, joined by ';' in the CSV
 on_bad_audio=stop          # stop|drop: what to do with a clip that cannot be read; drops are listed in a file
@@ -27,9 +27,10 @@ supcon=false               # bool: a supervised contrastive loss beside the cros
 initialize_audio=false     # bool: generation starts from the gold clip plus noise
 init_noise_level=0.7       # number 0.01..1: that noise; 0.01 keeps the gold clip, 1 forgets it
 clap_filter=true           # bool: drop the clips that do not sound like their label
-clap_threshold=0.85        # number 0..1: least sigmoid(scale * cosine) of a kept clip; 0 keeps all (paper: 0.85)
+clap_threshold=0.85        # number 0..1 or auto: least sigmoid(scale * cosine) of a kept clip; auto: like real clips (paper: 0.85)
 iterative=true             # bool: self-reflection, new prompts for the clips that were dropped
-reflect_rounds=2           # whole 0..100: rounds of it, at most
+reflect_rounds=2           # whole 0..100: rounds of it, at most; they end when each class has num_iters for each gold clip
+balance=false              # bool: cut the synthetic clips so that no class has a larger share of its quota than another
 only_synthetic=false       # bool: train on the synthetic clips without the gold ones
 use_ast=true               # bool: the classifier is AST; false: a linear probe on frozen embeddings
 domain=""                  # text: where the sounds come from, for the prompts ("urban street recordings")
@@ -37,7 +38,12 @@ domain=""                  # text: where the sounds come from, for the prompts (
 text_to_audio_model=embedded # text: Stable Audio in diffusers' format
 clap_model=embedded        # text: transformers' ClapModel
 ast_model=embedded         # text: transformers' AST, or a .pth checkpoint of the AST repository
-captioner=embedded         # text: what describes the gold clips
+captioner=embedded         # text: what describes the gold clips: embedded, gama, or an audio LLM's folder or Hugging Face id
+caption_instruction=auto   # text: what a captioner that is a model is asked; auto: our wording, none: no words
+caption_max_tokens=256     # whole 1..: the same: longest caption, in tokens
+caption_batch_size=8       # whole 1..: the same: clips described at once
+gama_dir=""                # text: for captioner=gama: clone of its repository, with the folder of its base model in it
+gama_checkpoint=""         # text: the same: its weights, a file or the folder of one
 caption_writer=embedded    # text: what writes the prompts: embedded, openai, or a chat model's folder or Hugging Face id
 llm_model=""               # text: for caption_writer=openai, whose key is in OPENAI_API_KEY: name of the model there
 llm_base_url=""            # text: the same: the server, http://localhost:8000/v1; empty: OPENAI_BASE_URL, else OpenAI
@@ -49,6 +55,17 @@ num_steps=0                # whole 0..1000: sampling steps; 0: what suits the mo
 cfg_scale=0                # number 0..100: guidance; 1: none, 0: what suits the model (paper: 7)
 cfg_rescale=0              # number 0..1: how far guidance is kept from raising the level; 0: not at all, 1: entirely
 generate_batch_size=16     # whole 1..: clips generated at once
+# -- filter
+threshold_kind=absolute    # absolute|class_quantile|rank: clap_threshold for all classes, or the best keep_percent of each
+auto_quantile=0.1          # number 0..1: share of the real clips that clap_threshold=auto would drop
+keep_percent=70            # number 1..100: for class_quantile (ties included) and rank (exactly)
+classifier_weight=0        # number 0..1: share of a gold-only classifier in the rank, beside CLAP; 0: CLAP alone
+duplicate_cosine=0.9       # number 0..1: clips more like a gold, validation or test clip are dropped as copies; 1: none
+drop_repeats=false         # bool: drop copies of better synthetic clips too
+max_clipped=0.01           # number 0..1: largest share of samples at full scale
+filter_w_finetune=false    # bool: fine-tune CLAP on the gold clips first
+finetune_num_steps=200     # whole 1..: optimiser steps of that, at most; validation clips end it earlier
+finetune_learning_rate=1e-5 # number 0..: of that
 # -- preference optimisation
 dpo_train_parts=lora       # lora|prefix|all: what is trained; a prefix (the paper's) needs a rate of about 1e-2
 dpo_loss=dpo               # dpo|sft: preference, or the plain loss on the gold clips ("ERM" in the paper)
@@ -85,7 +102,7 @@ device=auto                # text: auto (every GPU of CUDA_VISIBLE_DEVICES), cpu
 cpu_shards=1               # whole 1..1024: processes that share the work where there is no GPU
 cpu_threads=0              # whole 0..1024: threads of each process there; 0: all cores. It decides the last bits of a result
 stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, as for all five
-gama_env=""                # text: the same, captions
+gama_env=""                # text: the same, captions; for captioner=gama empty means .envs/gama, which is made
 clap_env=""                # text: the same, filter and linear probe
 msclap_env=""              # text: the same, filter with an msclap model; not in this version
 ast_env=""                 # text: the same, classifier
@@ -194,6 +211,10 @@ parse_options() {
     done
 }
 
+is_zero() { # a number that check_kind let pass
+    [[ ${1%%[eE]*} != *[1-9]* ]]
+}
+
 # Check one variable against its kind; booleans become true or false.
 check_kind() {
     local name=$1 kind=$2 value=${!1} low high
@@ -210,6 +231,10 @@ check_kind() {
             ;;
         whole* | number*)
             [[ -n $value || $name != num_samples ]] || return 0
+            if [[ $kind == *' or '* ]]; then
+                [[ $value != "${kind##* or }" ]] || return 0
+                kind=${kind% or *}
+            fi
             if [[ $kind == whole* ]]; then
                 [[ $value =~ ^[0-9]{1,15}$ ]] || refuse "--$name: '$value' is not a whole number"
             else
@@ -235,11 +260,19 @@ check_choices() {
     done
     ((${#modes[@]} < 2)) || refuse "${modes[0]} and ${modes[1]} are both true; they are different prompts, so choose one"
     $use_ast || ! $supcon || refuse "supcon=true trains AST, but use_ast is false; drop one of them"
-    $use_ast || [[ $ast_waveform_augment == none && $ast_spec_augment == false && $ast_mixup =~ ^[0.]+$ ]] ||
-        refuse "ast_waveform_augment, ast_spec_augment and ast_mixup are for AST, but use_ast is false"
-    ! $supcon || [[ $ast_mixup =~ ^[0.]+$ ]] ||
+    if ! $use_ast; then
+        [[ $ast_waveform_augment == none && $ast_spec_augment == false ]] || refuse "use_ast=false takes no augmentation of AST"
+        is_zero "$ast_mixup" || refuse "use_ast=false takes no ast_mixup"
+    fi
+    ! $supcon || is_zero "$ast_mixup" ||
         refuse "supcon=true asks which clips share a label, and ast_mixup blends the labels; drop one of them"
     [[ -z $msclap_env ]] || refuse "msclap_env: msclap models are not in this version yet (they come with the next)"
+    if [[ $captioner == gama ]]; then
+        [[ -d $gama_dir ]] || refuse "--gama_dir: no such folder: '$gama_dir' (captioner=gama needs a clone of its repository)"
+        [[ -e $gama_checkpoint ]] || refuse "--gama_checkpoint: no such file: '$gama_checkpoint' (captioner=gama needs it)"
+    else
+        [[ -z $gama_dir$gama_checkpoint ]] || refuse "gama_dir and gama_checkpoint go with captioner=gama"
+    fi
     if [[ $caption_writer == openai ]]; then
         [[ -n $llm_model ]] || refuse "caption_writer=openai needs --llm_model, the name of a model on the server"
     else
@@ -249,6 +282,11 @@ check_choices() {
     [[ $dpo_pairs == gold ]] || ((dpo_losers > 1)) || refuse "dpo_pairs=ranked needs dpo_losers of 2 or more"
     [[ $dpo_loss == dpo || ($dpo_pairs == gold && $dpo_rounds == 1) ]] ||
         refuse "dpo_loss=sft knows no losers, so it takes neither dpo_pairs=ranked nor several dpo_rounds"
+    [[ $clap_threshold != auto || $threshold_kind == absolute ]] ||
+        refuse "clap_threshold=auto is an absolute threshold; it cannot go with threshold_kind=$threshold_kind"
+    is_zero "$classifier_weight" || [[ $threshold_kind == rank ]] ||
+        refuse "classifier_weight needs threshold_kind=rank: it mixes ranks"
+    $clap_filter || ! $filter_w_finetune || refuse "filter_w_finetune=true needs clap_filter=true"
     $augment || ! $only_synthetic || refuse "only_synthetic=true needs augment=true"
     ((stage <= stop_stage)) || refuse "--stage $stage comes after --stop_stage $stop_stage"
     [[ $device == auto || $device == cpu || $device == mps ]] ||
@@ -311,7 +349,8 @@ set_interpreter() { # VARIABLE
 
 resolve_paths() {
     local name
-    for name in input_train_file valid_csv test_csv output_folder output_csv_path dpo_ckpt_folder results_root; do
+    for name in input_train_file valid_csv test_csv output_folder output_csv_path dpo_ckpt_folder results_root gama_dir \
+        gama_checkpoint; do
         printf -v "$name" %s "$(absolute "${!name}")"
     done
     results_root=${results_root:-$root}
@@ -319,7 +358,9 @@ resolve_paths() {
     output_folder=${output_folder:-${work}_synthetic}
     text_to_audio_model=$(model_path "$text_to_audio_model" text_to_audio)
     clap_model=$(model_path "$clap_model" clap)
+    probe_clap_model=$clap_model # stage 7 may set a tuned one for the filter; what filters must not measure success
     ast_model=$(model_path "$ast_model" ast)
+    [[ $captioner == embedded || $captioner == gama ]] || captioner=$(model_path "$captioner" "")
     set_writer
     is_demo=false
     if [[ -z $input_train_file ]]; then
@@ -357,6 +398,7 @@ resolve_interpreters() {
     audio_python=("${interpreter[@]}")
     set_interpreter gama_env
     caption_python=("${interpreter[@]}")
+    if [[ $captioner == gama ]]; then caption_python=("$python"); fi # it starts GAMA's process in gama_env
     set_interpreter clap_env
     clap_python=("${interpreter[@]}")
     set_interpreter ast_env
@@ -649,9 +691,20 @@ stratify() {
 }
 
 caption_gold() {
+    local options=(--captioner "$captioner" --device "$device")
     inputs=("$train_csv") outputs=("$work/captions.csv")
-    run_sharded 2 caption "$generate_batch_size" "${caption_python[@]}" "$root/gama_csv_inf.py" \
-        --captioner "$captioner" --device "$device"
+    if [[ $captioner != embedded ]]; then
+        inputs+=("$root/synthio/models/captioning.py") # our wording of the instruction
+        options+=(--instruction "$caption_instruction" --max_new_tokens "$caption_max_tokens"
+            --batch_size "$caption_batch_size")
+    fi
+    if [[ $captioner == gama ]]; then
+        inputs+=("$gama_checkpoint")
+        options+=(--gama_dir "$gama_dir" --gama_checkpoint "$gama_checkpoint" --gama_env "$gama_env")
+    elif [[ $captioner != embedded ]]; then
+        inputs+=("$captioner")
+    fi
+    run_sharded 2 caption "$caption_batch_size" "${caption_python[@]}" "$root/gama_csv_inf.py" "${options[@]}"
 }
 
 # Stages 3 and 4. Sets the array `adapter`, options for generate.
@@ -705,20 +758,73 @@ generate_and_filter() { # ROUND GENERATE_NUMBER FILTER_NUMBER
     generate "$2" "generate$suffix" "$folder/prompts.csv" "$folder/generated.csv" "$output_folder/round_$round" \
         "${options[@]}"
     $clap_filter || return 0
-    inputs=("$folder/generated.csv" "$clap_model") outputs=("$folder/kept.csv" "$folder/rejected.csv")
-    step "$3" "filter$suffix" "${clap_python[@]}" "$root/filter_audios.py" --input_csv "$folder/generated.csv" \
-        --kept_csv "$folder/kept.csv" --rejected_csv "$folder/rejected.csv" --model "$clap_model" \
-        --threshold "$clap_threshold" --device "$device"
+    if ((round == 0)); then prepare_filter; fi
+    filter "$round" "$3" "filter$suffix"
 }
 
-# Whether the round before this one rejected clips. In a dry run that is not known, so: yes.
-has_rejects() { # ROUND
-    local csv=$work/round_$1/rejected.csv
-    if [[ ! -f $csv ]]; then
-        $dry_run
-        return
+# What the filter needs besides a CLAP, in stage 7. Changes `clap_model`, sets the array `filter_classifier`.
+prepare_filter() {
+    local csvs=(--train_csv "$train_csv" --valid_csv "$work/checked/valid.csv")
+    filter_classifier=()
+    if $filter_w_finetune; then
+        inputs=("$train_csv" "$work/checked/valid.csv" "$clap_model") outputs=("$work/clap_finetuned")
+        step 7 finetune_clap "${clap_python[@]}" "$root/extras/finetune_clap.py" "${csvs[@]}" \
+            --output_folder "$work/clap_finetuned" --model "$clap_model" --num_steps "$finetune_num_steps" \
+            --learning_rate "$finetune_learning_rate" --seed "$seed" --device "$device"
+        clap_model=$work/clap_finetuned
     fi
-    (($(wc -l <"$csv") > 1))
+    is_zero "$classifier_weight" || train_filter_classifier "${csvs[@]}"
+}
+
+# The classifier that has a say in the filter is not one that measures success: it has another seed, and where
+# ast/train.py tests it stand the validation clips, so that no test clip has a part in what is kept.
+train_filter_classifier() { # CSV OPTIONS...
+    local folder=$work/filter_classifier
+    if ((stage <= 7 && 7 <= stop_stage)); then say "the test clips of the next step are the validation clips"; fi
+    inputs=("$train_csv" "$work/checked/valid.csv" "$ast_model") outputs=("$folder")
+    step 7 filter_classifier "${ast_python[@]}" "$root/ast/train.py" "$@" --test_csv "$work/checked/valid.csv" \
+        --output_folder "$folder" --model "$ast_model" --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" \
+        --learning_rate "$ast_learning_rate" --multi_label "$multi_label" --seed "$((seed + 1))" --device "$device"
+    filter_classifier=(--classifier "$folder" --classifier_weight "$classifier_weight")
+}
+
+# Only the options that this kind of filter reads are given to it: a change of the others must not run it again.
+filter() { # ROUND NUMBER NAME
+    local folder=$work/round_$1 k more=() earlier=()
+    inputs=("$folder/generated.csv" "$clap_model" "$train_csv" "$work/checked/valid.csv" "$work/checked/test.csv")
+    case $threshold_kind-$clap_threshold in
+        absolute-auto) more=(--threshold auto --auto_quantile "$auto_quantile") ;;
+        absolute-*) more=(--threshold "$clap_threshold") ;;
+        *) more=(--keep_percent "$keep_percent" "${filter_classifier[@]}") ;;
+    esac
+    if ((${#filter_classifier[@]})); then inputs+=("${filter_classifier[1]}"); fi
+    if $drop_repeats; then
+        for ((k = 0; k < $1; k++)); do earlier+=("$work/round_$k/kept.csv"); done
+        inputs+=("${earlier[@]}")
+        more+=(--drop_repeats true --earlier_csvs "${earlier[@]}")
+    fi
+    outputs=("$folder/kept.csv" "$folder/rejected.csv" "$folder/kept.png")
+    step "$2" "$3" "${clap_python[@]}" "$root/filter_audios.py" --input_csv "$folder/generated.csv" \
+        --kept_csv "$folder/kept.csv" --rejected_csv "$folder/rejected.csv" --model "$clap_model" \
+        --threshold_kind "$threshold_kind" "${more[@]}" --gold_csv "$train_csv" \
+        --valid_csv "$work/checked/valid.csv" --test_csv "$work/checked/test.csv" \
+        --duplicate_cosine "$duplicate_cosine" --max_clipped "$max_clipped" --device "$device"
+}
+
+# Print the gain of the last round. Whether every class has its quota, so that no further round is needed.
+quota_reached() { # KEPT...
+    local csv rejected=() record=(--output_csv "$work/rounds.csv") line status=0
+    for csv in "$@"; do
+        [[ -f $csv ]] || ! $dry_run || return 1 # not known yet: no
+        [[ -f $csv ]] || return 0               # the filter is beyond --stop_stage
+        rejected+=("${csv%/*}/rejected.csv")
+    done
+    if $dry_run; then record=(); fi
+    line=$(helper -m synthio.rounds count --gold_csv "$train_csv" --num_iters "$num_iters" --kept_csvs "$@" \
+        --rejected_csvs "${rejected[@]}" "${record[@]}") || status=$?
+    ((status == 0 || status == 3)) || exit 2 # it has said why
+    say "$line"
+    return "$status"
 }
 
 # Stages 2 to 9. Sets `merged` to the training CSV with the synthetic clips.
@@ -732,21 +838,28 @@ synthesise() {
         --domain "$domain"
     generate_and_filter 0 6 7
     kept=("$work/round_0/kept.csv")
-    if ! $clap_filter; then
-        kept=("$work/round_0/generated.csv")
-        reflect_rounds=0 # nothing is rejected
+    if $clap_filter; then
+        for ((round = 1; ; round++)); do
+            if quota_reached "${kept[@]}" || ((round > reflect_rounds)); then break; fi
+            reflect "$round" "${kept[@]}"
+            kept+=("$work/round_$round/kept.csv")
+        done
+    else
+        kept=("$work/round_0/generated.csv") # nothing is rejected
     fi
-    for ((round = 1; round <= reflect_rounds; round++)); do
-        if ! has_rejects $((round - 1)); then
-            say "stage 8 reflect: no clip was rejected in round $((round - 1)), so no further round"
-            break
-        fi
-        reflect "$round" "${kept[@]}"
-        kept+=("$work/round_$round/kept.csv")
-    done
+    if $balance; then
+        balance_classes "${kept[@]}"
+        kept=("$work/balanced.csv")
+    fi
     $only_synthetic || kept=("$train_csv" "${kept[@]}")
     inputs=("${kept[@]}") outputs=("$output_csv_path")
     step 9 merge "$python" "$root/merge_csv.py" --input_csvs "${kept[@]}" --output_csv "$output_csv_path"
+}
+
+balance_classes() { # KEPT...
+    inputs=("$train_csv" "$@") outputs=("$work/balanced.csv")
+    step 9 balance "$python" -m synthio.rounds balance --gold_csv "$train_csv" --num_iters "$num_iters" \
+        --kept_csvs "$@" --output_csv "$work/balanced.csv" --classifier_weight "$classifier_weight"
 }
 
 reflect() { # ROUND KEPT...
@@ -771,7 +884,7 @@ classify() { # NAME TRAIN_CSV
             --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature"
         return
     fi
-    if [[ $probe_embeddings != ast ]]; then models+=(--clap_model "$clap_model"); fi
+    if [[ $probe_embeddings != ast ]]; then models+=(--clap_model "$probe_clap_model"); fi
     if [[ $probe_embeddings != clap ]]; then models+=(--ast_model "$ast_model"); fi
     inputs+=("${models[1]}" ${models[3]:+"${models[3]}"})
     step 10 "classify_$1" "${clap_python[@]}" "$root/ast/probe.py" "${options[@]}" "${models[@]}" \
@@ -847,6 +960,9 @@ main() {
     else
         lock
         bash "$root/extras/make_env.sh" "$root/.venv" "$root/requirements.txt" 9>&-
+        if [[ $captioner == gama && -z $gama_env ]] && $augment; then
+            bash "$root/extras/make_env.sh" "$root/.envs/gama" "$root/extras/gama.txt" 9>&-
+        fi
     fi
     if $is_demo; then prepare_demo; fi
     check_inputs

@@ -30,7 +30,8 @@ PATH, LABEL, CAPTION, PROMPT = "path", "label", "caption", "prompt"
 DATASET, SPLIT, FOLD, GROUP = "dataset", "split_name", "fold", "group"
 SOURCE, SEED, MODEL, SCORE, REASON = "source_path", "seed", "model", "clap_score", "reason"
 CONTENT, SOURCE_CONTENT, DURATION = "sha256", "source_sha256", "duration_s"
-PATH_COLUMNS = (PATH, SOURCE)
+RESEMBLES = "resembles"  # the clip that a generated one is a near-duplicate of
+PATH_COLUMNS = (PATH, SOURCE, RESEMBLES)
 LABEL_SEPARATOR = ";"
 
 
@@ -42,6 +43,11 @@ def split_labels(cell: str) -> list[str]:
 def label_words(label: str) -> str:
     """A label as a person would say it: underscores become spaces ('dog_bark' -> 'dog bark')."""
     return " ".join(label.replace("_", " ").replace(LABEL_SEPARATOR, " and ").split())
+
+
+def class_of(cell: str) -> str:
+    """The class of a label cell: its labels in sorted order ('rain; dog' -> 'dog;rain')."""
+    return LABEL_SEPARATOR.join(sorted(split_labels(cell)))
 
 
 def all_labels(cells: Iterable[str]) -> list[str]:
@@ -84,7 +90,7 @@ def read_table(path: str | Path, required: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def read_manifest(path: str | Path, required: Sequence[str] = (PATH, LABEL), check_files: bool = True) -> pd.DataFrame:
-    """Read a manifest; `path` and `source_path` come back absolute.
+    """Read a manifest; the paths in it come back absolute.
 
     Args:
         path: the CSV.

@@ -28,7 +28,8 @@ from synthio.files import fingerprint, read_json, sha256_file, sha256_value, wri
 UP_TO_DATE, TO_DO = 0, 3
 ROOT = Path(__file__).resolve().parent.parent
 # They say where, how fast and how long a stage works, not what it makes.
-INERT_OPTIONS = ("--device", "--llm_max_calls", "--llm_max_tokens")
+INERT_OPTIONS = ("--device", "--gama_env", "--llm_max_calls", "--llm_max_tokens")
+LARGE_FILE_BYTES = 1 << 28  # a checkpoint: reading it takes seconds, or a minute
 
 
 def get_parser():
@@ -74,10 +75,13 @@ def code_key(command: Sequence[str]) -> str:
 
 
 def content(path: str, cache: dict[str, list]) -> str:
-    """Hash of a file, a folder or a hub id. A folder is read again only when a size or a time in it changed."""
-    if not Path(path).is_dir():
+    """Hash of a file, a folder or a hub id. What is large is read again only when a size or a time in it changed."""
+    if Path(path).is_dir():
+        files = sorted(p for p in Path(path).rglob("*") if p.is_file() and not p.name.startswith("."))
+    elif Path(path).is_file() and Path(path).stat().st_size >= LARGE_FILE_BYTES:
+        files = [Path(path)]
+    else:
         return fingerprint(path)
-    files = sorted(p for p in Path(path).rglob("*") if p.is_file() and not p.name.startswith("."))
     state = sha256_value([[p.relative_to(path).as_posix(), p.stat().st_size, p.stat().st_mtime_ns] for p in files])
     name = str(Path(path).absolute())
     if cache.get(name, [None])[0] != state:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -368,15 +365,3 @@ def test_nothing_rejected_gives_an_empty_table(gold, make_manifest):
 )
 def test_mistakes_of_the_caller(gold, words, part):
     assert part in write(gold, "out.csv", *words, ok=False)
-
-
-@pytest.mark.parametrize("script", [CAPTION, WRITE])
-def test_help_is_instant(script):
-    """Least of three, because other processes of the machine get in the way."""
-    seconds = []
-    for _ in range(3):
-        started = time.monotonic()
-        done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True)
-        seconds.append(time.monotonic() - started)
-        assert "--output_csv" in done.stdout
-    assert min(seconds) < 0.5

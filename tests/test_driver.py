@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +166,8 @@ def wait_until(condition, what: str, timeout_s: float = 120) -> None:
 def start(world, *args):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([SHELL, str(RUN), *map(str, args)], cwd=world, env=environment, **quiet)
+    heard = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # noqa: E731 # under nohup bash could not trap it
+    return subprocess.Popen([SHELL, str(RUN), *map(str, args)], cwd=world, env=environment, preexec_fn=heard, **quiet)
 
 
 def save_program(path: Path, text: str) -> None:
@@ -229,7 +231,7 @@ def test_a_changed_threshold_leaves_the_generation_alone(world, copy):
     rerun = {name for name, answer in answers.items() if "running" in answer}
     assert rerun == {"7 filter", "9 merge"}
     assert "changed: --threshold 0" in answers["7 filter"]
-    assert "no clip was rejected in round 0" in done.stdout
+    assert "round 0: 12 of 12 kept; quota reached in 3 of 3 classes" in done.stdout
     assert before == {p: p.stat().st_mtime_ns for p in (copy / "tiny set_synthetic").rglob("*.wav")}
     assert len(rows_of(copy / "tiny set/train_6_synthetic.csv")) == 6 + 12
 
@@ -369,13 +371,16 @@ def test_a_stage_whose_input_is_missing(world):
         (["--num_iters", "0"], "0 is outside [1, 100]"),
         (["--clap_threshold", "x"], "'x' is not a number"),
         (["--clap_threshold", "1.2"], "1.2 is outside [0, 1]"),
+        (["--clap_threshold", "auto", "--threshold_kind", "rank"], "cannot go with threshold_kind=rank"),
+        (["--classifier_weight", "0.5"], "classifier_weight needs threshold_kind=rank"),
+        (["--filter_w_finetune", "true", "--clap_filter", "false"], "filter_w_finetune=true needs clap_filter=true"),
         (["--on_bad_audio", "keep"], "'keep' is none of stop, drop"),
         (["--on_bad_audio="], "is none of stop, drop"),
         (["--sampler", "plms"], "'plms' is none of auto, euler, heun, dpmpp_2m, dpmpp_3m_sde, pingpong"),
         (["--use_label", "true", "--plain_caption", "true"], "use_label and plain_caption are both true"),
         (["--supcon", "true", "--use_ast", "false"], "supcon=true trains AST, but use_ast is false"),
         (["--supcon", "true", "--ast_mixup", "0.3"], "ast_mixup blends the labels"),
-        (["--use_ast", "false", "--ast_spec_augment", "yes"], "are for AST, but use_ast is false"),
+        (["--use_ast", "false", "--ast_spec_augment", "yes"], "use_ast=false takes no augmentation of AST"),
         (["--ast_waveform_augment", "loud"], "'loud' is none of none, noise, pitch, chain"),
         (["--dpo", "false", "--dpo_ckpt_folder", "."], "dpo is false"),
         (["--dpo_train_parts", "neck"], "'neck' is none of lora, prefix, all"),
@@ -408,7 +413,7 @@ def test_help_names_every_variable_with_its_default(tmp_path):
     assert done.returncode == 0
     for name in "dataset_name num_iters supcon clap_threshold multi_label domain seed cpu_shards dry_run".split():
         assert re.search(rf"^  --{name} .*default: ", done.stdout, re.MULTILINE), name
-    assert "paper: 0.85) [number 0..1; default: 0.85]" in done.stdout
+    assert "paper: 0.85) [number 0..1 or auto; default: 0.85]" in done.stdout
 
 
 def test_help_and_mistakes_need_no_environment(tmp_path):
@@ -486,6 +491,27 @@ def test_a_dry_run_does_nothing(world, copy):
         ({"domain": "a street"}, ["--domain a\\ street"], []),
         ({"supcon": "true", "ast_waveform_augment": "chain"}, ["--waveform_augment chain", "--supcon true"], []),
         ({"use_ast": "false"}, ["ast/probe.py", "--clap_model"], ["ast/train.py", "--ast_model"]),
+        ({}, ["--threshold_kind absolute --threshold 0.802 --gold_csv"], ["keep_percent", "finetune_clap", "balance"]),
+        ({"clap_threshold": "auto"}, ["--threshold auto --auto_quantile 0.1"], ["0.802", "keep_percent"]),
+        ({"threshold_kind": "class_quantile"}, ["class_quantile --keep_percent 70"], ["--threshold ", "--classifier "]),
+        (
+            {"threshold_kind": "rank", "keep_percent": 40, "classifier_weight": 0.3},
+            [
+                "7 filter classifier",
+                "--seed 1 --device",
+                "rank --keep_percent 40 --classifier",
+                "_weight 0.3 --gold_csv",
+            ],
+            ["--threshold "],
+        ),
+        (
+            {"filter_w_finetune": "true", "finetune_num_steps": 9, "finetune_learning_rate": "1e-6"},
+            ["7 finetune clap", "--num_steps 9 --learning_rate 1e-6", "set/clap_finetuned --threshold_kind"],
+            [],
+        ),
+        ({"drop_repeats": "true"}, ["--drop_repeats true --earlier_csvs"], []),
+        ({"duplicate_cosine": 0.8, "max_clipped": 0.1}, ["--duplicate_cosine 0.8 --max_clipped 0.1"], []),
+        ({"balance": "true", "num_iters": 3}, ["9 balance", "--num_iters 3 --kept_csvs", "balanced.csv"], []),
     ],
 )
 def test_variables_choose_the_stages(world, changes, there, absent):
@@ -505,6 +531,29 @@ def test_a_further_round_trains_on_against_losers_of_the_round_before(world, cop
     assert float(rows_of(dpo / "adapter_2_history.csv")[0]["loss"]) == pytest.approx(0.6931, abs=1e-4)
     last = rows_of(copy / "tiny set/round_0/generated.csv")[0]["model"]
     assert last.endswith("+adapter@" + fingerprint(dpo / "adapter_2")[:12])
+
+
+def test_other_filters(world, copy):
+    """Rank with a classifier's say and a tuned CLAP, no repeats, balanced classes; a change of one reruns its own."""
+    changes = {"threshold_kind": "rank", "keep_percent": 40, "classifier_weight": 0.5, "drop_repeats": "true"}
+    changes |= {"filter_w_finetune": "true", "finetune_num_steps": 2, "balance": "true", "stop_stage": 9}
+    done = call(*options(copy, **changes), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    answers = stage_answers(done.stdout)
+    assert "up to date" in answers["6 generate"] and "running" in answers["7 finetune clap"]
+    work = copy / "tiny set"
+    rows = rows_of(work / "round_0/kept.csv")
+    counts = Counter(row["label"] for row in rows)
+    assert all(0 < counts[label] <= 2 for label in LABELS), counts  # of 4 clips a class, .4 * 4 rounded up
+    assert {"classifier_probability", "rank_score", "nearest_cosine"} <= rows[0].keys()
+    assert re.search(r"round 1: \+\d+ of \d+ rewritten kept; quota reached in \d of 3 classes", done.stdout)
+    balanced = Counter(row["label"] for row in rows_of(work / "balanced.csv"))
+    assert len(set(balanced.values())) == 1 and balanced.keys() == set(LABELS)
+    assert len(rows_of(work / "train_6_synthetic.csv")) == 6 + balanced.total()
+    again = call(*options(copy, **changes | {"duplicate_cosine": 0.99, "reflect_rounds": 0}), cwd=world)
+    assert again.returncode == 0, again.stdout + again.stderr
+    rerun = {name for name, answer in stage_answers(again.stdout).items() if "running" in answer}
+    assert "7 filter" in rerun and not rerun & {"6 generate", "7 finetune clap", "7 filter classifier"}, rerun
 
 
 def test_other_ways_to_run(world, copy):

@@ -336,15 +336,3 @@ def test_filter_empty_input(models, clips):
 def test_filter_refuses_a_threshold_that_is_no_probability(models, clips):
     done = run(FILTER, "--input_csv", "x", "--kept_csv", "x", "--rejected_csv", "x", "--threshold", "85", ok=False)
     assert "outside [0, 1]" in done.stderr
-
-
-@pytest.mark.parametrize("script", [GENERATE, DPO, FILTER])
-def test_help_is_instant(script):
-    """Least of three, because other processes of the machine get in the way."""
-    seconds = []
-    for _ in range(3):
-        started = time.monotonic()
-        done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True)
-        seconds.append(time.monotonic() - started)
-        assert "--device" in done.stdout
-    assert min(seconds) < 0.5

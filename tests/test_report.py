@@ -17,12 +17,12 @@ import pandas as pd
 import pytest
 import soundfile
 
-from synthio import report, run_files
+from synthio import evaluation, report, run_files
 from synthio.audio import content_hash, write_wav
 from synthio.files import fingerprint, write_json
 from synthio.manifest import read_manifest, versions, write_manifest, write_table
 from synthio.metrics import score_predictions
-from tests.scripts import call_script, load_script
+from tests.scripts import call_script
 from tests.tiny_models import save_clap
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,15 +102,14 @@ def save_round(work: Path, number: int, gold: pd.DataFrame, model: str, clap: st
 
 def save_classifier(folder: Path, train_csv: Path, wrong: set[int], multi_label: bool = False) -> None:
     """What ast/train.py leaves, with chosen mistakes."""
-    script = load_script(ROOT / "ast/train.py")
     truth = np.eye(4)[np.arange(16) % 4]
     chances = np.where(truth > 0, 0.7, 0.1)
     chances[sorted(wrong)] = np.roll(chances[sorted(wrong)], 1, axis=1)
     test = pd.DataFrame({"path": [f"/data/{i}.wav" for i in range(16)], "label": np.tile(LABELS, 4)})
-    script.write_predictions(test, LABELS, chances, multi_label, folder / "predictions.csv")
+    evaluation.write_predictions(test, LABELS, chances, multi_label, folder / "predictions.csv")
     history = {"step": [5, 10], "train_loss": [1.0, 0.5], "valid_loss": [1.1, 0.7], "valid_accuracy": [0.4, 0.6]}
     write_table(pd.DataFrame(history), folder / "history.csv")
-    train = script.count_clips(read_manifest(train_csv, check_files=False))
+    train = evaluation.count_clips(read_manifest(train_csv, check_files=False))
     record = score_predictions(truth, chances, LABELS, multi_label, 0)
     record |= {"labels": LABELS, "splits": {"train": train, "test": {"clips": 16}}, "best_step": 10, "num_steps": 10}
     write_json(folder / "scores.json", record | {"options": {"train_csv": str(train_csv)}, "versions": versions()})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -894,14 +893,6 @@ def test_a_question_that_leaves_no_room_gets_no_reply_and_takes_none_from_others
 
 
 # ---- light where nothing heavy is needed
-
-
-def test_help_is_instant():
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, SCRIPT, "--help"], capture_output=True, text=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert "--llm_max_calls" in done.stdout and "supcon" in done.stdout
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 def test_the_embedded_writer_loads_no_model_library(tmp_path, run_script):

@@ -85,16 +85,55 @@ class WriterOptions:
     output_price: float = 0.0
 
 
+# What an audio LLM is asked. The answer is a caption as it is, so it must be one sentence and hold no guesses.
+INSTRUCTION = (
+    "Describe what is heard in this recording in one sentence: each sound, what makes it and how it sounds, "
+    "and the scene behind it. Leave out what cannot be heard."
+)
+
+
+@dataclass(frozen=True)
+class CaptionerOptions:
+    """How a captioner is run.
+
+    Attributes:
+        device: torch device, or "auto".
+        batch_size: clips described at once.
+        instruction: what the model is asked; "auto": `INSTRUCTION`, but no words for a model made for captions alone;
+            "none": no words.
+        max_new_tokens: longest caption, in tokens.
+        gama_dir: folder of a clone of the GAMA repository.
+        gama_checkpoint: GAMA's weights, a file or the folder of one.
+        gama_env: venv folder or conda environment that GAMA runs in.
+    """
+
+    device: str = "auto"
+    batch_size: int = 8
+    instruction: str = "auto"
+    max_new_tokens: int = 256
+    gama_dir: str = ""
+    gama_checkpoint: str = ""
+    gama_env: str = ""
+
+    def instruction_for(self, model: str) -> str:
+        """The words that go with a sound. Qwen3-Omni's captioner was trained on sound without any."""
+        if self.instruction == "auto":
+            return "" if "captioner" in model.lower() else INSTRUCTION
+        return "" if self.instruction == "none" else self.instruction
+
+
 class Captioner(ABC):
     """A model that puts in words what it hears.
 
     Attributes:
         name: for the record.
+        key: all that decides a caption besides the sound; captions are kept by it.
         sample_rate: in Hz; clips are resampled to it.
         batch_size: clips it takes at once.
     """
 
     name: str
+    key: tuple
     sample_rate: int
     batch_size: int
 
@@ -126,13 +165,41 @@ class CaptionWriter(ABC):
         """
 
 
-def load_captioner(name: str, device: str = "cpu") -> Captioner:
-    """A captioner by name. Only "embedded" so far: measured acoustics, no weights."""
-    if name != "embedded":
-        raise UserError(f"captioner '{name}' is not known; use 'embedded'")
-    from synthio.models.describer import AcousticDescriber
+def one_line(text: str) -> str:
+    """A model's answer as a cell of a table."""
+    return " ".join(text.split())
 
-    return AcousticDescriber()
+
+def may_be_model(name: str) -> bool:
+    """Whether a name is a folder, or can be a hub id (owner/name)."""
+    return Path(name).is_dir() or bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name))
+
+
+def load_captioner(name: str, options: CaptionerOptions | None = None) -> Captioner:
+    """A captioner by name.
+
+    Args:
+        name: "embedded" (measured acoustics, no weights), "gama", or the folder or hub id of an audio LLM.
+        options: of the models.
+
+    Raises:
+        UserError: the name can be none of these, or the model cannot be had.
+    """
+    if name == "embedded":
+        from synthio.models.describer import AcousticDescriber
+
+        return AcousticDescriber()
+    if name == "gama":
+        from synthio.models.gama import Gama
+
+        return Gama(options or CaptionerOptions())
+    if not may_be_model(name):
+        raise UserError(
+            f"captioner '{name}' is not known; use 'embedded', 'gama', or an audio LLM's folder or hub id (owner/name)"
+        )
+    from synthio.models.audio_llm import AudioLlm
+
+    return AudioLlm(name, options or CaptionerOptions())
 
 
 def load_writer(name: str, options: WriterOptions | None = None) -> CaptionWriter:
@@ -154,7 +221,7 @@ def load_writer(name: str, options: WriterOptions | None = None) -> CaptionWrite
         from synthio.models.openai_writer import OpenAIWriter
 
         return OpenAIWriter(options or WriterOptions())
-    if not Path(name).is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if not may_be_model(name):
         raise UserError(
             f"caption writer '{name}' is not known; use 'embedded', 'openai', or a chat model's folder or hub id "
             "(owner/name)"

@@ -56,15 +56,16 @@ class ClapScorer(AudioTextScorer):
         means = [part.mean(dim=0) for part in embedded.split([len(w) for w in windows])]
         return _unit(torch.stack(means)).cpu().numpy()
 
+    def tokens(self, texts: Sequence[str]):
+        """Texts -> input_ids and attention_mask [N, L], cut to what the model can read."""
+        longest = self.model.config.text_config.max_position_embeddings - 2  # RoBERTa keeps two positions for itself
+        out = self.tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt")
+        return {name: out[name].to(self.device) for name in ("input_ids", "attention_mask")}
+
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:
         """Texts -> unit vectors [N, E]."""
-        longest = self.model.config.text_config.max_position_embeddings - 2  # RoBERTa keeps two positions for itself
-        tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt").to(
-            self.device
-        )
-        out = self.model.get_text_features(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
-        return _unit(out.pooler_output).cpu().numpy()
+        return _unit(self.model.get_text_features(**self.tokens(texts)).pooler_output).cpu().numpy()
 
 
 def _unit(x: torch.Tensor) -> torch.Tensor:

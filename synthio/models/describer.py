@@ -28,7 +28,8 @@ COUNT_WORDS = {1: "a single", 2: "two", 3: "three"}
 class AcousticDescriber(Captioner):
     """See `Captioner`."""
 
-    name = "embedded-1"  # raise the number when the words change: captions are kept by it
+    name = "embedded-1"
+    key = (name,)  # raise the number when the words change
     sample_rate = SAMPLE_RATE
     batch_size = 64
 

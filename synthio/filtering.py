@@ -1,0 +1,224 @@
+"""Which scored clips are kept: pure functions over a table of scores, one row a clip.
+
+A score is better when it is larger. A row with a `reason` is out: it has no part in quantiles and ranks. Classes are
+label cells (`manifest.class_of`): what is compared is always clips that were made for the same prompt template.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from synthio.manifest import CONTENT, LABEL, PATH, REASON, SCORE, class_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROBABILITY = "clap_probability"  # sigmoid(scale * clap_score)
+AGREEMENT = "classifier_probability"  # of the clip's label
+JOINT = "rank_score"  # of both, by rank within the class
+NEAREST = "nearest_cosine"  # to the most alike of the clips that must not be copied
+DECIMALS = 6  # far finer than the scores mean, coarse enough that float rounding cannot change a row
+MIN_VALID_CLIPS = 5  # below that a class's own quantile says more about these clips than about the class
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The least score of a kept clip, and where it comes from, in words ("" when the user gave it)."""
+
+    value: float
+    origin: str = ""
+
+
+def probability(cosine: float, scale: float) -> float:
+    """The paper's score sigmoid(scale * cosine), in (0, 1)."""
+    return 1 / (1 + math.exp(-scale * cosine))
+
+
+def cosine_at(threshold: float, scale: float) -> float:
+    """The cosine whose probability is `threshold`."""
+    if threshold in (0, 1):
+        return math.inf if threshold else -math.inf
+    return math.log(threshold / (1 - threshold)) / scale
+
+
+def score_cells(values: Sequence[float]) -> list[str]:
+    """Scores as they are written; "" for NaN."""
+    return ["" if math.isnan(value) else f"{value:.{DECIMALS}f}" for value in values]
+
+
+def scores_of(table: pd.DataFrame, column: str) -> np.ndarray:
+    """The reverse of `score_cells`: float64 [N], NaN where there is no score."""
+    return np.array([float(cell) if cell else math.nan for cell in table[column]], float)
+
+
+def rows_by_class(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Class -> numbers of its rows that are not out, classes in sorted order."""
+    classes = np.array([class_of(cell) for cell in table[LABEL]], object)
+    is_in = (table[REASON] == "").to_numpy(bool)
+    return {name: np.flatnonzero((classes == name) & is_in) for name in sorted(set(classes[is_in]))}
+
+
+def reject(table: pd.DataFrame, reasons: Sequence[str]) -> pd.DataFrame:
+    """The table with these reasons ("" for none) where a row had none yet."""
+    return table.assign(**{REASON: [old or new for old, new in zip(table[REASON], reasons, strict=True)]})
+
+
+# Thresholds
+
+
+def quantile(scores: np.ndarray, share: float) -> float:
+    """The `share` quantile, linear between two scores, rounded as scores are: on a score it is that score."""
+    return round(float(np.quantile(scores, share)), DECIMALS)
+
+
+def quantile_limits(table: pd.DataFrame, column: str, keep_percent: float) -> dict[str, Limit]:
+    """Per class the quantile of its clips' scores that keeps `keep_percent` of them, and all that tie with the last."""
+    scores = scores_of(table, column)
+    share = 1 - keep_percent / 100
+    return {
+        name: Limit(quantile(scores[rows], share), f"the {share:.3g} quantile of its {len(rows)} clips")
+        for name, rows in rows_by_class(table).items()
+    }
+
+
+def auto_limits(valid: pd.DataFrame, column: str, share: float, classes: Sequence[str]) -> dict[str, Limit]:
+    """Per class the `share` quantile of the scores of real clips: what scores like those is kept.
+
+    A class with fewer than MIN_VALID_CLIPS real clips takes the quantile of the real clips of all classes.
+
+    Args:
+        valid: scored validation clips.
+        column: the score.
+        share: quantile in [0, 1].
+        classes: those that need a limit.
+
+    Raises:
+        ValueError: there is no usable validation clip.
+    """
+    scores, rows = scores_of(valid, column), rows_by_class(valid)
+    if not rows:
+        raise ValueError("no validation clip can be used")
+    everything = np.concatenate(list(rows.values()))
+    pooled = quantile(scores[everything], share)
+    limits = {}
+    for name in classes:
+        own = rows.get(name, everything[:0])
+        if len(own) < MIN_VALID_CLIPS:
+            origin = f"the {share:g} quantile of all {len(everything)} validation clips, as the class has {len(own)}"
+            limits[name] = Limit(pooled, origin)
+        else:
+            limits[name] = Limit(
+                quantile(scores[own], share), f"the {share:g} quantile of its {len(own)} validation clips"
+            )
+    return limits
+
+
+def below_limits(table: pd.DataFrame, column: str, limits: Mapping[str, Limit]) -> list[str]:
+    """A reason for each row whose score is below the limit of its class, else ""."""
+    reasons = [""] * len(table)
+    for name, rows in rows_by_class(table).items():
+        limit = limits[name]
+        origin = f", {limit.origin}" if limit.origin else ""
+        for row in rows:
+            cell = table[column].iloc[row]
+            if float(cell) < limit.value:
+                reasons[row] = f"{column} {cell} is below {limit.value:g}{origin}"
+    return reasons
+
+
+# Ranks
+
+
+def ranks(scores: np.ndarray) -> np.ndarray:
+    """Rank of each score [N], 1 for the largest; equal scores share the mean of their ranks."""
+    larger = (scores[None] > scores[:, None]).sum(axis=1)
+    equal = (scores[None] == scores[:, None]).sum(axis=1)
+    return larger + (equal + 1) / 2
+
+
+def joint_scores(table: pd.DataFrame, weight: float) -> np.ndarray:
+    """CLAP and classifier mixed by rank within each class (SynSonic), float64 [N], NaN for rows that are out.
+
+    The sum of the ranks, (1 - weight) * CLAP's + weight * the classifier's, on a scale from 0 (last in both) to 1
+    (first in both). Ranks can be added where the scores cannot: a cosine and a probability have different units.
+    """
+    cosines, agreements = scores_of(table, SCORE), scores_of(table, AGREEMENT)
+    out = np.full(len(table), math.nan)
+    for rows in rows_by_class(table).values():
+        mixed = (1 - weight) * ranks(cosines[rows]) + weight * ranks(agreements[rows])
+        out[rows] = 1 - (mixed - 1) / max(1, len(rows) - 1)
+    return out
+
+
+def best_first(table: pd.DataFrame, column: str, rows: np.ndarray) -> list[int]:
+    """Row numbers from the best score to the worst. Ties are decided by the cosine, then by the clip itself.
+
+    The clip's content hash (or path) as the last word makes the order independent of that of the rows.
+    """
+    scores, cosines = (np.nan_to_num(scores_of(table, name), nan=-math.inf) for name in (column, SCORE))
+    names = table[CONTENT if CONTENT in table.columns else PATH].to_numpy(object)
+    return sorted(map(int, rows), key=lambda row: (-scores[row], -cosines[row], names[row]))
+
+
+def outranked(table: pd.DataFrame, column: str, keep_percent: float) -> tuple[list[str], dict[str, Limit]]:
+    """A reason for each row that is not among the best `keep_percent` of its class, else ""; and the last kept score.
+
+    The number kept is rounded up, so that a class with a usable clip keeps one.
+    """
+    reasons, limits = [""] * len(table), {}
+    for name, rows in rows_by_class(table).items():
+        order = best_first(table, column, rows)
+        count = math.ceil(len(rows) * keep_percent / 100 - 1e-9)
+        for place, row in enumerate(order[count:], count + 1):
+            cell = table[column].iloc[row]
+            reasons[row] = f"{column} {cell} is number {place} of {len(rows)} in its class, of which {count} are kept"
+        limits[name] = Limit(float(table[column].iloc[order[count - 1]]), f"the best {count} of {len(rows)}")
+    return reasons, limits
+
+
+# Near-duplicates
+
+
+def copies(table: pd.DataFrame, cosines: np.ndarray, names: Sequence[str], most: float) -> list[str]:
+    """A reason for each row that is more alike than `most` to a reference, else "".
+
+    Args:
+        table: N rows.
+        cosines: [N, R] to the references.
+        names: the R references, as the reason calls them.
+        most: a cosine above it makes a near-duplicate.
+    """
+    if not len(names):
+        return [""] * len(table)
+    nearest = cosines.argmax(axis=1)
+    return [
+        f"near-duplicate of {names[j]} (cosine {cosines[i, j]:.3f})" if cosines[i, j] > most else ""
+        for i, j in enumerate(nearest)
+    ]
+
+
+def repeats(table: pd.DataFrame, column: str, cosines: np.ndarray, most: float) -> dict[int, int]:
+    """Row -> the better row that it is a near-duplicate of, among those that are not out.
+
+    Best scores first, each clip is compared with those that stay.
+
+    Args:
+        table: N rows.
+        column: the score that says which one is better.
+        cosines: [N, N] between them.
+        most: a cosine above it makes a near-duplicate.
+    """
+    stay: list[int] = []
+    found = {}
+    for row in best_first(table, column, np.flatnonzero((table[REASON] == "").to_numpy(bool))):
+        same = [other for other in stay if cosines[row, other] > most]
+        if same:
+            found[row] = same[0]
+        else:
+            stay.append(row)
+    return found
