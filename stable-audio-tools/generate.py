@@ -204,7 +204,7 @@ def main() -> int:
     args = get_parser().parse_args()
     import pandas as pd
 
-    from synthio.files import fingerprint
+    from synthio.files import fingerprint, remove_orphans
     from synthio.manifest import (
         CONTENT,
         DURATION,
@@ -229,6 +229,7 @@ def main() -> int:
         identity += f"+adapter@{fingerprint(args.adapter)[:12]}"
     sampling = resolve_sampling(args, model.objective)
     requests = plan(table, args, model, sampling, identity)
+    remove_orphans([request["path"] for request in requests])
     made = 0
     for start in progress(range(0, len(requests), args.batch_size), "generate: batches"):
         batch = requests[start : start + args.batch_size]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_orphans(paths: Collection[Path]) -> None:
+    """Remove what processes that were killed while they wrote these files left beside them."""
+    names = {path.name for path in paths}
+    for folder in {path.parent for path in paths}:
+        for orphan in folder.glob(".*.tmp.*"):
+            found = re.fullmatch(r"\.(.+)\.\d+\.tmp(\.\w+)", orphan.name)
+            if found and found[1] + found[2] in names:
+                orphan.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -530,16 +530,6 @@ def killed_command(world, out, options):
     return [str(word) for word in command + [part for name, value in options.items() for part in (f"--{name}", value)]]
 
 
-@pytest.fixture
-def one_thread(monkeypatch):
-    """How many threads share a sum decides its last bits, so equal bytes need one number of them, as run.sh sets it."""
-    before = torch.get_num_threads()
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("one_thread")
 def test_killed_trainings_go_on_to_the_weights_of_unbroken_ones(world):
     """Every kind at once, each killed after its first checkpoint; nothing is encoded again."""
     common = {"batch_size": 4, "learning_rate": 1e-3, "checkpoint_every": 3, "num_steps": 60, "ema_decay": 0.9}

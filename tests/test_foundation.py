@@ -32,7 +32,15 @@ from synthio.audio import (
     write_wav,
 )
 from synthio.cli import UserError, in_range, progress, str2bool
-from synthio.files import atomic_path, fingerprint, sha256_file, sha256_value, stable_seed, write_text
+from synthio.files import (
+    atomic_path,
+    fingerprint,
+    remove_orphans,
+    sha256_file,
+    sha256_value,
+    stable_seed,
+    write_text,
+)
 from synthio.manifest import (
     all_labels,
     label_words,
@@ -520,3 +528,10 @@ def test_libraries_are_not_loaded_by_the_foundation(run_script):
     done = run_script("-c", code + "'soundfile') if m in sys.modules])")
     assert done.stdout == "[]\n", done.stderr
     assert time.monotonic() - started < 2
+
+
+def test_only_orphans_of_the_named_files_are_removed(tmp_path):
+    for name in (".a.b.12.tmp.wav", ".other.12.tmp.wav", ".odd.tmp.wav", "a.b.wav"):
+        (tmp_path / name).write_bytes(b"x")
+    remove_orphans([tmp_path / "a.b.wav", tmp_path / "not there" / "c.wav"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".odd.tmp.wav", ".other.12.tmp.wav", "a.b.wav"]

@@ -137,6 +137,8 @@ def read_family(model: str) -> Family:
         config, _ = transformers.PretrainedConfig.get_config_dict(model)
     except OSError as error:
         raise UserError(f"captioner '{model}' could not be loaded: {first_line(error)}") from None
+    if not config:  # transformers gives an empty one for a folder without
+        raise UserError(f"captioner '{model}' could not be loaded: it has no config.json")
     kind = config.get("model_type", "")
     if kind not in FAMILIES:
         raise UserError(f"captioner '{model}' is of the type '{kind}', which is none of {', '.join(FAMILIES)}")
