@@ -176,6 +176,7 @@ def test_what_is_wrong_with_a_prompt(prompt, part):
         ("A dog barks while a man speaks in a small room", ("a man speaks in a small room",), ()),
         ("Rain falling on a roof, with thunder in the background", ("rain falling on a roof",), ("thunder",)),
         ("a dog barking and birds chirping in the background", (), ("birds chirping",)),
+        ("dog bark, loud, in a small room, with rain in the background", ("loud",), ("rain",)),
         ("", (), ()),
     ],
 )  # fmt: skip

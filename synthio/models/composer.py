@@ -99,6 +99,8 @@ def manner_phrases(part: str, label: str) -> list[str]:
     if all(word in KIND_OF for word in words):
         return words
     text = clean_phrase(part)
+    if text in PLACES:  # of a prompt of ours; it says nothing that was heard
+        return []
     return [text if text[1:2].isupper() else text[:1].lower() + text[1:]] if text else []
 
 
