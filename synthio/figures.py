@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-# Wong's colours, which colour-blind readers can tell apart
-COLOURS = {"gold": "#E69F00", "kept": "#0072B2", "rejected": "#D55E00"}
+# of Wong's and Tol's palettes, whose colours colour-blind readers can tell apart
+COLOURS = {"gold": "#E69F00", "kept": "#0072B2", "rejected": "#AA3377"}
 MARKERS = {"gold": "o", "kept": "o", "rejected": "x"}
 METHOD_COLOURS = ["#6B7280", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#E69F00"]
 INK, GRID = "#24292F", "#D8DEE4"

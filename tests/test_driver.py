@@ -208,6 +208,8 @@ def test_the_outputs_of_a_run(finished):
     stages = [row["stage"] for row in rows_of(work / "timings.csv")]
     assert stages[0] == "0 check" and "6 generate" in stages and stages[-1] == "10 classify synthio"
     assert "Test scores in percent" in printed
+    assert re.search(r"^report .*tiny set/report\.html \(\d\.\d MB", printed, re.MULTILINE)
+    assert "<audio" in (work / "report.html").read_text(encoding="utf-8")
     assert "12 rows in, 12 out" in stage_answers(printed)["6 generate"]
     assert "dropped (see kept.dropped.csv)" in stage_answers(printed)["7 filter"]
     assert (work / "logs/generate.1.log").is_file() and (work / "logs/generate.2.log").is_file()
