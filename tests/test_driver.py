@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from synthio.files import fingerprint
+from synthio.files import fingerprint, sha256_file
+from synthio.stamp import LARGE_FILE_BYTES, content
 from tests.scripts import call_script
 from tests.test_classifier import save_tiny_ast
+from tests.tiny_audio_llms import save_qwen2_audio
 from tests.tiny_models import save_clap, save_text_to_audio
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -384,6 +386,10 @@ def test_a_stage_whose_input_is_missing(world):
         (["--supcon", "true", "--ast_mixup", "0.3"], "ast_mixup blends the labels"),
         (["--use_ast", "false", "--ast_spec_augment", "yes"], "use_ast=false takes no augmentation of AST"),
         (["--ast_waveform_augment", "loud"], "'loud' is none of none, noise, pitch, chain"),
+        (["--captioner", "gama"], "--gama_dir: no such folder: ''"),
+        (["--captioner", "gama", "--gama_dir", "."], "--gama_checkpoint: no such file: ''"),
+        (["--gama_checkpoint", "x"], "gama_dir and gama_checkpoint go with captioner=gama"),
+        (["--captioner", "./not/there"], "no such model folder: ./not/there"),
         (["--dpo", "false", "--dpo_ckpt_folder", "."], "dpo is false"),
         (["--dpo_train_parts", "neck"], "'neck' is none of lora, prefix, all"),
         (["--dpo_pairs", "ranked", "--dpo_losers", "1"], "dpo_pairs=ranked needs dpo_losers of 2 or more"),
@@ -447,6 +453,27 @@ def test_a_conda_environment_by_name(world, tmp_path):
     assert "conda run -n sounds --no-capture-output python" in done.stdout
     assert done.stdout.count("conda run -n") == 4  # losers, dpo, generate, its round
     assert call(*options("x", ast_env="others"), cwd=world, PATH=path).returncode == 2
+
+
+def test_gama_gets_its_environment_and_is_driven_from_the_main_one(world, tmp_path):
+    save_program(tmp_path / "bin/conda", 'test "$1 $2 $3" = "run -n listener"')
+    changes = {"captioner": "gama", "gama_dir": "data", "gama_checkpoint": "data/train.csv", "gama_env": "listener"}
+    words = [*options("gama", **changes), "--dry_run"]
+    done = call(*words, cwd=world, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    (line,) = [line for line in done.stdout.splitlines() if "gama_csv_inf.py" in line]
+    assert line.split()[0].endswith(".venv/bin/python")
+    assert "--batch_size 8 --gama_dir" in line and "--gama_env listener" in line
+
+
+def test_an_audio_llm_captions_in_the_run(world):
+    save_qwen2_audio(world / "models/listener")
+    changes = {"captioner": "models/listener", "caption_max_tokens": 10, "caption_batch_size": 2, "stop_stage": 2}
+    done = call(*options("listened", **changes), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    captions = [row["caption"] for row in rows_of(world / "listened/tiny set/captions.csv")]
+    assert len(captions) == 6 and len(set(captions)) > 2
+    again = call(*options("listened", **changes), cwd=world)
+    assert "up to date: 6 rows in, 6 out" in stage_answers(again.stdout)["2 caption"]
 
 
 def dry(root, **changes):
@@ -737,6 +764,18 @@ def test_folders_and_hub_ids_are_inputs(stage):
     (model / "part/weights").write_text("1")
     assert stage("ask", inputs=inputs).returncode == 0
     assert "changed" in stage("ask", inputs=(model, "owner/other")).stdout
+
+
+def test_a_large_file_is_read_again_only_when_it_changed(tmp_path):
+    path, cache = tmp_path / "weights.bin", {}
+    with path.open("wb") as stream:
+        stream.truncate(LARGE_FILE_BYTES)
+    assert content(str(path), cache) == sha256_file(path)
+    cache[str(path)][1] = "as it was read"
+    assert content(str(path), cache) == "as it was read"
+    with path.open("r+b") as stream:
+        stream.write(b"x")
+    assert content(str(path), cache) == sha256_file(path)
 
 
 def test_results_may_be_moved(stage, tmp_path_factory):
