@@ -28,8 +28,8 @@ def resize_positions(positions: torch.Tensor, bands: int, time_steps: int) -> to
     """Fit AST's position embedding to another input length.
 
     As the AST repository does: for a shorter input the middle is cut out, so that neighbours keep their distance;
-    for a longer one it is stretched, bilinear. The grid of patches is laid out frequency first, [bands x time]; strides do not
-    matter, for overlapping patches are a finer grid. The two special tokens keep their own positions.
+    for a longer one it is stretched, bilinear. The grid of patches is laid out frequency first, [bands x time];
+    strides do not matter, for overlapping patches are a finer grid. The two special tokens keep their own positions.
 
     Args:
         positions: [1, 2 + bands * T, D].
