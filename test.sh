@@ -14,6 +14,7 @@ main() {
     if [[ ${1:-} == all ]]; then
         marks="slow or not slow"
         bash extras/make_env.sh .envs/parity extras/parity.txt
+        bash extras/make_env.sh .envs/ast extras/ast.txt
         shift
     fi
     ruff check .

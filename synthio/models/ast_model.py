@@ -28,8 +28,8 @@ def resize_positions(positions: torch.Tensor, bands: int, time_steps: int) -> to
     """Fit AST's position embedding to another input length.
 
     As the AST repository does: for a shorter input the middle is cut out, so that neighbours keep their distance;
-    for a longer one it is stretched. The grid of patches is laid out frequency first, [bands x time]; strides do not
-    matter, for overlapping patches are a finer grid. The two special tokens keep their own positions.
+    for a longer one it is stretched, bilinear. The grid of patches is laid out frequency first, [bands x time];
+    strides do not matter, for overlapping patches are a finer grid. The two special tokens keep their own positions.
 
     Args:
         positions: [1, 2 + bands * T, D].
@@ -37,7 +37,7 @@ def resize_positions(positions: torch.Tensor, bands: int, time_steps: int) -> to
         time_steps: wanted columns.
 
     Returns:
-        [1, 2 + bands * time_steps, D]; bilinear in time where it is longer.
+        [1, 2 + bands * time_steps, D].
 
     Raises:
         ValueError: the table is no grid with `bands` rows.
@@ -47,8 +47,7 @@ def resize_positions(positions: torch.Tensor, bands: int, time_steps: int) -> to
         raise ValueError(f"{patches} positions are no grid of {bands} bands")
     special, grid = positions[:, :SPECIAL_TOKENS], positions[:, SPECIAL_TOKENS:]
     grid = grid.transpose(1, 2).unflatten(2, (bands, patches // bands))
-    surplus = grid.shape[3] - time_steps
-    if surplus >= 0:
+    if time_steps <= grid.shape[3]:
         start = grid.shape[3] // 2 - time_steps // 2
         grid = grid[..., start : start + time_steps]
     else:
