@@ -550,23 +550,23 @@ def test_a_classifier_of_synthetic_clips_or_other_labels_is_refused(classifier, 
 def test_the_picture_shows_kept_clips_rejected_clips_and_thresholds(world, clap):
     from matplotlib.image import imread
 
-    def colours():
-        pixels = imread(world / "f_kept.png")
-        assert pixels.shape[1] == 990
-        shown = {tuple(colour) for colour in np.round(255 * pixels[..., :3]).astype(int).reshape(-1, 3)}
-        return {name for name, colour in (("threshold", (0, 158, 115)),) if colour in shown}, len(shown)
+    green, black = (0, 158, 115), (0, 0, 0)
+
+    def shows(colour):
+        pixels = np.round(255 * imread(world / "f_kept.png")[..., :3]).astype(int)
+        return bool((pixels == colour).all(axis=-1).any())
 
     write_rows(
         world / "clips.csv", [row | {"label": f"{row['label']} $x$ {'y' * 99}"} for row in rows_of(world / "clips.csv")]
     )
     run_filter(world, clap, "--threshold_kind", "rank", "--keep_percent", 50)
     first = (world / "f_kept.png").read_bytes()
-    assert colours()[0] == {"threshold"}
+    assert shows(green) and shows(black)
     run_filter(world, clap, "--threshold_kind", "rank", "--keep_percent", 50)
     assert (world / "f_kept.png").read_bytes() == first  # the same picture from the same scores
     write_rows(world / "none.csv", [])
     run_filter(world, clap, source="none.csv")
-    assert colours()[0] == set()
+    assert not shows(green) and shows(black)  # "no clip has a score"
 
 
 def test_of_many_classes_the_picture_shows_those_that_lose_most():
@@ -786,13 +786,3 @@ def test_tuning_mistakes(tones, clap, tmp_path):
     assert "no clips to fine-tune on" in finetune(
         tones, clap, tmp_path / "x", "--train_csv", tmp_path / "none.csv", ok=False
     )
-
-
-@pytest.mark.parametrize("script", [FILTER, FINETUNE, ROUNDS])
-def test_help_is_instant(run_script, script):
-    seconds = []
-    for _ in range(3):
-        started = time.monotonic()
-        assert run_script(script, "--help").returncode == 0
-        seconds.append(time.monotonic() - started)
-    assert min(seconds) < 0.5
