@@ -156,14 +156,10 @@ def gold_latents(batch: list[dict], model):
     """Latents [B, D, L] of the batch's gold clips."""
     import torch
 
-    from synthio.audio import fit_length, read_audio
     from synthio.manifest import PATH
+    from synthio.pairs import read_for_model
 
-    samples = round(model.max_seconds * model.sample_rate)
-    clips = [read_audio(r["record"][PATH], model.sample_rate, mono=model.channels == 1)[0] for r in batch]
-    clips = [clip if len(clip) == model.channels else clip.mean(0, keepdims=True) for clip in clips]
-    clips = [fit_length(clip.repeat(model.channels // len(clip), axis=0), samples) for clip in clips]
-    return model.encode(torch.stack([torch.from_numpy(clip) for clip in clips]))
+    return model.encode(torch.stack([read_for_model(request["record"][PATH], model)[0] for request in batch]))
 
 
 def generate_batch(batch: list[dict], args, model, sampling: dict) -> None:

@@ -22,6 +22,11 @@ class UserError(ValueError):
     """A mistake in what the user gave us; the message names the file, row and value and says how to mend it."""
 
 
+def first_line(error: Exception) -> str:
+    """What a library's message says first; the rest is advice to its developers."""
+    return str(error).strip().splitlines()[0]
+
+
 def str2bool(text: str) -> bool:
     """Parse a boolean option. `type=bool` would make True of the text 'false'."""
     word = text.strip().lower()

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from synthio.cli import UserError
+from synthio.cli import UserError, first_line
 from synthio.files import atomic_path, read_json, write_json
 from synthio.models.base import TextToAudio
 from synthio.models.prefix_adapter import PrefixModel
@@ -199,7 +199,7 @@ def load_adapter(module: torch.nn.Module, adapter: str) -> torch.nn.Module:
     try:
         return load(module, Path(adapter))
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{adapter}: this adapter does not fit the model ({reason}); train it on this model") from None
 
 

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from synthio.audio import cut_windows
-from synthio.cli import UserError
+from synthio.cli import UserError, first_line
 from synthio.fbank import SAMPLE_RATE, kaldi_fbank, num_samples
 from synthio.files import stable_seed
 from synthio.models.ast_checkpoint import is_ast_checkpoint, read_ast_checkpoint
@@ -68,7 +68,7 @@ def load_ast_config(name: str):
     try:
         config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as error:
-        raise UserError(f"AST '{name}': no AST folder or hub id ({str(error).splitlines()[0]})") from None
+        raise UserError(f"AST '{name}': no AST folder or hub id ({first_line(error)})") from None
     if config.model_type != "audio-spectrogram-transformer":
         raise UserError(f"AST '{name}': is a '{config.model_type}', not an audio-spectrogram-transformer")
     return config
@@ -95,7 +95,7 @@ def load_pretrained_ast(name: str, config=None):
             **source, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
         )
     except OSError as error:
-        raise UserError(f"AST '{name}': cannot be loaded ({str(error).splitlines()[0]})") from None
+        raise UserError(f"AST '{name}': cannot be loaded ({first_line(error)})") from None
     lost = [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
     lost = sorted(key for key in lost if not key.startswith("classifier."))
     if lost:

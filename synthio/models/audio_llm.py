@@ -19,7 +19,7 @@ import torch
 import transformers
 
 from synthio.audio import fit_length
-from synthio.cli import UserError, pick_device, quiet_libraries, set_threads
+from synthio.cli import UserError, first_line, pick_device, quiet_libraries, set_threads
 from synthio.files import fingerprint
 from synthio.models.captioning import Captioner, CaptionerOptions, one_line
 
@@ -190,8 +190,3 @@ def load_model(family: Family, model: str, dtype: torch.dtype, device: torch.dev
         names = sorted(report["missing_keys"])
         raise ValueError(f"{len(names)} of its weights are missing, {names[0]} among them")
     return loaded.requires_grad_(False).eval()
-
-
-def first_line(error: Exception) -> str:
-    """What is worth showing of a library's message."""
-    return str(error).strip().splitlines()[0]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from synthio.audio import cut_windows
-from synthio.cli import UserError
+from synthio.cli import UserError, first_line
 from synthio.models.base import AudioTextScorer
 
 
@@ -36,7 +36,7 @@ class ClapScorer(AudioTextScorer):
             self.tokenizer = AutoTokenizer.from_pretrained(model)
             self.model = ClapModel.from_pretrained(model, dtype=torch.float32)
         except OSError as error:
-            raise UserError(f"CLAP model '{model}' could not be loaded: {str(error).splitlines()[0]}") from None
+            raise UserError(f"CLAP model '{model}' could not be loaded: {first_line(error)}") from None
         self.device = torch.device(device)
         self.model.requires_grad_(False).eval().to(self.device)
         self.name = Path(model).name if Path(model).is_dir() else model

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from synthio.cli import UserError
+from synthio.cli import UserError, first_line
 from synthio.models.adapters import load_adapter
 from synthio.models.base import Condition, Objective, TextToAudio
 
@@ -38,7 +38,7 @@ def resolve_folder(model: str) -> Path:
     try:
         return Path(snapshot_download(model, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"model '{model}' is no local folder and could not be had from the hub: {reason}. "
             "A gated model needs its licence accepted on its page and a token (HF_TOKEN)"

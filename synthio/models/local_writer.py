@@ -20,7 +20,7 @@ from transformers import (
     LogitsProcessorList,
 )
 
-from synthio.cli import UserError, pick_device, quiet_libraries, set_threads
+from synthio.cli import UserError, first_line, pick_device, quiet_libraries, set_threads
 from synthio.files import fingerprint
 from synthio.models.captioning import WriterOptions
 from synthio.models.chat_writer import ChatWriter, Question, Reply
@@ -50,7 +50,7 @@ class LocalWriter(ChatWriter):
             self.model = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"caption writer '{model}' could not be loaded as a chat model: {str(error).strip().splitlines()[0]}"
+                f"caption writer '{model}' could not be loaded as a chat model: {first_line(error)}"
             ) from None
         if not self.tokenizer.chat_template:
             raise UserError(
