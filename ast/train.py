@@ -51,6 +51,9 @@ def get_parser():
     add("--learning_rate", type=in_range(float, 0), default=1e-5, help="highest learning rate (paper: 1e-5)")
     add("--weight_decay", type=in_range(float, 0), default=5e-7, help="of AdamW (AST: 5e-7)")
     add("--warmup_fraction", type=in_range(float, 0, 1), default=0.1, help="share of the steps that warm up")
+    add(
+        "--head_init", choices=("probe", "random"), default="random", help="new head: a linear probe, or random (paper)"
+    )
     add("--mixup", type=in_range(float, 0), default=0.0, help="alpha of mixup's Beta distribution; 0 for none")
     add("--spec_augment", type=str2bool, default=False, help="mask a frequency band and a stretch of time")
     add("--waveform_augment", choices=WAVEFORM_AUGMENTS, default="none", help="change the sound of each clip anew")
@@ -87,6 +90,7 @@ def make_recipe(args, clips: int):
         eval_every=args.eval_every or max(1, num_steps // 20),
         multi_label=args.multi_label,
         seed=args.seed,
+        head_init=args.head_init,
     )
 
 
@@ -159,7 +163,7 @@ def main() -> int:
     started = time.monotonic()
     tables, labels, targets = read_splits(args)
     recipe = make_recipe(args, len(tables["train"]))
-    from synthio.classifier import fit
+    from synthio.classifier import fit, fit_head
     from synthio.models.ast_model import load_ast, load_ast_config
     from synthio.supcon import SupConAst
 
@@ -169,6 +173,8 @@ def main() -> int:
     start_clean(folder)
     train, valid, norm = read_training_data(args, tables, targets, load_ast_config(args.model))
     model = load_ast(args.model, labels, norm.frames, args.multi_label, args.seed)
+    if recipe.head_init == "probe":
+        fit_head(model.to(device), train, valid, recipe, device)
     learner = (SupConAst(model, args.seed) if recipe.supcon_weight > 0 else model).to(device)
     key, checkpoint = run_key(args, recipe, device, tables, labels), folder / "checkpoint.pt"
     read_s = time.monotonic() - started

@@ -50,6 +50,7 @@ class Recipe:
     eval_every: int
     multi_label: bool
     seed: int
+    head_init: str = "random"
 
 
 @dataclass(frozen=True)
@@ -281,6 +282,37 @@ def evaluate(model, split: Split, recipe: Recipe, device: str) -> tuple[float, f
     return float(loss), score_of(logits, split.targets, recipe.multi_label)
 
 
+def fit_head(model, train: Split, valid: Split, recipe: Recipe, device: str) -> None:
+    """Start the linear layer of the head at a linear probe of the untrained body (Kumar et al. 2022, LP-FT).
+
+    From a random head, the first steps bend what the body has learnt to suit the head; few clips do not mend that.
+
+    Args:
+        model: from `load_ast`, on `device`; its head is changed.
+        train, valid: the probe is fitted to the first; the second chooses its penalty.
+        recipe: gives multi_label and batch_size.
+        device: torch device.
+    """
+    from synthio.probe import choose_probe
+
+    embedded = []
+    for split in (train, valid):
+        pooled = _pooled(model, split.features, recipe.batch_size, device)
+        embedded.append((pooled.numpy(), split.targets.numpy()))
+    probe, _, _ = choose_probe(*embedded, recipe.multi_label)
+    with torch.no_grad():
+        model.classifier.dense.weight.copy_(torch.from_numpy(probe.weight))
+        model.classifier.dense.bias.copy_(torch.from_numpy(probe.bias))
+
+
+@torch.inference_mode()
+def _pooled(model, features: torch.Tensor, batch_size: int, device: str) -> torch.Tensor:
+    """What the linear layer of the head reads, float32 [N, H] on the CPU."""
+    model.eval()
+    body, norm = model.audio_spectrogram_transformer, model.classifier.layernorm
+    return torch.cat([norm(body(x.to(device).float()).pooler_output).float().cpu() for x in features.split(batch_size)])
+
+
 def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device: str) -> float:
     """One optimiser step (from 0); returns the loss.
 
@@ -340,6 +372,9 @@ def fit(
     )
     state = load_checkpoint(checkpoint, key, model, optimizer)
     losses, started = [], time.monotonic() - state.seconds
+    if state.step == 0 and recipe.head_init == "probe":  # it may be better than all that follows
+        loss = evaluate(model, train, recipe, device)[0]
+        _record(state, model, loss, *evaluate(model, valid, recipe, device))
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         for step in progress(range(state.step, recipe.num_steps), "training steps"):
             losses.append(train_step(model, optimizer, train, step, recipe, device))
