@@ -7,6 +7,7 @@ if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi #
 # ==== variables
 # Paths start at the folder you call from. A word before the colon says what is allowed.
 # -- data
+profile=embedded           # embedded|stable_audio_open|stable_audio_3|paper: models and what suits them, set together; what you set wins
 dataset_name=demo          # text: names the outputs, ./<dataset_name>/ and ./<dataset_name>_synthetic/
 input_train_file=""        # text: CSV of the training clips (path, label); all three CSVs empty: a demo set is made
 valid_csv=""               # text: CSV of the validation clips; they choose the best step of the classifier
@@ -208,7 +209,28 @@ parse_options() {
             fi
         fi
         printf -v "$name" %s "$value"
+        given[$name]=true
     done
+}
+
+# Set the variables of the profile, but for those that were given or edited. Fills `profile_sets`, to be shown.
+apply_profile() {
+    local row column=0 i name value
+    profile_sets=()
+    [[ $profile != embedded ]] || return 0
+    while read -r -a row; do
+        name=${row[0]:-#}
+        [[ $name != '#'* ]] || continue
+        if [[ $name == variable ]]; then
+            for i in "${!row[@]}"; do if [[ ${row[i]} == "$profile" ]]; then column=$i; fi; done
+            continue
+        fi
+        value=${row[column]#-}
+        [[ -z ${given[$name]:-} && ${!name} == "${row[1]#-}" && ${!name} != "$value" ]] || continue
+        [[ $name != llm_model || $caption_writer == openai ]] || continue # it goes with a server alone
+        printf -v "$name" %s "$value"
+        profile_sets+=("$name=$value")
+    done <"$root/extras/profiles.txt"
 }
 
 is_zero() { # a number that check_kind let pass
@@ -254,7 +276,7 @@ check_kind() {
 
 # Refuse values that cannot go together, before anything runs.
 check_choices() {
-    local name modes=() given=()
+    local name modes=() csvs=()
     for name in use_label plain_caption plain_wo_caption; do
         if ${!name}; then modes+=("$name"); fi
     done
@@ -292,11 +314,11 @@ check_choices() {
     [[ $device == auto || $device == cpu || $device == mps ]] ||
         refuse "--device: '$device' is none of auto, cpu, mps; choose GPUs by CUDA_VISIBLE_DEVICES"
     for name in input_train_file valid_csv test_csv; do
-        if [[ -n ${!name} ]]; then given+=("$name"); fi
+        if [[ -n ${!name} ]]; then csvs+=("$name"); fi
     done
-    ((${#given[@]} == 0 || ${#given[@]} == 3)) ||
-        refuse "only ${given[*]} given; give input_train_file, valid_csv and test_csv, or none of them for the demo set"
-    for name in "${given[@]}"; do
+    ((${#csvs[@]} == 0 || ${#csvs[@]} == 3)) ||
+        refuse "only ${csvs[*]} given; give input_train_file, valid_csv and test_csv, or none of them for the demo set"
+    for name in "${csvs[@]}"; do
         [[ -f ${!name} ]] || refuse "--$name: no such CSV file: ${!name}"
     done
     [[ -z $dpo_ckpt_folder || -d $dpo_ckpt_folder ]] || refuse "--dpo_ckpt_folder: no such folder: $dpo_ckpt_folder"
@@ -941,10 +963,12 @@ lock() {
 
 main() {
     ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || refuse "bash 4.4 or newer is needed, this is $BASH_VERSION"
-    declare -gA kinds=()
+    declare -gA kinds=() given=()
     local name
     read_block
     parse_options "$@"
+    check_kind profile "${kinds[profile]}"
+    apply_profile
     for name in "${names[@]}"; do check_kind "$name" "${kinds[$name]}"; done
     check_choices
     resolve_paths
@@ -955,6 +979,7 @@ main() {
     trap 'exit 129' HUP
     trap stop_children EXIT
     export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+    if ((${#profile_sets[@]})); then echo "profile $profile sets ${profile_sets[*]}"; fi
     if $dry_run; then
         [[ -x $python ]] || echo "(.venv is not there yet: it would be made first)"
     else

@@ -406,6 +406,8 @@ def test_a_stage_whose_input_is_missing(world):
         (["--dataset_name", "ast"], "is a folder of this program"),
         (["--dataset_name", "../up"], "cannot name a folder"),
         (["--device", "cuda:1"], "choose GPUs by CUDA_VISIBLE_DEVICES"),
+        (["--profile", "papers"], "'papers' is none of embedded, stable_audio_open, stable_audio_3, paper"),
+        (["--profile", "paper"], "--gama_dir: no such folder: ''"),
         (["demo"], "'demo' is no option"),
     ],
 )
@@ -443,6 +445,54 @@ def test_a_variable_may_be_edited_in_the_file(tmp_path):
     assert re.search(r"--dataset_name .*default: my set\]", shown)
     shown = subprocess.run([*command, "--dry_run"], capture_output=True, text=True, check=True).stdout
     assert "my set/checked/train.csv" in shown
+
+
+def profile_table() -> dict[str, dict[str, str]]:
+    """Profile -> variable -> value, of extras/profiles.txt."""
+    lines = (ROOT / "extras/profiles.txt").read_text(encoding="utf-8").splitlines()
+    head, *rows = [line.split() for line in lines if line and not line.startswith("#")]
+    return {name: {row[0]: row[i].removeprefix("-") for row in rows} for i, name in enumerate(head[1:], 1)}
+
+
+def dry_profile(name, *words):
+    done = call("--profile", name, *words, "--dry_run")
+    assert done.returncode == 0, done.stderr
+    sets = re.findall(r"^profile \w+ sets (.*)", done.stdout)
+    return dict(word.split("=", 1) for word in sets[0].split()) if sets else {}, done.stdout
+
+
+def test_the_first_profile_is_the_defaults():
+    block = RUN.read_text(encoding="utf-8").split("# ==== end")[0]
+    defaults = dict(re.findall(r'^([a-z_]+)="?([^"\s]*)"? +# ', block, re.MULTILINE))
+    table = profile_table()
+    assert table["embedded"] == {name: defaults[name] for name in table["embedded"]}
+    kinds = re.search(r"^profile=\S+ +# (\S+):", block, re.MULTILINE)[1]
+    assert kinds.split("|") == list(table)
+
+
+@pytest.mark.parametrize("name", ["stable_audio_open", "stable_audio_3", "paper"])
+def test_a_profile_sets_models_and_what_suits_them(tmp_path, name):
+    (tmp_path / "weights.bin").touch()
+    gama = ["--gama_dir", tmp_path, "--gama_checkpoint", tmp_path / "weights.bin"]
+    sets, text = dry_profile(name, *(gama if name == "paper" else []))
+    table = profile_table()
+    assert sets == {key: value for key, value in table[name].items() if value != table["embedded"][key]}
+    assert f"--model {sets['text_to_audio_model']} " in text and f"--learning_rate {sets['ast_learning_rate']} " in text
+    assert f"--num_steps {sets['num_steps']} " in text and f"--captioner {sets['captioner']} " in text
+
+
+def test_what_the_user_sets_wins_over_the_profile(tmp_path):
+    words = ["--num_steps", 0, "--caption_writer=embedded", "--captioner", "embedded", "--ast_learning_rate", "1e-4"]
+    sets, text = dry_profile("paper", *words)
+    assert sets.keys().isdisjoint({"num_steps", "caption_writer", "captioner", "ast_learning_rate", "llm_model"})
+    assert sets["cfg_scale"] == "7" and "--sampler dpmpp_3m_sde --num_steps 0 --cfg_scale 7 " in text
+    edited = RUN.read_text().replace("dpo_learning_rate=5e-5 ", "dpo_learning_rate=3e-4 ")
+    edited = edited.replace("profile=embedded  ", "profile=stable_audio_open  ").replace("cfg_scale=0 ", "cfg_scale=4 ")
+    (tmp_path / "run.sh").write_text(edited)
+    (tmp_path / "extras").symlink_to(ROOT / "extras")
+    done = subprocess.run([SHELL, tmp_path / "run.sh", "--dry_run"], capture_output=True, text=True, check=False)
+    assert "cfg_scale=" not in done.stdout and "--cfg_scale 4 " in done.stdout, done.stderr
+    assert "--learning_rate 3e-4 " in done.stdout and "num_steps=100" in done.stdout
 
 
 def test_a_conda_environment_by_name(world, tmp_path):
