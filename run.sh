@@ -102,8 +102,8 @@ report_clips=60            # whole 0..: clips that can be listened to in report.
 device=auto                # text: auto (every GPU of CUDA_VISIBLE_DEVICES), cpu or mps
 cpu_shards=1               # whole 1..1024: processes that share the work where there is no GPU
 cpu_threads=0              # whole 0..1024: threads of each process there; 0: all cores. It decides the last bits of a result
-stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, as for all five
-gama_env=""                # text: the same, captions; for captioner=gama empty means .envs/gama, which is made
+stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, or the .envs/<name> that the model needs
+gama_env=""                # text: the same, captions
 clap_env=""                # text: the same, filter and linear probe
 msclap_env=""              # text: the same, filter with an msclap model; not in this version
 ast_env=""                 # text: the same, classifier
@@ -355,10 +355,31 @@ model_path() { # VALUE EMBEDDED-NAME: folder or hub id
     fi
 }
 
-# Set the array `interpreter` to the words that start Python in an environment: venv folder or conda name.
-set_interpreter() { # VARIABLE
-    local value=${!1}
-    if [[ -z $value ]]; then
+# Print the environment of extras/ that a model needs; nothing for the main one. A folder that diffusers reads too stays
+# with the main one.
+environment_of() { # VARIABLE
+    local model=${!1}
+    case $1-$model in
+        text_to_audio_model-*.ckpt | text_to_audio_model-*.safetensors) echo stable_audio ;;
+        text_to_audio_model-stabilityai/stable-audio-open-small) echo stable_audio ;;
+        text_to_audio_model-sonalkum/synthio-stable-audio-open) echo stable_audio ;;
+        text_to_audio_model-*)
+            if [[ -f $model/model_config.json && ! -f $model/model_index.json ]]; then echo stable_audio; fi
+            ;;
+        clap_model-*.pt | clap_model-*.pth | clap_model-msclap:*) echo clap ;;
+        captioner-gama) echo gama ;;
+    esac
+}
+
+# Set the array `interpreter` to the words that start Python in an environment: venv folder or conda name. An empty
+# variable means the environment that the model needs, which joins `own_envs`, else the main one.
+set_interpreter() { # VARIABLE [MODEL VARIABLE]
+    local value=${!1} own=""
+    if [[ -z $value && -n ${2:-} ]]; then own=$(environment_of "$2"); fi
+    if [[ -n $own && -f $root/extras/$own.txt ]]; then
+        interpreter=("$root/.envs/$own/bin/python")
+        own_envs+=("$own")
+    elif [[ -z $value ]]; then
         interpreter=("$python")
     elif [[ -x $value/bin/python ]]; then
         interpreter=("$(absolute "$value")/bin/python")
@@ -416,13 +437,20 @@ set_writer() {
 }
 
 resolve_interpreters() {
-    set_interpreter stable_audio_env
+    local generates=text_to_audio_model listens=captioner scores=clap_model # "": nothing asks it
+    $augment || generates="" listens=""
+    if $use_ast && { ! $augment || ! $clap_filter; }; then scores=""; fi
+    own_envs=() # those of extras/ that this run needs
+    set_interpreter stable_audio_env "$generates"
     audio_python=("${interpreter[@]}")
-    set_interpreter gama_env
+    set_interpreter gama_env "$listens"
     caption_python=("${interpreter[@]}")
     if [[ $captioner == gama ]]; then caption_python=("$python"); fi # it starts GAMA's process in gama_env
-    set_interpreter clap_env
+    set_interpreter clap_env "$scores"
     clap_python=("${interpreter[@]}")
+    [[ $dpo_pairs == gold || -n $stable_audio_env || -z $(environment_of clap_model) ]] ||
+        refuse "dpo_pairs=ranked scores in the process that trains; choose a clap_model of transformers, or name a" \
+            "stable_audio_env that can load this one too"
     set_interpreter ast_env
     ast_python=("${interpreter[@]}")
 }
@@ -982,12 +1010,15 @@ main() {
     if ((${#profile_sets[@]})); then echo "profile $profile sets ${profile_sets[*]}"; fi
     if $dry_run; then
         [[ -x $python ]] || echo "(.venv is not there yet: it would be made first)"
+        for name in "${own_envs[@]}"; do
+            [[ -x $root/.envs/$name/bin/python ]] || echo "(.envs/$name is not there yet: it would be made first)"
+        done
     else
         lock
         bash "$root/extras/make_env.sh" "$root/.venv" "$root/requirements.txt" 9>&-
-        if [[ $captioner == gama && -z $gama_env ]] && $augment; then
-            bash "$root/extras/make_env.sh" "$root/.envs/gama" "$root/extras/gama.txt" 9>&-
-        fi
+        for name in "${own_envs[@]}"; do
+            bash "$root/extras/make_env.sh" "$root/.envs/$name" "$root/extras/$name.txt" 9>&-
+        done
     fi
     if $is_demo; then prepare_demo; fi
     check_inputs

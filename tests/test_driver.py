@@ -505,6 +505,62 @@ def test_a_conda_environment_by_name(world, tmp_path):
     assert call(*options("x", ast_env="others"), cwd=world, PATH=path).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "variable", "environment", "script"),
+    [
+        (
+            ["--text_to_audio_model", "stabilityai/stable-audio-open-small"],
+            "stable_audio_env",
+            "stable_audio",
+            "generate",
+        ),
+        (["--text_to_audio_model", "{}/tools"], "stable_audio_env", "stable_audio", "dpo_train"),
+        (["--text_to_audio_model", "{}/tools/model.safetensors"], "stable_audio_env", "stable_audio", "generate"),
+        (["--clap_model", "{}/clap.pt"], "clap_env", "clap", "filter_audios"),
+        (["--clap_model", "msclap:2023", "--use_ast", "no"], "clap_env", "clap", "probe"),
+    ],
+)
+def test_a_model_brings_its_environment(tmp_path, words, variable, environment, script):
+    """The one in .envs/, unless the user names another; in a copy of the driver, where each list of packages is."""
+    (tmp_path / "tools").mkdir()
+    for name in ("tools/model_config.json", "tools/model.safetensors", "clap.pt"):
+        (tmp_path / name).touch()
+    shutil.copy(RUN, tmp_path)
+    (tmp_path / "extras").mkdir()
+    (tmp_path / f"extras/{environment}.txt").touch()
+    command = [SHELL, tmp_path / "run.sh", "--dry_run", *[word.format(tmp_path) for word in words]]
+
+    def python_of_script(*more):
+        text = subprocess.run([*command, *more], capture_output=True, text=True, check=True).stdout
+        (python,) = {line.split()[0] for line in text.splitlines() if f"{script}.py" in line}
+        return Path(python).relative_to(tmp_path).as_posix(), f"(.envs/{environment} is not there yet" in text
+
+    assert python_of_script() == (f".envs/{environment}/bin/python", True)
+    save_program(tmp_path / "mine/bin/python", "exit 1")
+    assert python_of_script(f"--{variable}", tmp_path / "mine") == ("mine/bin/python", False)
+    (tmp_path / f"extras/{environment}.txt").unlink()
+    assert python_of_script() == (".venv/bin/python", False)
+
+
+def test_only_what_is_used_brings_its_environment(tmp_path):
+    shutil.copy(RUN, tmp_path)
+    (tmp_path / "extras").mkdir()
+    for name in ("clap.pt", "extras/clap.txt", "extras/stable_audio.txt"):
+        (tmp_path / name).touch()
+    models = ["--clap_model", "clap.pt", "--text_to_audio_model", "sonalkum/synthio-stable-audio-open"]
+
+    def told(*words):
+        command = [SHELL, "run.sh", *models, *words, "--dry_run"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return re.findall(r"\.envs/(\w+) is not there", done.stdout), done.stderr
+
+    assert told() == (["stable_audio", "clap"], "")
+    assert told("--clap_filter", "no")[0] == ["stable_audio"]
+    assert told("--augment", "no")[0] == []
+    assert told("--augment", "no", "--use_ast", "no")[0] == ["clap"]
+    assert "choose a clap_model of transformers" in told("--dpo_pairs", "ranked")[1]
+
+
 def test_gama_gets_its_environment_and_is_driven_from_the_main_one(world, tmp_path):
     save_program(tmp_path / "bin/conda", 'test "$1 $2 $3" = "run -n listener"')
     changes = {"captioner": "gama", "gama_dir": "data", "gama_checkpoint": "data/train.csv", "gama_env": "listener"}
@@ -688,7 +744,7 @@ def test_an_environment_is_made_once_and_again_when_it_is_not_whole(tmp_path):
     folder, requirements = tmp_path / "my env", tmp_path / "needs.txt"
     requirements.write_text("# nothing\n")
     done = make_env(folder, requirements)
-    assert done.returncode == 0 and "installing" in done.stderr, done.stderr
+    assert done.returncode == 0 and "the first time this takes 1 to 5 minutes\n" in done.stderr, done.stderr
     assert (folder / "bin/python").exists() and not (folder / ".installing").exists()
     assert make_env(folder, requirements).stderr == ""
     requirements.write_text("# still nothing\n")
@@ -702,6 +758,13 @@ def test_an_environment_is_made_once_and_again_when_it_is_not_whole(tmp_path):
     failed = make_env(folder, requirements, PIP_NO_INDEX="1")
     assert failed.returncode == 1 and "run the same command again" in failed.stderr
     assert (folder / ".installing").exists()
+
+
+def test_the_cost_of_an_environment_is_said_first(tmp_path):
+    requirements = tmp_path / "clap.txt"
+    requirements.write_text("no-such-package-here==1\n")
+    done = make_env(tmp_path / "env", requirements, PIP_NO_INDEX="1")
+    assert "this takes 1 to 5 minutes and about 5.0 GB\n" in done.stderr
 
 
 def test_a_folder_that_is_no_environment_is_left_alone(tmp_path):
@@ -721,6 +784,38 @@ def test_without_python_the_error_says_how_to_get_it(tmp_path):
     (tmp_path / "needs.txt").touch()
     done = make_env(tmp_path / "env", tmp_path / "needs.txt", PATH=str(tools))
     assert done.returncode == 2 and "Python 3.11 or newer" in done.stderr and "apt-get install" in done.stderr
+
+
+def test_the_tests_of_an_environment(tmp_path):
+    """test.sh makes the one environment and runs the files that name its variable; stand-ins say what they are told."""
+    shutil.copy(ROOT / "test.sh", tmp_path)
+    save_program(tmp_path / "extras/make_env.sh", 'echo "make $*"')
+    save_program(tmp_path / ".venv/bin/python", 'echo "python $*"')
+    shutil.copy(ROOT / "extras/environments.txt", tmp_path / "extras")
+    (tmp_path / "extras/parity.txt").touch()
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/test_a.py").write_text("SYNTHIO_PARITY_PYTHON")
+    (tmp_path / "tests/test_b.py").write_text("SYNTHIO_AST_PYTHON")
+
+    def told(*words):
+        done = subprocess.run([SHELL, tmp_path / "test.sh", *words], capture_output=True, text=True, check=False)
+        return done.stdout.splitlines()
+
+    assert told("parity", "-x")[2:] == [
+        "make .envs/parity extras/parity.txt",
+        "python -m pytest -m slow or not slow tests/test_a.py -x",
+    ]
+    (tmp_path / "tests/test_a.py").unlink()
+    assert told("parity") == told()[:2]  # nothing but the main environment: it has no tests
+
+
+def test_every_environment_is_listed_and_has_tests():
+    rows = [line.split() for line in (ROOT / "extras/environments.txt").read_text().splitlines()]
+    names = [row[0] for row in rows if not row[0].startswith("#")][2:]  # after the heading and main
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    there = [name for name in names if (ROOT / f"extras/{name}.txt").is_file()]
+    assert {"ast", "gama", "parity"} <= set(there)
+    assert [name for name in there if f"SYNTHIO_{name.upper()}_PYTHON" not in tests] == []
 
 
 # ---- stamps
