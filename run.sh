@@ -470,11 +470,15 @@ find_devices() {
         done < <(nvidia-smi --query-gpu=index --format=csv,noheader 2>/dev/null || true)
     fi
     shards=${#devices[@]}
+    printf -v machine '%s, ' "${devices[@]}"
+    machine="GPU ${machine%, }"
     if ((shards == 0)); then
         shards=$cpu_shards
         threads=$cpu_threads
         ((threads)) || threads=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
         export OMP_NUM_THREADS=$threads OMP_WAIT_POLICY=PASSIVE # more threads than cores must not spin
+        machine="${device/auto/CPU}, processes: $shards, threads of each: $threads"
+        machine=${machine/#cpu/CPU}
     fi
 }
 
@@ -575,10 +579,23 @@ helper() { # a light script of ours, in the main environment
     OMP_NUM_THREADS=1 "$python" "$@" 9>&-
 }
 
+# Fill `variables` with what is known of the run, as name=value words, for the programs that look ahead.
+gather_variables() {
+    local name
+    variables=("work=$work" "train_csv=$train_csv" "machine=$machine" "is_demo=$is_demo")
+    for name in "${names[@]}"; do variables+=("$name=${!name}"); done
+}
+
+# Say what will run, on what and how long. The run does not need it, so its failure is told and does not end the run.
+announce() {
+    helper -m synthio.estimate "${variables[@]}" || echo "run.sh: what lies ahead could not be told (see above)" >&2
+}
+
 # Whether the stage must run: prints its line, and the reason or `up to date`.
 must_run() { # NUMBER NAME COMMAND...
     local number=$1 name=$2 action=check answer status=0 input
     shift 2
+    stage_command=("$@")
     say "stage $number ${name//_/ }: $(shown "${inputs[0]}") -> $(shown "${outputs[0]}")"
     if $dry_run; then
         action=ask
@@ -611,7 +628,9 @@ note_time() { # NUMBER NAME STARTED_US [COUNTS]
     printf -v seconds '%d.%d' $((us / 1000000)) $((us / 100000 % 10))
     timing_names+=("$1 ${2//_/ }")
     timing_seconds+=("$seconds")
-    if [[ $# -gt 3 ]]; then echo "    ${4:+$4, }$seconds s"; fi
+    [[ $# -gt 3 ]] || return 0
+    echo "    ${4:+$4, }$seconds s"
+    printf '%s\t%s\t%s\t%s\t%s\n' "$2" "$seconds" "${4%% *}" "$machine" "${stage_command[*]@Q}" >>"$work/durations.tsv"
 }
 
 # One stage that is one process.
@@ -1007,15 +1026,17 @@ main() {
     trap 'exit 129' HUP
     trap stop_children EXIT
     export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+    gather_variables
     if ((${#profile_sets[@]})); then echo "profile $profile sets ${profile_sets[*]}"; fi
     if $dry_run; then
-        [[ -x $python ]] || echo "(.venv is not there yet: it would be made first)"
+        if [[ -x $python ]]; then announce; else echo "(.venv is not there yet: it would be made first)"; fi
         for name in "${own_envs[@]}"; do
             [[ -x $root/.envs/$name/bin/python ]] || echo "(.envs/$name is not there yet: it would be made first)"
         done
     else
         lock
         bash "$root/extras/make_env.sh" "$root/.venv" "$root/requirements.txt" 9>&-
+        announce
         for name in "${own_envs[@]}"; do
             bash "$root/extras/make_env.sh" "$root/.envs/$name" "$root/extras/$name.txt" 9>&-
         done

@@ -209,6 +209,7 @@ def test_the_outputs_of_a_run(finished):
         assert (work / "classifier" / name / "model/model.safetensors").is_file()
     stages = [row["stage"] for row in rows_of(work / "timings.csv")]
     assert stages[0] == "0 check" and "6 generate" in stages and stages[-1] == "10 classify synthio"
+    assert printed.startswith("tiny set: stages 0 to 10\n    machine  CPU, processes: 2, threads of each: 1\n")
     assert "Test scores in percent" in printed
     assert re.search(r"^report .*tiny set/report\.html \(\d\.\d MB", printed, re.MULTILINE)
     assert "<audio" in (work / "report.html").read_text(encoding="utf-8")
@@ -224,6 +225,7 @@ def test_a_second_call_does_nothing(world, copy):
     answers = stage_answers(done.stdout)
     assert len(answers) == 15 and all("up to date" in answer for answer in answers.values()), answers
     assert "running" not in done.stdout and "Test scores in percent" in done.stdout
+    assert re.search(r"\n    time     about \d+ (s|min) if nothing is up to date \(from the last run\)\n", done.stdout)
     assert time.monotonic() - started < 20
 
 
