@@ -50,6 +50,8 @@ llm_model=""               # text: for caption_writer=openai, whose key is in OP
 llm_base_url=""            # text: the same: the server, http://localhost:8000/v1; empty: OPENAI_BASE_URL, else OpenAI
 llm_max_calls=0            # whole 0..: the same: calls that stage 5, and each round of 8, may make; 0: no limit
 llm_max_tokens=0           # whole 0..: the same: tokens, sent and received; 0: no limit
+llm_input_price=0          # number 0..: the same: price of a million tokens sent; 0: costs are not told
+llm_output_price=0         # number 0..: the same: received
 # -- generation
 sampler=auto               # auto|euler|heun|dpmpp_2m|dpmpp_3m_sde|pingpong: solver; auto: what suits the model
 num_steps=0                # whole 0..1000: sampling steps; 0: what suits the model
@@ -112,6 +114,7 @@ stage=0                    # whole 0..10: first stage to run
 stop_stage=10              # whole 0..10: last stage to run
 force_steps=false          # bool: do the stages again even where they are up to date
 dry_run=false              # bool: only print stages and commands; --dry_run alone means true
+check=false                # bool: only say what is missing, for the models that are chosen; --check alone means true
 # ==== end of variables
 set -euo pipefail
 
@@ -122,6 +125,12 @@ root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 refuse() { # a mistake of the user's: one line, status 2
     printf 'run.sh: %s\n' "$*" >&2
     exit 2
+}
+
+# Something that the run needs is not there: a mistake, but one finding among others for --check.
+lack() {
+    $check || refuse "$@"
+    lacks+=(--lack "$*")
 }
 
 # Read the block above: fills the arrays `names` and `kinds` (by name).
@@ -143,7 +152,7 @@ read_block() {
 
 print_help() {
     cat <<'END'
-usage: sh run.sh [--name value | --name=value]... [--stage N] [--stop_stage N] [--dry_run] [--help]
+usage: sh run.sh [--name value | --name=value]... [--stage N] [--stop_stage N] [--dry_run] [--check] [--help]
 
 Stages: 0 check, 1 stratify, 2 caption, 3 losers, 4 dpo, 5 captions, 6 generate, 7 filter, 8 reflect, 9 merge,
 10 classify. A stage whose command and inputs are as they were is skipped. The first call makes .venv.
@@ -199,7 +208,7 @@ parse_options() {
             [[ -n ${kinds[$name]:-} ]] || refuse "unknown option --$name; did you mean --$(nearest "$name")?"
         else
             [[ -n ${kinds[$name]:-} ]] || refuse "unknown option --$name; did you mean --$(nearest "$name")?"
-            if [[ $name == dry_run && ($# -eq 1 || ${2:-} == --*) ]]; then
+            if [[ ($name == dry_run || $name == check) && ($# -eq 1 || ${2:-} == --*) ]]; then
                 value=true
                 shift
             else
@@ -290,8 +299,8 @@ check_choices() {
         refuse "supcon=true asks which clips share a label, and ast_mixup blends the labels; drop one of them"
     [[ -z $msclap_env ]] || refuse "msclap_env: msclap models are not in this version yet (they come with the next)"
     if [[ $captioner == gama ]]; then
-        [[ -d $gama_dir ]] || refuse "--gama_dir: no such folder: '$gama_dir' (captioner=gama needs a clone of its repository)"
-        [[ -e $gama_checkpoint ]] || refuse "--gama_checkpoint: no such file: '$gama_checkpoint' (captioner=gama needs it)"
+        [[ -d $gama_dir ]] || lack "--gama_dir: no such folder: '$gama_dir' (captioner=gama needs a clone of its repository)"
+        [[ -e $gama_checkpoint ]] || lack "--gama_checkpoint: no such file: '$gama_checkpoint' (captioner=gama needs it)"
     else
         [[ -z $gama_dir$gama_checkpoint ]] || refuse "gama_dir and gama_checkpoint go with captioner=gama"
     fi
@@ -319,7 +328,7 @@ check_choices() {
     ((${#csvs[@]} == 0 || ${#csvs[@]} == 3)) ||
         refuse "only ${csvs[*]} given; give input_train_file, valid_csv and test_csv, or none of them for the demo set"
     for name in "${csvs[@]}"; do
-        [[ -f ${!name} ]] || refuse "--$name: no such CSV file: ${!name}"
+        [[ -f ${!name} ]] || lack "--$name: no such CSV file: ${!name}"
     done
     [[ -z $dpo_ckpt_folder || -d $dpo_ckpt_folder ]] || refuse "--dpo_ckpt_folder: no such folder: $dpo_ckpt_folder"
     case $dataset_name in
@@ -360,7 +369,7 @@ model_path() { # VALUE EMBEDDED-NAME: folder or hub id
 environment_of() { # VARIABLE
     local model=${!1}
     case $1-$model in
-        text_to_audio_model-*.ckpt | text_to_audio_model-*.safetensors) echo stable_audio ;;
+        text_to_audio_model-*.ckpt | text_to_audio_model-*.safetensors | text_to_audio_model-*.pt) echo stable_audio ;;
         text_to_audio_model-stabilityai/stable-audio-open-small) echo stable_audio ;;
         text_to_audio_model-sonalkum/synthio-stable-audio-open) echo stable_audio ;;
         text_to_audio_model-*)
@@ -386,7 +395,8 @@ set_interpreter() { # VARIABLE [MODEL VARIABLE]
     elif command -v conda >/dev/null 2>&1 && conda run -n "$value" true >/dev/null 2>&1; then
         interpreter=(conda run -n "$value" --no-capture-output python)
     else
-        refuse "--$1: '$value' is neither a venv folder (no $value/bin/python) nor a conda environment"
+        interpreter=("$python")
+        lack "--$1: '$value' is neither a venv folder (no $value/bin/python) nor a conda environment"
     fi
 }
 
@@ -427,7 +437,7 @@ set_writer() {
     writer_inputs=("$root/synthio/prompts.toml")
     if [[ $caption_writer == openai ]]; then
         writer+=(--llm_model "$llm_model" --llm_base_url "$llm_base_url" --llm_max_calls "$llm_max_calls"
-            --llm_max_tokens "$llm_max_tokens")
+            --llm_max_tokens "$llm_max_tokens" --llm_input_price "$llm_input_price" --llm_output_price "$llm_output_price")
     else
         caption_writer=$(model_path "$caption_writer" "")
         writer=(--writer "$caption_writer" --device "$device")
@@ -582,13 +592,22 @@ helper() { # a light script of ours, in the main environment
 # Fill `variables` with what is known of the run, as name=value words, for the programs that look ahead.
 gather_variables() {
     local name
-    variables=("work=$work" "train_csv=$train_csv" "machine=$machine" "is_demo=$is_demo")
+    variables=("work=$work" "train_csv=$train_csv" "machine=$machine" "is_demo=$is_demo" "own_envs=${own_envs[*]}")
     for name in "${names[@]}"; do variables+=("$name=${!name}"); done
 }
 
 # Say what will run, on what and how long. The run does not need it, so its failure is told and does not end the run.
 announce() {
     helper -m synthio.estimate "${variables[@]}" || echo "run.sh: what lies ahead could not be told (see above)" >&2
+}
+
+# Say what is missing; status 2 if anything is. On a fresh clone any Python does, and looks at less.
+examine() {
+    local checker=$python
+    [[ -x $checker ]] || checker=$(command -v python3) || refuse "Python 3.11 or newer is needed; no python3 was found"
+    "$checker" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        refuse "Python 3.11 or newer is needed; $checker is older"
+    "$checker" -m synthio.doctor "${variables[@]}" "${lacks[@]}"
 }
 
 # Whether the stage must run: prints its line, and the reason or `up to date`.
@@ -1011,6 +1030,7 @@ lock() {
 main() {
     ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || refuse "bash 4.4 or newer is needed, this is $BASH_VERSION"
     declare -gA kinds=() given=()
+    lacks=()
     local name
     read_block
     parse_options "$@"
@@ -1028,6 +1048,10 @@ main() {
     export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
     gather_variables
     if ((${#profile_sets[@]})); then echo "profile $profile sets ${profile_sets[*]}"; fi
+    if $check; then
+        examine
+        exit
+    fi
     if $dry_run; then
         if [[ -x $python ]]; then announce; else echo "(.venv is not there yet: it would be made first)"; fi
         for name in "${own_envs[@]}"; do
