@@ -130,7 +130,7 @@ refuse() { # a mistake of the user's: one line, status 2
 # Something that the run needs is not there: a mistake, but one finding among others for --check.
 lack() {
     $check || refuse "$@"
-    lacks+=(--lack "$*")
+    lacks+=("--lack=$*")
 }
 
 # Read the block above: fills the arrays `names` and `kinds` (by name).

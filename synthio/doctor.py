@@ -181,7 +181,7 @@ def check_gpu(variables: Mapping[str, str]) -> list[Finding]:
     known = {model: GPU_GB[model] for model in models if model in GPU_GB}
     if not models:
         return [Finding("ok", f"{variables['machine']}: the embedded models need no GPU")]
-    if not variables["machine"].startswith("GPU"):
+    if variables["machine"].startswith("CPU"):
         return [Finding("note", "no GPU is used; models of full size take hours on a CPU, and twice the memory")]
     if not known:
         return [Finding("note", f"{variables['machine']}: what {', '.join(models)} need is not known")]
@@ -291,6 +291,7 @@ def calls_line(variables: Mapping[str, str], gold: int) -> str:
     count = int(variables["num_iters"])
     again = sum(clips for _, clips in rounds(variables, gold * count))
     mode = prompt_mode(variables)
+    # (entry of the prompts file, calls, tokens of a usual reply, as in synthio.models.chat_writer)
     kinds = [("extract", gold, 60)] if mode == "mixcap" else []
     kinds += [(mode, gold, 20 + 30 * count), ("rewrite", again, 50)]
     calls = sum(number for _, number, _ in kinds)

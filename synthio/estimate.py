@@ -161,6 +161,7 @@ def plan(variables: Mapping[str, str], gold: int) -> list[Work]:
 
 
 def ast_work(stage: str, variables: Mapping[str, str]) -> Work:
+    """A training of the classifier."""
     return Work(stage, 0, int(variables["ast_num_steps"]), int(variables["ast_batch_size"]), variables["ast_model"])
 
 

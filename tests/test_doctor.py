@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import subprocess
-import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -65,13 +65,14 @@ def only(findings):
 
 
 def test_the_demo_can_run_and_is_checked_quickly(tmp_path):
-    started = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = check("--results_root", tmp_path)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "nothing is missing", done.stdout + done.stderr
     assert "ok       environment .venv\n" in done.stdout and "ok       demo set: will be made\n" in done.stdout
     assert re.search(r"^ok       time: about \d+ min", done.stdout, re.MULTILINE)
     assert not list(tmp_path.iterdir())
-    assert time.monotonic() - started < 10
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)  # CPU time, which other work does not stretch
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
 
 
 def test_offline_every_model_that_is_not_there_is_named(tmp_path):
@@ -210,7 +211,7 @@ def test_gpu_memory(variables, tmp_path, monkeypatch, free_mib, level, part):
     found = only(check_gpu(changed))
     assert found[0] == level and part in found[1] and "takes 5.3 GB or more" in found[1]
     assert "is not known" in only(check_gpu(changed | {"text_to_audio_model": "owner/model"}))[1]
-    assert only(check_gpu(changed | {"machine": "CPU, processes: 1"}))[0] == "note"
+    assert only(check_gpu(changed | {"machine": "CPU, processes: 1"}))[1].startswith("no GPU is used")
     assert only(check_gpu(variables))[0] == "ok"
 
 
