@@ -180,7 +180,7 @@ def test_environments_that_will_be_made(variables, tmp_path, monkeypatch):
     (tmp_path / ".venv/bin/python").touch()
     findings, needs = check_environments(variables | {"own_envs": "stable_audio gama"})
     assert [finding.level for finding in findings] == ["ok", "note", "note"]
-    assert [need.gb for need in needs] == [5.0, 1.4]
+    assert [need.gb for need in needs] == [5.3, 1.4]
     (tmp_path / ".venv/.installing").touch()  # an install that was cut short
     assert [need.what for need in check_environments(variables)[1]] == ["environment main"]
 

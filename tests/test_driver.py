@@ -766,7 +766,7 @@ def test_the_cost_of_an_environment_is_said_first(tmp_path):
     requirements = tmp_path / "clap.txt"
     requirements.write_text("no-such-package-here==1\n")
     done = make_env(tmp_path / "env", requirements, PIP_NO_INDEX="1")
-    assert "this takes 1 to 5 minutes and about 5.0 GB\n" in done.stderr
+    assert "this takes 1 to 5 minutes and about 5.5 GB\n" in done.stderr
 
 
 def test_a_folder_that_is_no_environment_is_left_alone(tmp_path):
