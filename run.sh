@@ -7,6 +7,7 @@ if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi #
 # ==== variables
 # Paths start at the folder you call from. A word before the colon says what is allowed.
 # -- data
+profile=embedded           # embedded|stable_audio_open|stable_audio_3|paper: models and what suits them, set together; what you set wins
 dataset_name=demo          # text: names the outputs, ./<dataset_name>/ and ./<dataset_name>_synthetic/
 input_train_file=""        # text: CSV of the training clips (path, label); all three CSVs empty: a demo set is made
 valid_csv=""               # text: CSV of the validation clips; they choose the best step of the classifier
@@ -49,6 +50,8 @@ llm_model=""               # text: for caption_writer=openai, whose key is in OP
 llm_base_url=""            # text: the same: the server, http://localhost:8000/v1; empty: OPENAI_BASE_URL, else OpenAI
 llm_max_calls=0            # whole 0..: the same: calls that stage 5, and each round of 8, may make; 0: no limit
 llm_max_tokens=0           # whole 0..: the same: tokens, sent and received; 0: no limit
+llm_input_price=0          # number 0..: the same: price of a million tokens sent; 0: costs are not told
+llm_output_price=0         # number 0..: the same: received
 # -- generation
 sampler=auto               # auto|euler|heun|dpmpp_2m|dpmpp_3m_sde|pingpong: solver; auto: what suits the model
 num_steps=0                # whole 0..1000: sampling steps; 0: what suits the model
@@ -101,8 +104,8 @@ report_clips=60            # whole 0..: clips that can be listened to in report.
 device=auto                # text: auto (every GPU of CUDA_VISIBLE_DEVICES), cpu or mps
 cpu_shards=1               # whole 1..1024: processes that share the work where there is no GPU
 cpu_threads=0              # whole 0..1024: threads of each process there; 0: all cores. It decides the last bits of a result
-stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, as for all five
-gama_env=""                # text: the same, captions; for captioner=gama empty means .envs/gama, which is made
+stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, or the .envs/<name> that the model needs
+gama_env=""                # text: the same, captions
 clap_env=""                # text: the same, filter and linear probe
 msclap_env=""              # text: the same, filter with an msclap model; not in this version
 ast_env=""                 # text: the same, classifier
@@ -111,6 +114,7 @@ stage=0                    # whole 0..10: first stage to run
 stop_stage=10              # whole 0..10: last stage to run
 force_steps=false          # bool: do the stages again even where they are up to date
 dry_run=false              # bool: only print stages and commands; --dry_run alone means true
+check=false                # bool: only say what is missing, for the models that are chosen; --check alone means true
 # ==== end of variables
 set -euo pipefail
 
@@ -121,6 +125,12 @@ root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 refuse() { # a mistake of the user's: one line, status 2
     printf 'run.sh: %s\n' "$*" >&2
     exit 2
+}
+
+# Something that the run needs is not there: a mistake, but one finding among others for --check.
+lack() {
+    $check || refuse "$@"
+    lacks+=("--lack=$*")
 }
 
 # Read the block above: fills the arrays `names` and `kinds` (by name).
@@ -142,7 +152,7 @@ read_block() {
 
 print_help() {
     cat <<'END'
-usage: sh run.sh [--name value | --name=value]... [--stage N] [--stop_stage N] [--dry_run] [--help]
+usage: sh run.sh [--name value | --name=value]... [--stage N] [--stop_stage N] [--dry_run] [--check] [--help]
 
 Stages: 0 check, 1 stratify, 2 caption, 3 losers, 4 dpo, 5 captions, 6 generate, 7 filter, 8 reflect, 9 merge,
 10 classify. A stage whose command and inputs are as they were is skipped. The first call makes .venv.
@@ -198,7 +208,7 @@ parse_options() {
             [[ -n ${kinds[$name]:-} ]] || refuse "unknown option --$name; did you mean --$(nearest "$name")?"
         else
             [[ -n ${kinds[$name]:-} ]] || refuse "unknown option --$name; did you mean --$(nearest "$name")?"
-            if [[ $name == dry_run && ($# -eq 1 || ${2:-} == --*) ]]; then
+            if [[ ($name == dry_run || $name == check) && ($# -eq 1 || ${2:-} == --*) ]]; then
                 value=true
                 shift
             else
@@ -208,7 +218,28 @@ parse_options() {
             fi
         fi
         printf -v "$name" %s "$value"
+        given[$name]=true
     done
+}
+
+# Set the variables of the profile, but for those that were given or edited. Fills `profile_sets`, to be shown.
+apply_profile() {
+    local row column=0 i name value
+    profile_sets=()
+    [[ $profile != embedded ]] || return 0
+    while read -r -a row; do
+        name=${row[0]:-#}
+        [[ $name != '#'* ]] || continue
+        if [[ $name == variable ]]; then
+            for i in "${!row[@]}"; do if [[ ${row[i]} == "$profile" ]]; then column=$i; fi; done
+            continue
+        fi
+        value=${row[column]#-}
+        [[ -z ${given[$name]:-} && ${!name} == "${row[1]#-}" && ${!name} != "$value" ]] || continue
+        [[ $name != llm_model || $caption_writer == openai ]] || continue # it goes with a server alone
+        printf -v "$name" %s "$value"
+        profile_sets+=("$name=$value")
+    done <"$root/extras/profiles.txt"
 }
 
 is_zero() { # a number that check_kind let pass
@@ -254,7 +285,7 @@ check_kind() {
 
 # Refuse values that cannot go together, before anything runs.
 check_choices() {
-    local name modes=() given=()
+    local name modes=() csvs=()
     for name in use_label plain_caption plain_wo_caption; do
         if ${!name}; then modes+=("$name"); fi
     done
@@ -268,8 +299,8 @@ check_choices() {
         refuse "supcon=true asks which clips share a label, and ast_mixup blends the labels; drop one of them"
     [[ -z $msclap_env ]] || refuse "msclap_env: msclap models are not in this version yet (they come with the next)"
     if [[ $captioner == gama ]]; then
-        [[ -d $gama_dir ]] || refuse "--gama_dir: no such folder: '$gama_dir' (captioner=gama needs a clone of its repository)"
-        [[ -e $gama_checkpoint ]] || refuse "--gama_checkpoint: no such file: '$gama_checkpoint' (captioner=gama needs it)"
+        [[ -d $gama_dir ]] || lack "--gama_dir: no such folder: '$gama_dir' (captioner=gama needs a clone of its repository)"
+        [[ -e $gama_checkpoint ]] || lack "--gama_checkpoint: no such file: '$gama_checkpoint' (captioner=gama needs it)"
     else
         [[ -z $gama_dir$gama_checkpoint ]] || refuse "gama_dir and gama_checkpoint go with captioner=gama"
     fi
@@ -292,12 +323,12 @@ check_choices() {
     [[ $device == auto || $device == cpu || $device == mps ]] ||
         refuse "--device: '$device' is none of auto, cpu, mps; choose GPUs by CUDA_VISIBLE_DEVICES"
     for name in input_train_file valid_csv test_csv; do
-        if [[ -n ${!name} ]]; then given+=("$name"); fi
+        if [[ -n ${!name} ]]; then csvs+=("$name"); fi
     done
-    ((${#given[@]} == 0 || ${#given[@]} == 3)) ||
-        refuse "only ${given[*]} given; give input_train_file, valid_csv and test_csv, or none of them for the demo set"
-    for name in "${given[@]}"; do
-        [[ -f ${!name} ]] || refuse "--$name: no such CSV file: ${!name}"
+    ((${#csvs[@]} == 0 || ${#csvs[@]} == 3)) ||
+        refuse "only ${csvs[*]} given; give input_train_file, valid_csv and test_csv, or none of them for the demo set"
+    for name in "${csvs[@]}"; do
+        [[ -f ${!name} ]] || lack "--$name: no such CSV file: ${!name}"
     done
     [[ -z $dpo_ckpt_folder || -d $dpo_ckpt_folder ]] || refuse "--dpo_ckpt_folder: no such folder: $dpo_ckpt_folder"
     case $dataset_name in
@@ -333,17 +364,39 @@ model_path() { # VALUE EMBEDDED-NAME: folder or hub id
     fi
 }
 
-# Set the array `interpreter` to the words that start Python in an environment: venv folder or conda name.
-set_interpreter() { # VARIABLE
-    local value=${!1}
-    if [[ -z $value ]]; then
+# Print the environment of extras/ that a model needs; nothing for the main one. A folder that diffusers reads too stays
+# with the main one.
+environment_of() { # VARIABLE
+    local model=${!1}
+    case $1-$model in
+        text_to_audio_model-*.ckpt | text_to_audio_model-*.safetensors | text_to_audio_model-*.pt) echo stable_audio ;;
+        text_to_audio_model-stabilityai/stable-audio-open-small) echo stable_audio ;;
+        text_to_audio_model-sonalkum/synthio-stable-audio-open) echo stable_audio ;;
+        text_to_audio_model-*)
+            if [[ -f $model/model_config.json && ! -f $model/model_index.json ]]; then echo stable_audio; fi
+            ;;
+        clap_model-*.pt | clap_model-*.pth | clap_model-msclap:*) echo clap ;;
+        captioner-gama) echo gama ;;
+    esac
+}
+
+# Set the array `interpreter` to the words that start Python in an environment: venv folder or conda name. An empty
+# variable means the environment that the model needs, which joins `own_envs`, else the main one.
+set_interpreter() { # VARIABLE [MODEL VARIABLE]
+    local value=${!1} own=""
+    if [[ -z $value && -n ${2:-} ]]; then own=$(environment_of "$2"); fi
+    if [[ -n $own && -f $root/extras/$own.txt ]]; then
+        interpreter=("$root/.envs/$own/bin/python")
+        own_envs+=("$own")
+    elif [[ -z $value ]]; then
         interpreter=("$python")
     elif [[ -x $value/bin/python ]]; then
         interpreter=("$(absolute "$value")/bin/python")
     elif command -v conda >/dev/null 2>&1 && conda run -n "$value" true >/dev/null 2>&1; then
         interpreter=(conda run -n "$value" --no-capture-output python)
     else
-        refuse "--$1: '$value' is neither a venv folder (no $value/bin/python) nor a conda environment"
+        interpreter=("$python")
+        lack "--$1: '$value' is neither a venv folder (no $value/bin/python) nor a conda environment"
     fi
 }
 
@@ -384,7 +437,7 @@ set_writer() {
     writer_inputs=("$root/synthio/prompts.toml")
     if [[ $caption_writer == openai ]]; then
         writer+=(--llm_model "$llm_model" --llm_base_url "$llm_base_url" --llm_max_calls "$llm_max_calls"
-            --llm_max_tokens "$llm_max_tokens")
+            --llm_max_tokens "$llm_max_tokens" --llm_input_price "$llm_input_price" --llm_output_price "$llm_output_price")
     else
         caption_writer=$(model_path "$caption_writer" "")
         writer=(--writer "$caption_writer" --device "$device")
@@ -394,13 +447,20 @@ set_writer() {
 }
 
 resolve_interpreters() {
-    set_interpreter stable_audio_env
+    local generates=text_to_audio_model listens=captioner scores=clap_model # "": nothing asks it
+    $augment || generates="" listens=""
+    if $use_ast && { ! $augment || ! $clap_filter; }; then scores=""; fi
+    own_envs=() # those of extras/ that this run needs
+    set_interpreter stable_audio_env "$generates"
     audio_python=("${interpreter[@]}")
-    set_interpreter gama_env
+    set_interpreter gama_env "$listens"
     caption_python=("${interpreter[@]}")
     if [[ $captioner == gama ]]; then caption_python=("$python"); fi # it starts GAMA's process in gama_env
-    set_interpreter clap_env
+    set_interpreter clap_env "$scores"
     clap_python=("${interpreter[@]}")
+    [[ $dpo_pairs == gold || -n $stable_audio_env || -z $(environment_of clap_model) ]] ||
+        refuse "dpo_pairs=ranked scores in the process that trains; choose a clap_model of transformers, or name a" \
+            "stable_audio_env that can load this one too"
     set_interpreter ast_env
     ast_python=("${interpreter[@]}")
 }
@@ -420,11 +480,15 @@ find_devices() {
         done < <(nvidia-smi --query-gpu=index --format=csv,noheader 2>/dev/null || true)
     fi
     shards=${#devices[@]}
+    printf -v machine '%s, ' "${devices[@]}"
+    machine="GPU ${machine%, }"
     if ((shards == 0)); then
         shards=$cpu_shards
         threads=$cpu_threads
         ((threads)) || threads=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
         export OMP_NUM_THREADS=$threads OMP_WAIT_POLICY=PASSIVE # more threads than cores must not spin
+        machine="${device/auto/CPU}, processes: $shards, threads of each: $threads"
+        machine=${machine/#cpu/CPU}
     fi
 }
 
@@ -525,10 +589,32 @@ helper() { # a light script of ours, in the main environment
     OMP_NUM_THREADS=1 "$python" "$@" 9>&-
 }
 
+# Fill `variables` with what is known of the run, as name=value words, for the programs that look ahead.
+gather_variables() {
+    local name
+    variables=("work=$work" "train_csv=$train_csv" "machine=$machine" "is_demo=$is_demo" "own_envs=${own_envs[*]}")
+    for name in "${names[@]}"; do variables+=("$name=${!name}"); done
+}
+
+# Say what will run, on what and how long. The run does not need it, so its failure is told and does not end the run.
+announce() {
+    helper -m synthio.estimate "${variables[@]}" || echo "run.sh: what lies ahead could not be told (see above)" >&2
+}
+
+# Say what is missing; status 2 if anything is. On a fresh clone any Python does, and looks at less.
+examine() {
+    local checker=$python
+    [[ -x $checker ]] || checker=$(command -v python3) || refuse "Python 3.11 or newer is needed; no python3 was found"
+    "$checker" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        refuse "Python 3.11 or newer is needed; $checker is older"
+    "$checker" -m synthio.doctor "${variables[@]}" "${lacks[@]}"
+}
+
 # Whether the stage must run: prints its line, and the reason or `up to date`.
 must_run() { # NUMBER NAME COMMAND...
     local number=$1 name=$2 action=check answer status=0 input
     shift 2
+    stage_command=("$@")
     say "stage $number ${name//_/ }: $(shown "${inputs[0]}") -> $(shown "${outputs[0]}")"
     if $dry_run; then
         action=ask
@@ -561,7 +647,9 @@ note_time() { # NUMBER NAME STARTED_US [COUNTS]
     printf -v seconds '%d.%d' $((us / 1000000)) $((us / 100000 % 10))
     timing_names+=("$1 ${2//_/ }")
     timing_seconds+=("$seconds")
-    if [[ $# -gt 3 ]]; then echo "    ${4:+$4, }$seconds s"; fi
+    [[ $# -gt 3 ]] || return 0
+    echo "    ${4:+$4, }$seconds s"
+    printf '%s\t%s\t%s\t%s\t%s\n' "$2" "$seconds" "${4%% *}" "$machine" "${stage_command[*]@Q}" >>"$work/durations.tsv"
 }
 
 # One stage that is one process.
@@ -941,10 +1029,13 @@ lock() {
 
 main() {
     ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || refuse "bash 4.4 or newer is needed, this is $BASH_VERSION"
-    declare -gA kinds=()
+    declare -gA kinds=() given=()
+    lacks=()
     local name
     read_block
     parse_options "$@"
+    check_kind profile "${kinds[profile]}"
+    apply_profile
     for name in "${names[@]}"; do check_kind "$name" "${kinds[$name]}"; done
     check_choices
     resolve_paths
@@ -955,14 +1046,24 @@ main() {
     trap 'exit 129' HUP
     trap stop_children EXIT
     export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+    gather_variables
+    if ((${#profile_sets[@]})); then echo "profile $profile sets ${profile_sets[*]}"; fi
+    if $check; then
+        examine
+        exit
+    fi
     if $dry_run; then
-        [[ -x $python ]] || echo "(.venv is not there yet: it would be made first)"
+        if [[ -x $python ]]; then announce; else echo "(.venv is not there yet: it would be made first)"; fi
+        for name in "${own_envs[@]}"; do
+            [[ -x $root/.envs/$name/bin/python ]] || echo "(.envs/$name is not there yet: it would be made first)"
+        done
     else
         lock
         bash "$root/extras/make_env.sh" "$root/.venv" "$root/requirements.txt" 9>&-
-        if [[ $captioner == gama && -z $gama_env ]] && $augment; then
-            bash "$root/extras/make_env.sh" "$root/.envs/gama" "$root/extras/gama.txt" 9>&-
-        fi
+        announce
+        for name in "${own_envs[@]}"; do
+            bash "$root/extras/make_env.sh" "$root/.envs/$name" "$root/extras/$name.txt" 9>&-
+        done
     fi
     if $is_demo; then prepare_demo; fi
     check_inputs

@@ -1,20 +1,57 @@
 #!/usr/bin/env bash
 if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi # `sh test.sh`: sh may be dash
-# Set up and run every check:  sh test.sh        `sh test.sh all` runs the slow tests too.
-# More words go to pytest:     sh test.sh tests/test_driver.py -k dash
+# Set up and run every check:      sh test.sh        `sh test.sh all` makes every environment and runs the slow tests too.
+# The tests of one environment:    sh test.sh clap   one of extras/environments.txt, which is made first.
+# More words go to pytest:         sh test.sh tests/test_driver.py -k dash
 set -euo pipefail
 
+# Print the environments that have a list of packages.
+environments() {
+    local name
+    while read -r name _; do
+        if [[ $name != '#'* && -f extras/$name.txt ]]; then echo "$name"; fi
+    done <extras/environments.txt
+}
+
+make_environments() {
+    local name
+    for name in "$@"; do
+        if [[ $name == gama && -z ${SYNTHIO_GAMA_DIR:-} ]]; then
+            echo "test.sh: without SYNTHIO_GAMA_DIR, a clone of GAMA, its tests are skipped" >&2
+        else
+            bash extras/make_env.sh ".envs/$name" "extras/$name.txt"
+        fi
+    done
+}
+
+# The tests that want an environment name the variable that its interpreter can be given in.
+test_environment() { # NAME [PYTEST OPTIONS...]
+    local name=$1 files
+    shift
+    mapfile -t files < <(grep -l "SYNTHIO_${name^^}_PYTHON" tests/test_*.py)
+    ((${#files[@]})) || {
+        echo "test.sh: no file of tests/ names SYNTHIO_${name^^}_PYTHON" >&2
+        exit 2
+    }
+    make_environments "$name"
+    python -m pytest -m "slow or not slow" "${files[@]}" "$@"
+}
+
 main() {
-    local root marks="not slow"
+    local root marks="not slow" names
     root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
     cd "$root"
     bash extras/make_env.sh .venv requirements.txt
     bash extras/make_env.sh .venv requirements-dev.txt
     export PATH=$root/.venv/bin:$PATH
+    mapfile -t names < <(environments)
+    if [[ -n ${1:-} && " ${names[*]} " == *" $1 "* ]]; then
+        test_environment "$@"
+        return
+    fi
     if [[ ${1:-} == all ]]; then
         marks="slow or not slow"
-        bash extras/make_env.sh .envs/parity extras/parity.txt
-        bash extras/make_env.sh .envs/ast extras/ast.txt
+        make_environments "${names[@]}"
         shift
     fi
     ruff check .

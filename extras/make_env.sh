@@ -60,6 +60,18 @@ install() {
     fi
 }
 
+# Print what an environment takes, from extras/environments.txt.
+cost() { # NAME
+    local environment gb minutes
+    while read -r environment gb minutes _; do
+        if [[ $environment == "${1/#requirements/main}" ]]; then
+            echo "${minutes/-/ to } minutes and about $gb GB"
+            return
+        fi
+    done <"${BASH_SOURCE[0]%/*}/environments.txt"
+    echo "1 to 5 minutes"
+}
+
 main() {
     local folder=$1 requirements=$2 name stamp want started
     name=$(basename "$requirements" .txt)
@@ -73,7 +85,7 @@ main() {
         return 2
     fi
     started=$SECONDS
-    echo "installing $requirements into $folder; the first time this takes 1 to 5 minutes" >&2
+    echo "installing $requirements into $folder; the first time this takes $(cost "$name")" >&2
     if [[ -e $folder/.installing ]] || ! "$folder/bin/python" -c '' 2>/dev/null; then
         rm -rf "$folder"
         mkdir -p "$folder"

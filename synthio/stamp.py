@@ -28,7 +28,8 @@ from synthio.files import fingerprint, read_json, sha256_file, sha256_value, wri
 UP_TO_DATE, TO_DO = 0, 3
 ROOT = Path(__file__).resolve().parent.parent
 # They say where, how fast and how long a stage works, not what it makes.
-INERT_OPTIONS = ("--device", "--gama_env", "--llm_max_calls", "--llm_max_tokens")
+LLM_LIMITS = ("--llm_max_calls", "--llm_max_tokens", "--llm_input_price", "--llm_output_price")
+INERT_OPTIONS = ("--device", "--gama_env", *LLM_LIMITS)
 LARGE_FILE_BYTES = 1 << 28  # a checkpoint: reading it takes seconds, or a minute
 
 

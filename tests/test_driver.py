@@ -209,6 +209,7 @@ def test_the_outputs_of_a_run(finished):
         assert (work / "classifier" / name / "model/model.safetensors").is_file()
     stages = [row["stage"] for row in rows_of(work / "timings.csv")]
     assert stages[0] == "0 check" and "6 generate" in stages and stages[-1] == "10 classify synthio"
+    assert printed.startswith("tiny set: stages 0 to 10\n    machine  CPU, processes: 2, threads of each: 1\n")
     assert "Test scores in percent" in printed
     assert re.search(r"^report .*tiny set/report\.html \(\d\.\d MB", printed, re.MULTILINE)
     assert "<audio" in (work / "report.html").read_text(encoding="utf-8")
@@ -224,6 +225,7 @@ def test_a_second_call_does_nothing(world, copy):
     answers = stage_answers(done.stdout)
     assert len(answers) == 15 and all("up to date" in answer for answer in answers.values()), answers
     assert "running" not in done.stdout and "Test scores in percent" in done.stdout
+    assert re.search(r"\n    time     about \d+ (s|min) if nothing is up to date \(from the last run\)\n", done.stdout)
     assert time.monotonic() - started < 20
 
 
@@ -406,6 +408,8 @@ def test_a_stage_whose_input_is_missing(world):
         (["--dataset_name", "ast"], "is a folder of this program"),
         (["--dataset_name", "../up"], "cannot name a folder"),
         (["--device", "cuda:1"], "choose GPUs by CUDA_VISIBLE_DEVICES"),
+        (["--profile", "papers"], "'papers' is none of embedded, stable_audio_open, stable_audio_3, paper"),
+        (["--profile", "paper"], "--gama_dir: no such folder: ''"),
         (["demo"], "'demo' is no option"),
     ],
 )
@@ -445,6 +449,54 @@ def test_a_variable_may_be_edited_in_the_file(tmp_path):
     assert "my set/checked/train.csv" in shown
 
 
+def profile_table() -> dict[str, dict[str, str]]:
+    """Profile -> variable -> value, of extras/profiles.txt."""
+    lines = (ROOT / "extras/profiles.txt").read_text(encoding="utf-8").splitlines()
+    head, *rows = [line.split() for line in lines if line and not line.startswith("#")]
+    return {name: {row[0]: row[i].removeprefix("-") for row in rows} for i, name in enumerate(head[1:], 1)}
+
+
+def dry_profile(name, *words):
+    done = call("--profile", name, *words, "--dry_run")
+    assert done.returncode == 0, done.stderr
+    sets = re.findall(r"^profile \w+ sets (.*)", done.stdout)
+    return dict(word.split("=", 1) for word in sets[0].split()) if sets else {}, done.stdout
+
+
+def test_the_first_profile_is_the_defaults():
+    block = RUN.read_text(encoding="utf-8").split("# ==== end")[0]
+    defaults = dict(re.findall(r'^([a-z_]+)="?([^"\s]*)"? +# ', block, re.MULTILINE))
+    table = profile_table()
+    assert table["embedded"] == {name: defaults[name] for name in table["embedded"]}
+    kinds = re.search(r"^profile=\S+ +# (\S+):", block, re.MULTILINE)[1]
+    assert kinds.split("|") == list(table)
+
+
+@pytest.mark.parametrize("name", ["stable_audio_open", "stable_audio_3", "paper"])
+def test_a_profile_sets_models_and_what_suits_them(tmp_path, name):
+    (tmp_path / "weights.bin").touch()
+    gama = ["--gama_dir", tmp_path, "--gama_checkpoint", tmp_path / "weights.bin"]
+    sets, text = dry_profile(name, *(gama if name == "paper" else []))
+    table = profile_table()
+    assert sets == {key: value for key, value in table[name].items() if value != table["embedded"][key]}
+    assert f"--model {sets['text_to_audio_model']} " in text and f"--learning_rate {sets['ast_learning_rate']} " in text
+    assert f"--num_steps {sets.get('num_steps', 0)} " in text and f"--captioner {sets['captioner']} " in text
+
+
+def test_what_the_user_sets_wins_over_the_profile(tmp_path):
+    words = ["--num_steps", 0, "--caption_writer=embedded", "--captioner", "embedded", "--ast_learning_rate", "1e-4"]
+    sets, text = dry_profile("paper", *words)
+    assert sets.keys().isdisjoint({"num_steps", "caption_writer", "captioner", "ast_learning_rate", "llm_model"})
+    assert sets["cfg_scale"] == "7" and "--sampler dpmpp_3m_sde --num_steps 0 --cfg_scale 7 " in text
+    edited = RUN.read_text().replace("dpo_learning_rate=5e-5 ", "dpo_learning_rate=3e-4 ")
+    edited = edited.replace("profile=embedded  ", "profile=stable_audio_open  ").replace("cfg_scale=0 ", "cfg_scale=4 ")
+    (tmp_path / "run.sh").write_text(edited)
+    (tmp_path / "extras").symlink_to(ROOT / "extras")
+    done = subprocess.run([SHELL, tmp_path / "run.sh", "--dry_run"], capture_output=True, text=True, check=False)
+    assert "cfg_scale=" not in done.stdout and "--cfg_scale 4 " in done.stdout, done.stderr
+    assert "--learning_rate 3e-4 " in done.stdout and "num_steps=100" in done.stdout
+
+
 def test_a_conda_environment_by_name(world, tmp_path):
     save_program(tmp_path / "bin/conda", 'test "$1 $2 $3" = "run -n sounds"')
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
@@ -453,6 +505,62 @@ def test_a_conda_environment_by_name(world, tmp_path):
     assert "conda run -n sounds --no-capture-output python" in done.stdout
     assert done.stdout.count("conda run -n") == 4  # losers, dpo, generate, its round
     assert call(*options("x", ast_env="others"), cwd=world, PATH=path).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "environment", "script"),
+    [
+        (
+            ["--text_to_audio_model", "stabilityai/stable-audio-open-small"],
+            "stable_audio_env",
+            "stable_audio",
+            "generate",
+        ),
+        (["--text_to_audio_model", "{}/tools"], "stable_audio_env", "stable_audio", "dpo_train"),
+        (["--text_to_audio_model", "{}/tools/model.safetensors"], "stable_audio_env", "stable_audio", "generate"),
+        (["--clap_model", "{}/clap.pt"], "clap_env", "clap", "filter_audios"),
+        (["--clap_model", "msclap:2023", "--use_ast", "no"], "clap_env", "clap", "probe"),
+    ],
+)
+def test_a_model_brings_its_environment(tmp_path, words, variable, environment, script):
+    """The one in .envs/, unless the user names another; in a copy of the driver, where each list of packages is."""
+    (tmp_path / "tools").mkdir()
+    for name in ("tools/model_config.json", "tools/model.safetensors", "clap.pt"):
+        (tmp_path / name).touch()
+    shutil.copy(RUN, tmp_path)
+    (tmp_path / "extras").mkdir()
+    (tmp_path / f"extras/{environment}.txt").touch()
+    command = [SHELL, tmp_path / "run.sh", "--dry_run", *[word.format(tmp_path) for word in words]]
+
+    def python_of_script(*more):
+        text = subprocess.run([*command, *more], capture_output=True, text=True, check=True).stdout
+        (python,) = {line.split()[0] for line in text.splitlines() if f"{script}.py" in line}
+        return Path(python).relative_to(tmp_path).as_posix(), f"(.envs/{environment} is not there yet" in text
+
+    assert python_of_script() == (f".envs/{environment}/bin/python", True)
+    save_program(tmp_path / "mine/bin/python", "exit 1")
+    assert python_of_script(f"--{variable}", tmp_path / "mine") == ("mine/bin/python", False)
+    (tmp_path / f"extras/{environment}.txt").unlink()
+    assert python_of_script() == (".venv/bin/python", False)
+
+
+def test_only_what_is_used_brings_its_environment(tmp_path):
+    shutil.copy(RUN, tmp_path)
+    (tmp_path / "extras").mkdir()
+    for name in ("clap.pt", "extras/clap.txt", "extras/stable_audio.txt"):
+        (tmp_path / name).touch()
+    models = ["--clap_model", "clap.pt", "--text_to_audio_model", "sonalkum/synthio-stable-audio-open"]
+
+    def told(*words):
+        command = [SHELL, "run.sh", *models, *words, "--dry_run"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return re.findall(r"\.envs/(\w+) is not there", done.stdout), done.stderr
+
+    assert told() == (["stable_audio", "clap"], "")
+    assert told("--clap_filter", "no")[0] == ["stable_audio"]
+    assert told("--augment", "no")[0] == []
+    assert told("--augment", "no", "--use_ast", "no")[0] == ["clap"]
+    assert "choose a clap_model of transformers" in told("--dpo_pairs", "ranked")[1]
 
 
 def test_gama_gets_its_environment_and_is_driven_from_the_main_one(world, tmp_path):
@@ -638,7 +746,7 @@ def test_an_environment_is_made_once_and_again_when_it_is_not_whole(tmp_path):
     folder, requirements = tmp_path / "my env", tmp_path / "needs.txt"
     requirements.write_text("# nothing\n")
     done = make_env(folder, requirements)
-    assert done.returncode == 0 and "installing" in done.stderr, done.stderr
+    assert done.returncode == 0 and "the first time this takes 1 to 5 minutes\n" in done.stderr, done.stderr
     assert (folder / "bin/python").exists() and not (folder / ".installing").exists()
     assert make_env(folder, requirements).stderr == ""
     requirements.write_text("# still nothing\n")
@@ -652,6 +760,13 @@ def test_an_environment_is_made_once_and_again_when_it_is_not_whole(tmp_path):
     failed = make_env(folder, requirements, PIP_NO_INDEX="1")
     assert failed.returncode == 1 and "run the same command again" in failed.stderr
     assert (folder / ".installing").exists()
+
+
+def test_the_cost_of_an_environment_is_said_first(tmp_path):
+    requirements = tmp_path / "clap.txt"
+    requirements.write_text("no-such-package-here==1\n")
+    done = make_env(tmp_path / "env", requirements, PIP_NO_INDEX="1")
+    assert "this takes 1 to 5 minutes and about 5.5 GB\n" in done.stderr
 
 
 def test_a_folder_that_is_no_environment_is_left_alone(tmp_path):
@@ -671,6 +786,38 @@ def test_without_python_the_error_says_how_to_get_it(tmp_path):
     (tmp_path / "needs.txt").touch()
     done = make_env(tmp_path / "env", tmp_path / "needs.txt", PATH=str(tools))
     assert done.returncode == 2 and "Python 3.11 or newer" in done.stderr and "apt-get install" in done.stderr
+
+
+def test_the_tests_of_an_environment(tmp_path):
+    """test.sh makes the one environment and runs the files that name its variable; stand-ins say what they are told."""
+    shutil.copy(ROOT / "test.sh", tmp_path)
+    save_program(tmp_path / "extras/make_env.sh", 'echo "make $*"')
+    save_program(tmp_path / ".venv/bin/python", 'echo "python $*"')
+    shutil.copy(ROOT / "extras/environments.txt", tmp_path / "extras")
+    (tmp_path / "extras/parity.txt").touch()
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/test_a.py").write_text("SYNTHIO_PARITY_PYTHON")
+    (tmp_path / "tests/test_b.py").write_text("SYNTHIO_AST_PYTHON")
+
+    def told(*words):
+        done = subprocess.run([SHELL, tmp_path / "test.sh", *words], capture_output=True, text=True, check=False)
+        return done.stdout.splitlines()
+
+    assert told("parity", "-x")[2:] == [
+        "make .envs/parity extras/parity.txt",
+        "python -m pytest -m slow or not slow tests/test_a.py -x",
+    ]
+    (tmp_path / "tests/test_a.py").unlink()
+    assert told("parity") == told()[:2]  # nothing but the main environment: it has no tests
+
+
+def test_every_environment_is_listed_and_has_tests():
+    rows = [line.split() for line in (ROOT / "extras/environments.txt").read_text().splitlines()]
+    names = [row[0] for row in rows if not row[0].startswith("#")][2:]  # after the heading and main
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    there = [name for name in names if (ROOT / f"extras/{name}.txt").is_file()]
+    assert {"ast", "gama", "parity"} <= set(there)
+    assert [name for name in there if f"SYNTHIO_{name.upper()}_PYTHON" not in tests] == []
 
 
 # ---- stamps

@@ -1,0 +1,106 @@
+"""Whether a model of the Hugging Face hub can be had, asked before anything is downloaded.
+
+It asks the hub's own client, so HF_TOKEN, HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE count as they do when the model is
+loaded. One request a model, and one more where access is granted by the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+TIMEOUT_S = 5.0
+WEIGHTS = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")
+OTHER_FORMATS = (".h5", ".msgpack", ".onnx", ".gguf", ".ot", ".tflite")
+
+State = Literal["cached", "download", "no_token", "bad_token", "no_licence", "not_found", "unreachable", "failed"]
+
+
+@dataclass(frozen=True)
+class Access:
+    """What the hub says of a model.
+
+    Attributes:
+        state: cached: nothing to download; no_token, no_licence: it is gated; unreachable: the hub is, and no copy is
+            in the cache.
+        missing_bytes: of the files that are not in the cache yet.
+        names: files of the repository; empty when the hub could not be asked.
+        reason: of `failed`.
+    """
+
+    state: State
+    missing_bytes: int = 0
+    names: tuple[str, ...] = field(default=(), repr=False)
+    reason: str = ""
+
+
+def needed_files(names: Sequence[str]) -> list[str]:
+    """The files that are downloaded to load a model, about: a repository may hold its weights in several formats."""
+    names = [name for name in names if not name.endswith(OTHER_FORMATS) and not name.startswith(".git")]
+    if "model_index.json" in names:  # diffusers: a folder for each part; the weights beside them are another format
+        names = [name for name in names if "/" in name or not name.endswith(WEIGHTS)]
+    if any(name.endswith(".safetensors") for name in names):
+        names = [name for name in names if not name.endswith(WEIGHTS[1:])]
+    return [name for name in names if ".fp16." not in name]
+
+
+def look_up(repo: str) -> Access:
+    """Ask the hub about a model.
+
+    Raises:
+        ValueError: that cannot be the id of a model.
+    """
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, RepositoryNotFoundError
+
+    try:
+        info = HfApi().model_info(repo, files_metadata=True, timeout=TIMEOUT_S)
+        sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+        missing = [name for name in needed_files(list(sizes)) if not is_cached(repo, name)]
+        names = tuple(sizes)
+        if not missing:
+            return Access("cached", names=names)
+        if info.gated or info.private:
+            ask_for_file(repo, missing[0])
+        return Access("download", sum(sizes[name] for name in missing), names)
+    except GatedRepoError as error:
+        if error.response.status_code == 403:
+            return Access("no_licence")
+        return Access("bad_token" if get_token() else "no_token")
+    except RepositoryNotFoundError:
+        return Access("not_found")
+    except HfHubHTTPError as error:
+        if error.response.status_code == 401:
+            return Access("bad_token")
+        return Access("failed", reason=f"the hub answers {error.response.status_code}")
+    except (HTTPError, ConnectionError):  # the second: HF_HUB_OFFLINE
+        return Access("cached" if has_snapshot(repo) else "unreachable")
+
+
+def ask_for_file(repo: str, name: str) -> None:
+    """Ask for the head of a file: of a gated model everybody may see the list of files, but not what is in them."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    get_hf_file_metadata(hf_hub_url(repo, name), timeout=TIMEOUT_S)
+
+
+def is_cached(repo: str, name: str) -> bool:
+    """Whether a file of the main revision is in the cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(repo, name), str)
+
+
+def has_snapshot(repo: str) -> bool:
+    """Whether any copy with weights is in the cache."""
+    from pathlib import Path
+
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(repo, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return False
+    return any(path.suffix in WEIGHTS for path in folder.rglob("*"))
