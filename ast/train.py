@@ -31,6 +31,7 @@ from synthio.cli import (
 )
 from synthio.evaluation import (
     add_evaluation_options,
+    is_synthetic,
     read_splits,
     start_clean,
     write_history,
@@ -56,6 +57,8 @@ def get_parser():
     )
     add("--mixup", type=in_range(float, 0), default=0.0, help="alpha of mixup's Beta distribution; 0 for none")
     add("--spec_augment", type=str2bool, default=False, help="mask a frequency band and a stretch of time")
+    add("--class_weights", type=str2bool, default=False, help="give each class the same weight in the loss")
+    add("--synthetic_weight", type=in_range(float, 0), default=1.0, help="of a synthetic clip; a real one has 1")
     add("--waveform_augment", choices=WAVEFORM_AUGMENTS, default="none", help="change the sound of each clip anew")
     add("--supcon", type=str2bool, default=False, help="add a supervised contrastive loss")
     add("--supcon_weight", type=in_range(float, 0), default=1.0, help="of that loss beside cross-entropy, which has 1")
@@ -101,13 +104,23 @@ def run_key(args, recipe, device: str, tables, labels) -> str:
 
     known = {k: v for k, v in versions().items() if k != "git"}
     clips = [[[sha256_file(p) for p in tables[s][PATH]], list(tables[s][LABEL])] for s in ("train", "valid")]
-    return sha256_value([vars(recipe), fingerprint(args.model), args.max_length_s, device, labels, clips, known])
+    weights = [args.class_weights, args.synthetic_weight, is_synthetic(tables["train"]).tolist()]
+    model = fingerprint(args.model)
+    return sha256_value([vars(recipe), weights, model, args.max_length_s, device, labels, clips, known])
 
 
 def read_training_data(args, tables, targets, config):
     """(train split, validation split, normalisation), all statistics from the training clips as they are."""
     from synthio.augment import MAX_SPEED
-    from synthio.classifier import choose_frames, log_mel, make_split, measure, read_features, read_waveforms
+    from synthio.classifier import (
+        choose_frames,
+        clip_weights,
+        log_mel,
+        make_split,
+        measure,
+        read_features,
+        read_waveforms,
+    )
     from synthio.fbank import SAMPLE_RATE, num_frames, num_samples
     from synthio.manifest import PATH
 
@@ -122,7 +135,9 @@ def read_training_data(args, tables, targets, config):
     valid = read_features(tables["valid"][PATH], args.valid_csv, bands, limit)
     counts = [limit] if args.max_length_s else [len(clip) for clip in train]
     norm = measure(train, choose_frames(counts, limit, config))
-    return make_split(train, targets["train"], norm, waveforms), make_split(valid, targets["valid"], norm), norm
+    weights = clip_weights(targets["train"], is_synthetic(tables["train"]), args.class_weights, args.synthetic_weight)
+    train = make_split(train, targets["train"], norm, waveforms, weights)
+    return train, make_split(valid, targets["valid"], norm), norm
 
 
 def report_evaluation(folder: Path, recipe, state) -> None:

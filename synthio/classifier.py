@@ -70,13 +70,15 @@ class Normalisation:
 class Split:
     """Clips ready for the model: normalised features float16 [N, frames, bands], targets float32 [N, C].
 
-    The waveforms, float32 [T] at 16 kHz, are kept only where they are augmented.
+    The waveforms, float32 [T] at 16 kHz, are kept only where they are augmented. `weights` float32 [N] are of the
+    clips in the training loss; None: all the same.
     """
 
     features: torch.Tensor
     targets: torch.Tensor
     norm: Normalisation
     waveforms: Sequence[np.ndarray] = ()
+    weights: torch.Tensor | None = None
 
 
 @dataclass
@@ -167,7 +169,11 @@ def measure(features: Sequence[torch.Tensor], frames: int) -> Normalisation:
 
 
 def make_split(
-    features: Sequence[torch.Tensor], targets: np.ndarray, norm: Normalisation, waveforms: Sequence[np.ndarray] = ()
+    features: Sequence[torch.Tensor],
+    targets: np.ndarray,
+    norm: Normalisation,
+    waveforms: Sequence[np.ndarray] = (),
+    weights: np.ndarray | None = None,
 ) -> Split:
     """Cut or pad to `norm.frames`, normalise, and keep as float16.
 
@@ -177,7 +183,32 @@ def make_split(
     for i, clip in enumerate(features):
         clip = functional.pad(clip[: norm.frames], (0, 0, 0, max(0, norm.frames - len(clip))))
         batch[i] = norm.apply(clip)
-    return Split(batch, torch.from_numpy(targets), norm, waveforms)
+    return Split(
+        batch, torch.from_numpy(targets), norm, waveforms, None if weights is None else torch.from_numpy(weights)
+    )
+
+
+def clip_weights(
+    targets: np.ndarray, is_synthetic: np.ndarray, class_weights: bool, synthetic_weight: float
+) -> np.ndarray:
+    """Weight of each training clip in the loss, float32 [N], mean 1.
+
+    Args:
+        targets: 0/1 [N, C].
+        is_synthetic: bool [N].
+        class_weights: give each class the same sum; a clip of several labels has the mean of theirs.
+        synthetic_weight: of a synthetic clip, where a real one has 1.
+
+    Raises:
+        UserError: all weights are 0.
+    """
+    weights = np.where(is_synthetic, synthetic_weight, 1.0)
+    if class_weights:
+        inverse = 1 / np.maximum(targets.sum(axis=0), 1)
+        weights = weights * (targets @ inverse) / np.maximum(targets.sum(axis=1), 1)
+    if not weights.any():
+        raise UserError("--synthetic_weight 0 leaves no training clip with a weight, for all are synthetic; raise it")
+    return (weights / weights.mean()).astype(np.float32)
 
 
 def augmented_features(
@@ -196,17 +227,15 @@ def augmented_features(
     return norm.apply(features.masked_fill(padding[:, :, None], 0.0))
 
 
-def mixup(
-    features: torch.Tensor, targets: torch.Tensor, alpha: float, rng: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Blend each clip with another of the batch, features [B, F, M] and targets [B, C] by the same weight.
+def mixup(alpha: float, rng: np.random.Generator, *tensors: torch.Tensor) -> list[torch.Tensor]:
+    """Blend each clip with another of the batch: features [B, F, M], targets [B, C] and so on by the same weight.
 
     The weight is Beta(alpha, alpha), one for each clip (Zhang et al. 2018, equation 1).
     """
-    weight = torch.from_numpy(rng.beta(alpha, alpha, len(features))).to(features)
-    other = torch.from_numpy(rng.permutation(len(features))).to(features.device)
-    blend = [w * x + (1 - w) * x[other] for x, w in ((features, weight[:, None, None]), (targets, weight[:, None]))]
-    return blend[0], blend[1]
+    share = torch.from_numpy(rng.beta(alpha, alpha, len(tensors[0]))).to(tensors[0])
+    other = torch.from_numpy(rng.permutation(len(share))).to(share.device)
+    shares = [share.reshape(-1, *[1] * (x.ndim - 1)) for x in tensors]
+    return [w * x + (1 - w) * x[other] for w, x in zip(shares, tensors, strict=True)]
 
 
 def spec_augment(features: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -249,11 +278,18 @@ def learning_rate_factor(step: int, num_steps: int, warmup_fraction: float) -> f
     return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup))
 
 
-def loss_of(logits: torch.Tensor, targets: torch.Tensor, multi_label: bool) -> torch.Tensor:
-    """Binary cross-entropy for multi-label targets [B, C], else cross-entropy (targets may be blends)."""
+def loss_of(
+    logits: torch.Tensor, targets: torch.Tensor, multi_label: bool, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Binary cross-entropy for multi-label targets [B, C], else cross-entropy (targets may be blends).
+
+    The mean over the clips of the batch, each times its weight [B], if there are any.
+    """
     if multi_label:
-        return functional.binary_cross_entropy_with_logits(logits, targets)
-    return functional.cross_entropy(logits, targets)
+        losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
+    else:
+        losses = functional.cross_entropy(logits, targets, reduction="none")
+    return (losses if weights is None else losses * weights).mean()
 
 
 @torch.inference_mode()
@@ -324,18 +360,19 @@ def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device
     torch.manual_seed(seed)  # dropout takes no generator; `fit` shields the global state
     rows = torch.from_numpy(batch_rows(len(train.features), recipe.batch_size, step, recipe.seed))
     features, targets = train.features[rows].float(), train.targets[rows]
+    weights = torch.ones(len(rows)) if train.weights is None else train.weights[rows]
     if recipe.waveform_augment != "none":
         waveforms = [train.waveforms[row] for row in rows]
         features = augmented_features(waveforms, train.norm, features.shape[2], recipe.waveform_augment, rng)
     if recipe.mixup > 0:
-        features, targets = mixup(features, targets, recipe.mixup, rng)
+        features, targets, weights = mixup(recipe.mixup, rng, features, targets, weights)
     if recipe.spec_augment:
         features = spec_augment(features, rng)
     for group in optimizer.param_groups:
         group["lr"] = recipe.learning_rate * learning_rate_factor(step, recipe.num_steps, recipe.warmup_fraction)
     model.train()
     output, targets = model(features.to(device)), targets.to(device)
-    loss = loss_of(output.logits, targets, recipe.multi_label)
+    loss = loss_of(output.logits, targets, recipe.multi_label, weights.to(device))
     if recipe.supcon_weight > 0:
         loss = loss + recipe.supcon_weight * supcon_loss(output.projected, targets, recipe.supcon_temperature)
     if not torch.isfinite(loss):

@@ -76,11 +76,18 @@ def write_predictions(table, labels, chances, multi_label: bool, path: Path) -> 
     write_table(pd.concat([out, pd.DataFrame(columns)], axis=1), path)
 
 
-def count_clips(table) -> dict[str, int]:
-    """How many clips are real and how many synthetic; a synthetic one names the gold clip it was made for."""
+def is_synthetic(table):
+    """Which clips of a manifest are synthetic, bool [N]: these name the gold clip that they were made for."""
+    import numpy as np
+
     from synthio.manifest import SOURCE
 
-    synthetic = int((table[SOURCE] != "").sum()) if SOURCE in table.columns else 0
+    return (table[SOURCE] != "").to_numpy() if SOURCE in table.columns else np.zeros(len(table), bool)
+
+
+def count_clips(table) -> dict[str, int]:
+    """How many clips are real and how many synthetic."""
+    synthetic = int(is_synthetic(table).sum())
     return {"clips": len(table), "gold": len(table) - synthetic, "synthetic": synthetic}
 
 

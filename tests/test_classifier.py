@@ -23,6 +23,7 @@ from synthio.audio import read_audio, write_wav
 from synthio.cli import UserError
 from synthio.fbank import kaldi_fbank, num_frames, num_samples
 from synthio.models import ast_model
+from synthio.probe import choose_probe
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = ROOT / "ast" / "train.py"
@@ -180,11 +181,11 @@ def test_a_clip_of_a_few_samples_works(tmp_path):
 
 def test_mixup_blends_features_and_targets_alike():
     features, targets = torch.eye(6)[:, None, :].repeat(1, 2, 1), torch.eye(6)
-    blend, mixed = classifier.mixup(features, targets, 0.5, np.random.default_rng(0))
+    blend, mixed = classifier.mixup(0.5, np.random.default_rng(0), features, targets)
     torch.testing.assert_close(blend[:, 0], mixed)
     torch.testing.assert_close(mixed.sum(dim=1), torch.ones(6))
     assert not torch.equal(mixed, targets)
-    again, _ = classifier.mixup(features, targets, 0.5, np.random.default_rng(0))
+    again, _ = classifier.mixup(0.5, np.random.default_rng(0), features, targets)
     assert torch.equal(blend, again)
 
 
@@ -424,6 +425,69 @@ def test_multi_label_with_augmentation(data, tmp_path, monkeypatch):
     assert set(predictions["predicted"]) <= {"", "high", "low", "high;low"}
     assert "high;low" in set(predictions["predicted"])
     assert ASTConfig.from_pretrained(tmp_path / "out/model").problem_type == "multi_label_classification"
+
+
+@pytest.mark.parametrize(("head_init", "steps"), [("probe", [0, 1]), ("random", [1])])
+def test_a_head_that_starts_at_a_probe_knows_the_classes_untrained(data, tmp_path, monkeypatch, head_init, steps):
+    scores = train(monkeypatch, data, tmp_path / "out", head_init=head_init, num_steps=1, learning_rate=1e-9)
+    assert list(pd.read_csv(tmp_path / "out/history.csv")["step"]) == steps
+    assert (scores["accuracy"] > 0.9) == (head_init == "probe")
+
+
+def test_clip_weights_by_hand():
+    targets = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], np.float32)
+    synthetic = np.array([False, True, True, False])
+    np.testing.assert_array_equal(classifier.clip_weights(targets, synthetic, False, 1.0), 1)
+    np.testing.assert_allclose(classifier.clip_weights(targets, synthetic, False, 0.5), np.array([2, 1, 1, 2]) / 1.5)
+    balanced = classifier.clip_weights(targets, synthetic, True, 1.0)
+    np.testing.assert_allclose(balanced, np.array([1, 1, 1, 3]) / 1.5, rtol=1e-6)
+    both = classifier.clip_weights(np.array([[1, 1], [1, 0]], np.float32), np.zeros(2, bool), True, 1.0)
+    np.testing.assert_allclose(both, np.array([0.75, 0.5]) / 0.625, rtol=1e-6)
+    with pytest.raises(UserError, match="raise it"):
+        classifier.clip_weights(targets, np.ones(4, bool), False, 0.0)
+
+
+@pytest.mark.parametrize("multi_label", [True, False])
+def test_weighted_loss_is_that_of_a_clip_that_comes_twice(multi_label):
+    rng = np.random.default_rng(0)
+    logits, targets = torch.from_numpy(rng.normal(size=(3, 4))), torch.eye(4, dtype=torch.float64)[:3]
+    twice = torch.cat([logits, logits[:1]]), torch.cat([targets, targets[:1]])
+    weighted = classifier.loss_of(logits, targets, multi_label, torch.tensor([2.0, 1.0, 1.0]) * 3 / 4)
+    assert weighted.item() == pytest.approx(classifier.loss_of(*twice, multi_label).item())
+
+
+def test_synthetic_clips_of_weight_0_are_as_if_they_had_no_label(data, tmp_path, monkeypatch):
+    """Wrong labels on synthetic clips do harm at weight 1, none at weight 0."""
+    gold, wrong = (
+        pd.read_csv(path, dtype=str, keep_default_na=False)
+        for path in (data / "train.csv", save_tones(data, "synthetic", 45, 11, swap=True))
+    )
+    mixed = pd.concat([gold.assign(source_path=""), wrong.assign(source_path="x.wav")])
+    mixed.to_csv(data / "mixed.csv", index=False)
+    changes = {"train_csv": data / "mixed.csv", "num_steps": 80, "eval_every": 80}
+    ignored = train(monkeypatch, data, tmp_path / "ignored", synthetic_weight=0, **changes)
+    trusted = train(monkeypatch, data, tmp_path / "trusted", synthetic_weight=1, **changes)
+    assert ignored["accuracy"] > 0.9 > trusted["accuracy"]
+
+
+def test_the_fitted_head_is_the_probe_of_the_pooled_output(data):
+    model = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
+    rng = np.random.default_rng(0)
+    targets = np.eye(3, dtype=np.float32)[rng.integers(0, 3, 24)]
+    features = torch.from_numpy(rng.normal(size=(24, 56, 32)) + targets.argmax(1)[:, None, None]).half()
+    norm = classifier.Normalisation(56, 0.0, 0.5)
+    train_split, valid_split = (
+        classifier.Split(features[part], torch.from_numpy(targets[part]), norm)
+        for part in (slice(0, 16), slice(16, 24))
+    )
+    recipe = load_script().make_recipe(load_script().get_parser().parse_args(options(data, data)), 16)
+    classifier.fit_head(model, train_split, valid_split, recipe, "cpu")
+    with torch.no_grad():
+        pooled = model.audio_spectrogram_transformer(features.float()).pooler_output
+        x = torch.nn.functional.layer_norm(pooled, pooled.shape[1:], eps=1e-12).numpy()
+    probe, _, _ = choose_probe((x[:16], targets[:16]), (x[16:], targets[16:]), False)
+    logits = classifier.predict(model, features, 8, "cpu")
+    np.testing.assert_allclose(logits, probe.logits(x), atol=1e-3)
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(data, tmp_path, monkeypatch):
