@@ -379,9 +379,9 @@ resolve_paths() {
 
 # Set the arrays `writer`, options of the stages that write prompts, and `writer_inputs`, what these read besides CSVs.
 set_writer() {
-    writer=(--writer "$caption_writer") writer_inputs=()
+    writer=(--writer "$caption_writer") writer_inputs=("$root/synthio/sound_words.txt")
     [[ $caption_writer != embedded ]] || return 0
-    writer_inputs=("$root/synthio/prompts.toml")
+    writer_inputs+=("$root/synthio/prompts.toml")
     if [[ $caption_writer == openai ]]; then
         writer+=(--llm_model "$llm_model" --llm_base_url "$llm_base_url" --llm_max_calls "$llm_max_calls"
             --llm_max_tokens "$llm_max_tokens")
