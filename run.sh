@@ -23,7 +23,7 @@ num_iters=2                # whole 1..100: synthetic clips for each gold clip (p
 use_label=false            # bool: prompts are "Sound of a <label>", no captions
 plain_caption=false        # bool: prompts from each clip's own caption, without MixCap's pool
 plain_wo_caption=false     # bool: prompts from label and domain alone
-supcon=false               # bool: a supervised contrastive loss beside the cross-entropy of AST
+supcon=false               # bool: a contrastive loss beside AST's cross-entropy, on prompts that go beyond each label
 initialize_audio=false     # bool: generation starts from the gold clip plus noise
 init_noise_level=0.7       # number 0.01..1: that noise; 0.01 keeps the gold clip, 1 forgets it
 clap_filter=true           # bool: drop the clips that do not sound like their label
@@ -830,9 +830,16 @@ quota_reached() { # KEPT...
 # Stages 2 to 9. Sets `merged` to the training CSV with the synthetic clips.
 synthesise() {
     local round mode=mixcap source=$work/captions.csv kept=()
-    if $use_label; then mode=template; elif $plain_caption; then mode=plain; elif $plain_wo_caption; then mode=plain_wo_caption; fi
-    # these two modes read no captions
-    if [[ $mode == template || $mode == plain_wo_caption ]]; then source=$train_csv; else caption_gold; fi
+    if $use_label; then
+        mode=template
+    elif $plain_caption; then
+        mode=plain
+    elif $plain_wo_caption; then
+        mode=plain_wo_caption
+    elif $supcon; then
+        mode=supcon
+    fi
+    if [[ $mode == mixcap || $mode == plain ]]; then caption_gold; else source=$train_csv; fi # only these read captions
     align
     write_captions 5 captions "$mode" "$source" "$work/round_0/prompts.csv" --num_captions "$num_iters" \
         --domain "$domain"

@@ -19,6 +19,7 @@ import pytest
 import soundfile
 
 from synthio.files import fingerprint, sha256_file
+from synthio.models.composer import EVENTS
 from synthio.stamp import LARGE_FILE_BYTES, content
 from tests.scripts import call_script
 from tests.test_classifier import save_tiny_ast
@@ -518,7 +519,13 @@ def test_a_dry_run_does_nothing(world, copy):
         ({"dpo_pairs": "ranked", "dpo_losers": 2}, ["--pairs ranked", "--scorer"], []),
         ({"dpo_rounds": 2}, ["3 losers 2", "4 dpo 2", "--init_adapter"], ["3 losers 3", "4 dpo 3"]),
         ({"domain": "a street"}, ["--domain a\\ street"], []),
-        ({"supcon": "true", "ast_waveform_augment": "chain"}, ["--waveform_augment chain", "--supcon true"], []),
+        (
+            {"supcon": "true", "ast_waveform_augment": "chain"},
+            ["--waveform_augment chain", "--supcon true", "--mode supcon --num_captions 2"],
+            ["2 caption", "mixcap"],
+        ),
+        ({"supcon": "true", "plain_caption": "true"}, ["2 caption", "--mode plain ", "--supcon true"], ["mode supcon"]),
+        ({"supcon": "true", "use_label": "true"}, ["--mode template --num_captions 2"], ["--mode supcon"]),
         ({"use_ast": "false"}, ["ast/probe.py", "--clap_model"], ["ast/train.py", "--ast_model"]),
         ({}, ["--threshold_kind absolute --threshold 0.802 --gold_csv"], ["keep_percent", "finetune_clap", "balance"]),
         ({"clap_threshold": "auto"}, ["--threshold auto --auto_quantile 0.1"], ["0.802", "keep_percent"]),
@@ -596,6 +603,20 @@ def test_other_ways_to_run(world, copy):
     assert len(sounds(copy / "sounds/round_0")) == 6
     assert "synthetic-only" in done.stdout
     assert "up to date" in stage_answers(done.stdout)["10 classify gold only"]
+
+
+def test_contrastive_training_with_prompts_beyond_the_label(world, copy):
+    done = call(*options(copy, supcon="true", num_iters=1, reflect_rounds=0, cpu_shards=1), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rerun = {name for name, answer in stage_answers(done.stdout).items() if "running" in answer}
+    assert rerun == {"5 captions", "6 generate", "7 filter", "9 merge", "10 classify gold only", "10 classify synthio"}
+    work = copy / "tiny set"
+    prompts = [row["prompt"] for row in rows_of(work / "round_0/prompts.csv")]
+    assert len(prompts) == 6 and all(any(event in text for event in EVENTS) for text in prompts)
+    for name in ("gold_only", "synthio"):
+        options_of = json.loads((work / "classifier" / name / "scores.json").read_text())["options"]
+        assert options_of["supcon"] is True
+    assert [method["name"] for method in json.loads((work / "scores.json").read_text())["methods"]][-1] == "synthio"
 
 
 def test_a_linear_probe_instead_of_ast(world, copy):
