@@ -91,7 +91,8 @@ ast_spec_augment=false     # bool: mask a band of frequencies and a stretch of t
 ast_mixup=0                # number 0..: alpha of mixup's Beta distribution; 0: no mixup
 supcon_weight=1            # number 0..: for supcon=true, of the contrastive loss; cross-entropy has 1
 supcon_temperature=0.1     # number 0.001..: for supcon=true (its paper: 0.1)
-probe_embeddings=clap      # clap|ast|both: for use_ast=false, the models whose embeddings the linear probe hears
+probe_embeddings=auto      # auto|clap|ast|both: for use_ast=false, what the linear probe hears; auto: ast if CLAP filters, else clap
+probe_clap_model=""        # text: the same: a CLAP for it that is not clap_model, which filters
 # -- outputs
 results_root=""            # text: folder of all outputs; empty: that of run.sh
 output_folder=""           # text: folder of the synthetic audio; empty: <results_root>/<dataset_name>_synthetic
@@ -263,6 +264,9 @@ check_choices() {
     if ! $use_ast; then
         [[ $ast_waveform_augment == none && $ast_spec_augment == false ]] || refuse "use_ast=false takes no augmentation of AST"
         is_zero "$ast_mixup" || refuse "use_ast=false takes no ast_mixup"
+        choose_probe
+    else
+        [[ -z $probe_clap_model ]] || refuse "probe_clap_model goes with use_ast=false"
     fi
     ! $supcon || is_zero "$ast_mixup" ||
         refuse "supcon=true asks which clips share a label, and ast_mixup blends the labels; drop one of them"
@@ -305,6 +309,25 @@ check_choices() {
         ast | benchmarks | dataset_csvs | extras | runs | stable-audio-tools | synthio | tests)
             refuse "--dataset_name: '$dataset_name' is a folder of this program; choose another name" ;;
     esac
+}
+
+# What the linear probe hears. The model that chose synthetic clips must not measure success: it would like its own
+# choice.
+choose_probe() {
+    local clap_chooses=false
+    if $augment; then
+        if $clap_filter || [[ $dpo == true && -z $dpo_ckpt_folder && $dpo_pairs == ranked ]]; then clap_chooses=true; fi
+    fi
+    if [[ $probe_embeddings == auto ]]; then
+        probe_embeddings=clap
+        if $clap_chooses && [[ -z $probe_clap_model ]]; then probe_embeddings=ast; fi
+    fi
+    if [[ $probe_embeddings == ast ]]; then
+        [[ -z $probe_clap_model ]] || refuse "probe_clap_model goes with probe_embeddings=clap or both"
+    elif $clap_chooses && [[ -z $probe_clap_model ]]; then
+        refuse "probe_embeddings=$probe_embeddings would measure success with the CLAP that chose the synthetic clips;" \
+            "give --probe_clap_model another CLAP, or take --probe_embeddings ast"
+    fi
 }
 
 # ---------------------------------------------------------------- paths and interpreters
@@ -358,7 +381,12 @@ resolve_paths() {
     output_folder=${output_folder:-${work}_synthetic}
     text_to_audio_model=$(model_path "$text_to_audio_model" text_to_audio)
     clap_model=$(model_path "$clap_model" clap)
-    probe_clap_model=$clap_model # stage 7 may set a tuned one for the filter; what filters must not measure success
+    if [[ -n $probe_clap_model ]]; then
+        probe_clap_model=$(model_path "$probe_clap_model" clap)
+        [[ $probe_clap_model != "$clap_model" && ! $probe_clap_model -ef $clap_model ]] ||
+            refuse "--probe_clap_model is clap_model, which filters; name another CLAP"
+    fi
+    probe_clap_model=${probe_clap_model:-$clap_model}
     ast_model=$(model_path "$ast_model" ast)
     [[ $captioner == embedded || $captioner == gama ]] || captioner=$(model_path "$captioner" "")
     set_writer

@@ -386,6 +386,14 @@ def test_a_stage_whose_input_is_missing(world):
         (["--supcon", "true", "--use_ast", "false"], "supcon=true trains AST, but use_ast is false"),
         (["--supcon", "true", "--ast_mixup", "0.3"], "ast_mixup blends the labels"),
         (["--use_ast", "false", "--ast_spec_augment", "yes"], "use_ast=false takes no augmentation of AST"),
+        (["--use_ast", "false", "--probe_embeddings", "clap"], "with the CLAP that chose the synthetic clips; give"),
+        (["--use_ast", "false", "--probe_embeddings", "both"], "give --probe_clap_model another CLAP"),
+        (["--use_ast", "false", "--probe_clap_model", "embedded"], "--probe_clap_model is clap_model, which filters"),
+        (
+            ["--use_ast", "false", "--probe_embeddings", "ast", "--probe_clap_model", "a/b"],
+            "probe_clap_model goes with probe_embeddings=clap or both",
+        ),
+        (["--probe_clap_model", "a/b"], "probe_clap_model goes with use_ast=false"),
         (["--ast_waveform_augment", "loud"], "'loud' is none of none, noise, pitch, chain"),
         (["--captioner", "gama"], "--gama_dir: no such folder: ''"),
         (["--captioner", "gama", "--gama_dir", "."], "--gama_checkpoint: no such file: ''"),
@@ -526,7 +534,20 @@ def test_a_dry_run_does_nothing(world, copy):
         ),
         ({"supcon": "true", "plain_caption": "true"}, ["2 caption", "--mode plain ", "--supcon true"], ["mode supcon"]),
         ({"supcon": "true", "use_label": "true"}, ["--mode template --num_captions 2"], ["--mode supcon"]),
-        ({"use_ast": "false"}, ["ast/probe.py", "--clap_model"], ["ast/train.py", "--ast_model"]),
+        ({"use_ast": "false"}, ["ast/probe.py", "--ast_model"], ["ast/train.py", "--clap_model"]),
+        ({"use_ast": "false", "augment": "false"}, ["ast/probe.py", "--clap_model"], ["--ast_model"]),
+        ({"use_ast": "false", "clap_filter": "false"}, ["ast/probe.py", "--clap_model"], ["--ast_model"]),
+        (
+            {"use_ast": "false", "clap_filter": "false", "dpo_pairs": "ranked", "dpo_losers": 2},
+            ["ast/probe.py", "--ast_model"],
+            ["--clap_model"],
+        ),
+        ({"use_ast": "false", "probe_clap_model": "owner/clap"}, ["--clap_model owner/clap"], ["--ast_model"]),
+        (
+            {"use_ast": "false", "probe_embeddings": "both", "probe_clap_model": "owner/clap"},
+            ["--clap_model owner/clap --ast_model"],
+            [],
+        ),
         ({}, ["--threshold_kind absolute --threshold 0.802 --gold_csv"], ["keep_percent", "finetune_clap", "balance"]),
         ({"clap_threshold": "auto"}, ["--threshold auto --auto_quantile 0.1"], ["0.802", "keep_percent"]),
         ({"threshold_kind": "class_quantile"}, ["class_quantile --keep_percent 70"], ["--threshold ", "--classifier "]),
@@ -620,7 +641,9 @@ def test_contrastive_training_with_prompts_beyond_the_label(world, copy):
 
 
 def test_a_linear_probe_instead_of_ast(world, copy):
-    done = call(*options(copy, use_ast="no", probe_embeddings="both"), cwd=world)
+    save_clap(world / "models/other clap", seed=1)
+    changes = {"use_ast": "no", "probe_embeddings": "both", "probe_clap_model": "models/other clap"}
+    done = call(*options(copy, **changes), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
     rerun = {name for name, answer in stage_answers(done.stdout).items() if "running" in answer}
     assert rerun == {"10 classify gold only", "10 classify synthio"}
