@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import os
@@ -131,6 +132,12 @@ def before_generation(copy):
 def stage_answers(text: str) -> dict[str, str]:
     """What the driver said of each stage: {'0 check': 'up to date: ...', ...}."""
     return dict(re.findall(r"^\[[\d:]+\] stage ([^:]+): .*\n((?: {4}\S+ .*\n)*)", text, re.MULTILINE))
+
+
+def unpacked(page: Path) -> str:
+    """The pictures of a page as text, one after the other."""
+    found = re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", page.read_text(encoding="utf-8"))
+    return "".join(base64.b64decode(part).decode() for part in found)
 
 
 def sounds(folder: Path) -> dict[str, bytes]:
@@ -290,6 +297,16 @@ def test_each_gpu_gets_one_shard(world, before_generation, tmp_path, visible, sh
     assert f"{len(shown)} of {len(shown)} shards of stage 6 generate failed" in done.stderr
     logs = sorted((before_generation / "tiny set/logs").glob("generate.[0-9].log"))
     assert [log.read_text() for log in logs][: len(shown)] == [f"GPU {name}\n" for name in shown]
+
+
+def test_a_report_that_fails_leaves_the_scores(world, copy):
+    (copy / "tiny set/dpo/adapter_history.csv").write_text("loss\n0.7\n")  # only the report reads it
+    done = call(*options(copy, stage=10), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "run.sh: the report could not be made (the scores above stand); see " in done.stderr
+    assert "Test scores in percent" in done.stdout and "report.html" not in done.stdout
+    assert not (copy / "tiny set/report.html").exists() and (copy / "tiny set/scores.json").is_file()
+    assert "adapter_history.csv" in (copy / "tiny set/logs/report.log").read_text()
 
 
 @needs_proc
@@ -649,7 +666,7 @@ def test_a_linear_probe_instead_of_ast(world, copy):
     assert rerun == {"10 classify gold only", "10 classify synthio"}
     work = copy / "tiny set"
     kinds = sorted(path.name.split("_")[0] for path in (work / "embeddings").iterdir())
-    assert kinds == ["ast", "clap"]  # one cache for both classifiers
+    assert kinds == ["ast", "clap", "map"]  # one cache for both classifiers, and that of the report
     for name in ("gold_only", "synthio"):
         names = {path.name for path in (work / "classifier" / name).iterdir()}
         assert names == {"model", "penalties.csv", "predictions.csv", "scores.json"}
@@ -657,7 +674,8 @@ def test_a_linear_probe_instead_of_ast(world, copy):
             "config.json",
             "model.safetensors",
         }
-    assert "Test scores in percent" in done.stdout and (work / "report.html").is_file()
+    assert "Test scores in percent" in done.stdout
+    assert "inverse strength of the penalty" in unpacked(work / "report.html")
 
 
 @pytest.mark.slow
