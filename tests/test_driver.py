@@ -309,6 +309,22 @@ def test_a_report_that_fails_leaves_the_scores(world, copy):
     assert "adapter_history.csv" in (copy / "tiny set/logs/report.log").read_text()
 
 
+def test_memory_is_kept_where_there_is_no_gpu(world, tmp_path):
+    """A stand-in for the interpreter says what it was given; what the user set stands, and a GPU needs none of it."""
+    names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
+    save_program(tmp_path / "env/bin/python", f"echo {' '.join(f'${{{name}-none}}' for name in names)}; exit 1")
+    words = options("memory", stop_stage=2, cpu_shards=1, gama_env=tmp_path / "env")
+
+    def given(**environment):
+        done = call(*words, cwd=world, **dict.fromkeys(names) | environment)
+        assert "stage 2 caption failed" in done.stderr, done.stdout + done.stderr
+        return (world / "memory/tiny set/logs/caption.log").read_text().split()
+
+    assert given() == ["33554432", "1073741824", "67108864"]
+    assert given(MALLOC_TOP_PAD_="4096") == ["33554432", "1073741824", "4096"]
+    assert given(CUDA_VISIBLE_DEVICES="0") == ["none"] * 3
+
+
 @needs_proc
 @needs_setpriv
 def test_kill_9_in_the_middle_of_the_generation(world, before_generation, finished):
