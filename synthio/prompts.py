@@ -2,8 +2,9 @@
 
 Everything here is a pure function. Who reads and writes the sentences is `synthio.models.captioning`.
 
-Of the text about one clip only phrases of a few words that are all in `synthio/sound_words.txt` (or in the label) reach
-the prompts of other clips. The list is closed, so nothing depends on recognising an order when it is seen.
+Of the text about one clip only what is in words of `synthio/sound_words.txt` (or of the label) reaches the prompts of
+other clips: phrases of four words at most, and prompts whose clips were kept. The list is closed, so nothing depends on
+recognising an order when it is seen.
 """
 
 from __future__ import annotations

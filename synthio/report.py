@@ -3,9 +3,8 @@
     python -m synthio.report --work W --output W/report.html
 
 It is made of the files that the stages wrote; the one thing it computes anew is the map of CLAP embeddings, which are
-kept in W/embeddings. A section
-whose files are not there (no preference training, no filter, no synthetic clips) is left out. Labels, captions and
-file names are text in it, whatever they hold, and the page allows no script at all.
+kept in W/embeddings. A section whose files are not there (no preference training, no filter, no synthetic clips) is
+left out. Labels, captions and file names are text in it, whatever they hold, and the page allows no script at all.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 KINDS = ("gold", "kept", "rejected")
 PROBABILITY = "clap_probability"
-MAP_CLIPS = 200  # more dots hide each other, and each is a second of a slow CPU's time
+MAP_CLIPS = 200  # more dots would hide each other
 MAP_SECONDS = 10  # of a clip that the map hears
 MAP_MODEL_MB = 100  # a larger CLAP takes minutes on a CPU
 MAX_PHRASES = 24  # of a label that are listed
@@ -397,8 +396,8 @@ def embed(clips: pd.DataFrame, folder: Path, model: str) -> tuple[np.ndarray, li
     from synthio.models import load_scorer
     from synthio.prompts import label_prompt
 
-    cache = EmbeddingCache(folder, "map", model)
-    texts = {label: sha256_value([label_prompt(label), MAP_SECONDS]) for label in sorted(set(clips[LABEL]))}
+    cache = EmbeddingCache(folder, f"map_{MAP_SECONDS}s", model)
+    texts = {label: sha256_value(label_prompt(label)) for label in sorted(set(clips[LABEL]))}
     keys = {row: sha256_file(path) for row, path in clips[PATH].items() if Path(path).is_file()}
     new = {key: clips.at[row, PATH] for row, key in keys.items() if key not in cache.vectors}
     unread = [label for label, key in texts.items() if key not in cache.vectors]
