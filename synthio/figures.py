@@ -1,6 +1,6 @@
 """The report's pictures: small SVGs of one panel each, so that they stay legible on a phone, and spectrograms.
 
-    uri = as_svg(lambda axes: plot_curves(axes, {"synthio": (steps, losses)}, "loss"), 4.2, 2.8)
+    uri = as_svg(lambda axes: plot_curves(axes, {"synthio": (steps, losses)}, "loss", {}), 4.2, 2.8)
 
 A picture is a data URI for <img>: in there nothing can run, whatever a label holds. Labels are plain text, never
 mathematics ("$x$"). Text stays text, because the reader's browser has fonts for scripts that matplotlib has not.

@@ -114,8 +114,8 @@ def read_object(path: Path, names: Iterable[str], mend: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable JSON file ({error}); {mend}") from None
     missing = [name for name in names if not isinstance(value, dict) or name not in value]
-    if missing:
-        raise UserError(f"{path}: no {', '.join(missing)} in it; {mend}")
+    if missing or not isinstance(value, dict):
+        raise UserError(f"{path}: no {', '.join(missing) or 'JSON object'} in it; {mend}")
     return value
 
 
@@ -137,9 +137,9 @@ def locate(recorded: str, work: Path) -> Path:
 
 
 def read_record(csv: Path) -> dict[str, Any]:
-    """The record beside a CSV; empty without one. Of a table that was made in shards, that of the first shard."""
+    """The record beside a CSV or folder, or {}; of a table that was made in shards, that of the first shard."""
     path = csv.with_suffix(".json")
-    record = read_json(path) if path.is_file() else {}
+    record = read_object(path, (), f"make {csv.name} again") if path.is_file() else {}
     shards = record.get("shards") or []
     return (
         shards[0] | {name: record[name] for name in ("sha256", "inputs", "rows_in", "rows_out")} if shards else record
@@ -209,8 +209,7 @@ def add_dpo(run: Run) -> None:
         csv = folder.with_name(folder.name + "_history.csv")
         if csv.is_file():
             run.dpo[name] = as_numbers(read_table(csv, ["step"]))
-        record = folder.with_name(folder.name + ".json")
-        run.records[name] = read_json(record) if record.is_file() else {}
+        run.records[name] = read_record(folder)
 
 
 def all_clips(run: Run) -> pd.DataFrame:
