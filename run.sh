@@ -24,7 +24,7 @@ num_iters=2                # whole 1..100: synthetic clips for each gold clip (p
 use_label=false            # bool: prompts are "Sound of a <label>", no captions
 plain_caption=false        # bool: prompts from each clip's own caption, without MixCap's pool
 plain_wo_caption=false     # bool: prompts from label and domain alone
-supcon=false               # bool: a supervised contrastive loss beside the cross-entropy of AST
+supcon=false               # bool: a contrastive loss beside AST's cross-entropy, on prompts that go beyond each label
 initialize_audio=false     # bool: generation starts from the gold clip plus noise
 init_noise_level=0.7       # number 0.01..1: that noise; 0.01 keeps the gold clip, 1 forgets it
 clap_filter=true           # bool: drop the clips that do not sound like their label
@@ -94,7 +94,8 @@ ast_spec_augment=false     # bool: mask a band of frequencies and a stretch of t
 ast_mixup=0                # number 0..: alpha of mixup's Beta distribution; 0: no mixup
 supcon_weight=1            # number 0..: for supcon=true, of the contrastive loss; cross-entropy has 1
 supcon_temperature=0.1     # number 0.001..: for supcon=true (its paper: 0.1)
-probe_embeddings=clap      # clap|ast|both: for use_ast=false, the models whose embeddings the linear probe hears
+probe_embeddings=auto      # auto|clap|ast|both: for use_ast=false, what the linear probe hears; auto: ast if CLAP filters, else clap
+probe_clap_model=""        # text: the same: a CLAP for it that is not clap_model, which filters
 # -- outputs
 results_root=""            # text: folder of all outputs; empty: that of run.sh
 output_folder=""           # text: folder of the synthetic audio; empty: <results_root>/<dataset_name>_synthetic
@@ -294,6 +295,9 @@ check_choices() {
     if ! $use_ast; then
         [[ $ast_waveform_augment == none && $ast_spec_augment == false ]] || refuse "use_ast=false takes no augmentation of AST"
         is_zero "$ast_mixup" || refuse "use_ast=false takes no ast_mixup"
+        choose_probe
+    else
+        [[ -z $probe_clap_model ]] || refuse "probe_clap_model goes with use_ast=false"
     fi
     ! $supcon || is_zero "$ast_mixup" ||
         refuse "supcon=true asks which clips share a label, and ast_mixup blends the labels; drop one of them"
@@ -336,6 +340,25 @@ check_choices() {
         ast | benchmarks | dataset_csvs | extras | runs | stable-audio-tools | synthio | tests)
             refuse "--dataset_name: '$dataset_name' is a folder of this program; choose another name" ;;
     esac
+}
+
+# What the linear probe hears. The model that chose synthetic clips must not measure success: it would like its own
+# choice.
+choose_probe() {
+    local clap_chooses=false
+    if $augment; then
+        if $clap_filter || [[ $dpo == true && -z $dpo_ckpt_folder && $dpo_pairs == ranked ]]; then clap_chooses=true; fi
+    fi
+    if [[ $probe_embeddings == auto ]]; then
+        probe_embeddings=clap
+        if $clap_chooses && [[ -z $probe_clap_model ]]; then probe_embeddings=ast; fi
+    fi
+    if [[ $probe_embeddings == ast ]]; then
+        [[ -z $probe_clap_model ]] || refuse "probe_clap_model goes with probe_embeddings=clap or both"
+    elif $clap_chooses && [[ -z $probe_clap_model ]]; then
+        refuse "probe_embeddings=$probe_embeddings would measure success with the CLAP that chose the synthetic clips;" \
+            "give --probe_clap_model another CLAP, or take --probe_embeddings ast"
+    fi
 }
 
 # ---------------------------------------------------------------- paths and interpreters
@@ -411,7 +434,12 @@ resolve_paths() {
     output_folder=${output_folder:-${work}_synthetic}
     text_to_audio_model=$(model_path "$text_to_audio_model" text_to_audio)
     clap_model=$(model_path "$clap_model" clap)
-    probe_clap_model=$clap_model # stage 7 may set a tuned one for the filter; what filters must not measure success
+    if [[ -n $probe_clap_model ]]; then
+        probe_clap_model=$(model_path "$probe_clap_model" clap)
+        [[ $probe_clap_model != "$clap_model" && ! $probe_clap_model -ef $clap_model ]] ||
+            refuse "--probe_clap_model is clap_model, which filters; name another CLAP"
+    fi
+    probe_clap_model=${probe_clap_model:-$clap_model}
     ast_model=$(model_path "$ast_model" ast)
     [[ $captioner == embedded || $captioner == gama ]] || captioner=$(model_path "$captioner" "")
     set_writer
@@ -432,9 +460,9 @@ resolve_paths() {
 
 # Set the arrays `writer`, options of the stages that write prompts, and `writer_inputs`, what these read besides CSVs.
 set_writer() {
-    writer=(--writer "$caption_writer") writer_inputs=()
+    writer=(--writer "$caption_writer") writer_inputs=("$root/synthio/sound_words.txt")
     [[ $caption_writer != embedded ]] || return 0
-    writer_inputs=("$root/synthio/prompts.toml")
+    writer_inputs+=("$root/synthio/prompts.toml")
     if [[ $caption_writer == openai ]]; then
         writer+=(--llm_model "$llm_model" --llm_base_url "$llm_base_url" --llm_max_calls "$llm_max_calls"
             --llm_max_tokens "$llm_max_tokens" --llm_input_price "$llm_input_price" --llm_output_price "$llm_output_price")
@@ -489,6 +517,10 @@ find_devices() {
         export OMP_NUM_THREADS=$threads OMP_WAIT_POLICY=PASSIVE # more threads than cores must not spin
         machine="${device/auto/CPU}, processes: $shards, threads of each: $threads"
         machine=${machine/#cpu/CPU}
+        # glibc hands large arrays back to the kernel at once, which has to clear the pages of the next ones: 30 % of the
+        # time of a training step. Kept are up to 32 MB an array and 1 GB at the end of the heap, which grows by 64 MB.
+        export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_-33554432}
+        export MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_-1073741824} MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_-67108864}
     fi
 }
 
@@ -918,9 +950,16 @@ quota_reached() { # KEPT...
 # Stages 2 to 9. Sets `merged` to the training CSV with the synthetic clips.
 synthesise() {
     local round mode=mixcap source=$work/captions.csv kept=()
-    if $use_label; then mode=template; elif $plain_caption; then mode=plain; elif $plain_wo_caption; then mode=plain_wo_caption; fi
-    # these two modes read no captions
-    if [[ $mode == template || $mode == plain_wo_caption ]]; then source=$train_csv; else caption_gold; fi
+    if $use_label; then
+        mode=template
+    elif $plain_caption; then
+        mode=plain
+    elif $plain_wo_caption; then
+        mode=plain_wo_caption
+    elif $supcon; then
+        mode=supcon
+    fi
+    if [[ $mode == mixcap || $mode == plain ]]; then caption_gold; else source=$train_csv; fi # only these read captions
     align
     write_captions 5 captions "$mode" "$source" "$work/round_0/prompts.csv" --num_captions "$num_iters" \
         --domain "$domain"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import os
@@ -19,6 +20,7 @@ import pytest
 import soundfile
 
 from synthio.files import fingerprint, sha256_file
+from synthio.models.composer import EVENTS
 from synthio.stamp import LARGE_FILE_BYTES, content
 from tests.scripts import call_script
 from tests.test_classifier import save_tiny_ast
@@ -130,6 +132,12 @@ def before_generation(copy):
 def stage_answers(text: str) -> dict[str, str]:
     """What the driver said of each stage: {'0 check': 'up to date: ...', ...}."""
     return dict(re.findall(r"^\[[\d:]+\] stage ([^:]+): .*\n((?: {4}\S+ .*\n)*)", text, re.MULTILINE))
+
+
+def unpacked(page: Path) -> str:
+    """The pictures of a page as text, one after the other."""
+    found = re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", page.read_text(encoding="utf-8"))
+    return "".join(base64.b64decode(part).decode() for part in found)
 
 
 def sounds(folder: Path) -> dict[str, bytes]:
@@ -293,6 +301,38 @@ def test_each_gpu_gets_one_shard(world, before_generation, tmp_path, visible, sh
     assert [log.read_text() for log in logs][: len(shown)] == [f"GPU {name}\n" for name in shown]
 
 
+def test_a_report_that_fails_leaves_the_scores(world):
+    """Of a linear probe on the gold clips alone; the record that is broken is read by the report only."""
+    words = {"augment": "false", "use_ast": "no", "cpu_shards": 1}
+    done = call(*options("gold alone", **words), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    work = world / "gold alone/tiny set"
+    assert "inverse strength of the penalty" in unpacked(work / "report.html")
+    (work / "checked/train.json").write_text("{")
+    done = call(*options("gold alone", **words, stage=10), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "run.sh: the report could not be made (the scores above stand); see " in done.stderr
+    assert "Test scores in percent" in done.stdout and "report.html" not in done.stdout
+    assert not (work / "report.html").exists() and (work / "scores.json").is_file()
+    assert "train.json: not a readable JSON file" in (work / "logs/report.log").read_text()
+
+
+def test_memory_is_kept_where_there_is_no_gpu(world, tmp_path):
+    """A stand-in for the interpreter says what it was given; what the user set stands, and a GPU needs none of it."""
+    names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
+    save_program(tmp_path / "env/bin/python", f"echo {' '.join(f'${{{name}-none}}' for name in names)}; exit 1")
+    words = options("memory", stop_stage=2, cpu_shards=1, gama_env=tmp_path / "env")
+
+    def given(**environment):
+        done = call(*words, cwd=world, **dict.fromkeys(names) | environment)
+        assert "stage 2 caption failed" in done.stderr, done.stdout + done.stderr
+        return (world / "memory/tiny set/logs/caption.log").read_text().split()
+
+    assert given() == ["33554432", "1073741824", "67108864"]
+    assert given(MALLOC_TOP_PAD_="4096") == ["33554432", "1073741824", "4096"]
+    assert given(CUDA_VISIBLE_DEVICES="0") == ["none"] * 3
+
+
 @needs_proc
 @needs_setpriv
 def test_kill_9_in_the_middle_of_the_generation(world, before_generation, finished):
@@ -387,6 +427,14 @@ def test_a_stage_whose_input_is_missing(world):
         (["--supcon", "true", "--use_ast", "false"], "supcon=true trains AST, but use_ast is false"),
         (["--supcon", "true", "--ast_mixup", "0.3"], "ast_mixup blends the labels"),
         (["--use_ast", "false", "--ast_spec_augment", "yes"], "use_ast=false takes no augmentation of AST"),
+        (["--use_ast", "false", "--probe_embeddings", "clap"], "with the CLAP that chose the synthetic clips; give"),
+        (["--use_ast", "false", "--probe_embeddings", "both"], "give --probe_clap_model another CLAP"),
+        (["--use_ast", "false", "--probe_clap_model", "embedded"], "--probe_clap_model is clap_model, which filters"),
+        (
+            ["--use_ast", "false", "--probe_embeddings", "ast", "--probe_clap_model", "a/b"],
+            "probe_clap_model goes with probe_embeddings=clap or both",
+        ),
+        (["--probe_clap_model", "a/b"], "probe_clap_model goes with use_ast=false"),
         (["--ast_waveform_augment", "loud"], "'loud' is none of none, noise, pitch, chain"),
         (["--captioner", "gama"], "--gama_dir: no such folder: ''"),
         (["--captioner", "gama", "--gama_dir", "."], "--gama_checkpoint: no such file: ''"),
@@ -626,8 +674,27 @@ def test_a_dry_run_does_nothing(world, copy):
         ({"dpo_pairs": "ranked", "dpo_losers": 2}, ["--pairs ranked", "--scorer"], []),
         ({"dpo_rounds": 2}, ["3 losers 2", "4 dpo 2", "--init_adapter"], ["3 losers 3", "4 dpo 3"]),
         ({"domain": "a street"}, ["--domain a\\ street"], []),
-        ({"supcon": "true", "ast_waveform_augment": "chain"}, ["--waveform_augment chain", "--supcon true"], []),
-        ({"use_ast": "false"}, ["ast/probe.py", "--clap_model"], ["ast/train.py", "--ast_model"]),
+        (
+            {"supcon": "true", "ast_waveform_augment": "chain"},
+            ["--waveform_augment chain", "--supcon true", "--mode supcon --num_captions 2"],
+            ["2 caption", "mixcap"],
+        ),
+        ({"supcon": "true", "plain_caption": "true"}, ["2 caption", "--mode plain ", "--supcon true"], ["mode supcon"]),
+        ({"supcon": "true", "use_label": "true"}, ["--mode template --num_captions 2"], ["--mode supcon"]),
+        ({"use_ast": "false"}, ["ast/probe.py", "--ast_model"], ["ast/train.py", "--clap_model"]),
+        ({"use_ast": "false", "augment": "false"}, ["ast/probe.py", "--clap_model"], ["--ast_model"]),
+        ({"use_ast": "false", "clap_filter": "false"}, ["ast/probe.py", "--clap_model"], ["--ast_model"]),
+        (
+            {"use_ast": "false", "clap_filter": "false", "dpo_pairs": "ranked", "dpo_losers": 2},
+            ["ast/probe.py", "--ast_model"],
+            ["--clap_model"],
+        ),
+        ({"use_ast": "false", "probe_clap_model": "owner/clap"}, ["--clap_model owner/clap"], ["--ast_model"]),
+        (
+            {"use_ast": "false", "probe_embeddings": "both", "probe_clap_model": "owner/clap"},
+            ["--clap_model owner/clap --ast_model"],
+            [],
+        ),
         ({}, ["--threshold_kind absolute --threshold 0.802 --gold_csv"], ["keep_percent", "finetune_clap", "balance"]),
         ({"clap_threshold": "auto"}, ["--threshold auto --auto_quantile 0.1"], ["0.802", "keep_percent"]),
         ({"threshold_kind": "class_quantile"}, ["class_quantile --keep_percent 70"], ["--threshold ", "--classifier "]),
@@ -706,14 +773,30 @@ def test_other_ways_to_run(world, copy):
     assert "up to date" in stage_answers(done.stdout)["10 classify gold only"]
 
 
+def test_contrastive_training_with_prompts_beyond_the_label(world, copy):
+    done = call(*options(copy, supcon="true", num_iters=1, reflect_rounds=0, cpu_shards=1), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rerun = {name for name, answer in stage_answers(done.stdout).items() if "running" in answer}
+    assert rerun == {"5 captions", "6 generate", "7 filter", "9 merge", "10 classify gold only", "10 classify synthio"}
+    work = copy / "tiny set"
+    prompts = [row["prompt"] for row in rows_of(work / "round_0/prompts.csv")]
+    assert len(prompts) == 6 and all(any(event in text for event in EVENTS) for text in prompts)
+    for name in ("gold_only", "synthio"):
+        options_of = json.loads((work / "classifier" / name / "scores.json").read_text())["options"]
+        assert options_of["supcon"] is True
+    assert [method["name"] for method in json.loads((work / "scores.json").read_text())["methods"]][-1] == "synthio"
+
+
 def test_a_linear_probe_instead_of_ast(world, copy):
-    done = call(*options(copy, use_ast="no", probe_embeddings="both"), cwd=world)
+    save_clap(world / "models/other clap", seed=1)
+    changes = {"use_ast": "no", "probe_embeddings": "both", "probe_clap_model": "models/other clap"}
+    done = call(*options(copy, **changes), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
     rerun = {name for name, answer in stage_answers(done.stdout).items() if "running" in answer}
     assert rerun == {"10 classify gold only", "10 classify synthio"}
     work = copy / "tiny set"
     kinds = sorted(path.name.split("_")[0] for path in (work / "embeddings").iterdir())
-    assert kinds == ["ast", "clap"]  # one cache for both classifiers
+    assert kinds == ["ast", "clap", "map"]  # one cache for both classifiers, and that of the report
     for name in ("gold_only", "synthio"):
         names = {path.name for path in (work / "classifier" / name).iterdir()}
         assert names == {"model", "penalties.csv", "predictions.csv", "scores.json"}
