@@ -103,6 +103,39 @@ def test_every_place_is_filled(layer, capsys):
         checkpoint_file.fill(layer, weights | {"0.bias": torch.ones(1)}, Path("x.pt"), "a layer")
 
 
+# The driver
+
+
+@pytest.mark.parametrize(
+    ("model", "environment", "tuned"),
+    [("msclap:2023", "ms", "clap.pth"), ("own.pth", "ms", "clap.pth"), ("own.pt", "laion", "clap.pt")],
+)
+def test_the_driver_takes_the_environment_of_the_model(tmp_path, model, environment, tuned):
+    for name in ("ms", "laion"):
+        (tmp_path / name / "bin").mkdir(parents=True)
+        (tmp_path / name / "bin/python").touch(mode=0o755)
+    for name in ("own.pth", "own.pt"):
+        (tmp_path / name).touch()
+    words = ["--clap_env", "laion", "--msclap_env", "ms", "--filter_w_finetune", "yes", "--use_ast", "no", "--dry_run"]
+    done = run_driver(tmp_path, "--clap_model", model, *words)
+    assert done.returncode == 0, done.stderr
+    commands = [line.split() for line in done.stdout.splitlines() if line.startswith("    /")]
+    by_script = {Path(words[1]).name: words for words in commands}
+    for script in ("finetune_clap.py", "filter_audios.py", "probe.py"):
+        assert by_script[script][0] == str(tmp_path / environment / "bin/python")
+    heard = by_script["filter_audios.py"]
+    assert heard[heard.index("--model") + 1].endswith(f"/clap_finetuned/{tuned}")
+
+
+def test_the_driver_refuses_a_checkpoint_that_is_not_there(tmp_path):
+    done = run_driver(tmp_path, "--clap_model", "weights/gone.pt", "--dry_run")
+    assert done.returncode == 2 and "no such model file: weights/gone.pt" in done.stderr
+
+
+def run_driver(folder: Path, *words) -> subprocess.CompletedProcess:
+    return subprocess.run(["sh", ROOT / "run.sh", *words], cwd=folder, capture_output=True, text=True, check=False)
+
+
 # With the libraries
 
 

@@ -6,7 +6,7 @@ import contextlib
 import pickle
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -89,6 +89,18 @@ def fill(module: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path, 
     module.load_state_dict({name: weights[name] for name in own})
 
 
+def from_hub(load: Callable[[str], Any], name: str) -> Any:
+    """What a `from_pretrained` of transformers gives for a text model's name.
+
+    Raises:
+        UserError: it is neither in the cache nor to be had from the hub.
+    """
+    try:
+        return load(name)
+    except OSError as error:
+        raise UserError(f"text model '{name}': {first_line(error)}") from None
+
+
 class _Untrained:
     """Stands for a class of transformers whose pretrained weights a checkpoint replaces anyway."""
 
@@ -96,7 +108,7 @@ class _Untrained:
     def from_pretrained(name: str) -> torch.nn.Module:
         from transformers import AutoConfig, AutoModel
 
-        return AutoModel.from_config(AutoConfig.from_pretrained(name))
+        return AutoModel.from_config(from_hub(AutoConfig.from_pretrained, name))
 
 
 @contextlib.contextmanager
@@ -111,16 +123,3 @@ def untrained_text_model(module: ModuleType, name: str) -> Iterator[None]:
         yield
     finally:
         setattr(module, name, original)
-
-
-@contextlib.contextmanager
-def text_model_errors(name: str) -> Iterator[None]:
-    """Say plainly that a text model's configuration or tokenizer cannot be had.
-
-    Raises:
-        UserError: instead of the hub client's OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"tokenizer and configuration of '{name}' could not be had: {first_line(error)}") from None

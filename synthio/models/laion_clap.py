@@ -21,7 +21,7 @@ import torch
 from synthio.cli import UserError
 from synthio.files import atomic_path
 from synthio.models.base import AudioTextScorer, unit
-from synthio.models.checkpoint_file import fill, read_checkpoint, state_dict_of, text_model_errors, untrained_text_model
+from synthio.models.checkpoint_file import fill, from_hub, read_checkpoint, state_dict_of, untrained_text_model
 
 FILE_NAME = "clap.pt"
 TEXT_MODEL = "roberta-base"
@@ -55,9 +55,8 @@ class LaionClapScorer(AudioTextScorer):
         path = Path(model)
         weights = state_dict_of(read_checkpoint(path), "state_dict", path)
         kind, self.is_fusion = kind_of(weights, path)
-        with text_model_errors(TEXT_MODEL):
-            self.tokenizer = RobertaTokenizer.from_pretrained(TEXT_MODEL)
-            module, config = build(kind, self.is_fusion)
+        self.tokenizer = from_hub(RobertaTokenizer.from_pretrained, TEXT_MODEL)
+        module, config = build(kind, self.is_fusion)
         fill(module, weights, path, f"laion_clap's {kind}{' with fusion' if self.is_fusion else ''}")
         self.take(module, device)
         self.name = path.name

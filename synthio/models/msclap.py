@@ -18,7 +18,7 @@ import torch
 from synthio.cli import UserError, first_line
 from synthio.files import atomic_path
 from synthio.models.base import AudioTextScorer, unit
-from synthio.models.checkpoint_file import fill, read_checkpoint, state_dict_of, text_model_errors, untrained_text_model
+from synthio.models.checkpoint_file import fill, from_hub, read_checkpoint, state_dict_of, untrained_text_model
 
 FILE_NAME = "clap.pth"
 AUDIO = "audio_encoder.base."
@@ -43,9 +43,8 @@ class MsclapScorer(AudioTextScorer):
         weights = state_dict_of(read_checkpoint(path), "model", path)
         version = version_of(weights, path)
         self.config = read_config(version)
-        with text_model_errors(self.config["text_model"]):
-            self.tokenizer = AutoTokenizer.from_pretrained(self.config["text_model"])
-            module = build(self.config)
+        self.tokenizer = from_hub(AutoTokenizer.from_pretrained, self.config["text_model"])
+        module = build(self.config)
         fill(module, weights, path, f"msclap {version}")
         self.take(module, device)
         self.is_gpt = "gpt" in self.config["text_model"]
