@@ -4,6 +4,7 @@ clap_library.py make FOLDER     writes hub/ (a cache of tiny text models), the c
                                 and theirs.npz: what the libraries themselves say of clips/*.wav and TEXTS
 clap_library.py hear FOLDER     writes ours.npz: what our scorers say of them, twice, from other random states
 clap_library.py load FOLDER FILE    writes loaded.npz: what laion_clap says with the weights of FILE
+    clap_library.py refuse FOLDER MODEL...    writes refusals.json: why our scorers refuse each
 """
 
 from __future__ import annotations
@@ -153,6 +154,7 @@ def make(folder: Path) -> None:
     make_hub(folder / "hub")
     found = {name: make_laion(folder, name) for name in LAION}
     found |= {f"ms{version}": make_msclap(folder, version) for version in ("2022", "2023")}
+    os.link(folder / "ms2023.pth", hub_folder(folder / "hub", "microsoft/msclap") / "CLAP_weights_2023.pth")
     np.savez(folder / "theirs.npz", **{f"{m}_{part}": v for m, parts in found.items() for part, v in parts.items()})
 
 
@@ -181,8 +183,21 @@ def load(folder: Path, file: str) -> None:
     np.savez(folder / "loaded.npz", **laion_says(model, folder))
 
 
+def refuse(folder: Path, *models: str) -> None:
+    from synthio.cli import UserError
+    from synthio.models import load_scorer
+
+    reasons = []
+    for model in models:
+        try:
+            load_scorer(model)
+        except UserError as error:
+            reasons.append(str(error))
+    (folder / "refusals.json").write_text(json.dumps(reasons))
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     work = Path(sys.argv[2])
     os.environ |= {"HF_HUB_CACHE": str(work / "hub"), "HF_HUB_OFFLINE": "1"}
-    {"make": make, "hear": hear, "load": load}[sys.argv[1]](work, *sys.argv[3:])
+    {"make": make, "hear": hear, "load": load, "refuse": refuse}[sys.argv[1]](work, *sys.argv[3:])

@@ -93,10 +93,8 @@ class LaionClapScorer(AudioTextScorer):
     def save(self, folder: Path) -> None:
         """Write clap.pt, which laion_clap's own load_ckpt reads too."""
         state = {f"module.{name}": tensor.cpu() for name, tensor in self.module.state_dict().items()}
-        longest = self.module.text_branch.config.max_position_embeddings
-        state[f"module.{TEXT}position_ids"] = torch.arange(longest)[
-            None
-        ]  # that loader deletes it, and fails without it
+        # load_ckpt deletes the positions, and fails without them
+        state[f"module.{TEXT}position_ids"] = torch.arange(self.module.text_branch.config.max_position_embeddings)[None]
         with atomic_path(folder / FILE_NAME) as temporary:
             torch.save({"state_dict": state}, temporary)
 
