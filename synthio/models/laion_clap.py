@@ -55,8 +55,8 @@ class LaionClapScorer(AudioTextScorer):
         path = Path(model)
         weights = state_dict_of(read_checkpoint(path), "state_dict", path)
         kind, self.is_fusion = kind_of(weights, path)
+        module, config = build(kind, self.is_fusion)  # first: without a hub, a missing configuration is plainly told
         self.tokenizer = from_hub(RobertaTokenizer.from_pretrained, TEXT_MODEL)
-        module, config = build(kind, self.is_fusion)
         fill(module, weights, path, f"laion_clap's {kind}{' with fusion' if self.is_fusion else ''}")
         self.take(module, device)
         self.name = path.name
