@@ -33,6 +33,7 @@ from synthio.cli import (
     run_main,
     set_threads,
 )
+from synthio.models import SCORER_HELP
 
 ROOT = Path(__file__).resolve().parent
 WEIGHTS = ROOT / "extras/embedded/weights"
@@ -75,7 +76,7 @@ def add_loss_options(parser) -> None:
         choices=["gold", "ranked"],
         help="gold clip against each generation, or the best against the worst generation by CLAP score (CRPO)",
     )
-    parser.add_argument("--scorer", default=str(WEIGHTS / "clap"), help="CLAP folder or hub id, for --pairs ranked")
+    parser.add_argument("--scorer", default=str(WEIGHTS / "clap"), help=f"for --pairs ranked, {SCORER_HELP}")
     parser.add_argument("--beta", type=in_range(float, 0), default=2000.0, help="strength of the preference")
     parser.add_argument(
         "--winner_weight",

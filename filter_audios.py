@@ -39,6 +39,7 @@ from synthio.cli import (
     set_threads,
     str2bool,
 )
+from synthio.models import SCORER_HELP
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +56,7 @@ def get_parser():
     add("--input_csv", required=True, help="generated clips (path, label)")
     add("--kept_csv", required=True, help="output: the clips that go on")
     add("--rejected_csv", required=True, help="output: the others, with the reason")
-    add("--model", default=str(ROOT / "extras/embedded/weights/clap"), help="CLAP folder or hub id")
+    add("--model", default=str(ROOT / "extras/embedded/weights/clap"), help=SCORER_HELP)
     add("--threshold_kind", choices=["absolute", "class_quantile", "rank"], default="absolute", help="see above")
     add("--threshold", type=number_or_auto, default=0.85, help="least sigmoid(scale * cosine), 0 keeps all; or auto")
     add("--auto_quantile", type=in_range(float, 0, 1), default=0.1, help="share of real clips that auto would reject")

@@ -37,7 +37,7 @@ use_ast=true               # bool: the classifier is AST; false: a linear probe 
 domain=""                  # text: where the sounds come from, for the prompts ("urban street recordings")
 # -- models: embedded, a folder, or a Hugging Face id
 text_to_audio_model=embedded # text: Stable Audio in diffusers' format
-clap_model=embedded        # text: transformers' ClapModel
+clap_model=embedded        # text: transformers' ClapModel, a .pt file of laion_clap, msclap:2022, msclap:2023, or a .pth file of msclap
 ast_model=embedded         # text: transformers' AST, or a .pth checkpoint of the AST repository
 captioner=embedded         # text: what describes the gold clips: embedded, gama, or an audio LLM's folder or Hugging Face id
 caption_instruction=auto   # text: what a captioner that is a model is asked; auto: our wording, none: no words
@@ -108,7 +108,7 @@ cpu_threads=0              # whole 0..1024: threads of each process there; 0: al
 stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, or the .envs/<name> that the model needs
 gama_env=""                # text: the same, captions
 clap_env=""                # text: the same, filter and linear probe
-msclap_env=""              # text: the same, filter with an msclap model; not in this version
+msclap_env=""              # text: the same, in place of clap_env where clap_model is one of msclap
 ast_env=""                 # text: the same, classifier
 # -- this call
 stage=0                    # whole 0..10: first stage to run
@@ -301,7 +301,6 @@ check_choices() {
     fi
     ! $supcon || is_zero "$ast_mixup" ||
         refuse "supcon=true asks which clips share a label, and ast_mixup blends the labels; drop one of them"
-    [[ -z $msclap_env ]] || refuse "msclap_env: msclap models are not in this version yet (they come with the next)"
     if [[ $captioner == gama ]]; then
         [[ -d $gama_dir ]] || lack "--gama_dir: no such folder: '$gama_dir' (captioner=gama needs a clone of its repository)"
         [[ -e $gama_checkpoint ]] || lack "--gama_checkpoint: no such file: '$gama_checkpoint' (captioner=gama needs it)"
@@ -382,6 +381,7 @@ model_path() { # VALUE EMBEDDED-NAME: folder or hub id
     else
         case $1 in
             ./* | ../* | /*) refuse "no such model folder: $1" ;;
+            *.pt | *.pth) refuse "no such model file: $1" ;;
             *) printf '%s' "$1" ;;
         esac
     fi
@@ -484,7 +484,11 @@ resolve_interpreters() {
     set_interpreter gama_env "$listens"
     caption_python=("${interpreter[@]}")
     if [[ $captioner == gama ]]; then caption_python=("$python"); fi # it starts GAMA's process in gama_env
-    set_interpreter clap_env "$scores"
+    if [[ -n $msclap_env && $clap_model =~ ^msclap:|\.pth$ ]]; then
+        set_interpreter msclap_env "$scores"
+    else
+        set_interpreter clap_env "$scores"
+    fi
     clap_python=("${interpreter[@]}")
     [[ $dpo_pairs == gold || -n $stable_audio_env || -z $(environment_of clap_model) ]] ||
         refuse "dpo_pairs=ranked scores in the process that trains; choose a clap_model of transformers, or name a" \
@@ -891,7 +895,11 @@ prepare_filter() {
         step 7 finetune_clap "${clap_python[@]}" "$root/extras/finetune_clap.py" "${csvs[@]}" \
             --output_folder "$work/clap_finetuned" --model "$clap_model" --num_steps "$finetune_num_steps" \
             --learning_rate "$finetune_learning_rate" --seed "$seed" --device "$device"
-        clap_model=$work/clap_finetuned
+        case $clap_model in # it stays in the format that it came in
+            *.pt) clap_model=$work/clap_finetuned/clap.pt ;;
+            msclap:* | *.pth) clap_model=$work/clap_finetuned/clap.pth ;;
+            *) clap_model=$work/clap_finetuned ;;
+        esac
     fi
     is_zero "$classifier_weight" || train_filter_classifier "${csvs[@]}"
 }

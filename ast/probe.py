@@ -30,13 +30,14 @@ from synthio.evaluation import (
     write_history,
     write_test_results,
 )
+from synthio.models import SCORER_HELP
 
 
 def get_parser():
     parser = new_parser(__doc__)
     add_evaluation_options(parser)
     add = parser.add_argument
-    add("--clap_model", default="", help="CLAP folder or hub id; empty: none")
+    add("--clap_model", default="", help=f"{SCORER_HELP}; empty: none")
     add("--ast_model", default="", help="AST folder, hub id or .pth checkpoint; empty: none")
     add("--cache_folder", default="", help="folder that keeps embeddings; empty: <output_folder>/embeddings")
     add("--batch_size", type=in_range(int, 1), default=16, help="clips embedded at once")

@@ -9,12 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
+from synthio.audio import cut_windows
+
 Objective = Literal["v", "rectified_flow"]
+WINDOWS_AT_ONCE = 32  # of long clips, in a scorer
 
 
 @dataclass(frozen=True)
@@ -94,23 +98,68 @@ class TextToAudio(ABC):
 class AudioTextScorer(ABC):
     """A model with one embedding space for sound and text (CLAP).
 
+    A backend says what its network reads of a window, and gives vectors with gradients; how a clip is cut and how
+    its windows become one vector is the same for all.
+
     Attributes:
         name: for the record.
         sample_rate: in Hz; clips are resampled to it.
         window_s: length of the fixed windows that a clip is cut into; their embeddings are averaged.
         logit_scale: the learned scale of the cosine. A probability sigmoid(scale * cosine) means different things
             for different models, because this differs.
+        module: the network.
+        device: where tensors belong.
+        trainable: the parameters that fine-tuning changes, by name: neither scales of the cosine nor fixed filters.
     """
 
     name: str
     sample_rate: int
     window_s: float
     logit_scale: float
+    module: torch.nn.Module
+    device: torch.device
+    trainable: dict[str, torch.nn.Parameter]
+
+    def take(self, module: torch.nn.Module, device: str) -> None:
+        """Make `module` the network of this scorer: frozen, without dropout, on the device."""
+        self.device = torch.device(device)
+        self.trainable = {
+            name: p for name, p in module.named_parameters() if p.requires_grad and not name.startswith("logit_scale")
+        }
+        self.module = module.requires_grad_(False).eval().to(self.device)
 
     @abstractmethod
+    def features(self, windows: np.ndarray) -> torch.Tensor:
+        """Mono windows [W, T] of `window_s` seconds -> what the network reads of each, [W, ...]."""
+
+    @abstractmethod
+    def audio_vectors(self, features: torch.Tensor) -> torch.Tensor:
+        """`features` of W windows -> unit vectors [W, E], with gradients."""
+
+    @abstractmethod
+    def text_vectors(self, texts: Sequence[str]) -> torch.Tensor:
+        """Texts -> unit vectors [N, E], with gradients."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the model into a folder that is there, in the format that it came in."""
+
+    @torch.no_grad()
     def embed_audio(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-        """Mono clips [1, T] at `sample_rate` -> unit vectors [N, E] float32."""
+        """Mono clips [1, T] at `sample_rate` -> unit vectors [N, E] float32: the mean over windows, made unit again."""
+        length = round(self.window_s * self.sample_rate)
+        windows = [cut_windows(clip, length)[:, 0] for clip in clips]
+        parts = self.features(np.concatenate(windows)).split(WINDOWS_AT_ONCE)
+        vectors = torch.cat([self.audio_vectors(part) for part in parts])
+        means = [part.mean(dim=0) for part in vectors.split([len(w) for w in windows])]
+        return unit(torch.stack(means)).cpu().numpy()
 
-    @abstractmethod
+    @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:
         """Texts -> unit vectors [N, E] float32."""
+        return self.text_vectors(texts).cpu().numpy()
+
+
+def unit(x: torch.Tensor) -> torch.Tensor:
+    """Vectors [..., E] at length 1."""
+    return torch.nn.functional.normalize(x, dim=-1)
