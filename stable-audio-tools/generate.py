@@ -46,7 +46,9 @@ def get_parser():
     parser.add_argument("--output_csv", required=True, help="output: the generated clips")
     parser.add_argument("--output_folder", required=True, help="folder of the new WAV files")
     parser.add_argument(
-        "--model", default=str(ROOT / "extras/embedded/weights/text_to_audio"), help="text-to-audio folder or hub id"
+        "--model",
+        default=str(ROOT / "extras/embedded/weights/text_to_audio"),
+        help="text-to-audio folder, checkpoint or hub id",
     )
     parser.add_argument("--adapter", default="", help="adapter folder of dpo_train.py; empty: the model as it is")
     parser.add_argument("--num_steps", type=in_range(int, 0), default=0, help="sampling steps; 0: what suits the model")
@@ -80,11 +82,12 @@ def get_parser():
     return parser
 
 
-def resolve_sampling(args, objective: str) -> dict:
-    """The sampling options, with what suits the model's objective where the user gave none."""
+def resolve_sampling(args, objective: str, is_distilled: bool = False) -> dict:
+    """The sampling options, with what suits the model where the user gave none."""
     from synthio.sampling import check_sampler
 
-    sampler = AUTO[objective] if args.sampler == "auto" else args.sampler
+    suits = "pingpong" if is_distilled else AUTO[objective]
+    sampler = suits if args.sampler == "auto" else args.sampler
     check_sampler(sampler, objective)
     num_steps, cfg_scale = DEFAULTS.get(sampler, DEFAULTS[objective])
     return {
@@ -223,7 +226,7 @@ def main() -> int:
     identity = f"{model.name}@{fingerprint(args.model)[:12]}"
     if args.adapter:
         identity += f"+adapter@{fingerprint(args.adapter)[:12]}"
-    sampling = resolve_sampling(args, model.objective)
+    sampling = resolve_sampling(args, model.objective, model.is_distilled)
     requests = plan(table, args, model, sampling, identity)
     remove_orphans([request["path"] for request in requests])
     made = 0

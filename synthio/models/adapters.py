@@ -2,7 +2,7 @@
 
     lora     low-rank updates of the attention projections   peft's own folder
     prefix   gated prefixes (see prefix_adapter)             synthio_adapter.json, prefix.safetensors
-    all      every weight                                    synthio_adapter.json, and diffusers' folder of the weights
+    all      every weight                                    synthio_adapter.json, config.json and the weights
 
 `load_adapter` tells them apart. A folder that has its weights is whole: they are written last.
 """
@@ -22,8 +22,11 @@ from synthio.files import atomic_path, read_json, write_json
 from synthio.models.base import TextToAudio
 from synthio.models.prefix_adapter import PrefixModel
 
-# every attention projection of the transformer's self- and cross-attention
+# every attention projection of the transformer's self- and cross-attention, in diffusers and in stable-audio-tools
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
+JOINT_LORA_TARGETS = ["to_q", "to_kv", "to_qkv", "to_out"]
+# the frequencies of the time embedding are constants, though the models keep them as a parameter
+CONSTANTS = {"time_proj", "timestep_features"}
 MARKER = "synthio_adapter.json"
 # the files of each kind, weights last
 FILES = {
@@ -90,14 +93,15 @@ def make_trainable(
     """
     if adapter and adapter_kind(adapter) != kind:
         raise UserError(f"{adapter} is a '{adapter_kind(adapter)}' adapter, but '{kind}' is to be trained")
-    if not adapter and kind == "lora":
+    # a model that was published with prefixes in it: they are trained on
+    is_new = not (adapter or kind == "all" or (kind == "prefix" and isinstance(model.module, PrefixModel)))
+    if is_new and kind == "lora":
         model.module = new_lora(model, lora_rank, seed)
-    if not adapter and kind == "prefix":
+    if is_new and kind == "prefix":
         model.module = PrefixModel(model.module, prefix_tokens, seed)
     parameters = {name: p for name, p in model.module.named_parameters() if _is_trained(kind, name)}
     for parameter in parameters.values():
         parameter.requires_grad_(True)
-    is_new = not adapter and kind != "all"
     start = None if is_new else {name: p.detach().clone() for name, p in parameters.items()}
     return Trainable(kind, model.module, parameters, start)
 
@@ -105,15 +109,16 @@ def make_trainable(
 def _is_trained(kind: str, name: str) -> bool:
     if kind == "lora":
         return "lora_" in name
-    # the frequencies of the time embedding are constants, though the model keeps them as a parameter
-    return name.startswith("prefixes.") if kind == "prefix" else not name.startswith("time_proj.")
+    return name.startswith("prefixes.") if kind == "prefix" else not CONSTANTS & set(name.split("."))
 
 
 def new_lora(model: TextToAudio, rank: int, seed: int) -> torch.nn.Module:
     """The transformer in a zero-initialised LoRA (Hu et al. 2021); its output is unchanged at the start."""
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=LORA_TARGETS, lora_dropout=0.0)
+    is_joint = any(hasattr(part, "to_qkv") for part in model.module.modules())
+    targets = JOINT_LORA_TARGETS if is_joint else LORA_TARGETS
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=targets, lora_dropout=0.0)
     with torch.random.fork_rng():  # peft draws from the global generator
         torch.manual_seed(seed)
         module = get_peft_model(model.module, config)
@@ -156,12 +161,19 @@ def _save_lora(trainable: Trainable, folder: Path) -> None:
 def _save_prefix(trainable: Trainable, folder: Path) -> None:
     from safetensors.torch import save_file
 
-    write_json(folder / MARKER, {"kind": "prefix", "num_tokens": trainable.module.num_tokens})
-    save_file(trainable.module.prefixes.state_dict(), folder / "prefix.safetensors")
+    module = trainable.module
+    write_json(folder / MARKER, {"kind": "prefix", "num_tokens": module.num_tokens, "gate": module.gate})
+    save_file(module.prefixes.state_dict(), folder / "prefix.safetensors")
 
 
 def _save_all(trainable: Trainable, folder: Path) -> None:
+    from safetensors.torch import save_file
+
     write_json(folder / MARKER, {"kind": "all"})
+    if not hasattr(trainable.module, "save_pretrained"):  # of stable-audio-tools
+        write_json(folder / "config.json", {"_class_name": type(trainable.module).__name__})
+        save_file(trainable.module.state_dict(), folder / "diffusion_pytorch_model.safetensors")
+        return
     trainable.module.save_pretrained(folder, max_shard_size="1TB")  # one file, however large
     config = read_json(folder / "config.json")
     config.pop("_name_or_path", None)  # where the model lay
@@ -212,7 +224,12 @@ def _load_lora(module: torch.nn.Module, folder: Path) -> torch.nn.Module:
 def _load_prefix(module: torch.nn.Module, folder: Path) -> torch.nn.Module:
     from safetensors.torch import load_file
 
-    module = PrefixModel(module, read_json(folder / MARKER)["num_tokens"])
+    about = read_json(folder / MARKER)
+    gate = about.get("gate", "tanh")
+    if not isinstance(module, PrefixModel):
+        module = PrefixModel(module, about["num_tokens"], gate=gate)
+    if module.gate != gate:
+        raise ValueError(f"its gates are {gate}, those in the model {module.gate}")
     module.prefixes.load_state_dict(load_file(folder / "prefix.safetensors"))
     return module
 

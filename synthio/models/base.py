@@ -61,6 +61,7 @@ class TextToAudio(ABC):
         objective: what `predict` returns, "v" or "rectified_flow".
         latent_shape: (D, L) of one clip; every clip of a batch has this length, and is cut afterwards.
         max_seconds: length of L latent frames.
+        is_distilled: whether a few "pingpong" steps without guidance are what it was trained for.
         module: the trainable network.
         device: where tensors belong.
     """
@@ -71,6 +72,7 @@ class TextToAudio(ABC):
     objective: Objective
     latent_shape: tuple[int, int]
     max_seconds: float
+    is_distilled: bool = False
     module: torch.nn.Module
     device: torch.device
 
