@@ -357,8 +357,8 @@ def compare(root: Path) -> dict[str, dict]:
         ours = load_text_to_audio(str(root / name))
         samples = compare_v_samples if objective == "v" else compare_flow_samples
         with torch.no_grad():
-            found[name] = compare_parts(theirs, ours) | samples(theirs, ours)
-        found[name] |= {"objective": ours.objective, "is_distilled": ours.is_distilled, "name": ours.name}
+            found[name] = compare_parts(theirs, ours) | (samples(theirs, ours) if name == objective else {})
+        found[name] |= {"objective": ours.objective, "distilled": ours.distilled, "name": ours.name}
         found[name] |= {"shape": list(ours.latent_shape), "max_seconds": ours.max_seconds, "channels": ours.channels}
         if name == "v":
             ours = load_text_to_audio(str(root / "v_prefixes" / "model.ckpt"))
@@ -381,7 +381,7 @@ def published(configs: dict) -> dict[str, dict[str, int]]:
     """Parameters of configs at full size, on the meta device; their T5, of which no weight counts, is a small one."""
     from stable_audio_tools.models.factory import create_model_from_config
 
-    from synthio.models.prefix_adapter import PrefixModel
+    from synthio.models.tools_prefix import ToolsPrefixModel
 
     counts = {}
     for name, config in configs.items():
@@ -394,7 +394,7 @@ def published(configs: dict) -> dict[str, dict[str, int]]:
         count = {"dit": model.model, "autoencoder": model.pretransform, "conditioner": model.conditioner}
         counts[name] = {part: sum(p.numel() for p in module.parameters()) for part, module in count.items()}
         if prefixed:
-            module = PrefixModel(model.model.model, 20, gate="linear")
+            module = ToolsPrefixModel(model.model.model, 20, gate="linear")
             counts[name]["prefixes"] = sum(p.numel() for p in module.prefixes.parameters())
     return counts
 

@@ -108,6 +108,9 @@ def test_a_checkpoint_without_its_config(tmp_path):
     (tmp_path / "a.ckpt").touch()
     with pytest.raises(UserError, match=r"a\.ckpt: has no model_config\.json beside it"):
         tools_checkpoint.find_model(str(tmp_path / "a.ckpt"))
+    for name in ("model_config.json", "a_config.json"):  # the second one is the checkpoint's own
+        (tmp_path / name).touch()
+        assert tools_checkpoint.find_model(str(tmp_path / "a.ckpt")) == (tmp_path / name, tmp_path / "a.ckpt")
 
 
 def weights() -> dict[str, torch.Tensor]:
@@ -179,10 +182,6 @@ def test_prefixes_are_split_off(tmp_path):
 # ---------------------------------------------------------------- checkpoints with pickled code
 
 
-class Attributes(dict):
-    """Hyperparameters as Lightning keeps them."""
-
-
 class Callback:
     """An object whose reading runs code."""
 
@@ -192,7 +191,7 @@ class Callback:
 
 def save_training(folder: Path, **objects) -> Path:
     """A Lightning checkpoint that holds objects beside its tensors."""
-    parameters = {"hyper_parameters": Attributes(lr=1e-4, path=Path("x")), "options": argparse.Namespace(a=1)}
+    parameters = {"hyper_parameters": argparse.Namespace(lr=1e-4, path=Path("x"), seeds=[1, 2])}
     torch.save(small_tools_model.lightning(weights()) | parameters | objects, folder / "a.ckpt")
     (folder / "model_config.json").write_text('{"sample_size": 1}')
     return folder / "a.ckpt"
@@ -219,7 +218,7 @@ def test_convert_runs_no_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = call_script(CONVERT, "--checkpoint", save_training(tmp_path, callbacks=Callback()), "--output_folder", "out")
     assert not (tmp_path / "code-was-run").exists()
-    assert done.returncode == 2 and "not a checkpoint of plain tensors" in done.stderr
+    assert done.returncode == 2 and "posix.mkdir" in done.stderr
 
 
 def test_convert_needs_a_config(tmp_path):
@@ -265,16 +264,28 @@ def found(tools_python, models) -> dict:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [*WRAPPINGS, "rectified_flow", "rf_denoiser"])
-def test_every_part_and_sample_equals_the_librarys(found, model):
+def test_every_part_equals_the_librarys(found, model):
     result = found[model]
     assert max(result[name] for name in ("velocity", "encode", "decode", "padding")) < 1e-5
-    assert max(result.get(name, 0) for name in ("samples", "samples_from_init", "pingpong")) < 1e-4
-    assert result["velocity_size"] > 1 and result["samples_size"] > 1 and result["without_condition"] > 0.01
+    assert result["velocity_size"] > 1 and result["without_condition"] > 0.01
     assert result["velocity_with_t5_in_half"] < 1e-3  # the library's own precision of the text encoder
     assert result["objective"] == ("v" if model in WRAPPINGS else "rectified_flow")
-    assert result["is_distilled"] == (model == "rf_denoiser")
+    assert result["distilled"] == (model == "rf_denoiser")
     assert (result["name"], result["shape"], result["channels"]) == (model, [8, 40], 2)
     assert result["max_seconds"] == 40 * 512 / 16000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("v", "samples"),
+        ("v", "samples_from_init"),
+        *((flow, sampler) for flow in ("rectified_flow", "rf_denoiser") for sampler in ("samples", "pingpong")),
+    ],
+)
+def test_samples_equal_the_librarys_with_the_same_noise(found, model, name):
+    assert found[model][name] < 1e-4 and found[model]["samples_size"] > 1
 
 
 @pytest.mark.slow
@@ -388,8 +399,10 @@ def test_generate_and_dpo_train_end_to_end(tools_python, models, make_wav, make_
 
     _, losers = generate("losers", models / "v", "--num_steps", 6)
     for row in losers.to_dict("records"):
-        audio, sample_rate = soundfile.read(row["path"])
-        assert sample_rate == 16000 and audio.shape == (round(float(row["duration"]) * 16000), 2) and audio.std() > 1e-4
+        audio, sample_rate = soundfile.read(tmp_path / row["path"])
+        assert (
+            sample_rate == 16000 and audio.shape == (round(float(row["duration_s"]) * 16000), 2) and audio.std() > 1e-4
+        )
     adapter = tmp_path / "dpo/adapter"
     places = ["--gold_csv", gold_csv, "--losers_csv", tmp_path / "losers.csv", "--output_folder", adapter]
     options = ["--model", models / "v", "--num_steps", 3, "--batch_size", 2, "--learning_rate", 0.01]

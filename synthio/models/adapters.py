@@ -22,11 +22,10 @@ from synthio.files import atomic_path, read_json, write_json
 from synthio.models.base import TextToAudio
 from synthio.models.prefix_adapter import PrefixModel
 
-# every attention projection of the transformer's self- and cross-attention, in diffusers and in stable-audio-tools
-LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
-JOINT_LORA_TARGETS = ["to_q", "to_kv", "to_qkv", "to_out"]
+# every attention projection of the transformer's self- and cross-attention: diffusers', stable-audio-tools'
+LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "to_qkv", "to_kv", "to_out")
 # the frequencies of the time embedding are constants, though the models keep them as a parameter
-CONSTANTS = {"time_proj", "timestep_features"}
+NOT_TRAINED = ("time_proj.", "timestep_features.")
 MARKER = "synthio_adapter.json"
 # the files of each kind, weights last
 FILES = {
@@ -93,32 +92,45 @@ def make_trainable(
     """
     if adapter and adapter_kind(adapter) != kind:
         raise UserError(f"{adapter} is a '{adapter_kind(adapter)}' adapter, but '{kind}' is to be trained")
-    # a model that was published with prefixes in it: they are trained on
-    is_new = not (adapter or kind == "all" or (kind == "prefix" and isinstance(model.module, PrefixModel)))
-    if is_new and kind == "lora":
+    if not adapter and kind == "lora":
         model.module = new_lora(model, lora_rank, seed)
-    if is_new and kind == "prefix":
-        model.module = PrefixModel(model.module, prefix_tokens, seed)
+    # a model that was published with prefixes in it: they are trained on
+    goes_on = bool(adapter) or kind == "all" or (kind == "prefix" and isinstance(model.module, PrefixModel))
+    if kind == "prefix" and not goes_on:
+        model.module = prefix_model(model.module, prefix_tokens, seed)
     parameters = {name: p for name, p in model.module.named_parameters() if _is_trained(kind, name)}
     for parameter in parameters.values():
         parameter.requires_grad_(True)
-    start = None if is_new else {name: p.detach().clone() for name, p in parameters.items()}
+    start = None if not goes_on else {name: p.detach().clone() for name, p in parameters.items()}
     return Trainable(kind, model.module, parameters, start)
 
 
 def _is_trained(kind: str, name: str) -> bool:
     if kind == "lora":
         return "lora_" in name
-    return name.startswith("prefixes.") if kind == "prefix" else not CONSTANTS & set(name.split("."))
+    return name.startswith("prefixes.") if kind == "prefix" else not any(part in name for part in NOT_TRAINED)
+
+
+def lora_targets(module: torch.nn.Module) -> list[str]:
+    """Those of LORA_TARGETS that are linear layers of this transformer."""
+    linear = [name for name, part in module.named_modules() if isinstance(part, torch.nn.Linear)]
+    return [target for target in LORA_TARGETS if any(name.endswith(f".{target}") for name in linear)]
+
+
+def prefix_model(transformer: torch.nn.Module, num_tokens: int, seed: int = 0, gate: str = "tanh") -> PrefixModel:
+    """The transformer with new prefixes, which change nothing yet; `gate` as in `ToolsPrefixModel`."""
+    if hasattr(transformer, "transformer_blocks"):  # of diffusers
+        return PrefixModel(transformer, num_tokens, seed)
+    from synthio.models.tools_prefix import ToolsPrefixModel
+
+    return ToolsPrefixModel(transformer, num_tokens, seed, gate)
 
 
 def new_lora(model: TextToAudio, rank: int, seed: int) -> torch.nn.Module:
     """The transformer in a zero-initialised LoRA (Hu et al. 2021); its output is unchanged at the start."""
     from peft import LoraConfig, get_peft_model
 
-    is_joint = any(hasattr(part, "to_qkv") for part in model.module.modules())
-    targets = JOINT_LORA_TARGETS if is_joint else LORA_TARGETS
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=targets, lora_dropout=0.0)
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=lora_targets(model.module), lora_dropout=0.0)
     with torch.random.fork_rng():  # peft draws from the global generator
         torch.manual_seed(seed)
         module = get_peft_model(model.module, config)
@@ -227,7 +239,7 @@ def _load_prefix(module: torch.nn.Module, folder: Path) -> torch.nn.Module:
     about = read_json(folder / MARKER)
     gate = about.get("gate", "tanh")
     if not isinstance(module, PrefixModel):
-        module = PrefixModel(module, about["num_tokens"], gate=gate)
+        module = prefix_model(module, about["num_tokens"], gate=gate)
     if module.gate != gate:
         raise ValueError(f"its gates are {gate}, those in the model {module.gate}")
     module.prefixes.load_state_dict(load_file(folder / "prefix.safetensors"))

@@ -51,6 +51,15 @@ class Condition:
         return Condition(torch.cat([part.cross for part in parts]), pooled)
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How a checkpoint was made to be sampled, where it says so."""
+
+    sampler: str
+    num_steps: int
+    cfg_scale: float
+
+
 class TextToAudio(ABC):
     """A latent text-to-audio diffusion model.
 
@@ -61,9 +70,10 @@ class TextToAudio(ABC):
         objective: what `predict` returns, "v" or "rectified_flow".
         latent_shape: (D, L) of one clip; every clip of a batch has this length, and is cut afterwards.
         max_seconds: length of L latent frames.
-        is_distilled: whether a few "pingpong" steps without guidance are what it was trained for.
         module: the trainable network.
         device: where tensors belong.
+        sampling: how it was made to be sampled; None: what suits the objective.
+        distilled: whether it was trained on for few steps without guidance. Its loss is no diffusion loss any more.
     """
 
     name: str
@@ -72,9 +82,10 @@ class TextToAudio(ABC):
     objective: Objective
     latent_shape: tuple[int, int]
     max_seconds: float
-    is_distilled: bool = False
     module: torch.nn.Module
     device: torch.device
+    sampling: Sampling | None = None
+    distilled: bool = False
 
     @abstractmethod
     def encode(self, audio: torch.Tensor) -> torch.Tensor:

@@ -1,15 +1,12 @@
 """Gated prefix adapters for the transformer of Stable Audio, as in LLaMA-Adapter (Zhang et al. 2023).
 
-The transformer is diffusers' StableAudioDiTModel or the DiffusionTransformer of stable-audio-tools.
-
 Every attention layer, self and cross, gets K learned tokens. The layer's own frozen projections turn them into keys
 and values that every query attends to with a softmax of its own; tanh of a gate per head scales what comes of it:
 
     out = W_o [ softmax(q k^T / sqrt(d)) v + tanh(gate) * softmax(q k_p^T / sqrt(d)) v_p ]
 
 The gates start at zero, so an untrained adapter changes nothing, to the last bit. The prefix has no place in the
-clip, so its keys are not rotated. Prefixes trained by Synthio's released code have `gate` in place of `tanh(gate)`;
-this is the "linear" gate. Everything goes through torch's scaled_dot_product_attention: no other attention
+clip, so its keys are not rotated. Everything goes through torch's scaled_dot_product_attention: no other attention
 kernel is needed, and key/value heads that several query heads share (grouped) are repeated.
 """
 
@@ -21,8 +18,6 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 from torch import nn
-
-from synthio.cli import UserError
 
 
 def _heads(x: torch.Tensor, head_dim: int) -> torch.Tensor:
@@ -40,35 +35,10 @@ def _rotate(x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch
 
 def keys_and_values(attention: nn.Module, source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The layer's keys and values of `source` [B, S, E], each [B, H, S, d] with H the number of query heads."""
-    if not hasattr(attention, "to_k"):
-        return _joint_keys_and_values(attention, source)
     head_dim = attention.to_q.out_features // attention.heads
     both = (_heads(project(source), head_dim) for project in (attention.to_k, attention.to_v))
     key, value = (part.repeat_interleave(attention.heads // part.shape[1], dim=1) for part in both)
     return key, value
-
-
-def _joint_keys_and_values(attention: nn.Module, source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `keys_and_values`, in stable-audio-tools: one projection for keys, values and, in self-attention, queries.
-
-    Keys are normalised as the layer normalises its own.
-    """
-    joint = attention.to_kv(source) if hasattr(attention, "to_kv") else attention.to_qkv(source)
-    key, value = (
-        _heads(part, attention.dim_heads) for part in joint.chunk(joint.shape[-1] // source.shape[-1], -1)[-2:]
-    )
-    if attention.qk_norm == "l2":
-        key = F.normalize(key, dim=-1)
-    elif attention.qk_norm != "none":
-        key = attention.k_norm(key)
-    key, value = (part.repeat_interleave(attention.num_heads // part.shape[1], dim=1) for part in (key, value))
-    return key, value
-
-
-def _key_width(attention: nn.Module) -> int:
-    """Width E of what the layer's keys are made from."""
-    project = next(getattr(attention, name) for name in ("to_k", "to_kv", "to_qkv") if hasattr(attention, name))
-    return project.in_features
 
 
 class GatedPrefix(nn.Module):
@@ -77,21 +47,17 @@ class GatedPrefix(nn.Module):
     Attributes:
         tokens: [K, E], where E is the width of what the layer's keys are made from; standard normal at the start.
         gate: [H], one a query head; zero at the start.
-        is_linear: whether the gate itself scales the prefix, instead of its tanh.
     """
 
-    def __init__(self, attention: nn.Module, num_tokens: int, generator: torch.Generator, is_linear: bool = False):
+    def __init__(self, attention: nn.Module, num_tokens: int, generator: torch.Generator):
         super().__init__()
-        heads = attention.heads if hasattr(attention, "heads") else attention.num_heads
-        self.tokens = nn.Parameter(torch.randn(num_tokens, _key_width(attention), generator=generator))
-        self.gate = nn.Parameter(torch.zeros(heads))
-        self.is_linear = is_linear
+        self.tokens = nn.Parameter(torch.randn(num_tokens, attention.to_k.in_features, generator=generator))
+        self.gate = nn.Parameter(torch.zeros(attention.heads))
 
     def forward(self, attention: nn.Module, query: torch.Tensor) -> torch.Tensor:
         """What the layer's queries [B, H, T, d] find in the prefix, gated, [B, H, T, d]."""
         key, value = (part.expand(len(query), -1, -1, -1) for part in keys_and_values(attention, self.tokens[None]))
-        strength = self.gate if self.is_linear else torch.tanh(self.gate)
-        return strength[:, None, None] * F.scaled_dot_product_attention(query, key, value)
+        return torch.tanh(self.gate)[:, None, None] * F.scaled_dot_product_attention(query, key, value)
 
 
 class PrefixAttnProcessor:
@@ -114,46 +80,27 @@ class PrefixAttnProcessor:
         return attn.to_out[0](out.transpose(1, 2).flatten(2))
 
 
-class PrefixedHeads:
-    """What the heads of an attention layer of stable-audio-tools find; in place of its `apply_attn`.
-
-    The layer calls it with queries [B, H, T, d] that are rotated and normalised already.
-    """
-
-    def __init__(self, model: PrefixModel, prefix: GatedPrefix, attention: nn.Module):
-        if attention.differential:
-            raise UserError("prefixes are not for a transformer with differential attention; train a lora or all")
-        self.model, self.prefix, self.attention, self.plain = model, prefix, attention, attention.apply_attn
-
-    def __call__(self, query, key, value, **options):
-        out = self.plain(query, key, value, **options)
-        return out + self.prefix(self.attention, query) if self.model.enabled else out
-
-
 class PrefixModel(nn.Module):
     """A transformer with a gated prefix in each attention layer; the counterpart of peft's PeftModel.
 
     Args:
-        transformer: StableAudioDiTModel, or DiffusionTransformer of stable-audio-tools; its attention layers are
-            changed in place.
+        transformer: StableAudioDiTModel; its attention layers are changed in place.
         num_tokens: length K of each prefix.
         seed: of the tokens.
-        gate: "tanh", or "linear" for prefixes of Synthio's released code.
     """
 
-    def __init__(self, transformer: nn.Module, num_tokens: int, seed: int = 0, gate: str = "tanh"):
+    gate = "tanh"  # how a gate scales its prefix
+
+    def __init__(self, transformer: nn.Module, num_tokens: int, seed: int = 0):
         super().__init__()
-        self.num_tokens, self.gate, self.enabled = num_tokens, gate, True
+        self.num_tokens, self.enabled = num_tokens, True
         self.transformer = transformer
         generator = torch.Generator().manual_seed(seed)
-        self.layers = attention_layers(transformer)
-        prefixes = (GatedPrefix(layer, num_tokens, generator, gate == "linear") for layer in self.layers.values())
-        self.prefixes = nn.ModuleList(prefixes).to(next(transformer.parameters()).device)
-        for layer, prefix in zip(self.layers.values(), self.prefixes, strict=True):
-            if hasattr(layer, "set_processor"):
-                layer.set_processor(PrefixAttnProcessor(self, prefix))
-            else:
-                layer.apply_attn = PrefixedHeads(self, prefix, layer)
+        layers = [layer for block in transformer.transformer_blocks for layer in (block.attn1, block.attn2)]
+        self.prefixes = nn.ModuleList(GatedPrefix(layer, num_tokens, generator) for layer in layers)
+        self.prefixes.to(transformer.device)
+        for layer, prefix in zip(layers, self.prefixes, strict=True):
+            layer.set_processor(PrefixAttnProcessor(self, prefix))
 
     def forward(self, *args, **kwargs):
         return self.transformer(*args, **kwargs)
@@ -166,13 +113,3 @@ class PrefixModel(nn.Module):
             yield
         finally:
             self.enabled = True
-
-
-def attention_layers(transformer: nn.Module) -> dict[str, nn.Module]:
-    """Every attention layer by name, self-attention before cross-attention in each block."""
-    if hasattr(transformer, "transformer_blocks"):
-        blocks, names = transformer.transformer_blocks, ("attn1", "attn2")
-    else:
-        blocks, names = transformer.transformer.layers, ("self_attn", "cross_attn")
-    found = {f"{i}.{name}": getattr(block, name, None) for i, block in enumerate(blocks) for name in names}
-    return {name: layer for name, layer in found.items() if layer is not None}

@@ -24,11 +24,13 @@ import torch
 from synthio.cli import UserError, first_line
 from synthio.files import read_json
 from synthio.models.adapters import load_adapter
-from synthio.models.base import Condition, Objective, TextToAudio
-from synthio.models.prefix_adapter import PrefixModel, attention_layers
+from synthio.models.base import Condition, Objective, Sampling, TextToAudio
 from synthio.models.tools_checkpoint import Prefixes, find_model, listed, load_weights, read_state, split_prefixes
+from synthio.models.tools_prefix import ToolsPrefixModel, attention_layers
 
 ENVIRONMENT = "extras/stable_audio.txt"
+# of distilled models: Stable Audio Open Small's
+FEW_STEPS = Sampling("pingpong", 8, 1.0)
 OBJECTIVES: dict[str, Objective] = {"v": "v", "rectified_flow": "rectified_flow", "rf_denoiser": "rectified_flow"}
 # What a clip is conditioned on, and the type of conditioner that says it.
 CONDITIONERS = {"prompt": "t5", "seconds_start": "number", "seconds_total": "number"}
@@ -77,21 +79,25 @@ def text_encoder_config(config: dict) -> dict:
     return next(part for part in config["model"]["conditioning"]["configs"] if part["id"] == "prompt")["config"]
 
 
-def use_local_text_encoder(config: dict, folder: Path) -> None:
-    """Let the config name a folder (relative to its own) as its T5; the library knows names on the hub alone."""
-    from stable_audio_tools.models.conditioners import T5Conditioner
+def use_local_text_encoder(config: dict, folder: Path, conditioner: type) -> None:
+    """Let the config name a folder (relative to its own) as its T5; the library knows names on the hub alone.
 
+    Args:
+        config: changed in place.
+        folder: where the config lies.
+        conditioner: the library's T5Conditioner; gets to know the folder.
+    """
     part = text_encoder_config(config)
     name = part.get("t5_model_name", "t5-base")
-    if name in T5Conditioner.T5_MODEL_DIMS:
+    if name in conditioner.T5_MODEL_DIMS:
         return
     local = folder / name
     if not (local / "config.json").is_file():
         raise UserError(f"{folder}: the text encoder '{name}' is neither a T5 that the library knows nor a folder")
     part["t5_model_name"] = str(local)
-    if str(local) not in T5Conditioner.T5_MODEL_DIMS:
-        T5Conditioner.T5_MODELS.append(str(local))
-        T5Conditioner.T5_MODEL_DIMS[str(local)] = read_json(local / "config.json")["d_model"]
+    if str(local) not in conditioner.T5_MODEL_DIMS:
+        conditioner.T5_MODELS.append(str(local))
+        conditioner.T5_MODEL_DIMS[str(local)] = read_json(local / "config.json")["d_model"]
 
 
 def build(config: dict, path: Path) -> torch.nn.Module:
@@ -102,6 +108,7 @@ def build(config: dict, path: Path) -> torch.nn.Module:
     """
     try:
         with quiet():
+            from stable_audio_tools.models.conditioners import T5Conditioner
             from stable_audio_tools.models.factory import create_model_from_config
     except ImportError as error:
         raise UserError(
@@ -113,7 +120,7 @@ def build(config: dict, path: Path) -> torch.nn.Module:
     config = copy.deepcopy(config)
     config["model"]["diffusion"]["config"].pop(FORK_OPTION, None)
     config["model"]["pretransform"] |= {"model_half": False, "chunked": False}
-    use_local_text_encoder(config, path.parent)
+    use_local_text_encoder(config, path.parent, T5Conditioner)
     try:
         with quiet():
             model = create_model_from_config(config)
@@ -129,21 +136,21 @@ def build(config: dict, path: Path) -> torch.nn.Module:
     return model.float()
 
 
-def with_prefixes(transformer: torch.nn.Module, prefixes: Prefixes, path: Path) -> PrefixModel:
+def with_prefixes(transformer: torch.nn.Module, prefixes: Prefixes, path: Path) -> ToolsPrefixModel:
     """The transformer with the prefixes of its checkpoint.
 
     Raises:
         UserError: the prefixes are not those of its layers.
     """
     lengths = {len(tokens) for tokens in prefixes.tokens.values()}
-    layers = set(attention_layers(transformer))
-    strange = sorted(layers ^ set(prefixes.tokens))
+    layers = list(attention_layers(transformer))
+    strange = sorted(set(layers) ^ set(prefixes.tokens))
     if strange or len(lengths) != 1:
         raise UserError(f"{path}: prefixes must be of one length, one a layer; {listed(strange) or lengths}")
-    module = PrefixModel(transformer, lengths.pop(), gate="linear")
     state = {}
-    for i, layer in enumerate(module.layers):
+    for i, layer in enumerate(layers):
         state |= {f"{i}.tokens": prefixes.tokens[layer], f"{i}.gate": prefixes.gates[layer]}
+    module = ToolsPrefixModel(transformer, lengths.pop(), gate="linear")
     load_weights(module.prefixes, state, path)
     return module
 
@@ -182,7 +189,8 @@ class StableAudioToolsTextToAudio(TextToAudio):
     def _read_sizes(self, config: dict) -> None:
         diffusion = config["model"]["diffusion"]
         objective = diffusion.get("diffusion_objective", "v")
-        self.objective, self.is_distilled = OBJECTIVES[objective], objective == "rf_denoiser"
+        self.objective, self.distilled = OBJECTIVES[objective], objective == "rf_denoiser"
+        self.sampling = FEW_STEPS if self.distilled else None
         hop, patch = self.network.pretransform.downsampling_ratio, diffusion["config"].get("patch_size", 1)
         frames = config["sample_size"] // (hop * patch) * patch
         self.latent_shape = (self.network.io_channels, frames)

@@ -63,10 +63,12 @@ def find_model(model: str) -> ModelFiles:
     """
     path = Path(model)
     if path.is_file():
-        config = path.with_name(CONFIG_NAME)
-        if not config.is_file():
+        # Stable Audio Open Small has a base_model.ckpt with a base_model_config.json
+        configs = [path.with_name(f"{path.stem}_config.json"), path.with_name(CONFIG_NAME)]
+        found = [config for config in configs if config.is_file()]
+        if not found:
             raise UserError(f"{path}: has no {CONFIG_NAME} beside it; put the config it was trained with there")
-        return ModelFiles(config, path)
+        return ModelFiles(found[0], path)
     if path.is_dir():
         checkpoint = choose_checkpoint([file.name for file in path.iterdir()], model)
         return ModelFiles(path / CONFIG_NAME, path / checkpoint)
@@ -165,9 +167,14 @@ def _read_pickle(path: Path, stand_ins: bool):
         raise
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, AttributeError, TypeError) as error:
         raise UserError(
-            f"{path}: not a checkpoint of plain tensors ({first_line(error)}); in the environment that wrote it, save "
+            f"{path}: not a checkpoint of plain tensors ({_reason(error)}); in the environment that wrote it, save "
             "{'state_dict': model.state_dict()} with torch.save"
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    """What torch.load says is wrong, without its advice to run the file's code."""
+    return str(error).partition("Check the documentation")[0].strip().splitlines()[-1]
 
 
 def _stand_in(name: str) -> type:
@@ -179,8 +186,7 @@ def _stand_in(name: str) -> type:
     def new(cls, *args, **kwargs):
         return object.__new__(cls)
 
-    methods = {"__new__": new, "__init__": ignore, "__setstate__": ignore, "__setitem__": ignore}
-    return type(name.rpartition(".")[2], (), methods)
+    return type(name.rpartition(".")[2], (), {"__new__": new, "__init__": ignore, "__setstate__": ignore})
 
 
 def unwrap(state: Mapping[str, torch.Tensor], path: Path) -> State:
