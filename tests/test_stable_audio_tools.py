@@ -55,16 +55,35 @@ def test_backend_of_files(tmp_path, files, backend):
     assert backend_of(str(tmp_path / files[-1])) == "stable_audio_tools"
 
 
-def test_backend_of_a_downloaded_hub_id(tmp_path, run_script):
-    """A hub id that is in the cache is told by its files, without the hub and without torch."""
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch) -> Path:
+    """The cached snapshot of the hub id me/mine; there is no network."""
     snapshot = tmp_path / "models--me--mine/snapshots/abc"
     snapshot.mkdir(parents=True)
-    (snapshot / "model_config.json").write_text("{}")
     (tmp_path / "models--me--mine/refs").mkdir()
     (tmp_path / "models--me--mine/refs/main").write_text("abc")
-    code = "import sys; from synthio.models import backend_of; print(backend_of('me/mine'), 'torch' in sys.modules)"
-    done = run_script("-c", code, env={"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"})
-    assert done.stdout.split() == ["stable_audio_tools", "False"], done.stderr
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return snapshot
+
+
+def test_a_downloaded_hub_id_is_told_by_its_files(hub_cache):
+    (hub_cache / "model_config.json").touch()
+    assert backend_of("me/mine") == "stable_audio_tools"
+    (hub_cache / "own name.ckpt").touch()
+    found = tools_checkpoint.find_model("me/mine")
+    assert found == (hub_cache / "model_config.json", hub_cache / "own name.ckpt")
+
+
+def test_a_hub_id_that_cannot_be_had(hub_cache):
+    assert backend_of("me/absent") == "diffusers"
+    with pytest.raises(UserError, match=r"'me/absent' is no local file or folder .*HF_TOKEN"):
+        tools_checkpoint.find_model("me/absent")
+
+
+def test_asking_for_the_backend_imports_nothing_heavy(run_script):
+    code = "import sys; from synthio.models import backend_of; print(backend_of('README.md'), 'torch' in sys.modules)"
+    assert run_script("-c", code).stdout.split() == ["diffusers", "False"]
 
 
 def test_without_the_library_the_error_names_its_environment(tmp_path):

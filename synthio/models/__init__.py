@@ -41,18 +41,17 @@ def _told_by(names: list[str]) -> Backend:
 
 
 def _hub_names(model: str) -> list[str]:
-    """File names of a hub id, from the local cache, else from the hub; none where it cannot be asked."""
+    """File names of a hub id that tell its library, from the cache or the hub; none where it cannot be asked."""
     if model.startswith((".", "/", "~")) or model.count("/") != 1:
         return []
-    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    markers = ("model_index.json", "model_config.json")
     try:
-        cached = [name for name in markers if isinstance(try_to_load_from_cache(model, name), str)]
-        return cached or [file.rfilename for file in HfApi().model_info(model, timeout=10).siblings]
+        folder = snapshot_download(model, allow_patterns=["model_index.json", "model_config.json"])
     except (HfHubHTTPError, HFValidationError, OSError):
         return []
+    return [file.name for file in Path(folder).iterdir()]
 
 
 def load_text_to_audio(model: str, adapter: str | None = None, device: str = "cpu") -> TextToAudio:

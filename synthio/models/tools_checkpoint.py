@@ -88,31 +88,22 @@ def choose_checkpoint(names: Collection[str], model: str) -> str:
 
 
 def _from_hub(model: str) -> ModelFiles:
-    from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    """The files of a hub id; of several checkpoints, one is downloaded."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        names = [file.rfilename for file in HfApi().model_info(model, timeout=30).siblings]
-        wanted = (CONFIG_NAME, choose_checkpoint(names, model))
-        return ModelFiles(*(Path(hf_hub_download(model, name)) for name in wanted))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        cached = _from_cache(model)
-        if cached:
-            return cached
+        for patterns in ([CONFIG_NAME, CHECKPOINT_NAMES[0]], [CHECKPOINT_NAMES[1]], ["*.safetensors", "*.ckpt"]):
+            folder = Path(snapshot_download(model, allow_patterns=patterns))
+            names = [file.name for file in folder.iterdir()]
+            if any(name.endswith(CHECKPOINT_SUFFIXES) for name in names):
+                break
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise UserError(
             f"model '{model}' is no local file or folder and could not be had from the hub: {first_line(error)}. "
             "A gated model needs its licence accepted on its page and a token (HF_TOKEN)"
         ) from None
-
-
-def _from_cache(model: str) -> ModelFiles | None:
-    """The files of a hub id that were downloaded before, for machines without a network."""
-    from huggingface_hub import try_to_load_from_cache
-
-    config = try_to_load_from_cache(model, CONFIG_NAME)
-    found = [try_to_load_from_cache(model, name) for name in CHECKPOINT_NAMES]
-    checkpoint = next((path for path in found if isinstance(path, str)), None)
-    return ModelFiles(Path(config), Path(checkpoint)) if isinstance(config, str) and checkpoint else None
+    return ModelFiles(folder / CONFIG_NAME, folder / choose_checkpoint(names, model))
 
 
 # ---- what is in a checkpoint
@@ -162,7 +153,7 @@ def _read_pickle(path: Path, stand_ins: bool):
                 f"take its tensors out: {CONVERTER.format(path)}"
             )
         with safe_globals([(_stand_in(name), name) for name in code]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except UserError:
         raise
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, AttributeError, TypeError) as error:
