@@ -6,7 +6,7 @@ config; `tools_checkpoint` reads the weights. Sampling is ours. The objective "r
 by adversarial post-training (ARC, Novack et al. 2025): the network predicts the velocity of a rectified flow, and is
 sampled in a few "pingpong" steps without guidance.
 
-The library runs T5 in float16, which flan-t5 overflows and CPUs are slow at; here it is float32, as everything else.
+The library runs T5 in float16, which is slow on CPUs and whose range flan-t5 can leave; here it is float32, as all is.
 """
 
 from __future__ import annotations
