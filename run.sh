@@ -36,7 +36,7 @@ only_synthetic=false       # bool: train on the synthetic clips without the gold
 use_ast=true               # bool: the classifier is AST; false: a linear probe on frozen embeddings
 domain=""                  # text: where the sounds come from, for the prompts ("urban street recordings")
 # -- models: embedded, a folder, or a Hugging Face id
-text_to_audio_model=embedded # text: Stable Audio in diffusers' format
+text_to_audio_model=embedded # text: Stable Audio in diffusers' format, or a model of stable-audio-tools
 clap_model=embedded        # text: transformers' ClapModel, a .pt file of laion_clap, msclap:2022, msclap:2023, or a .pth file of msclap
 ast_model=embedded         # text: transformers' AST, or a .pth checkpoint of the AST repository
 captioner=embedded         # text: what describes the gold clips: embedded, gama, or an audio LLM's folder or Hugging Face id

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -32,10 +33,14 @@ from synthio.cli import (
     str2bool,
 )
 
+if TYPE_CHECKING:
+    from synthio.models.base import Sampling
+
 # What suits a model: its sampler, then (steps, guidance) by objective, or by sampler where that decides.
 # v is the paper's: DPM-Solver++ 3M SDE, 250 steps, guidance 7 (its released code has 10). A rectified flow needs fewer
 # steps; pingpong is for distilled models, which need few and had their guidance trained in.
 AUTO = {"rectified_flow": "euler", "v": "dpmpp_3m_sde"}
+# A checkpoint that says how it is sampled is sampled like that.
 DEFAULTS = {"rectified_flow": (24, 3.0), "v": (250, 7.0), "pingpong": (8, 1.0)}
 SAMPLERS = ["auto", "euler", "heun", "dpmpp_2m", "dpmpp_3m_sde", "pingpong"]
 
@@ -80,13 +85,17 @@ def get_parser():
     return parser
 
 
-def resolve_sampling(args, objective: str) -> dict:
-    """The sampling options, with what suits the model's objective where the user gave none."""
+def resolve_sampling(args, objective: str, own: Sampling | None = None) -> dict:
+    """The sampling options; where the user gave none, the checkpoint's own, or what suits its objective."""
     from synthio.sampling import check_sampler
 
-    sampler = AUTO[objective] if args.sampler == "auto" else args.sampler
+    sampler = args.sampler
+    if sampler == "auto":
+        sampler = own.sampler if own else AUTO[objective]
     check_sampler(sampler, objective)
     num_steps, cfg_scale = DEFAULTS.get(sampler, DEFAULTS[objective])
+    if own and sampler == own.sampler:
+        num_steps, cfg_scale = own.num_steps, own.cfg_scale
     return {
         "num_steps": args.num_steps or num_steps,
         "cfg_scale": args.cfg_scale or cfg_scale,
@@ -223,7 +232,7 @@ def main() -> int:
     identity = f"{model.name}@{fingerprint(args.model)[:12]}"
     if args.adapter:
         identity += f"+adapter@{fingerprint(args.adapter)[:12]}"
-    sampling = resolve_sampling(args, model.objective)
+    sampling = resolve_sampling(args, model.objective, model.sampling)
     requests = plan(table, args, model, sampling, identity)
     remove_orphans([request["path"] for request in requests])
     made = 0

@@ -1,20 +1,73 @@
-"""Model backends, one file each, and how a stage gets the one it was asked for."""
+"""Model backends, one file each, and how a stage gets the one it was asked for.
+
+Nothing heavy is imported here: run.sh asks `backend_of` which environment a model needs.
+"""
+
+from __future__ import annotations
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from synthio.cli import UserError
 
 from synthio.cli import UserError
 
 if TYPE_CHECKING:
     from synthio.models.base import AudioTextScorer, TextToAudio
 
+Backend = Literal["diffusers", "stable_audio_tools"]
+CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth")
+# Which library's files a hub id has. Stable Audio Open 1.0 has both kinds: diffusers needs no environment of its own.
+HUB_BACKENDS: dict[str, Backend] = {
+    "stabilityai/stable-audio-open-1.0": "diffusers",
+    "stabilityai/stable-audio-open-small": "stable_audio_tools",
+    "sonalkum/synthio-stable-audio-open": "stable_audio_tools",
+}
+
+
+def backend_of(model: str) -> Backend:
+    """The library that a text-to-audio model is for, told by its files; a hub id that is not known is looked up.
+
+    What cannot be told, such as a folder that is not there, is "diffusers", whose loader then says what is wrong.
+    """
+    path = Path(model)
+    if path.is_file():
+        return "stable_audio_tools" if path.suffix in CHECKPOINT_SUFFIXES else "diffusers"
+    names = [file.name for file in path.iterdir()] if path.is_dir() else None
+    if names is None:
+        return HUB_BACKENDS.get(model) or _told_by(_hub_names(model))
+    return _told_by(names)
+
+
+def _told_by(names: list[str]) -> Backend:
+    is_tools = "model_config.json" in names and "model_index.json" not in names
+    return "stable_audio_tools" if is_tools else "diffusers"
+
+
+def _hub_names(model: str) -> list[str]:
+    """File names of a hub id that tell its library, from the cache or the hub; none where it cannot be asked."""
+    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+        return []
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        folder = snapshot_download(model, allow_patterns=["model_index.json", "model_config.json"])
+    except (HfHubHTTPError, HFValidationError, OSError):
+        return []
+    return [file.name for file in Path(folder).iterdir()]
+
 
 def load_text_to_audio(model: str, adapter: str | None = None, device: str = "cpu") -> TextToAudio:
-    """A text-to-audio model by folder or hub id, with an optional adapter."""
+    """A text-to-audio model by folder, checkpoint file or hub id, with an optional adapter."""
+    if backend_of(model) == "stable_audio_tools":
+        from synthio.models.stable_audio_tools import StableAudioToolsTextToAudio
+
+        return StableAudioToolsTextToAudio(model, adapter, device)
     from synthio.models.diffusers_audio import DiffusersTextToAudio
 
     return DiffusersTextToAudio(model, adapter, device)

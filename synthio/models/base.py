@@ -55,6 +55,15 @@ class Condition:
         return Condition(torch.cat([part.cross for part in parts]), pooled)
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How a checkpoint was made to be sampled, where it says so."""
+
+    sampler: str
+    num_steps: int
+    cfg_scale: float
+
+
 class TextToAudio(ABC):
     """A latent text-to-audio diffusion model.
 
@@ -67,6 +76,8 @@ class TextToAudio(ABC):
         max_seconds: length of L latent frames.
         module: the trainable network.
         device: where tensors belong.
+        sampling: how it was made to be sampled; None: what suits the objective.
+        distilled: whether it was trained on for few steps without guidance. Its loss is no diffusion loss any more.
     """
 
     name: str
@@ -77,6 +88,8 @@ class TextToAudio(ABC):
     max_seconds: float
     module: torch.nn.Module
     device: torch.device
+    sampling: Sampling | None = None
+    distilled: bool = False
 
     @abstractmethod
     def encode(self, audio: torch.Tensor) -> torch.Tensor:

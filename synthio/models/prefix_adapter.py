@@ -89,6 +89,8 @@ class PrefixModel(nn.Module):
         seed: of the tokens.
     """
 
+    gate = "tanh"  # how a gate scales its prefix
+
     def __init__(self, transformer: nn.Module, num_tokens: int, seed: int = 0):
         super().__init__()
         self.num_tokens, self.enabled = num_tokens, True
