@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from synthio.models.base import AudioTextScorer, TextToAudio
 
 
-def load_text_to_audio(model: str, adapter: str | None = None, device: str = "cpu") -> TextToAudio:
-    """A text-to-audio model by folder or hub id, with an optional adapter."""
-    from synthio.models.diffusers_audio import DiffusersTextToAudio
+def load_text_to_audio(model: str, adapter: str | None = None, device: str = "cpu", dtype: str = "auto") -> TextToAudio:
+    """A text-to-audio model by folder or hub id, with an optional adapter; `dtype` as in `PipelineModel`."""
+    from synthio.models.diffusers_audio import load_pipeline
 
-    return DiffusersTextToAudio(model, adapter, device)
+    return load_pipeline(model, adapter, device, dtype)
 
 
 def load_scorer(model: str, device: str = "cpu") -> AudioTextScorer:

@@ -22,8 +22,8 @@ from synthio.files import atomic_path, read_json, write_json
 from synthio.models.base import TextToAudio
 from synthio.models.prefix_adapter import PrefixModel
 
-# every attention projection of the transformer's self- and cross-attention
-LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
+# every attention projection of the transformer's self- and cross-attention: Stable Audio Open's, Stable Audio 3's
+LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "to_qkv", "to_kv", "to_out")
 MARKER = "synthio_adapter.json"
 # the files of each kind, weights last
 FILES = {
@@ -109,11 +109,17 @@ def _is_trained(kind: str, name: str) -> bool:
     return name.startswith("prefixes.") if kind == "prefix" else not name.startswith("time_proj.")
 
 
+def lora_targets(module: torch.nn.Module) -> list[str]:
+    """Those of LORA_TARGETS that are linear layers of this transformer."""
+    linear = [name for name, part in module.named_modules() if isinstance(part, torch.nn.Linear)]
+    return [target for target in LORA_TARGETS if any(name.endswith(f".{target}") for name in linear)]
+
+
 def new_lora(model: TextToAudio, rank: int, seed: int) -> torch.nn.Module:
     """The transformer in a zero-initialised LoRA (Hu et al. 2021); its output is unchanged at the start."""
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=LORA_TARGETS, lora_dropout=0.0)
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=lora_targets(model.module), lora_dropout=0.0)
     with torch.random.fork_rng():  # peft draws from the global generator
         torch.manual_seed(seed)
         module = get_peft_model(model.module, config)
