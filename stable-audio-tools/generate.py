@@ -73,12 +73,7 @@ def get_parser():
         choices=SAMPLERS,
         help="solver; auto: what suits the model. heun and pingpong: rectified flow only",
     )
-    parser.add_argument(
-        "--batch_size",
-        type=in_range(int, 1),
-        default=16,
-        help="clips generated at once, if memory allows",
-    )
+    parser.add_argument("--batch_size", type=in_range(int, 1), default=16, help="clips generated at once, if they fit")
     parser.add_argument(
         "--seconds", type=in_range(float, 0), default=0.0, help="length of every clip; 0: that of its gold clip"
     )

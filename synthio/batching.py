@@ -42,7 +42,7 @@ class Halving:
             if found is None:
                 self._halve(len(part))
             else:
-                results += found
+                results.extend(found)
         return results
 
     def _halve(self, tried: int) -> None:
