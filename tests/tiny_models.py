@@ -45,11 +45,12 @@ def cosine_scheduler() -> type:
 
 
 def save_text_to_audio(folder: Path, objective: str = "rectified_flow", channels: int = 1, seed: int = 0) -> Path:
-    """A Stable Audio folder of diffusers: 16 kHz, 16 latent channels, 40 frames of 512 samples (1.28 s)."""
+    """A StableAudioPipeline: 16 kHz, 16 latent channels, 40 frames of 512 samples (1.28 s)."""
     from diffusers import (
         AutoencoderOobleck,
         FlowMatchEulerDiscreteScheduler,
         StableAudioDiTModel,
+        StableAudioPipeline,
     )
     from diffusers.pipelines.stable_audio.modeling_stable_audio import StableAudioProjectionModel
     from transformers import T5Config, T5EncoderModel
@@ -87,9 +88,7 @@ def save_text_to_audio(folder: Path, objective: str = "rectified_flow", channels
             ),
         }
     parts["scheduler"] = FlowMatchEulerDiscreteScheduler() if objective == "rectified_flow" else cosine_scheduler()()
-    parts["tokenizer"] = word_tokenizer(16)
-    for name, part in parts.items():
-        part.save_pretrained(folder / name)
+    StableAudioPipeline(**parts, tokenizer=word_tokenizer(16)).save_pretrained(folder)
     return folder
 
 

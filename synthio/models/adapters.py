@@ -24,6 +24,9 @@ from synthio.models.prefix_adapter import PrefixModel
 
 # every attention projection of the transformer's self- and cross-attention: Stable Audio Open's, Stable Audio 3's
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "to_qkv", "to_kv", "to_out")
+# The frequencies of Stable Audio Open's time embedding are constants, though it keeps them as a parameter. Of Stable
+# Audio 3, what stands for padding belongs to the condition, and the layers for inpainting are not used.
+NOT_TRAINED = ("time_proj.", "prompt_padding_embedding", "to_local_embed.")
 MARKER = "synthio_adapter.json"
 # the files of each kind, weights last
 FILES = {
@@ -105,8 +108,7 @@ def make_trainable(
 def _is_trained(kind: str, name: str) -> bool:
     if kind == "lora":
         return "lora_" in name
-    # the frequencies of the time embedding are constants, though the model keeps them as a parameter
-    return name.startswith("prefixes.") if kind == "prefix" else not name.startswith("time_proj.")
+    return name.startswith("prefixes.") if kind == "prefix" else not any(part in name for part in NOT_TRAINED)
 
 
 def lora_targets(module: torch.nn.Module) -> list[str]:

@@ -9,10 +9,10 @@ classes themselves are never used, nor the Brownian tree that their scheduler dr
 
 from __future__ import annotations
 
-import copy
 import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -118,12 +118,15 @@ class PipelineModel(TextToAudio):
         dtype: "auto", "float32", "float16" or "bfloat16".
     """
 
-    vae: torch.nn.Module
-
     def __init__(self, name: str, device: str, dtype: str):
         self.name = name
         self.device = torch.device(device)
         self.dtype = pick_dtype(dtype, self.device)
+
+    def _set_vae(self, kind: type, folder: Path, dtype: torch.dtype) -> None:
+        """Load the autoencoder; in float32 too, when it is first needed."""
+        self.vae = kind.from_pretrained(folder, torch_dtype=dtype)
+        self._load_exact_vae = partial(kind.from_pretrained, folder, torch_dtype=torch.float32)
         self._exact_vae: torch.nn.Module | None = None
 
     def _place(self, adapter: str | None, *frozen: torch.nn.Module) -> None:
@@ -145,7 +148,7 @@ class PipelineModel(TextToAudio):
             return out
         if self._exact_vae is None:
             print(f"{self.name}: the autoencoder overflows in {dtype}; such clips go through float32", file=sys.stderr)
-            self._exact_vae = copy.deepcopy(self.vae).float()
+            self._exact_vae = self._load_exact_vae().requires_grad_(False).eval().to(self.device)
         out[overflowed] = run(self._exact_vae, x[overflowed].to(self.device, torch.float32))
         return out
 
@@ -191,17 +194,18 @@ class DiffusersTextToAudio(PipelineModel):
         embedded = json.loads((folder / "vae" / "config.json").read_text())["_class_name"] == "MelAutoencoder"
         super().__init__(name, device, "float32" if embedded and dtype == "auto" else dtype)
         self.objective, self.noise_range = read_objective(folder)
-        exact = {"torch_dtype": torch.float32}
         self.module = StableAudioDiTModel.from_pretrained(folder / "transformer", torch_dtype=self.dtype)
         if embedded:
             from synthio.models.mel_autoencoder import MelAutoencoder
 
             # its Fourier transforms know no half precision
-            self.vae = MelAutoencoder.from_pretrained(folder / "vae", **exact)
+            self._set_vae(MelAutoencoder, folder / "vae", torch.float32)
         else:
-            self.vae = AutoencoderOobleck.from_pretrained(folder / "vae", torch_dtype=self.dtype)
+            self._set_vae(AutoencoderOobleck, folder / "vae", self.dtype)
         self.text_encoder = T5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
-        self.projection = StableAudioProjectionModel.from_pretrained(folder / "projection_model", **exact)
+        self.projection = StableAudioProjectionModel.from_pretrained(
+            folder / "projection_model", torch_dtype=torch.float32
+        )
         self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
         config = self.module.config
         self.latent_shape = (config.in_channels, config.sample_size)

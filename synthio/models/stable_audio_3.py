@@ -77,7 +77,7 @@ class StableAudio3(PipelineModel):
         self.distilled = check_scheduler(folder)
         self.sampling = DISTILLED if self.distilled else BASE
         self.module = StableAudio3DiTModel.from_pretrained(folder / "transformer", torch_dtype=self.dtype)
-        self.vae = AutoencoderSAME.from_pretrained(folder / "vae", torch_dtype=self.dtype)
+        self._set_vae(AutoencoderSAME, folder / "vae", self.dtype)
         self.text_encoder = T5GemmaEncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
         self.duration = StableAudio3DurationEmbedder.from_pretrained(
             folder / "duration_embedder", torch_dtype=torch.float32
