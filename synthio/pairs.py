@@ -165,8 +165,8 @@ def encode_pairs(pairs: Sequence[Pair], model: TextToAudio, identity: str, cache
     winners = list(dict.fromkeys(pair.winner for pair in pairs))
     losers = list(dict.fromkeys(pair.loser for pair in pairs if pair.loser))
     content = {path: sha256_file(path) for path in winners + losers}
-    # apart, so that the gold clips' files are found again when the next round comes with other losers
     frames = max(model.frames_for(clip_seconds(path)) for path in winners + losers)
+    # apart, so that the gold clips' files are found again when the next round comes with other losers
     parts = [encode_clips(paths, content, model, identity, cache, frames) for paths in (winners, losers) if paths]
     seconds = dict(zip(winners, torch.cat([part["seconds"] for part in parts]).tolist(), strict=False))
     place = {path: i for i, path in enumerate(winners + losers)}
@@ -186,11 +186,13 @@ def encode_clips(
     paths: Sequence[str], content: dict[str, str], model: TextToAudio, identity: str, cache: Path, frames: int
 ) -> dict[str, torch.Tensor]:
     """latents [N, D, frames] and seconds [N] of clips."""
+    fitting = Halving(BATCH)
 
     def encode(batch: Sequence[str]) -> dict[str, torch.Tensor]:
         clips = [read_for_model(path, model, frames) for path in batch]
         seconds = torch.tensor([length for _, length in clips], dtype=torch.float64)
-        return {"latents": model.encode(torch.stack([audio for audio, _ in clips])), "seconds": seconds}
+        latents = torch.stack(fitting.run(model.encode, torch.stack([audio for audio, _ in clips])))
+        return {"latents": latents, "seconds": seconds}
 
     contents = [content[path] for path in paths]
     return _in_cached_batches(f"latents of {frames} frames", paths, contents, encode, identity, cache)
