@@ -26,6 +26,7 @@ from pathlib import Path
 from synthio.cli import (
     UserError,
     add_device_option,
+    add_dtype_option,
     in_range,
     new_parser,
     pick_device,
@@ -63,6 +64,7 @@ def get_parser():
     add_loss_options(parser)
     add_optimiser_options(parser)
     parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of everything random")
+    add_dtype_option(parser)
     add_device_option(parser)
     return parser
 
@@ -133,6 +135,40 @@ def make_pairs(args, device: str) -> list:
     return pairs.ranked_pairs(losers, scores, args.losers_csv)
 
 
+def training_dtype(args) -> str:
+    """The precision to train in.
+
+    The loss compares errors that are almost equal, and multiplies their differences by beta / 2: single precision is
+    what it wants. float16's gradients would underflow; bfloat16 has the range.
+
+    Raises:
+        UserError: every weight is to be trained in half precision, where a step is less than its rounding.
+    """
+    dtype = {"auto": "float32", "float16": "bfloat16"}.get(args.dtype, args.dtype)
+    if args.train == "all" and dtype != "float32":
+        raise UserError("--train all needs --dtype float32: its steps are lost in the rounding of half precision")
+    if dtype != args.dtype and args.dtype != "auto":
+        print(f"training in {dtype} in place of {args.dtype}, whose gradients would underflow", file=sys.stderr)
+    return dtype
+
+
+def load_model(args, device: str):
+    """The model that is trained.
+
+    Raises:
+        UserError: it cannot be had, or not be trained.
+    """
+    from synthio.models import load_text_to_audio
+
+    model = load_text_to_audio(args.model, args.init_adapter or None, device, training_dtype(args))
+    if model.distilled:
+        raise UserError(
+            f"{model.name} is distilled: it makes clips in few steps by what it learnt after its diffusion training, "
+            "and training it with a diffusion loss would undo that. Train on its base checkpoint (...-base)"
+        )
+    return model
+
+
 def fingerprints(args) -> dict[str, str]:
     """Hashes of what the training starts from."""
     from synthio.files import fingerprint
@@ -175,7 +211,6 @@ def report(args, num_pairs: int, history: list[dict]) -> str:
 def main() -> int:
     args = get_parser().parse_args()
     from synthio.files import sha256_file, sha256_value
-    from synthio.models import load_text_to_audio
     from synthio.models.adapters import check_output, make_trainable
     from synthio.pairs import encode_pairs
     from synthio.preference import train
@@ -186,8 +221,8 @@ def main() -> int:
     check_output(folder)
     pairs = make_pairs(args, device)
     origin = fingerprints(args)
-    model = load_text_to_audio(args.model, args.init_adapter or None, device)
-    data = encode_pairs(pairs, model, origin["model"], folder.parent / "cache")
+    model = load_model(args, device)
+    data = encode_pairs(pairs, model, f"{origin['model']} {model.dtype}", folder.parent / "cache")
     trainable = make_trainable(
         model,
         args.train,

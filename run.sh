@@ -37,6 +37,7 @@ use_ast=true               # bool: the classifier is AST; false: a linear probe 
 domain=""                  # text: where the sounds come from, for the prompts ("urban street recordings")
 # -- models: embedded, a folder, or a Hugging Face id
 text_to_audio_model=embedded # text: Stable Audio in diffusers' format, or a model of stable-audio-tools
+dtype=auto                 # auto|float32|float16|bfloat16: its precision; auto: float16 to generate with a full-size one on CUDA
 clap_model=embedded        # text: transformers' ClapModel, a .pt file of laion_clap, msclap:2022, msclap:2023, or a .pth file of msclap
 ast_model=embedded         # text: transformers' AST, or a .pth checkpoint of the AST repository
 captioner=embedded         # text: what describes the gold clips: embedded, gama, or an audio LLM's folder or Hugging Face id
@@ -53,11 +54,11 @@ llm_max_tokens=0           # whole 0..: the same: tokens, sent and received; 0: 
 llm_input_price=0          # number 0..: the same: price of a million tokens sent; 0: costs are not told
 llm_output_price=0         # number 0..: the same: received
 # -- generation
-sampler=auto               # auto|euler|heun|dpmpp_2m|dpmpp_3m_sde|pingpong: solver; auto: what suits the model
+sampler=auto               # auto|euler|heun|dpmpp_2m|dpmpp_2m_sde|dpmpp_3m_sde|pingpong: solver; auto: what suits the model
 num_steps=0                # whole 0..1000: sampling steps; 0: what suits the model
 cfg_scale=0                # number 0..100: guidance; 1: none, 0: what suits the model (paper: 7)
 cfg_rescale=0              # number 0..1: how far guidance is kept from raising the level; 0: not at all, 1: entirely
-generate_batch_size=16     # whole 1..: clips generated at once
+generate_batch_size=16     # whole 1..: clips generated at once; halved where the GPU's memory does not hold them
 # -- filter
 threshold_kind=absolute    # absolute|class_quantile|rank: clap_threshold for all classes, or the best keep_percent of each
 auto_quantile=0.1          # number 0..1: share of the real clips that clap_threshold=auto would drop
@@ -778,7 +779,7 @@ generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
     run_sharded "$number" "$name" "$generate_batch_size" "${audio_python[@]}" "$root/stable-audio-tools/generate.py" \
         --output_folder "$folder" --model "$text_to_audio_model" --batch_size "$generate_batch_size" \
         --sampler "$sampler" --num_steps "$num_steps" --cfg_scale "$cfg_scale" --cfg_rescale "$cfg_rescale" \
-        --device "$device" "$@"
+        --dtype "$dtype" --device "$device" "$@"
 }
 
 write_captions() { # NUMBER NAME MODE INPUT OUTPUT [OPTIONS...]
@@ -871,7 +872,8 @@ align_round() { # ROUND
         --pairs "$dpo_pairs" --beta "$dpo_beta" --winner_weight "$dpo_winner_weight" \
         --timestep_distribution "$dpo_timesteps" --num_steps "$dpo_num_steps" --num_epochs "$dpo_num_epochs" \
         --learning_rate "$dpo_learning_rate" --warmup_steps "$dpo_warmup_steps" --batch_size "$dpo_batch_size" \
-        --gradient_accumulation "$dpo_accumulation" --ema_decay "$dpo_ema_decay" --seed "$seed" --device "$device"
+        --gradient_accumulation "$dpo_accumulation" --ema_decay "$dpo_ema_decay" --seed "$seed" \
+        --dtype "$dtype" --device "$device"
 }
 
 # Generate and filter the prompts of a round. Stages 6 and 7, or 8 and 8.

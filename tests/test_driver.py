@@ -422,7 +422,7 @@ def test_a_stage_whose_input_is_missing(world):
         (["--filter_w_finetune", "true", "--clap_filter", "false"], "filter_w_finetune=true needs clap_filter=true"),
         (["--on_bad_audio", "keep"], "'keep' is none of stop, drop"),
         (["--on_bad_audio="], "is none of stop, drop"),
-        (["--sampler", "plms"], "'plms' is none of auto, euler, heun, dpmpp_2m, dpmpp_3m_sde, pingpong"),
+        (["--sampler", "plms"], "'plms' is none of auto, euler, heun, dpmpp_2m, dpmpp_2m_sde, dpmpp_3m_sde, pingpong"),
         (["--use_label", "true", "--plain_caption", "true"], "use_label and plain_caption are both true"),
         (["--supcon", "true", "--use_ast", "false"], "supcon=true trains AST, but use_ast is false"),
         (["--supcon", "true", "--ast_mixup", "0.3"], "ast_mixup blends the labels"),

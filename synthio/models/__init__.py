@@ -5,14 +5,10 @@ Nothing heavy is imported here: run.sh asks `backend_of` which environment a mod
 
 from __future__ import annotations
 
-from __future__ import annotations
-
 import importlib.util
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-
-from synthio.cli import UserError
 
 from synthio.cli import UserError
 
@@ -62,15 +58,21 @@ def _hub_names(model: str) -> list[str]:
     return [file.name for file in Path(folder).iterdir()]
 
 
-def load_text_to_audio(model: str, adapter: str | None = None, device: str = "cpu") -> TextToAudio:
-    """A text-to-audio model by folder, checkpoint file or hub id, with an optional adapter."""
+def load_text_to_audio(model: str, adapter: str | None = None, device: str = "cpu", dtype: str = "auto") -> TextToAudio:
+    """A text-to-audio model by folder, checkpoint file or hub id, with an optional adapter.
+
+    Args:
+        dtype: as in `PipelineModel`; a model of stable-audio-tools computes in float32 alone.
+    """
     if backend_of(model) == "stable_audio_tools":
+        if dtype not in ("auto", "float32"):
+            raise UserError(f"dtype={dtype}: a model of stable-audio-tools runs in float32; take auto or float32")
         from synthio.models.stable_audio_tools import StableAudioToolsTextToAudio
 
         return StableAudioToolsTextToAudio(model, adapter, device)
-    from synthio.models.diffusers_audio import DiffusersTextToAudio
+    from synthio.models.diffusers_audio import load_pipeline
 
-    return DiffusersTextToAudio(model, adapter, device)
+    return load_pipeline(model, adapter, device, dtype)
 
 
 SCORER_HELP = (

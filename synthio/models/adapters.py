@@ -22,10 +22,13 @@ from synthio.files import atomic_path, read_json, write_json
 from synthio.models.base import TextToAudio
 from synthio.models.prefix_adapter import PrefixModel
 
-# every attention projection of the transformer's self- and cross-attention: diffusers', stable-audio-tools'
+# every attention projection of the transformer's self- and cross-attention: Stable Audio Open's in diffusers, Stable
+# Audio 3's and stable-audio-tools'
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "to_qkv", "to_kv", "to_out")
-# the frequencies of the time embedding are constants, though the models keep them as a parameter
-NOT_TRAINED = ("time_proj.", "timestep_features.")
+# The frequencies of a time embedding are constants, though Stable Audio Open and stable-audio-tools keep them as a
+# parameter. Of Stable Audio 3, what stands for padding belongs to the condition, and the layers for inpainting are not
+# used.
+NOT_TRAINED = ("time_proj.", "timestep_features.", "prompt_padding_embedding", "to_local_embed.")
 MARKER = "synthio_adapter.json"
 # the files of each kind, weights last
 FILES = {

@@ -28,31 +28,35 @@ class Condition:
     Attributes:
         cross: [B, S, E] states that the model attends to (text, then length); zeros mean "no condition".
         pooled: [B, 1, G] states added to every token (length), or None.
+        null: [B, S, E] what stands in the place of `cross` for "no condition"; None: zeros.
     """
 
     cross: torch.Tensor
     pooled: torch.Tensor | None
+    null: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return self.cross.shape[0]
 
     def rows(self, index: torch.Tensor) -> Condition:
         """The condition of some rows, in the order of `index` [N]."""
-        return Condition(self.cross[index], None if self.pooled is None else self.pooled[index])
+        return Condition(*(None if part is None else part[index] for part in (self.cross, self.pooled, self.null)))
 
     def dropped(self, mask: torch.Tensor) -> Condition:
-        """The same with the attended states zeroed where `mask` [B] is True (classifier-free guidance)."""
-        return Condition(torch.where(mask[:, None, None], 0.0, self.cross), self.pooled)
+        """The same with "no condition" attended to where `mask` [B] is True (classifier-free guidance)."""
+        null = 0.0 if self.null is None else self.null
+        return Condition(torch.where(mask[:, None, None], null, self.cross), self.pooled, self.null)
 
     def unconditional(self) -> Condition:
-        """The same with every attended state zeroed."""
-        return Condition(torch.zeros_like(self.cross), self.pooled)
+        """The same with "no condition" attended to in every row."""
+        null = torch.zeros_like(self.cross) if self.null is None else self.null
+        return Condition(null, self.pooled, self.null)
 
     @staticmethod
     def joined(parts: Sequence[Condition]) -> Condition:
         """Several conditions as one batch."""
-        pooled = None if parts[0].pooled is None else torch.cat([part.pooled for part in parts])
-        return Condition(torch.cat([part.cross for part in parts]), pooled)
+        columns = zip(*((part.cross, part.pooled, part.null) for part in parts), strict=True)
+        return Condition(*(None if column[0] is None else torch.cat(column) for column in columns))
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,13 @@ class TextToAudio(ABC):
         sample_rate: in Hz.
         channels: audio channels C.
         objective: what `predict` returns, "v" or "rectified_flow".
-        latent_shape: (D, L) of one clip; every clip of a batch has this length, and is cut afterwards.
+        latent_shape: (D, L) of the longest clip; where the length is fixed, every clip has it, and is cut afterwards.
         max_seconds: length of L latent frames.
         module: the trainable network.
         device: where tensors belong.
+        dtype: what the network computes in; what goes in and comes out is float32.
+        noise_range: of the checkpoint's own schedule, (sigma_min, sigma_max) for v and (lambda_min, lambda_max) for a
+            rectified flow (see `synthio.sampling.schedule`); None: what suits the objective.
         sampling: how it was made to be sampled; None: what suits the objective.
         distilled: whether it was trained on for few steps without guidance. Its loss is no diffusion loss any more.
     """
@@ -88,12 +95,21 @@ class TextToAudio(ABC):
     max_seconds: float
     module: torch.nn.Module
     device: torch.device
+    dtype: torch.dtype = torch.float32
+    noise_range: tuple[float, float] | None = None
     sampling: Sampling | None = None
     distilled: bool = False
 
+    def frames_for(self, seconds: float) -> int:
+        """Latent frames of a clip of this length; models of variable length say how many it needs."""
+        return self.latent_shape[1]
+
     @abstractmethod
     def encode(self, audio: torch.Tensor) -> torch.Tensor:
-        """Audio [B, C, T] -> latents [B, D, L]; T is cut or zero-padded to the model's length first."""
+        """Audio [B, C, T] -> latents [B, D, L]; T is cut or zero-padded to the model's length first.
+
+        A model of variable length pads to whole latent frames only.
+        """
 
     @abstractmethod
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
