@@ -100,6 +100,7 @@ output_folder=""           # text: folder of the synthetic audio; empty: <result
 output_csv_path=""         # text: the merged CSV; empty: <results_root>/<dataset_name>/train_<n>_synthetic.csv
 embeddings_folder=""       # text: keeps what linear probe and retrieval hear; empty: <results_root>/<dataset_name>/embeddings
 share_stages=false         # bool: take over what a results_root beside this one (in the same folder) has done already
+make_report=true           # bool: write report.html, the page that shows the run
 report_clips=60            # whole 0..: clips that can be listened to in report.html
 # -- machine: a change here does no finished work again
 device=auto                # text: auto (every GPU of CUDA_VISIBLE_DEVICES), cpu or mps
@@ -957,6 +958,7 @@ report() {
 # The page that shows the run. The scores stand without it, so its failure is told and does not end the run.
 write_page() {
     local log=$work/logs/report.log
+    $make_report || return 0
     mkdir -p "$work/logs"
     rm -f "$work/report.html" # never that of an earlier run beside these scores
     if helper -m synthio.report --work "$work" --output "$work/report.html" --max_clips "$report_clips" >"$log" 2>&1; then

@@ -17,15 +17,16 @@ import pytest
 from scipy import stats
 
 from synthio import experiment as ex
+from synthio.check_inputs import listen
 from synthio.files import read_json, write_json
 from tests.scripts import call_script
 from tests.test_classifier import save_tiny_ast
-from tests.test_driver import needs_proc, needs_setpriv, processes_of, rows_of, save_program, wait_until
+from tests.test_driver import LABELS, needs_proc, needs_setpriv, processes_of, rows_of, save_program, wait_until
 from tests.test_driver import save_tones as save_tones_of
 from tests.tiny_models import save_clap, save_text_to_audio
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPT, RUN, STAMP = ROOT / "experiment.sh", ROOT / "run.sh", ROOT / "synthio/stamp.py"
+SCRIPT, STAMP = ROOT / "experiment.sh", ROOT / "synthio/stamp.py"
 SHELL = shutil.which("dash") or "sh"
 
 
@@ -290,6 +291,22 @@ def test_what_is_not_the_same_is_not_taken_over(shared, change):
     assert stamp("check", folder / "b", gold, "--siblings").returncode == 3
 
 
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Tones in three folds, and tiny models."""
+    folder = tmp_path_factory.mktemp("a world")
+    rows = []
+    for fold, clips in {"1": 9, "2": 6, "3": 6}.items():
+        save_tones_of(folder, f"fold {fold}", clips)
+        rows += [[row["path"], row["label"], fold] for row in rows_of(folder / f"fold {fold}.csv")]
+    with (folder / "clips.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([["path", "label", "fold"], *rows])
+    save_text_to_audio(folder / "t2a")
+    save_clap(folder / "clap")
+    save_tiny_ast(folder / "ast")
+    return folder
+
+
 # ---- retrieval and zero-shot
 
 
@@ -305,23 +322,44 @@ def test_retrieval_takes_the_nearest_pairs_once():
     assert script.assign(similarity, 2, lambda clip: "same", {}) == [(1, 0)]
 
 
+def test_retrieval_passes_over_clips_of_the_test_set(world, tmp_path):
+    """The corpus holds the gold clips and the test clips under other names; neither is taken."""
+    gold, test, corpus = (tmp_path / f"{name}.csv" for name in ("gold", "test", "corpus"))
+    clips = sorted(world.glob("audio fold*.wav"))
+    for csv_path, chosen in ((gold, clips[:3]), (test, clips[3:6])):
+        rows = "".join(f"{path},{LABELS[0]},{listen(str(path)).sha256}\n" for path in chosen)
+        csv_path.write_text(f"path,label,sha256\n{rows}")
+    for i, path in enumerate(clips[:8]):
+        shutil.copy(path, tmp_path / f"corpus {i}.wav")
+    corpus.write_text("path\n" + "".join(f"corpus {i}.wav\n" for i in range(8)))
+    words = ["--gold_csv", gold, "--corpus_csv", corpus, "--exclude_csvs", test, "--output_csv", tmp_path / "out.csv"]
+    done = call_script(ROOT / "extras/retrieve.py", *words, "--num_clips", 1, "--model", world / "clap")
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(tmp_path / "out.csv")
+    assert {row["path"] for row in rows} == {"corpus 6.wav", "corpus 7.wav"}  # two of the three clips wanted
+    assert len(rows) == 2 and all(row["source_path"] and row["label"] == LABELS[0] for row in rows)
+
+
+def test_zero_shot_takes_the_label_whose_prompt_is_nearest(world, tmp_path):
+    from synthio.audio import read_audio
+    from synthio.models import load_scorer
+
+    csvs = [word for split in ("train", "valid", "test") for word in (f"--{split}_csv", world / "fold 1.csv")]
+    done = call_script(
+        ROOT / "ast/zero_shot.py", *csvs, "--output_folder", tmp_path, "--clap_model", world / "clap", "--device", "cpu"
+    )
+    assert done.returncode == 0, done.stderr
+    scorer, labels = load_scorer(str(world / "clap")), sorted(LABELS)
+    prompts = scorer.embed_text([f"Sound of a {label.replace('_', ' ')}" for label in labels])
+    for row in rows_of(tmp_path / "predictions.csv"):
+        (clip,) = scorer.embed_audio([read_audio(tmp_path / row["path"], scorer.sample_rate)[0]])
+        weights = np.exp(scorer.logit_scale * (prompts.astype(float) @ clip.astype(float)))
+        found = [float(row[f"probability_{label}"]) for label in labels]
+        assert found == pytest.approx(list(weights / weights.sum()), abs=1e-4)
+    assert read_json(tmp_path / "scores.json")["metric"] == "accuracy"
+
+
 # ---- experiment.sh
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """Tones in three folds, and tiny models."""
-    folder = tmp_path_factory.mktemp("a world")
-    rows = []
-    for fold, clips in {"1": 9, "2": 6, "3": 6}.items():
-        save_tones_of(folder, f"fold {fold}", clips)
-        rows += [[row["path"], row["label"], fold] for row in rows_of(folder / f"fold {fold}.csv")]
-    with (folder / "clips.csv").open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([["path", "label", "fold"], *rows])
-    save_text_to_audio(folder / "t2a")
-    save_clap(folder / "clap")
-    save_tiny_ast(folder / "ast")
-    return folder
 
 
 def options(root="results", **changes):
@@ -342,7 +380,6 @@ def options(root="results", **changes):
         "ast_num_steps": 2,
         "ast_batch_size": 4,
         "cpu_threads": 1,
-        "report_clips": 0,
         "resamples": 100,
     } | changes
     return [word for name, value in values.items() for word in (f"--{name}", str(value))]
