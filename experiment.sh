@@ -270,11 +270,15 @@ job_key() { # COMMAND...
 
 sum_code() { # by name and content; the models by name, size and time
     local path models=()
-    for path in "$text_to_audio_model" "$clap_model" "$ast_model" "$captioner" "$caption_writer"; do
+    for path in "$text_to_audio_model" "$clap_model" "$ast_model" "$captioner" "$caption_writer"; do # absolute
         if [[ -e $path ]]; then models+=("$path"); fi
     done
-    code_sum=$({ find "$root" -maxdepth 3 \( -name '*.py' -o -name '*.toml' -o -name run.sh \) -not -path '*/.*' -print0 |
-        LC_ALL=C sort -z | xargs -0 cksum && ls -lLR "${models[@]}"; } | cksum)
+    code_sum=$({
+        cd "$root"
+        find . -maxdepth 3 \( -name '*.py' -o -name '*.toml' -o -name run.sh \) -not -path './.*' -not -path './tests/*' \
+            -print0 | LC_ALL=C sort -z | xargs -0 cksum
+        ((${#models[@]} == 0)) || ls -lLR "${models[@]}"
+    } | cksum)
 }
 
 # Whether the journal says that the job was done with this key, and its scores are there.

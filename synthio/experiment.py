@@ -20,6 +20,7 @@ Cells share training clips, so p is a guide, not a proof.
 from __future__ import annotations
 
 import argparse
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -483,7 +484,7 @@ def make_tables(args) -> int:
         print(f"{len(missing)} of {len(cells) + len(missing)} jobs have no scores and are not in the table")
     pairs = max(record["cells"] for record in records)
     print(f"p: paired permutation over the cells; {floor_text(pairs)}")
-    print(f"tables  {folder}/results.csv table.csv table.tex table.png")
+    print(f"tables: results.csv table.csv table.tex table.png in {os.path.relpath(folder)}")
     return 0
 
 

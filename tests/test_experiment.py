@@ -385,8 +385,8 @@ def options(root="results", **changes):
     return [word for name, value in values.items() for word in (f"--{name}", str(value))]
 
 
-def experiment(world, *words):
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+def experiment(world, *words, **environment):
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", **environment}
     command = [SHELL, str(SCRIPT), *map(str, words)]
     return subprocess.run(command, cwd=world, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
@@ -451,6 +451,29 @@ def check_sharing(folder: Path, cell: str) -> None:
     assert mine["splits"]["train"] == {"clips": 12, "gold": 6, "synthetic": 6}
     assert {row["fold"] for row in rows_of(gold / "checked/test.csv")} == {"3"}
     assert {row["fold"] for row in rows_of(gold / "checked/valid.csv")} == {"2"}
+
+
+@pytest.mark.parametrize(("seeds", "visible"), [("0 1 2", {"0,2", "1,3"}), ("0", {"0,1,2,3"})])
+def test_gpus_are_dealt_out_and_a_cell_has_one_job_at_a_time(world, tmp_path, seeds, visible):
+    """Two jobs at once on four GPUs; a stand-in for bash notes what each call of run.sh is given."""
+    note = 'note() { echo "$1 $3 $CUDA_VISIBLE_DEVICES" >>"$NOTES"; }'
+    simulate = 'case "$1" in *run.sh) shift; note begin "$@"; sleep .5; note end "$@"; exit 0;; esac'
+    save_program(tmp_path / "bin/bash", f'{note}\n{simulate}\nexec /bin/bash "$@"')
+    changes = {"NOTES": str(tmp_path / "notes"), "CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    changes |= {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    done = experiment(world, *options(tmp_path / "results", seeds=seeds, methods="wo_dpo wo_filter", jobs=2), **changes)
+    assert done.returncode == 1 and "no job has scores yet" in done.stdout, done.stderr
+    running, most, seen = set(), 0, set()
+    for line in (tmp_path / "notes").read_text().splitlines():
+        action, root, names = line.split()
+        cell = Path(root).parent.name
+        assert (cell in running) == (action == "end")
+        running ^= {cell}
+        most = max(most, len(running))
+        seen.add(names)
+    cells = len(seeds.split())
+    assert seen == visible and most == min(2, cells)
+    assert len(rows_of(tmp_path / "results/tiny_experiment/jobs.csv")) == 3 * cells
 
 
 @pytest.mark.parametrize(
