@@ -195,18 +195,14 @@ def percentile_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def read_seconds(path: Path) -> dict[tuple[str, str], int]:
-    """(method, cell) -> seconds of all calls that led to the last result; a shared stage counts where it was done."""
+    """(method, cell) -> seconds of all its calls; a stage that is shared counts where it was done."""
     from synthio.manifest import read_table
 
-    if not path.is_file():
-        return {}
-    spent: dict[tuple[str, str, str], int] = defaultdict(int)
-    last: dict[tuple[str, str], str] = {}
-    for row in read_table(path, ("method", "cell", "key", "status", "seconds")).to_dict("records"):
-        if row["seconds"].isdigit():  # else it was cut by a kill
-            spent[row["method"], row["cell"], row["key"]] += int(row["seconds"])
-            last[row["method"], row["cell"]] = row["key"]
-    return {(method, cell): spent[method, cell, key] for (method, cell), key in last.items()}
+    spent: dict[tuple[str, str], int] = defaultdict(int)
+    for row in read_table(path, ("method", "cell", "seconds")).to_dict("records") if path.is_file() else ():
+        if row["seconds"].isdigit():  # else the line was cut by a kill
+            spent[row["method"], row["cell"]] += int(row["seconds"])
+    return spent
 
 
 def read_cells(folder: Path) -> tuple[list[Cell], list[dict[str, str]]]:
@@ -229,7 +225,7 @@ def read_cells(folder: Path) -> tuple[list[Cell], list[dict[str, str]]]:
         known = tested.setdefault(row["fold"], shown)
         if known[1] != shown[1] or not known[0].equals(shown[0]):
             raise UserError(f"{folder / row['scores']}: not tested on the clips of the others; run experiment.sh again")
-        spent = seconds.get((row["method"], row["cell"]), 0)
+        spent = seconds[row["method"], row["cell"]]
         cells.append(Cell(row["method"], int(row["n"]), int(row["seed"]), row["fold"], spent, scores))
     return cells, missing
 
