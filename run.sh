@@ -34,6 +34,8 @@ reflect_rounds=2           # whole 0..100: rounds of it, at most; they end when 
 balance=false              # bool: cut the synthetic clips so that no class has a larger share of its quota than another
 only_synthetic=false       # bool: train on the synthetic clips without the gold ones
 use_ast=true               # bool: the classifier is AST; false: a linear probe on frozen embeddings
+zero_shot=false            # bool: for use_ast=false and augment=false: no training, CLAP takes the label whose prompt is nearest
+retrieval_csv=""           # text: CSV of a corpus (path): its clips nearest to the gold ones by CLAP, in place of generated ones
 domain=""                  # text: where the sounds come from, for the prompts ("urban street recordings")
 # -- models: embedded, a folder, or a Hugging Face id
 text_to_audio_model=embedded # text: Stable Audio in diffusers' format, or a model of stable-audio-tools
@@ -101,6 +103,9 @@ probe_clap_model=""        # text: the same: a CLAP for it that is not clap_mode
 results_root=""            # text: folder of all outputs; empty: that of run.sh
 output_folder=""           # text: folder of the synthetic audio; empty: <results_root>/<dataset_name>_synthetic
 output_csv_path=""         # text: the merged CSV; empty: <results_root>/<dataset_name>/train_<n>_synthetic.csv
+embeddings_folder=""       # text: keeps what linear probe and retrieval hear; empty: <results_root>/<dataset_name>/embeddings
+share_stages=false         # bool: take over what a results_root beside this one (in the same folder) has done already
+make_report=true           # bool: write report.html, the page that shows the run
 report_clips=60            # whole 0..: clips that can be listened to in report.html
 # -- machine: a change here does no finished work again
 device=auto                # text: auto (every GPU of CUDA_VISIBLE_DEVICES), cpu or mps
@@ -125,7 +130,7 @@ root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # ---------------------------------------------------------------- options
 
 refuse() { # a mistake of the user's: one line, status 2
-    printf 'run.sh: %s\n' "$*" >&2
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
     exit 2
 }
 
@@ -135,11 +140,10 @@ lack() {
     lacks+=("--lack=$*")
 }
 
-# Read the block above: fills the arrays `names` and `kinds` (by name).
-read_block() {
+# Read the block of variables of a file: adds to the arrays `names` and `kinds` (by name).
+read_block() { # FILE
     local line in_block=false value='("[^"]*"|[^ ]*)'
     local pattern="^([a-z_]+)=$value +# ([^:]+): "
-    names=()
     while IFS= read -r line; do
         case $line in
             '# ==== variables'*) in_block=true ;;
@@ -149,7 +153,7 @@ read_block() {
             names+=("${BASH_REMATCH[1]}")
             kinds[${BASH_REMATCH[1]}]=${BASH_REMATCH[3]}
         fi
-    done <"${BASH_SOURCE[0]}"
+    done <"$1"
 }
 
 print_help() {
@@ -159,6 +163,10 @@ usage: sh run.sh [--name value | --name=value]... [--stage N] [--stop_stage N] [
 Stages: 0 check, 1 stratify, 2 caption, 3 losers, 4 dpo, 5 captions, 6 generate, 7 filter, 8 reflect, 9 merge,
 10 classify. A stage whose command and inputs are as they were is skipped. The first call makes .venv.
 END
+    print_variables "${BASH_SOURCE[0]}"
+}
+
+print_variables() { # FILE
     awk '
         /^# ==== variables/ { inside = 1; next }
         /^# ==== end/ { exit }
@@ -171,7 +179,7 @@ END
             gsub(/^"|"? *$/, "", value)
             at = index(text, ": ")
             printf "  --%-21s %s [%s; default: %s]\n", name, substr(text, at + 2), substr(text, 1, at - 1), value == "" ? "empty" : value
-        }' "${BASH_SOURCE[0]}"
+        }' "$1"
 }
 
 # Print the known name with the fewest edits to the given one.
@@ -200,7 +208,7 @@ parse_options() {
                 exit 0
                 ;;
             --*) name=${1#--} ;;
-            *) refuse "'$1' is no option; options are --name value (see sh run.sh --help)" ;;
+            *) refuse "'$1' is no option; options are --name value (see sh ${0##*/} --help)" ;;
         esac
         value=""
         if [[ $name == *=* ]]; then
@@ -292,6 +300,7 @@ check_choices() {
         if ${!name}; then modes+=("$name"); fi
     done
     ((${#modes[@]} < 2)) || refuse "${modes[0]} and ${modes[1]} are both true; they are different prompts, so choose one"
+    ! $zero_shot || { ! $use_ast && ! $augment; } || refuse "zero_shot=true trains nothing; it needs use_ast=false and augment=false"
     $use_ast || ! $supcon || refuse "supcon=true trains AST, but use_ast is false; drop one of them"
     if ! $use_ast; then
         [[ $ast_waveform_augment == none && $ast_spec_augment == false ]] || refuse "use_ast=false takes no augmentation of AST"
@@ -334,6 +343,7 @@ check_choices() {
     for name in "${csvs[@]}"; do
         [[ -f ${!name} ]] || lack "--$name: no such CSV file: ${!name}"
     done
+    [[ -z $retrieval_csv || -f $retrieval_csv ]] || refuse "--retrieval_csv: no such CSV file: $retrieval_csv"
     [[ -z $dpo_ckpt_folder || -d $dpo_ckpt_folder ]] || refuse "--dpo_ckpt_folder: no such folder: $dpo_ckpt_folder"
     case $dataset_name in
         "" | .* | -* | */*) refuse "--dataset_name: '$dataset_name' cannot name a folder; no '/', no leading '.' or '-'" ;;
@@ -347,7 +357,8 @@ check_choices() {
 choose_probe() {
     local clap_chooses=false
     if $augment; then
-        if $clap_filter || [[ $dpo == true && -z $dpo_ckpt_folder && $dpo_pairs == ranked ]]; then clap_chooses=true; fi
+        if $clap_filter || [[ -n $retrieval_csv ]]; then clap_chooses=true; fi
+        if [[ $dpo == true && -z $dpo_ckpt_folder && $dpo_pairs == ranked ]]; then clap_chooses=true; fi
     fi
     if [[ $probe_embeddings == auto ]]; then
         probe_embeddings=clap
@@ -427,12 +438,13 @@ set_interpreter() { # VARIABLE [MODEL VARIABLE]
 resolve_paths() {
     local name
     for name in input_train_file valid_csv test_csv output_folder output_csv_path dpo_ckpt_folder results_root gama_dir \
-        gama_checkpoint; do
+        gama_checkpoint retrieval_csv embeddings_folder; do
         printf -v "$name" %s "$(absolute "${!name}")"
     done
     results_root=${results_root:-$root}
     work=$results_root/$dataset_name
     output_folder=${output_folder:-${work}_synthetic}
+    embeddings_folder=${embeddings_folder:-$work/embeddings}
     text_to_audio_model=$(model_path "$text_to_audio_model" text_to_audio)
     clap_model=$(model_path "$clap_model" clap)
     if [[ -n $probe_clap_model ]]; then
@@ -455,7 +467,7 @@ resolve_paths() {
     fi
     if ((num_samples)); then train_csv=$work/train_$num_samples.csv; else train_csv=$work/train_all.csv; fi
     output_csv_path=${output_csv_path:-${train_csv%.csv}_synthetic.csv}
-    $iterative || reflect_rounds=0
+    [[ $iterative == true && -z $retrieval_csv ]] || reflect_rounds=0 # what is retrieved has no prompts to rewrite
     python=$root/.venv/bin/python
 }
 
@@ -477,8 +489,8 @@ set_writer() {
 
 resolve_interpreters() {
     local generates=text_to_audio_model listens=captioner scores=clap_model # "": nothing asks it
-    $augment || generates="" listens=""
-    if $use_ast && { ! $augment || ! $clap_filter; }; then scores=""; fi
+    if ! $augment || [[ -n $retrieval_csv ]]; then generates="" listens=""; fi
+    if $use_ast && { ! $augment || [[ $clap_filter == false && -z $retrieval_csv ]]; }; then scores=""; fi
     own_envs=() # those of extras/ that this run needs
     set_interpreter stable_audio_env "$generates"
     audio_python=("${interpreter[@]}")
@@ -665,6 +677,7 @@ must_run() { # NUMBER NAME COMMAND...
                 refuse "stage $number ${name//_/ } needs $(shown "$input"), which is not there; start at an earlier --stage"
         done
     fi
+    if $share_stages && ! $force_steps; then stamp_options+=(--siblings); fi
     answer=$(helper -m synthio.stamp "$action" "${stamp_options[@]}" --command "$@") || status=$?
     ((status == 0 || status == 3)) || exit 2 # it has said why
     if ((status == 0)) && ! $force_steps; then
@@ -881,11 +894,23 @@ generate_and_filter() { # ROUND GENERATE_NUMBER FILTER_NUMBER
     local round=$1 folder=$work/round_$1 options=("${adapter[@]}") suffix=_$1
     if ((round == 0)); then suffix=""; fi
     if $initialize_audio; then options+=(--initialize_audio true --init_noise_level "$init_noise_level"); fi
-    generate "$2" "generate$suffix" "$folder/prompts.csv" "$folder/generated.csv" "$output_folder/round_$round" \
-        "${options[@]}"
+    if [[ -n $retrieval_csv ]]; then
+        retrieve "$2" "$folder/generated.csv"
+    else
+        generate "$2" "generate$suffix" "$folder/prompts.csv" "$folder/generated.csv" "$output_folder/round_$round" \
+            "${options[@]}"
+    fi
     $clap_filter || return 0
     if ((round == 0)); then prepare_filter; fi
     filter "$round" "$3" "filter$suffix"
+}
+
+# The nearest clips of a corpus stand where the generated ones would.
+retrieve() { # NUMBER OUTPUT
+    inputs=("$train_csv" "$retrieval_csv" "$work/checked/valid.csv" "$work/checked/test.csv" "$clap_model") outputs=("$2")
+    step "$1" retrieve "${clap_python[@]}" "$root/extras/retrieve.py" --gold_csv "$train_csv" --output_csv "$2" \
+        --corpus_csv "$retrieval_csv" --exclude_csvs "$work/checked/valid.csv" "$work/checked/test.csv" \
+        --num_clips "$num_iters" --model "$clap_model" --cache_folder "$embeddings_folder" --device "$device"
 }
 
 # What the filter needs besides a CLAP, in stage 7. Changes `clap_model`, sets the array `filter_classifier`.
@@ -957,9 +982,9 @@ quota_reached() { # KEPT...
     return "$status"
 }
 
-# Stages 2 to 9. Sets `merged` to the training CSV with the synthetic clips.
-synthesise() {
-    local round mode=mixcap source=$work/captions.csv kept=()
+# Stages 2 to 5. Sets `adapter`.
+prepare_prompts() {
+    local mode=mixcap source=$work/captions.csv
     if $use_label; then
         mode=template
     elif $plain_caption; then
@@ -973,6 +998,13 @@ synthesise() {
     align
     write_captions 5 captions "$mode" "$source" "$work/round_0/prompts.csv" --num_captions "$num_iters" \
         --domain "$domain"
+}
+
+# Stages 2 to 9.
+synthesise() {
+    local round kept=()
+    adapter=()
+    [[ -n $retrieval_csv ]] || prepare_prompts
     generate_and_filter 0 6 7
     kept=("$work/round_0/kept.csv")
     if $clap_filter; then
@@ -1021,11 +1053,17 @@ classify() { # NAME TRAIN_CSV
             --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature"
         return
     fi
+    if $zero_shot; then
+        inputs+=("$probe_clap_model")
+        step 10 "classify_$1" "${clap_python[@]}" "$root/ast/zero_shot.py" "${options[@]}" \
+            --clap_model "$probe_clap_model" --cache_folder "$embeddings_folder"
+        return
+    fi
     if [[ $probe_embeddings != ast ]]; then models+=(--clap_model "$probe_clap_model"); fi
     if [[ $probe_embeddings != clap ]]; then models+=(--ast_model "$ast_model"); fi
     inputs+=("${models[1]}" ${models[3]:+"${models[3]}"})
     step 10 "classify_$1" "${clap_python[@]}" "$root/ast/probe.py" "${options[@]}" "${models[@]}" \
-        --cache_folder "$work/embeddings"
+        --cache_folder "$embeddings_folder"
 }
 
 # Write W/timings.csv and W/report.html, print scores and seconds, say where things are.
@@ -1058,6 +1096,7 @@ report() {
 # The page that shows the run. The scores stand without it, so its failure is told and does not end the run.
 write_page() {
     local log=$work/logs/report.log
+    $make_report || return 0
     mkdir -p "$work/logs"
     rm -f "$work/report.html" # never that of an earlier run beside these scores
     if helper -m synthio.report --work "$work" --output "$work/report.html" --max_clips "$report_clips" >"$log" 2>&1; then
@@ -1076,12 +1115,24 @@ lock() {
     flock --timeout 2 9 || refuse "another run works in $(shown "$work"); wait for it, or choose another dataset_name"
 }
 
+make_main_environment() {
+    bash "$root/extras/make_env.sh" "$root/.venv" "$root/requirements.txt" 9>&-
+}
+
+make_own_environments() {
+    local name
+    for name in "${own_envs[@]}"; do
+        bash "$root/extras/make_env.sh" "$root/.envs/$name" "$root/extras/$name.txt" 9>&-
+    done
+}
+
 main() {
     ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || refuse "bash 4.4 or newer is needed, this is $BASH_VERSION"
     declare -gA kinds=() given=()
     lacks=()
     local name
-    read_block
+    names=()
+    read_block "${BASH_SOURCE[0]}"
     parse_options "$@"
     check_kind profile "${kinds[profile]}"
     apply_profile
@@ -1108,11 +1159,9 @@ main() {
         done
     else
         lock
-        bash "$root/extras/make_env.sh" "$root/.venv" "$root/requirements.txt" 9>&-
+        make_main_environment
         announce
-        for name in "${own_envs[@]}"; do
-            bash "$root/extras/make_env.sh" "$root/.envs/$name" "$root/extras/$name.txt" 9>&-
-        done
+        make_own_environments
     fi
     if $is_demo; then prepare_demo; fi
     check_inputs
@@ -1123,5 +1172,6 @@ main() {
     $dry_run || report
 }
 
+if [[ ${BASH_SOURCE[0]} != "$0" ]]; then return 0; fi # experiment.sh reads the functions
 main "$@"
 exit
