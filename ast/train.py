@@ -7,7 +7,8 @@
 The best step is chosen on the validation clips. The test clips are read and scored once, after training. A run that
 was killed goes on from its last evaluation when it is started again with the same options and data.
 
-Outputs: model/ (for transformers.pipeline("audio-classification")), scores.json, predictions.csv, history.csv.
+Outputs: model/ (for transformers.pipeline("audio-classification"), with a card, README.md), scores.json,
+predictions.csv, history.csv.
 """
 
 from __future__ import annotations
