@@ -854,6 +854,9 @@ synthesise() {
     $only_synthetic || kept=("$train_csv" "${kept[@]}")
     inputs=("${kept[@]}") outputs=("$output_csv_path")
     step 9 merge "$python" "$root/merge_csv.py" --input_csvs "${kept[@]}" --output_csv "$output_csv_path"
+    inputs=("$output_csv_path") outputs=("$work/dataset")
+    step 9 dataset "$python" "$root/extras/export_dataset.py" --input_csv "$output_csv_path" \
+        --output_folder "$work/dataset" --work "$work"
 }
 
 balance_classes() { # KEPT...
@@ -914,6 +917,7 @@ report() {
     if $augment; then
         echo "training CSV     $(shown "$output_csv_path")"
         echo "synthetic audio  $(shown "$output_folder")"
+        echo "with a card      $(shown "$work/dataset")"
     fi
     write_page
 }

@@ -15,6 +15,7 @@ main() {
         marks="slow or not slow"
         bash extras/make_env.sh .envs/parity extras/parity.txt
         bash extras/make_env.sh .envs/ast extras/ast.txt
+        bash extras/make_env.sh .envs/datasets extras/datasets.txt
         shift
     fi
     ruff check .

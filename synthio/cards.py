@@ -7,7 +7,7 @@ folders of the machine are left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def licence_of(model: str) -> str:
         return f"see https://huggingface.co/{model}"
     card = Path(model) / "README.md"
     found = LICENCE_LINE.search(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
-    return found[1] if found else "not stated in its folder"
+    return found[1] if found else "not known here"
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
@@ -78,13 +78,19 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     return environment.get_template(template).render(values)
 
 
+def described(model: str) -> dict[str, Any]:
+    """A model as the templates want it."""
+    return {
+        "name": model_name(model),
+        "licence": licence_of(model),
+        "is_embedded": is_embedded(model),
+        "is_hub_id": is_hub_id(model),
+    }
+
+
 def base_models(options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The frozen or fine-tuned models that a classifier's options name."""
-    models = [options[name] for name in ("model", "clap_model", "ast_model") if options.get(name)]
-    return [
-        {"name": model_name(m), "licence": licence_of(m), "is_embedded": is_embedded(m), "is_hub_id": is_hub_id(m)}
-        for m in models
-    ]
+    return [described(options[name]) for name in ("model", "clap_model", "ast_model") if options.get(name)]
 
 
 def training_rows(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,5 +121,68 @@ def classifier_card(record: Mapping[str, Any]) -> str:
             "models": base_models(record["options"]),
             "training": training_rows(record),
             "versions": record["versions"],
+        },
+    )
+
+
+# What a dataset card calls the models: stage of its record, option, name.
+PARTS = (
+    ("generate", "model", "text-to-audio"),
+    ("filter", "model", "filter (CLAP)"),
+    ("filter", "classifier", "filter (classifier)"),
+    ("caption", "captioner", "captions of the recordings"),
+    ("captions", "writer", "prompts"),
+)
+NO_MODEL = "embedded"  # a captioner or writer of this name is a program without weights
+
+
+def models_used(records: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The models behind a run's clips, from the records of its stages."""
+    found = []
+    for stage, option, part in PARTS:
+        options = records.get(stage, {}).get("options", {})
+        model = options.get(option)
+        if not model:
+            continue
+        row = {"part": part, **described(model)}
+        if options.get("llm_model"):
+            row |= {"name": options["llm_model"], "licence": "the terms of the server that ran it"}
+        elif model == NO_MODEL:
+            row |= {"name": "Synthio's own, without weights", "licence": "MIT"}
+        elif option == "classifier":
+            row |= {"name": "trained in this run"}
+        found.append(row)
+    return found
+
+
+def dataset_card(
+    title: str,
+    counts: Mapping[str, int],
+    rejected: Mapping[str, int],
+    generators: Sequence[str],
+    records: Mapping[str, Mapping[str, Any]],
+    rounds: Sequence[Mapping[str, Any]],
+    stages: Sequence[Mapping[str, Any]],
+) -> str:
+    """The card of a folder of synthetic clips.
+
+    Args:
+        title: name of the run.
+        counts, rejected: label cell -> clips; a missing cell counts as 0.
+        generators: what the rows name as their model.
+        records: stage -> record.
+        rounds, stages: as the report shows them.
+    """
+    return render(
+        "dataset_card.md.j2",
+        {
+            "title": title,
+            "total": sum(counts.values()),
+            "counts": {label: (counts.get(label, 0), rejected.get(label, 0)) for label in {*counts, *rejected}},
+            "total_rejected": sum(rejected.values()),
+            "generators": generators,
+            "models": models_used(records),
+            "rounds": rounds,
+            "stages": stages,
         },
     )

@@ -133,6 +133,14 @@ def save_probe(probe: LinearProbe, folder: Path, config: dict[str, Any]) -> None
     write_json(folder / "config.json", config)
 
 
+def is_probe(folder: str | Path) -> bool:
+    """Whether `save_probe` wrote the folder."""
+    from synthio.files import read_json
+
+    config = Path(folder) / "config.json"
+    return config.is_file() and read_json(config).get("kind") == KIND
+
+
 def load_probe(folder: str | Path) -> tuple[LinearProbe, dict[str, Any]]:
     """What `save_probe` wrote.
 
@@ -143,12 +151,10 @@ def load_probe(folder: str | Path) -> tuple[LinearProbe, dict[str, Any]]:
 
     from synthio.files import read_json
 
-    config = Path(folder) / "config.json"
-    found = read_json(config) if config.is_file() else {}
-    if found.get("kind") != KIND:
+    if not is_probe(folder):
         raise UserError(f"{folder}: no linear probe (its config.json does not say so); give a model/ of ast/probe.py")
     weights = load_file(Path(folder) / "model.safetensors")
-    return LinearProbe(weights["weight"], weights["bias"]), found
+    return LinearProbe(weights["weight"], weights["bias"]), read_json(Path(folder) / "config.json")
 
 
 def make_embed(

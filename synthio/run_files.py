@@ -81,6 +81,14 @@ def read_run(work: Path) -> Run:
     return run
 
 
+def read_synthesis(work: Path, merged_csv: str | Path) -> Run:
+    """What there is before the classifiers: the rounds that a training CSV was joined from, and their records."""
+    run = Run(work, [], [], pd.DataFrame(columns=[PATH, LABEL]))
+    add_synthetic(run, read_record(Path(merged_csv)))
+    run.records = {stage: record for stage, record in run.records.items() if record}
+    return run
+
+
 def read_method(work: Path, summary: dict[str, Any]) -> Method:
     """One record of W/scores.json with the files of its classifier."""
     path = work / summary["file"]
@@ -113,6 +121,9 @@ def as_numbers(table: pd.DataFrame) -> pd.DataFrame:
 def add_synthetic(run: Run, merged: Mapping[str, Any]) -> None:
     """Fill in the rounds that the training CSV was joined from, and what they came from."""
     parts = set(merged.get("inputs", {}).values())
+    balanced = run.work / "balanced.csv"  # between the rounds and the training CSV, with balance=true
+    if balanced.is_file() and sha256_file(balanced) in parts:
+        parts |= set(read_record(balanced).get("inputs", {}).values())
     for folder in sorted(run.work.glob("round_[0-9]*"), key=lambda path: int(path.name.split("_")[1])):
         found = read_round(folder, parts)
         if found is None:

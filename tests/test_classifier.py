@@ -350,7 +350,7 @@ def test_the_model_has_a_card(data, trained):
     assert "Labels: 001, Hund, laut, NA\n" in text and "| train | 24 | 24 | 0 |" in text
     assert f"| accuracy | {scores['accuracy']:.3f} |" in text and "| optimiser steps | 60 |" in text
     assert f"| step chosen on the validation clips | {scores['best_step']} |" in text
-    assert "| base model | model |" in text and "| its licence | not stated in its folder |" in text
+    assert "| base model | model |" in text and "| its licence | not known here |" in text
     assert text.count("| 5 |") == 3  # test clips of each label
     assert str(data) not in card and "\n\n\n" not in card
     assert 'pipeline("audio-classification", model="this folder", top_k=None)' in text
@@ -361,7 +361,7 @@ def test_a_card_names_models_without_folders_of_the_machine(tmp_path):
     assert cards.model_name(str(cards.EMBEDDED / "ast")) == "Synthio's embedded ast"
     assert cards.licence_of("MIT/ast") == "see https://huggingface.co/MIT/ast"
     assert cards.model_name("MIT/ast") == "MIT/ast" and cards.model_name("/home/me/ast") == "ast"
-    assert cards.licence_of(str(tmp_path)) == "not stated in its folder"
+    assert cards.licence_of(str(tmp_path)) == "not known here"
     (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     assert cards.licence_of(str(tmp_path)) == "apache-2.0"
     assert cards.escape("a|b\n<img> `x` *_") == "a\\|b \\<img\\> \\`x\\` \\*\\_"

@@ -201,6 +201,8 @@ def test_the_outputs_of_a_run(finished):
     assert len(merged) == 6 + len(kept) + len(kept_again)
     assert all((work / row["path"]).is_file() for row in merged)
     assert {row["label"] for row in merged} == set(LABELS)
+    assert len(sounds(work / "dataset/audio")) == len(kept) + len(kept_again)
+    assert "| text-to-audio | t2a | not known here |" in (work / "dataset/README.md").read_text(encoding="utf-8")
     assert len(sounds(audio / "round_0")) == 12 and len(sounds(audio / "dpo_losers")) == 6
     scores = json.loads((work / "scores.json").read_text())
     assert [method["name"] for method in scores["methods"]] == ["gold-only", "synthio"]
@@ -222,7 +224,7 @@ def test_a_second_call_does_nothing(world, copy):
     done = call(*options(copy), cwd=world)
     assert done.returncode == 0, done.stderr
     answers = stage_answers(done.stdout)
-    assert len(answers) == 15 and all("up to date" in answer for answer in answers.values()), answers
+    assert len(answers) == 16 and all("up to date" in answer for answer in answers.values()), answers
     assert "running" not in done.stdout and "Test scores in percent" in done.stdout
     assert time.monotonic() - started < 20
 
@@ -233,7 +235,7 @@ def test_a_changed_threshold_leaves_the_generation_alone(world, copy):
     assert done.returncode == 0, done.stderr
     answers = stage_answers(done.stdout)
     rerun = {name for name, answer in answers.items() if "running" in answer}
-    assert rerun == {"7 filter", "9 merge"}
+    assert rerun == {"7 filter", "9 merge", "9 dataset"}
     assert "changed: --threshold 0" in answers["7 filter"]
     assert "round 0: 12 of 12 kept; quota reached in 3 of 3 classes" in done.stdout
     assert before == {p: p.stat().st_mtime_ns for p in (copy / "tiny set_synthetic").rglob("*.wav")}
