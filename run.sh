@@ -93,6 +93,7 @@ supcon_weight=1            # number 0..: for supcon=true, of the contrastive los
 supcon_temperature=0.1     # number 0.001..: for supcon=true (its paper: 0.1)
 probe_embeddings=clap      # clap|ast|both: for use_ast=false, the models whose embeddings the linear probe hears
 # -- outputs
+quality=true               # bool: measure the synthetic clips against real ones: FAD, diversity, label agreement, copies
 results_root=""            # text: folder of all outputs; empty: that of run.sh
 output_folder=""           # text: folder of the synthetic audio; empty: <results_root>/<dataset_name>_synthetic
 output_csv_path=""         # text: the merged CSV; empty: <results_root>/<dataset_name>/train_<n>_synthetic.csv
@@ -894,9 +895,21 @@ classify() { # NAME TRAIN_CSV
         --cache_folder "$work/embeddings"
 }
 
+# The synthetic clips against real ones, by models that did not filter them where there are such.
+measure_quality() {
+    local csvs=("$output_csv_path" "$train_csv" "$work/checked/valid.csv" "$work/checked/test.csv")
+    $quality || return 0
+    inputs=("${csvs[@]}" "$work/classifier/gold_only" "$ast_model" "$probe_clap_model") outputs=("$work/quality.json")
+    step 10 quality "${clap_python[@]}" -m synthio.quality --input_csv "${csvs[0]}" --gold_csv "${csvs[1]}" \
+        --valid_csv "${csvs[2]}" --test_csv "${csvs[3]}" --classifier "$work/classifier/gold_only" \
+        --ast_model "$ast_model" --clap_model "$probe_clap_model" --classifier_weight "$classifier_weight" \
+        --duplicate_cosine "$duplicate_cosine" --output_json "$work/quality.json" --cache_folder "$work/embeddings" \
+        --seed "$seed" --device "$device"
+}
+
 # Write W/timings.csv and W/report.html, print scores and seconds, say where things are.
 report() {
-    local i scores=("gold-only=$work/classifier/gold_only/scores.json") name=synthio
+    local i scores=("gold-only=$work/classifier/gold_only/scores.json") name=synthio measured=()
     mkdir -p "$work"
     {
         echo stage,seconds
@@ -907,10 +920,11 @@ report() {
     if $augment; then
         if $only_synthetic; then name=synthetic-only; fi
         scores+=("$name=$work/classifier/synthio/scores.json")
+        if $quality; then measured=(--quality "$work/quality.json"); fi
     fi
     echo
     helper -m synthio.results --output_json "$work/scores.json" --timings "$work/timings.csv" --seed "$seed" \
-        --scores "${scores[@]}"
+        "${measured[@]}" --scores "${scores[@]}"
     echo
     echo "scores           $(shown "$work/scores.json")"
     echo "classifiers      $(shown "$work/classifier")"
@@ -973,7 +987,10 @@ main() {
     stratify
     if $augment; then synthesise; fi
     classify gold_only "$train_csv"
-    if $augment; then classify synthio "$output_csv_path"; fi
+    if $augment; then
+        measure_quality
+        classify synthio "$output_csv_path"
+    fi
     $dry_run || report
 }
 

@@ -24,6 +24,9 @@ def get_parser():
     parser.add_argument("--scores", nargs="+", required=True, metavar="NAME=FILE", help="scores.json of each method")
     parser.add_argument("--output_json", default="", help="write the same as JSON; empty for none")
     parser.add_argument("--timings", default="", help="CSV with stage,seconds; empty for none")
+    parser.add_argument(
+        "--quality", default="", help="JSON of synthio.quality, to be summed up in two lines; empty: none"
+    )
     parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of the bootstrap of differences")
     return parser
 
@@ -159,13 +162,16 @@ def timing_lines(timings: pd.DataFrame) -> str:
 
 def main() -> int:
     args = get_parser().parse_args()
-    from synthio.files import write_json
+    from synthio.files import read_json, write_json
+    from synthio.quality import lines
 
     records = summarise([read_scores(argument) for argument in args.scores], args.seed)
     timings = read_timings(args.timings) if args.timings else None
     print(score_lines(records))
     if timings is not None:
         print(f"\n{timing_lines(timings)}")
+    if args.quality:
+        print("\nSynthetic clips", *lines(read_json(args.quality)), sep="\n")
     if args.output_json:
         stages = [] if timings is None else timings.to_dict("records")
         for record, argument in zip(records, args.scores, strict=True):

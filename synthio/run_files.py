@@ -47,7 +47,8 @@ class Run:
     """All that the report shows. `gold` has the column caption where there are captions.
 
     `pools` is label -> {"events": [...], "backgrounds": [...]}; `dpo` is the history of each round of preference
-    training; `records` is stage -> the record beside its output; `remarks` says what was left out and why.
+    training; `records` is stage -> the record beside its output; `quality` is quality.json; `remarks` says what was
+    left out and why.
     """
 
     work: Path
@@ -58,6 +59,7 @@ class Run:
     dpo: dict[str, pd.DataFrame] = field(default_factory=dict)
     pools: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -76,6 +78,7 @@ def read_run(work: Path) -> Run:
     run.records = {"check": read_record(work / "checked/train.csv"), "stratify": read_record(csvs[0])}
     if len(methods) > 1:
         add_synthetic(run, read_record(csvs[-1]))
+        run.quality = read_quality(work, csvs[-1])
     run.records |= {f"classify {method.name}": method.scores for method in methods}
     run.records = {stage: record for stage, record in run.records.items() if record}
     return run
@@ -95,6 +98,13 @@ def read_method(work: Path, summary: dict[str, Any]) -> Method:
     history = path.with_name("history.csv")
     table = as_numbers(read_table(history, ["step"])) if history.is_file() else pd.DataFrame()
     return Method(summary["name"], summary, read_json(path), table)
+
+
+def read_quality(work: Path, merged_csv: Path) -> dict[str, Any]:
+    """What quality.json says, if it is of these synthetic clips; else nothing."""
+    path = work / "quality.json"
+    record = read_json(path) if path.is_file() and merged_csv.is_file() else {}
+    return record if record and sha256_file(merged_csv) in record["inputs"].values() else {}
 
 
 def locate(recorded: str, work: Path) -> Path:

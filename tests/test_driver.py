@@ -212,6 +212,10 @@ def test_the_outputs_of_a_run(finished):
     stages = [row["stage"] for row in rows_of(work / "timings.csv")]
     assert stages[0] == "0 check" and "6 generate" in stages and stages[-1] == "10 classify synthio"
     assert "Test scores in percent" in printed
+    assert re.search(
+        r"^Synthetic clips\nFAD to validation clips \d.*\na classifier of gold clips hears", printed, re.MULTILINE
+    )
+    assert json.loads((work / "quality.json").read_text())["overall"]["clips"]["gold"] == 6
     assert re.search(r"^report .*tiny set/report\.html \(\d\.\d MB", printed, re.MULTILINE)
     assert "<audio" in (work / "report.html").read_text(encoding="utf-8")
     assert "12 rows in, 12 out" in stage_answers(printed)["6 generate"]
@@ -224,7 +228,7 @@ def test_a_second_call_does_nothing(world, copy):
     done = call(*options(copy), cwd=world)
     assert done.returncode == 0, done.stderr
     answers = stage_answers(done.stdout)
-    assert len(answers) == 16 and all("up to date" in answer for answer in answers.values()), answers
+    assert len(answers) == 17 and all("up to date" in answer for answer in answers.values()), answers
     assert "running" not in done.stdout and "Test scores in percent" in done.stdout
     assert time.monotonic() - started < 20
 
@@ -521,10 +525,16 @@ def test_a_dry_run_does_nothing(world, copy):
         ({"dpo_rounds": 2}, ["3 losers 2", "4 dpo 2", "--init_adapter"], ["3 losers 3", "4 dpo 3"]),
         ({"domain": "a street"}, ["--domain a\\ street"], []),
         ({"supcon": "true", "ast_waveform_augment": "chain"}, ["--waveform_augment chain", "--supcon true"], []),
-        ({"use_ast": "false"}, ["ast/probe.py", "--clap_model"], ["ast/train.py", "--ast_model"]),
+        ({"use_ast": "false", "quality": "false"}, ["ast/probe.py", "--clap_model"], ["ast/train.py", "--ast_model"]),
+        ({}, ["10 quality", "-m synthio.quality --input_csv"], []),
+        ({"quality": "false"}, ["10 classify synthio"], ["quality"]),
         ({}, ["--threshold_kind absolute --threshold 0.802 --gold_csv"], ["keep_percent", "finetune_clap", "balance"]),
         ({"clap_threshold": "auto"}, ["--threshold auto --auto_quantile 0.1"], ["0.802", "keep_percent"]),
-        ({"threshold_kind": "class_quantile"}, ["class_quantile --keep_percent 70"], ["--threshold ", "--classifier "]),
+        (
+            {"threshold_kind": "class_quantile", "quality": "false"},
+            ["class_quantile --keep_percent 70"],
+            ["--threshold ", "--classifier "],
+        ),
         (
             {"threshold_kind": "rank", "keep_percent": 40, "classifier_weight": 0.3},
             [
@@ -604,7 +614,7 @@ def test_a_linear_probe_instead_of_ast(world, copy):
     done = call(*options(copy, use_ast="no", probe_embeddings="both"), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
     rerun = {name for name, answer in stage_answers(done.stdout).items() if "running" in answer}
-    assert rerun == {"10 classify gold only", "10 classify synthio"}
+    assert rerun == {"10 classify gold only", "10 quality", "10 classify synthio"}
     work = copy / "tiny set"
     kinds = sorted(path.name.split("_")[0] for path in (work / "embeddings").iterdir())
     assert kinds == ["ast", "clap"]  # one cache for both classifiers
