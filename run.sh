@@ -102,6 +102,7 @@ report_clips=60            # whole 0..: clips that can be listened to in report.
 device=auto                # text: auto (every GPU of CUDA_VISIBLE_DEVICES), cpu or mps
 cpu_shards=1               # whole 1..1024: processes that share the work where there is no GPU
 cpu_threads=0              # whole 0..1024: threads of each process there; 0: all cores. It decides the last bits of a result
+log_to=none                # none|tensorboard|wandb|trackio: where training curves and scores are sent, too
 stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, as for all five
 gama_env=""                # text: the same, captions; for captioner=gama empty means .envs/gama, which is made
 clap_env=""                # text: the same, filter and linear probe
@@ -375,6 +376,8 @@ resolve_paths() {
     if ((num_samples)); then train_csv=$work/train_$num_samples.csv; else train_csv=$work/train_all.csv; fi
     output_csv_path=${output_csv_path:-${train_csv%.csv}_synthetic.csv}
     $iterative || reflect_rounds=0
+    tracking=() # options of the stages that have curves
+    if [[ $log_to != none ]]; then tracking=(--log_to "$log_to" --log_folder "$work/tracking"); fi
     python=$root/.venv/bin/python
 }
 
@@ -748,7 +751,8 @@ align_round() { # ROUND
         --pairs "$dpo_pairs" --beta "$dpo_beta" --winner_weight "$dpo_winner_weight" \
         --timestep_distribution "$dpo_timesteps" --num_steps "$dpo_num_steps" --num_epochs "$dpo_num_epochs" \
         --learning_rate "$dpo_learning_rate" --warmup_steps "$dpo_warmup_steps" --batch_size "$dpo_batch_size" \
-        --gradient_accumulation "$dpo_accumulation" --ema_decay "$dpo_ema_decay" --seed "$seed" --device "$device"
+        --gradient_accumulation "$dpo_accumulation" --ema_decay "$dpo_ema_decay" --seed "$seed" --device "$device" \
+        "${tracking[@]}"
 }
 
 # Generate and filter the prompts of a round. Stages 6 and 7, or 8 and 8.
@@ -885,7 +889,7 @@ classify() { # NAME TRAIN_CSV
         step 10 "classify_$1" "${ast_python[@]}" "$root/ast/train.py" "${options[@]}" --model "$ast_model" \
             --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" --learning_rate "$ast_learning_rate" \
             --waveform_augment "$ast_waveform_augment" --spec_augment "$ast_spec_augment" --mixup "$ast_mixup" \
-            --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature"
+            --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature" "${tracking[@]}"
         return
     fi
     if [[ $probe_embeddings != ast ]]; then models+=(--clap_model "$probe_clap_model"); fi
@@ -924,7 +928,7 @@ report() {
     fi
     echo
     helper -m synthio.results --output_json "$work/scores.json" --timings "$work/timings.csv" --seed "$seed" \
-        "${measured[@]}" --scores "${scores[@]}"
+        "${measured[@]}" "${tracking[@]}" --scores "${scores[@]}"
     echo
     echo "scores           $(shown "$work/scores.json")"
     echo "classifiers      $(shown "$work/classifier")"
@@ -946,6 +950,14 @@ write_page() {
     else
         echo "run.sh: the report could not be made (the scores above stand); see $(shown "$log")" >&2
     fi
+}
+
+# A tracker's library that is missing is told before the first stage, not after the hours of the fourth.
+check_tracking() {
+    [[ $log_to != none ]] && ! $dry_run || return 0
+    helper -m synthio.tracking --log_to "$log_to" || exit 2
+    "${ast_python[@]}" -m synthio.tracking --log_to "$log_to" 9>&- || exit 2
+    if $augment && $dpo; then "${audio_python[@]}" -m synthio.tracking --log_to "$log_to" 9>&- || exit 2; fi
 }
 
 # One run at a time in a result folder. The kernel frees the lock when this process ends, however it ends: no child
@@ -982,6 +994,7 @@ main() {
             bash "$root/extras/make_env.sh" "$root/.envs/gama" "$root/extras/gama.txt" 9>&-
         fi
     fi
+    check_tracking
     if $is_demo; then prepare_demo; fi
     check_inputs
     stratify

@@ -16,6 +16,7 @@ main() {
         bash extras/make_env.sh .envs/parity extras/parity.txt
         bash extras/make_env.sh .envs/ast extras/ast.txt
         bash extras/make_env.sh .envs/datasets extras/datasets.txt
+        bash extras/make_env.sh .envs/trackers extras/trackers.txt
         shift
     fi
     ruff check .

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthio.cli import UserError, in_range, new_parser, run_main
+from synthio.tracking import add_tracking_options, open_tracker
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,7 @@ def get_parser():
         "--quality", default="", help="JSON of synthio.quality, to be summed up in two lines; empty: none"
     )
     parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of the bootstrap of differences")
+    add_tracking_options(parser)
     return parser
 
 
@@ -160,6 +162,14 @@ def timing_lines(timings: pd.DataFrame) -> str:
     return plain_table(["stage", "seconds"], [*rows, ["total", f"{timings['seconds'].sum():.0f}"]])
 
 
+def track(records: list[dict[str, Any]], args) -> None:
+    """Send the main scores of each method to the tracker."""
+    tracker = open_tracker(args, "scores")
+    row = {f"{r['name']} {name}": r[name] for r in records for name in ("accuracy", "mAP", "macro_f1") if name in r}
+    tracker.follow([{"step": 0, **row}])
+    tracker.close()
+
+
 def main() -> int:
     args = get_parser().parse_args()
     from synthio.files import read_json, write_json
@@ -177,6 +187,7 @@ def main() -> int:
         for record, argument in zip(records, args.scores, strict=True):
             record["file"] = os.path.relpath(argument.partition("=")[2], Path(args.output_json).parent)
         write_json(args.output_json, {"methods": records, "seconds": stages})
+    track(records, args)
     return 0
 
 

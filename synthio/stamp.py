@@ -27,8 +27,8 @@ from synthio.files import fingerprint, read_json, sha256_file, sha256_value, wri
 
 UP_TO_DATE, TO_DO = 0, 3
 ROOT = Path(__file__).resolve().parent.parent
-# They say where, how fast and how long a stage works, not what it makes.
-INERT_OPTIONS = ("--device", "--gama_env", "--llm_max_calls", "--llm_max_tokens")
+# They say where, how fast and how long a stage works and who is told, not what it makes.
+INERT_OPTIONS = ("--device", "--gama_env", "--llm_max_calls", "--llm_max_tokens", "--log_to", "--log_folder")
 LARGE_FILE_BYTES = 1 << 28  # a checkpoint: reading it takes seconds, or a minute
 
 

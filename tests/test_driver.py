@@ -528,6 +528,8 @@ def test_a_dry_run_does_nothing(world, copy):
         ({"use_ast": "false", "quality": "false"}, ["ast/probe.py", "--clap_model"], ["ast/train.py", "--ast_model"]),
         ({}, ["10 quality", "-m synthio.quality --input_csv"], []),
         ({"quality": "false"}, ["10 classify synthio"], ["quality"]),
+        ({}, ["10 classify synthio"], ["--log_to"]),
+        ({"log_to": "trackio"}, ["--log_to trackio --log_folder"], []),
         ({}, ["--threshold_kind absolute --threshold 0.802 --gold_csv"], ["keep_percent", "finetune_clap", "balance"]),
         ({"clap_threshold": "auto"}, ["--threshold auto --auto_quantile 0.1"], ["0.802", "keep_percent"]),
         (
