@@ -37,7 +37,7 @@ def escape(value: Any) -> str:
 
 def is_embedded(model: str) -> bool:
     """Whether it is one of the models that ship with the project."""
-    return Path(model).absolute().is_relative_to(EMBEDDED)
+    return Path(model).resolve().is_relative_to(EMBEDDED)
 
 
 def is_hub_id(model: str) -> bool:
