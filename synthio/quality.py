@@ -363,12 +363,12 @@ def lines(record: Mapping[str, Any]) -> list[str]:
         f"(gold clips {shown(distance['gold_to_valid']['value'])}); diversity {shown(spread['synthetic'], 3)} "
         f"(gold {shown(spread['gold'], 3)}); near-copies of gold {copies['gold']}, of each other {copies['synthetic']}"
     )
-    words = {"classifier": "a classifier of gold clips hears the label of", "clap": "CLAP, which filtered, of"}
-    judged = [
-        f"{words[judge]} {shown(by_set['synthetic'])} (of validation clips {shown(by_set['valid'])})"
+    names = {"classifier": "a classifier of gold clips", "clap": "CLAP, which filtered"}
+    second = [
+        f"label heard by {names[judge]} {shown(by_set['synthetic'])} (validation clips {shown(by_set['valid'])})"
         for judge, by_set in whole["agreement"].items()
     ]
-    second = [*judged, f"distinct-2 of the prompts {shown(whole['captions']['distinct_2'])}"]
+    second.append(f"distinct-2 of the prompts {shown(whole['captions']['distinct_2'])}")
     return [first, "; ".join(second)]
 
 

@@ -213,7 +213,7 @@ def test_the_outputs_of_a_run(finished):
     assert stages[0] == "0 check" and "6 generate" in stages and stages[-1] == "10 classify synthio"
     assert "Test scores in percent" in printed
     assert re.search(
-        r"^Synthetic clips\nFAD to validation clips \d.*\na classifier of gold clips hears", printed, re.MULTILINE
+        r"^Synthetic clips\nFAD to validation clips \d.*\nlabel heard by a classifier", printed, re.MULTILINE
     )
     assert json.loads((work / "quality.json").read_text())["overall"]["clips"]["gold"] == 6
     assert re.search(r"^report .*tiny set/report\.html \(\d\.\d MB", printed, re.MULTILINE)

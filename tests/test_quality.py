@@ -181,7 +181,7 @@ def test_everything_is_there_for_each_class_and_for_all(measured):
     assert record["dimensions"] == 32 and record["overall"]["captions"]["unique"] == 1
     assert len(record["inputs"]) == 4 and record["judges"]["embeddings"]["note"] == "independent of the filter"
     assert "not independent" in record["judges"]["clap"]["note"]
-    assert len([line for line in printed.splitlines() if line.startswith(("FAD", "a classifier"))]) == 2
+    assert len([line for line in printed.splitlines() if line.startswith(("FAD", "label heard"))]) == 2
 
 
 def test_copies_are_counted_where_they_are(measured):
