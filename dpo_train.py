@@ -35,6 +35,7 @@ from synthio.cli import (
     set_threads,
 )
 from synthio.models import SCORER_HELP
+from synthio.tracking import add_tracking_options, open_tracker
 
 ROOT = Path(__file__).resolve().parent
 WEIGHTS = ROOT / "extras/embedded/weights"
@@ -48,6 +49,8 @@ NOT_IN_IDENTITY = (
     "scorer",
     "checkpoint_every",
     "device",
+    "log_to",
+    "log_folder",
 )
 
 
@@ -66,6 +69,7 @@ def get_parser():
     parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of everything random")
     add_dtype_option(parser)
     add_device_option(parser)
+    add_tracking_options(parser)
     return parser
 
 
@@ -219,6 +223,7 @@ def main() -> int:
     set_threads()
     device, folder = pick_device(args.device), Path(args.output_folder)
     check_output(folder)
+    tracker = open_tracker(args, f"dpo {folder.name}")
     pairs = make_pairs(args, device)
     origin = fingerprints(args)
     model = load_model(args, device)
@@ -234,7 +239,8 @@ def main() -> int:
     options = {name: value for name, value in vars(args).items() if name not in NOT_IN_IDENTITY}
     identity = sha256_value([options, origin, data.content])
     checkpoint = folder.with_name(folder.name + "_checkpoint.pt")
-    state = train(model, trainable, data, args, checkpoint, identity)
+    state = train(model, trainable, data, args, checkpoint, identity, tracker.follow)
+    tracker.close()
     inputs = {path: sha256_file(path) for path in (args.gold_csv, args.losers_csv) if path}
     record = {"options": vars(args), "inputs": inputs, "origin": origin, "pairs": len(pairs)}
     write_results(args, trainable, state, record)

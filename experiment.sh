@@ -92,7 +92,7 @@ set_method_options() { # METHOD
 }
 
 # Variables of run.sh that the jobs set, or that tell the methods apart.
-set_by_jobs=(num_samples seed share_stages make_report report_clips output_folder output_csv_path stage stop_stage)
+set_by_jobs=(num_samples seed share_stages make_report quality report_clips output_folder output_csv_path stage stop_stage)
 told_apart=(augment dpo use_label plain_caption plain_wo_caption clap_filter iterative use_ast zero_shot
     ast_waveform_augment ast_spec_augment ast_mixup dpo_loss)
 held_back=(dataset_name input_train_file valid_csv test_csv results_root retrieval_csv embeddings_folder dry_run)
@@ -262,7 +262,7 @@ job_command() { # JOB
         method_options=("${method_options[@]:2}") # without --augment false
     fi
     command=(bash "$root/run.sh" --results_root "$work/$cell/$method" --dataset_name "$dataset_name" "${csvs[@]}"
-        --num_samples "${job_ns[$1]}" --seed "${job_seeds[$1]}" --share_stages true --make_report false
+        --num_samples "${job_ns[$1]}" --seed "${job_seeds[$1]}" --share_stages true --make_report false --quality false
         --embeddings_folder "$work/embeddings" "${passed_on[@]}" "${method_options[@]}")
 }
 

@@ -100,10 +100,11 @@ supcon_temperature=0.1     # number 0.001..: for supcon=true (its paper: 0.1)
 probe_embeddings=auto      # auto|clap|ast|both: for use_ast=false, what the linear probe hears; auto: ast if CLAP filters, else clap
 probe_clap_model=""        # text: the same: a CLAP for it that is not clap_model, which filters
 # -- outputs
+quality=true               # bool: measure the synthetic clips against real ones: FAD, diversity, label agreement, copies
 results_root=""            # text: folder of all outputs; empty: that of run.sh
 output_folder=""           # text: folder of the synthetic audio; empty: <results_root>/<dataset_name>_synthetic
 output_csv_path=""         # text: the merged CSV; empty: <results_root>/<dataset_name>/train_<n>_synthetic.csv
-embeddings_folder=""       # text: keeps what linear probe and retrieval hear; empty: <results_root>/<dataset_name>/embeddings
+embeddings_folder=""       # text: keeps what linear probe, retrieval and quality hear; empty: <results_root>/<dataset_name>/embeddings
 share_stages=false         # bool: take over what a results_root beside this one (in the same folder) has done already
 make_report=true           # bool: write report.html, the page that shows the run
 report_clips=60            # whole 0..: clips that can be listened to in report.html
@@ -111,6 +112,7 @@ report_clips=60            # whole 0..: clips that can be listened to in report.
 device=auto                # text: auto (every GPU of CUDA_VISIBLE_DEVICES), cpu or mps
 cpu_shards=1               # whole 1..1024: processes that share the work where there is no GPU
 cpu_threads=0              # whole 0..1024: threads of each process there; 0: all cores. It decides the last bits of a result
+log_to=none                # none|tensorboard|wandb|trackio: where training curves and scores are sent, too
 stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, or the .envs/<name> that the model needs
 gama_env=""                # text: the same, captions
 clap_env=""                # text: the same, filter and linear probe
@@ -468,6 +470,8 @@ resolve_paths() {
     if ((num_samples)); then train_csv=$work/train_$num_samples.csv; else train_csv=$work/train_all.csv; fi
     output_csv_path=${output_csv_path:-${train_csv%.csv}_synthetic.csv}
     [[ $iterative == true && -z $retrieval_csv ]] || reflect_rounds=0 # what is retrieved has no prompts to rewrite
+    tracking=() # options of the stages that have curves
+    if [[ $log_to != none ]]; then tracking=(--log_to "$log_to" --log_folder "$work/tracking"); fi
     python=$root/.venv/bin/python
 }
 
@@ -886,7 +890,7 @@ align_round() { # ROUND
         --timestep_distribution "$dpo_timesteps" --num_steps "$dpo_num_steps" --num_epochs "$dpo_num_epochs" \
         --learning_rate "$dpo_learning_rate" --warmup_steps "$dpo_warmup_steps" --batch_size "$dpo_batch_size" \
         --gradient_accumulation "$dpo_accumulation" --ema_decay "$dpo_ema_decay" --seed "$seed" \
-        --dtype "$dtype" --device "$device"
+        --dtype "$dtype" --device "$device" "${tracking[@]}"
 }
 
 # Generate and filter the prompts of a round. Stages 6 and 7, or 8 and 8.
@@ -1023,6 +1027,9 @@ synthesise() {
     $only_synthetic || kept=("$train_csv" "${kept[@]}")
     inputs=("${kept[@]}") outputs=("$output_csv_path")
     step 9 merge "$python" "$root/merge_csv.py" --input_csvs "${kept[@]}" --output_csv "$output_csv_path"
+    inputs=("$output_csv_path") outputs=("$work/dataset")
+    step 9 dataset "$python" "$root/extras/export_dataset.py" --input_csv "$output_csv_path" \
+        --output_folder "$work/dataset" --work "$work"
 }
 
 balance_classes() { # KEPT...
@@ -1050,7 +1057,7 @@ classify() { # NAME TRAIN_CSV
         step 10 "classify_$1" "${ast_python[@]}" "$root/ast/train.py" "${options[@]}" --model "$ast_model" \
             --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" --learning_rate "$ast_learning_rate" \
             --waveform_augment "$ast_waveform_augment" --spec_augment "$ast_spec_augment" --mixup "$ast_mixup" \
-            --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature"
+            --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature" "${tracking[@]}"
         return
     fi
     if $zero_shot; then
@@ -1066,9 +1073,21 @@ classify() { # NAME TRAIN_CSV
         --cache_folder "$embeddings_folder"
 }
 
+# The synthetic clips against real ones, by models that did not filter them where there are such.
+measure_quality() {
+    local csvs=("$output_csv_path" "$train_csv" "$work/checked/valid.csv" "$work/checked/test.csv")
+    $quality || return 0
+    inputs=("${csvs[@]}" "$work/classifier/gold_only" "$ast_model" "$probe_clap_model") outputs=("$work/quality.json")
+    step 10 quality "${clap_python[@]}" -m synthio.quality --input_csv "${csvs[0]}" --gold_csv "${csvs[1]}" \
+        --valid_csv "${csvs[2]}" --test_csv "${csvs[3]}" --classifier "$work/classifier/gold_only" \
+        --ast_model "$ast_model" --clap_model "$probe_clap_model" --classifier_weight "$classifier_weight" \
+        --duplicate_cosine "$duplicate_cosine" --output_json "$work/quality.json" --cache_folder "$embeddings_folder" \
+        --seed "$seed" --device "$device"
+}
+
 # Write W/timings.csv and W/report.html, print scores and seconds, say where things are.
 report() {
-    local i scores=("gold-only=$work/classifier/gold_only/scores.json") name=synthio
+    local i scores=("gold-only=$work/classifier/gold_only/scores.json") name=synthio measured=()
     mkdir -p "$work"
     {
         echo stage,seconds
@@ -1079,16 +1098,18 @@ report() {
     if $augment; then
         if $only_synthetic; then name=synthetic-only; fi
         scores+=("$name=$work/classifier/synthio/scores.json")
+        if $quality; then measured=(--quality "$work/quality.json"); fi
     fi
     echo
     helper -m synthio.results --output_json "$work/scores.json" --timings "$work/timings.csv" --seed "$seed" \
-        --scores "${scores[@]}"
+        "${measured[@]}" "${tracking[@]}" --scores "${scores[@]}"
     echo
     echo "scores           $(shown "$work/scores.json")"
     echo "classifiers      $(shown "$work/classifier")"
     if $augment; then
         echo "training CSV     $(shown "$output_csv_path")"
         echo "synthetic audio  $(shown "$output_folder")"
+        echo "with a card      $(shown "$work/dataset")"
     fi
     write_page
 }
@@ -1104,6 +1125,14 @@ write_page() {
     else
         echo "run.sh: the report could not be made (the scores above stand); see $(shown "$log")" >&2
     fi
+}
+
+# A tracker's library that is missing is told before the first stage, not after the hours of the fourth.
+check_tracking() {
+    [[ $log_to != none ]] && ! $dry_run || return 0
+    helper -m synthio.tracking --log_to "$log_to" || exit 2
+    "${ast_python[@]}" -m synthio.tracking --log_to "$log_to" 9>&- || exit 2
+    if $augment && $dpo; then "${audio_python[@]}" -m synthio.tracking --log_to "$log_to" 9>&- || exit 2; fi
 }
 
 # One run at a time in a result folder. The kernel frees the lock when this process ends, however it ends: no child
@@ -1163,12 +1192,16 @@ main() {
         announce
         make_own_environments
     fi
+    check_tracking
     if $is_demo; then prepare_demo; fi
     check_inputs
     stratify
     if $augment; then synthesise; fi
     classify gold_only "$train_csv"
-    if $augment; then classify synthio "$output_csv_path"; fi
+    if $augment; then
+        measure_quality
+        classify synthio "$output_csv_path"
+    fi
     $dry_run || report
 }
 

@@ -486,6 +486,7 @@ def render(page: Mapping[str, Any]) -> str:
 
 def sections(run: Run, clips: pd.DataFrame, args) -> dict[str, Any]:
     """All that the page shows but for the clips."""
+    from synthio.quality import table
     from synthio.run_files import versions_of
 
     pictures, no_map = map_of(run, clips, args.map)  # first: it scores the gold clips
@@ -501,6 +502,7 @@ def sections(run: Run, clips: pd.DataFrame, args) -> dict[str, Any]:
         "confusions": confusions_of(run),
         "gains": gains_of(run),
         "distribution": distribution_of(run, clips),
+        "quality": table(run.quality) if run.quality else {},
         "dpo": dpo_of(run),
         "captions": captions_of(run),
         "curves": curves_of(run.methods),

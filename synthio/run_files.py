@@ -52,7 +52,8 @@ class Run:
     """All that the report shows. `gold` has the column caption where there are captions.
 
     `pools` is label -> {"events": [...], "backgrounds": [...]}; `dpo` is the history of each round of preference
-    training; `records` is stage -> the record beside its output; `remarks` says what was left out and why.
+    training; `records` is stage -> the record beside its output; `quality` is quality.json; `remarks` says what was
+    left out and why.
     """
 
     work: Path
@@ -63,6 +64,7 @@ class Run:
     dpo: dict[str, pd.DataFrame] = field(default_factory=dict)
     pools: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -79,7 +81,16 @@ def read_run(work: Path) -> Run:
     run.records = {"check": read_record(work / "checked/train.csv"), "stratify": read_record(csvs[0])}
     if len(methods) > 1:
         add_synthetic(run, read_record(csvs[-1]))
+        run.quality = read_quality(work, csvs[-1])
     run.records |= {f"classify {method.name}": method.scores for method in methods}
+    run.records = {stage: record for stage, record in run.records.items() if record}
+    return run
+
+
+def read_synthesis(work: Path, merged_csv: str | Path) -> Run:
+    """What there is before the classifiers: the rounds that a training CSV was joined from, and their records."""
+    run = Run(work, [], [], pd.DataFrame(columns=[PATH, LABEL]))
+    add_synthetic(run, read_record(Path(merged_csv)))
     run.records = {stage: record for stage, record in run.records.items() if record}
     return run
 
@@ -130,6 +141,13 @@ def read_method(work: Path, summary: dict[str, Any]) -> Method:
     return Method(summary["name"], summary, scores, table)
 
 
+def read_quality(work: Path, merged_csv: Path) -> dict[str, Any]:
+    """What quality.json says, if it is of these synthetic clips; else nothing."""
+    path = work / "quality.json"
+    record = read_json(path) if path.is_file() and merged_csv.is_file() else {}
+    return record if record and sha256_file(merged_csv) in record["inputs"].values() else {}
+
+
 def locate(recorded: str, work: Path) -> Path:
     """Where a CSV of the run is now: in its folder, or where its record says."""
     inside = work / Path(recorded).name
@@ -154,6 +172,9 @@ def as_numbers(table: pd.DataFrame) -> pd.DataFrame:
 def add_synthetic(run: Run, merged: Mapping[str, Any]) -> None:
     """Fill in the rounds that the training CSV was joined from, and what they came from."""
     parts = set(merged.get("inputs", {}).values())
+    balanced = run.work / "balanced.csv"  # between the rounds and the training CSV, with balance=true
+    if balanced.is_file() and sha256_file(balanced) in parts:
+        parts |= set(read_record(balanced).get("inputs", {}).values())
     for folder in sorted(run.work.glob("round_[0-9]*"), key=lambda path: int(path.name.split("_")[1])):
         found = read_round(folder, parts)
         if found is None:

@@ -209,6 +209,8 @@ def test_the_outputs_of_a_run(finished):
     assert len(merged) == 6 + len(kept) + len(kept_again)
     assert all((work / row["path"]).is_file() for row in merged)
     assert {row["label"] for row in merged} == set(LABELS)
+    assert len(sounds(work / "dataset/audio")) == len(kept) + len(kept_again)
+    assert "| text-to-audio | t2a | not known here |" in (work / "dataset/README.md").read_text(encoding="utf-8")
     assert len(sounds(audio / "round_0")) == 12 and len(sounds(audio / "dpo_losers")) == 6
     scores = json.loads((work / "scores.json").read_text())
     assert [method["name"] for method in scores["methods"]] == ["gold-only", "synthio"]
@@ -219,6 +221,10 @@ def test_the_outputs_of_a_run(finished):
     assert stages[0] == "0 check" and "6 generate" in stages and stages[-1] == "10 classify synthio"
     assert printed.startswith("tiny set: stages 0 to 10\n    machine  CPU, processes: 2, threads of each: 1\n")
     assert "Test scores in percent" in printed
+    assert re.search(
+        r"^Synthetic clips\nFAD to validation clips \d.*\nlabel heard by a classifier", printed, re.MULTILINE
+    )
+    assert json.loads((work / "quality.json").read_text())["overall"]["clips"]["gold"] == 6
     assert re.search(r"^report .*tiny set/report\.html \(\d\.\d MB", printed, re.MULTILINE)
     assert "<audio" in (work / "report.html").read_text(encoding="utf-8")
     assert "12 rows in, 12 out" in stage_answers(printed)["6 generate"]
@@ -231,7 +237,7 @@ def test_a_second_call_does_nothing(world, copy):
     done = call(*options(copy), cwd=world)
     assert done.returncode == 0, done.stderr
     answers = stage_answers(done.stdout)
-    assert len(answers) == 15 and all("up to date" in answer for answer in answers.values()), answers
+    assert len(answers) == 17 and all("up to date" in answer for answer in answers.values()), answers
     assert "running" not in done.stdout and "Test scores in percent" in done.stdout
     assert re.search(r"\n    time     about \d+ (s|min) if nothing is up to date \(from the last run\)\n", done.stdout)
     assert time.monotonic() - started < 20
@@ -243,7 +249,7 @@ def test_a_changed_threshold_leaves_the_generation_alone(world, copy):
     assert done.returncode == 0, done.stderr
     answers = stage_answers(done.stdout)
     rerun = {name for name, answer in answers.items() if "running" in answer}
-    assert rerun == {"7 filter", "9 merge"}
+    assert rerun == {"7 filter", "9 merge", "9 dataset"}
     assert "changed: --threshold 0" in answers["7 filter"]
     assert "round 0: 12 of 12 kept; quota reached in 3 of 3 classes" in done.stdout
     assert before == {p: p.stat().st_mtime_ns for p in (copy / "tiny set_synthetic").rglob("*.wav")}
@@ -681,23 +687,39 @@ def test_a_dry_run_does_nothing(world, copy):
         ),
         ({"supcon": "true", "plain_caption": "true"}, ["2 caption", "--mode plain ", "--supcon true"], ["mode supcon"]),
         ({"supcon": "true", "use_label": "true"}, ["--mode template --num_captions 2"], ["--mode supcon"]),
-        ({"use_ast": "false"}, ["ast/probe.py", "--ast_model"], ["ast/train.py", "--clap_model"]),
+        ({"use_ast": "false", "quality": "false"}, ["ast/probe.py", "--ast_model"], ["ast/train.py", "--clap_model"]),
         ({"use_ast": "false", "augment": "false"}, ["ast/probe.py", "--clap_model"], ["--ast_model"]),
-        ({"use_ast": "false", "clap_filter": "false"}, ["ast/probe.py", "--clap_model"], ["--ast_model"]),
         (
-            {"use_ast": "false", "clap_filter": "false", "dpo_pairs": "ranked", "dpo_losers": 2},
+            {"use_ast": "false", "clap_filter": "false", "quality": "false"},
+            ["ast/probe.py", "--clap_model"],
+            ["--ast_model"],
+        ),
+        (
+            {"use_ast": "false", "quality": "false", "clap_filter": "false", "dpo_pairs": "ranked", "dpo_losers": 2},
             ["ast/probe.py", "--ast_model"],
             ["--clap_model"],
         ),
-        ({"use_ast": "false", "probe_clap_model": "owner/clap"}, ["--clap_model owner/clap"], ["--ast_model"]),
+        (
+            {"use_ast": "false", "quality": "false", "probe_clap_model": "owner/clap"},
+            ["--clap_model owner/clap"],
+            ["--ast_model"],
+        ),
         (
             {"use_ast": "false", "probe_embeddings": "both", "probe_clap_model": "owner/clap"},
             ["--clap_model owner/clap --ast_model"],
             [],
         ),
+        ({}, ["10 quality", "-m synthio.quality --input_csv"], []),
+        ({"quality": "false"}, ["10 classify synthio"], ["quality"]),
+        ({}, ["10 classify synthio"], ["--log_to"]),
+        ({"log_to": "trackio"}, ["--log_to trackio --log_folder"], []),
         ({}, ["--threshold_kind absolute --threshold 0.802 --gold_csv"], ["keep_percent", "finetune_clap", "balance"]),
         ({"clap_threshold": "auto"}, ["--threshold auto --auto_quantile 0.1"], ["0.802", "keep_percent"]),
-        ({"threshold_kind": "class_quantile"}, ["class_quantile --keep_percent 70"], ["--threshold ", "--classifier "]),
+        (
+            {"threshold_kind": "class_quantile", "quality": "false"},
+            ["class_quantile --keep_percent 70"],
+            ["--threshold ", "--classifier "],
+        ),
         (
             {"threshold_kind": "rank", "keep_percent": 40, "classifier_weight": 0.3},
             [
@@ -793,7 +815,7 @@ def test_a_linear_probe_instead_of_ast(world, copy):
     done = call(*options(copy, **changes), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
     rerun = {name for name, answer in stage_answers(done.stdout).items() if "running" in answer}
-    assert rerun == {"10 classify gold only", "10 classify synthio"}
+    assert rerun == {"10 classify gold only", "10 quality", "10 classify synthio"}
     work = copy / "tiny set"
     kinds = sorted(path.name.split("_")[0] for path in (work / "embeddings").iterdir())
     assert kinds == ["ast", "clap", "map"]  # one cache for both classifiers, and that of the report
