@@ -25,8 +25,8 @@ use_label=false            # bool: prompts are "Sound of a <label>", no captions
 plain_caption=false        # bool: prompts from each clip's own caption, without MixCap's pool
 plain_wo_caption=false     # bool: prompts from label and domain alone
 supcon=false               # bool: a contrastive loss beside AST's cross-entropy, on prompts that go beyond each label
-initialize_audio=false     # bool: generation starts from the gold clip plus noise
-init_noise_level=0.7       # number 0.01..1: that noise; 0.01 keeps the gold clip, 1 forgets it
+initialize_audio=true      # bool: generation starts from the gold clip plus noise (paper: false; README says why)
+init_noise_level=0.5       # number 0.01..1: that noise; 0.01 keeps the gold clip, 1 forgets it
 clap_filter=true           # bool: drop the clips that do not sound like their label
 clap_threshold=0.85        # number 0..1 or auto: least sigmoid(scale * cosine) of a kept clip; auto: like real clips (paper: 0.85)
 iterative=true             # bool: self-reflection, new prompts for the clips that were dropped
@@ -89,9 +89,12 @@ dpo_batch_size=8           # whole 1..: pairs in memory at once
 dpo_accumulation=1         # whole 1..: such batches in each step
 dpo_ema_decay=0            # number 0..0.9999999: of averaged weights; 0: the last weights
 # -- classifier
-ast_num_steps=300          # whole 1..: optimiser steps, the same with and without synthetic clips
+ast_num_steps=150          # whole 1..: optimiser steps, the same with and without synthetic clips
 ast_learning_rate=1e-4     # number 0..: highest learning rate (paper, for a model 80 times larger: 1e-5)
 ast_batch_size=16          # whole 1..: clips a step (paper: 48)
+ast_head_init=probe        # probe|random: the new head starts at a linear probe, or at random (paper: random)
+ast_class_weights=false    # bool: each class has the same weight in the loss
+ast_synthetic_weight=1     # number 0..: of a synthetic clip in the loss; a gold one has 1
 ast_waveform_augment=none  # none|noise|pitch|chain: changes each clip anew at each step; chain: gain, noise, pitch, shift, filter
 ast_spec_augment=false     # bool: mask a band of frequencies and a stretch of time, at each step (SpecAugment)
 ast_mixup=0                # number 0..: alpha of mixup's Beta distribution; 0: no mixup
@@ -943,7 +946,8 @@ train_filter_classifier() { # CSV OPTIONS...
     inputs=("$train_csv" "$work/checked/valid.csv" "$ast_model") outputs=("$folder")
     step 7 filter_classifier "${ast_python[@]}" "$root/ast/train.py" "$@" --test_csv "$work/checked/valid.csv" \
         --output_folder "$folder" --model "$ast_model" --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" \
-        --learning_rate "$ast_learning_rate" --multi_label "$multi_label" --seed "$((seed + 1))" --device "$device"
+        --learning_rate "$ast_learning_rate" --head_init "$ast_head_init" --multi_label "$multi_label" \
+        --seed "$((seed + 1))" --device "$device"
     filter_classifier=(--classifier "$folder" --classifier_weight "$classifier_weight")
 }
 
@@ -1056,7 +1060,9 @@ classify() { # NAME TRAIN_CSV
         inputs+=("$ast_model")
         step 10 "classify_$1" "${ast_python[@]}" "$root/ast/train.py" "${options[@]}" --model "$ast_model" \
             --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" --learning_rate "$ast_learning_rate" \
-            --waveform_augment "$ast_waveform_augment" --spec_augment "$ast_spec_augment" --mixup "$ast_mixup" \
+            --head_init "$ast_head_init" --class_weights "$ast_class_weights" \
+            --synthetic_weight "$ast_synthetic_weight" --waveform_augment "$ast_waveform_augment" \
+            --spec_augment "$ast_spec_augment" --mixup "$ast_mixup" \
             --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature" "${tracking[@]}"
         return
     fi
