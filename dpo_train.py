@@ -26,6 +26,7 @@ from pathlib import Path
 from synthio.cli import (
     UserError,
     add_device_option,
+    add_dtype_option,
     in_range,
     new_parser,
     pick_device,
@@ -33,6 +34,8 @@ from synthio.cli import (
     run_main,
     set_threads,
 )
+from synthio.models import SCORER_HELP
+from synthio.tracking import add_tracking_options, open_tracker
 
 ROOT = Path(__file__).resolve().parent
 WEIGHTS = ROOT / "extras/embedded/weights"
@@ -46,6 +49,8 @@ NOT_IN_IDENTITY = (
     "scorer",
     "checkpoint_every",
     "device",
+    "log_to",
+    "log_folder",
 )
 
 
@@ -62,7 +67,9 @@ def get_parser():
     add_loss_options(parser)
     add_optimiser_options(parser)
     parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of everything random")
+    add_dtype_option(parser)
     add_device_option(parser)
+    add_tracking_options(parser)
     return parser
 
 
@@ -75,7 +82,7 @@ def add_loss_options(parser) -> None:
         choices=["gold", "ranked"],
         help="gold clip against each generation, or the best against the worst generation by CLAP score (CRPO)",
     )
-    parser.add_argument("--scorer", default=str(WEIGHTS / "clap"), help="CLAP folder or hub id, for --pairs ranked")
+    parser.add_argument("--scorer", default=str(WEIGHTS / "clap"), help=f"for --pairs ranked, {SCORER_HELP}")
     parser.add_argument("--beta", type=in_range(float, 0), default=2000.0, help="strength of the preference")
     parser.add_argument(
         "--winner_weight",
@@ -132,6 +139,40 @@ def make_pairs(args, device: str) -> list:
     return pairs.ranked_pairs(losers, scores, args.losers_csv)
 
 
+def training_dtype(args) -> str:
+    """The precision to train in.
+
+    The loss compares errors that are almost equal, and multiplies their differences by beta / 2: single precision is
+    what it wants. float16's gradients would underflow; bfloat16 has the range.
+
+    Raises:
+        UserError: every weight is to be trained in half precision, where a step is less than its rounding.
+    """
+    dtype = {"auto": "float32", "float16": "bfloat16"}.get(args.dtype, args.dtype)
+    if args.train == "all" and dtype != "float32":
+        raise UserError("--train all needs --dtype float32: its steps are lost in the rounding of half precision")
+    if dtype != args.dtype and args.dtype != "auto":
+        print(f"training in {dtype} in place of {args.dtype}, whose gradients would underflow", file=sys.stderr)
+    return dtype
+
+
+def load_model(args, device: str):
+    """The model that is trained.
+
+    Raises:
+        UserError: it cannot be had, or not be trained.
+    """
+    from synthio.models import load_text_to_audio
+
+    model = load_text_to_audio(args.model, args.init_adapter or None, device, training_dtype(args))
+    if model.distilled:
+        raise UserError(
+            f"{model.name} is distilled: it makes clips in few steps by what it learnt after its diffusion training, "
+            "and training it with a diffusion loss would undo that. Train on its base checkpoint (...-base)"
+        )
+    return model
+
+
 def fingerprints(args) -> dict[str, str]:
     """Hashes of what the training starts from."""
     from synthio.files import fingerprint
@@ -174,7 +215,6 @@ def report(args, num_pairs: int, history: list[dict]) -> str:
 def main() -> int:
     args = get_parser().parse_args()
     from synthio.files import sha256_file, sha256_value
-    from synthio.models import load_text_to_audio
     from synthio.models.adapters import check_output, make_trainable
     from synthio.pairs import encode_pairs
     from synthio.preference import train
@@ -183,10 +223,11 @@ def main() -> int:
     set_threads()
     device, folder = pick_device(args.device), Path(args.output_folder)
     check_output(folder)
+    tracker = open_tracker(args, f"dpo {folder.name}")
     pairs = make_pairs(args, device)
     origin = fingerprints(args)
-    model = load_text_to_audio(args.model, args.init_adapter or None, device)
-    data = encode_pairs(pairs, model, origin["model"], folder.parent / "cache")
+    model = load_model(args, device)
+    data = encode_pairs(pairs, model, f"{origin['model']} {model.dtype}", folder.parent / "cache")
     trainable = make_trainable(
         model,
         args.train,
@@ -198,7 +239,8 @@ def main() -> int:
     options = {name: value for name, value in vars(args).items() if name not in NOT_IN_IDENTITY}
     identity = sha256_value([options, origin, data.content])
     checkpoint = folder.with_name(folder.name + "_checkpoint.pt")
-    state = train(model, trainable, data, args, checkpoint, identity)
+    state = train(model, trainable, data, args, checkpoint, identity, tracker.follow)
+    tracker.close()
     inputs = {path: sha256_file(path) for path in (args.gold_csv, args.losers_csv) if path}
     record = {"options": vars(args), "inputs": inputs, "origin": origin, "pairs": len(pairs)}
     write_results(args, trainable, state, record)

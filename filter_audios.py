@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synthio.batching import Halving
 from synthio.cli import (
     UserError,
     add_device_option,
@@ -39,6 +40,7 @@ from synthio.cli import (
     set_threads,
     str2bool,
 )
+from synthio.models import SCORER_HELP
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +57,7 @@ def get_parser():
     add("--input_csv", required=True, help="generated clips (path, label)")
     add("--kept_csv", required=True, help="output: the clips that go on")
     add("--rejected_csv", required=True, help="output: the others, with the reason")
-    add("--model", default=str(ROOT / "extras/embedded/weights/clap"), help="CLAP folder or hub id")
+    add("--model", default=str(ROOT / "extras/embedded/weights/clap"), help=SCORER_HELP)
     add("--threshold_kind", choices=["absolute", "class_quantile", "rank"], default="absolute", help="see above")
     add("--threshold", type=number_or_auto, default=0.85, help="least sigmoid(scale * cosine), 0 keeps all; or auto")
     add("--auto_quantile", type=in_range(float, 0, 1), default=0.1, help="share of real clips that auto would reject")
@@ -124,14 +126,14 @@ def load_clip(path: str, max_clipped: float):
     return mono, rate, ""
 
 
-def hear_batch(paths, scorer, max_clipped: float) -> list[Heard]:
+def hear_batch(paths, scorer, max_clipped: float, fitting: Halving) -> list[Heard]:
     """Read and embed clips."""
     from synthio import likeness
     from synthio.audio import resample
 
     loaded = [load_clip(path, max_clipped) for path in paths]
     good = [(audio, rate) for audio, rate, reason in loaded if not reason]
-    vectors = iter(scorer.embed_audio([resample(a, r, scorer.sample_rate) for a, r in good]) if good else ())
+    vectors = iter(fitting.run(scorer.embed_audio, [resample(a, r, scorer.sample_rate) for a, r in good]))
     spectra = (likeness.spectral_embedding(resample(a, r, likeness.SAMPLE_RATE)) for a, r in good)
     return [Heard(None, None, reason) if reason else Heard(next(vectors), next(spectra), "") for _, _, reason in loaded]
 
@@ -140,9 +142,9 @@ def hear(table, scorer, args) -> list[Heard]:
     """Read and embed the clips of a table, in its order."""
     from synthio.manifest import PATH
 
-    heard = []
+    heard, fitting = [], Halving(args.batch_size)
     for start in progress(range(0, len(table), args.batch_size), "filter: batches"):
-        heard += hear_batch(table[PATH].iloc[start : start + args.batch_size], scorer, args.max_clipped)
+        heard += hear_batch(table[PATH].iloc[start : start + args.batch_size], scorer, args.max_clipped, fitting)
     return heard
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from synthio.batching import Halving
 from synthio.cli import UserError, add_device_option, in_range, new_parser, progress, run_main
 
 
@@ -65,10 +66,11 @@ def caption_rows(table, csv: str, captioner, cache) -> list[str]:
     questions = [question(record, captioner) for record in records]
     missing = [(row, record) for row, record in enumerate(records) if cache.get(questions[row]) is None]
     size = captioner.batch_size
+    fitting = Halving(size)
     for start in progress(range(0, len(missing), size), "caption: batches"):
         batch = missing[start : start + size]
         clips = read_clips([(row + 1, record) for row, record in batch], csv, captioner.sample_rate)
-        for (row, _), caption in zip(batch, captioner.describe(clips), strict=True):
+        for (row, _), caption in zip(batch, fitting.run(captioner.describe, clips), strict=True):
             cache.put(questions[row], caption)
     return [cache.get(one) for one in questions]
 

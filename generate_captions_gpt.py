@@ -86,31 +86,33 @@ def writer_of(args):
 
 
 def pools_of(table, writer):
-    """What was heard with each label, from the captions of all clips; equal captions are read once.
-
-    A caption that speaks to its reader gives nothing to the pool, so that it cannot reach other clips.
-    """
+    """(label -> what may go to all its clips, each clip's own phrases); equal captions are read once."""
     from synthio.manifest import CAPTION, LABEL, label_words
-    from synthio.models.captioning import Extraction
-    from synthio.prompts import is_order, pool_captions
+    from synthio.prompts import own_phrases, pool_captions
 
-    pairs = [(label_words(label), caption) for label, caption in zip(table[LABEL], table[CAPTION], strict=True)]
-    distinct = [pair for pair in dict.fromkeys(pairs) if not is_order(pair[1])]
+    labels = [label_words(label) for label in table[LABEL]]
+    pairs = list(zip(labels, table[CAPTION], strict=True))
+    distinct = list(dict.fromkeys(pairs))
     known = dict(zip(distinct, writer.extract(distinct), strict=True))
-    return pool_captions(table[LABEL], [known.get(pair, Extraction()) for pair in pairs])
+    pools = pool_captions(table[LABEL], [known[pair] for pair in pairs])
+    own = [own_phrases(known[pair], pair[0]) for pair in pairs]
+    shared = {phrase for pool in pools.values() for phrase in pool.events + pool.backgrounds}
+    private = {phrase for one in own for phrase in one.events + one.backgrounds} - shared
+    print(f"{len(shared)} phrases for all clips of a label, {len(private)} for their own clip alone", file=sys.stderr)
+    return pools, own
 
 
-def gold_requests(table, keys: Sequence[str], args, pools) -> list:
-    """One request for each gold clip."""
+def gold_requests(table, keys: Sequence[str], args, pools, own: Sequence) -> list:
+    """One request for each gold clip; `own` are its own phrases for MixCap."""
     from synthio.files import stable_seed
     from synthio.manifest import CAPTION, LABEL, label_words
-    from synthio.models.captioning import CaptionRequest, Extraction
+    from synthio.models.captioning import CaptionRequest
     from synthio.prompts import sample_pool
 
     requests = []
-    for key, record in zip(keys, table.to_dict("records"), strict=True):
+    for key, record, phrases in zip(keys, table.to_dict("records"), own, strict=True):
         seed = stable_seed(args.seed, args.mode, key)
-        pool = sample_pool(pools, record[LABEL], args.pool_share, seed) if pools else Extraction()
+        pool = sample_pool(pools, record[LABEL], args.pool_share, seed, phrases)
         caption = record[CAPTION] if args.mode == "plain" else ""
         requests.append(
             CaptionRequest(
@@ -145,16 +147,16 @@ def rewrite_requests(table, accepted: dict[str, tuple[str, ...]], args) -> list:
     ]
 
 
-def accepted_prompts(csvs: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Label cell -> distinct prompts whose clips were kept, but for those that speak to their reader."""
-    from synthio.manifest import LABEL, PROMPT, read_manifest
-    from synthio.prompts import is_order
+def accepted_prompts(csvs: Sequence[str], domain: str) -> dict[str, tuple[str, ...]]:
+    """Label cell -> distinct prompts whose clips were kept, as far as other clips may hear of them."""
+    from synthio.manifest import LABEL, PROMPT, label_words, read_manifest
+    from synthio.prompts import is_plain
 
     found: dict[str, dict[str, None]] = {}
     for csv in csvs:
         table = read_manifest(csv, (LABEL, PROMPT), check_files=False)
         for label, prompt in zip(table[LABEL], table[PROMPT], strict=True):
-            if not is_order(prompt):
+            if is_plain(prompt, f"{label_words(label)} {domain}"):
                 found.setdefault(label, {})[prompt] = None
     return {label: tuple(prompts) for label, prompts in found.items()}
 
@@ -195,19 +197,21 @@ def required_columns(mode: str) -> list[str]:
 def main() -> int:
     args = get_parser().parse_args()
     from synthio.manifest import LABEL, PROMPT, clip_keys, read_manifest, write_manifest
+    from synthio.models.captioning import Extraction
     from synthio.prompts import label_prompt
 
     if args.accepted_csv and args.mode != "rewrite":
         raise UserError(f"--accepted_csv goes with --mode rewrite, not with {args.mode}")
     table = read_manifest(args.input_csv, required_columns(args.mode), check_files=False)
     writer = writer_of(args)
-    pools = {}
+    pools, own = {}, [Extraction()] * len(table)
     if args.mode == "rewrite":
-        requests = rewrite_requests(table, accepted_prompts(args.accepted_csv), args)
+        requests = rewrite_requests(table, accepted_prompts(args.accepted_csv, args.domain), args)
         table = as_gold(table)
     else:
-        pools = pools_of(table, writer) if args.mode == "mixcap" else {}
-        requests = gold_requests(table, clip_keys(table, args.input_csv), args, pools)
+        if args.mode == "mixcap":
+            pools, own = pools_of(table, writer)
+        requests = gold_requests(table, clip_keys(table, args.input_csv), args, pools, own)
     if args.mode == "template":
         prompts = [[label_prompt(label)] * args.num_captions for label in table[LABEL]]
     else:

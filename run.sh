@@ -24,7 +24,7 @@ num_iters=2                # whole 1..100: synthetic clips for each gold clip (p
 use_label=false            # bool: prompts are "Sound of a <label>", no captions
 plain_caption=false        # bool: prompts from each clip's own caption, without MixCap's pool
 plain_wo_caption=false     # bool: prompts from label and domain alone
-supcon=false               # bool: a supervised contrastive loss beside the cross-entropy of AST
+supcon=false               # bool: a contrastive loss beside AST's cross-entropy, on prompts that go beyond each label
 initialize_audio=true      # bool: generation starts from the gold clip plus noise (paper: false; README says why)
 init_noise_level=0.5       # number 0.01..1: that noise; 0.01 keeps the gold clip, 1 forgets it
 clap_filter=true           # bool: drop the clips that do not sound like their label
@@ -34,10 +34,13 @@ reflect_rounds=2           # whole 0..100: rounds of it, at most; they end when 
 balance=false              # bool: cut the synthetic clips so that no class has a larger share of its quota than another
 only_synthetic=false       # bool: train on the synthetic clips without the gold ones
 use_ast=true               # bool: the classifier is AST; false: a linear probe on frozen embeddings
+zero_shot=false            # bool: for use_ast=false and augment=false: no training, CLAP takes the label whose prompt is nearest
+retrieval_csv=""           # text: CSV of a corpus (path): its clips nearest to the gold ones by CLAP, in place of generated ones
 domain=""                  # text: where the sounds come from, for the prompts ("urban street recordings")
 # -- models: embedded, a folder, or a Hugging Face id
-text_to_audio_model=embedded # text: Stable Audio in diffusers' format
-clap_model=embedded        # text: transformers' ClapModel
+text_to_audio_model=embedded # text: Stable Audio in diffusers' format, or a model of stable-audio-tools
+dtype=auto                 # auto|float32|float16|bfloat16: its precision; auto: float16 to generate with a full-size one on CUDA
+clap_model=embedded        # text: transformers' ClapModel, a .pt file of laion_clap, msclap:2022, msclap:2023, or a .pth file of msclap
 ast_model=embedded         # text: transformers' AST, or a .pth checkpoint of the AST repository
 captioner=embedded         # text: what describes the gold clips: embedded, gama, or an audio LLM's folder or Hugging Face id
 caption_instruction=auto   # text: what a captioner that is a model is asked; auto: our wording, none: no words
@@ -53,11 +56,11 @@ llm_max_tokens=0           # whole 0..: the same: tokens, sent and received; 0: 
 llm_input_price=0          # number 0..: the same: price of a million tokens sent; 0: costs are not told
 llm_output_price=0         # number 0..: the same: received
 # -- generation
-sampler=auto               # auto|euler|heun|dpmpp_2m|dpmpp_3m_sde|pingpong: solver; auto: what suits the model
+sampler=auto               # auto|euler|heun|dpmpp_2m|dpmpp_2m_sde|dpmpp_3m_sde|pingpong: solver; auto: what suits the model
 num_steps=0                # whole 0..1000: sampling steps; 0: what suits the model
 cfg_scale=0                # number 0..100: guidance; 1: none, 0: what suits the model (paper: 7)
 cfg_rescale=0              # number 0..1: how far guidance is kept from raising the level; 0: not at all, 1: entirely
-generate_batch_size=16     # whole 1..: clips generated at once
+generate_batch_size=16     # whole 1..: clips generated at once; halved where the GPU's memory does not hold them
 # -- filter
 threshold_kind=absolute    # absolute|class_quantile|rank: clap_threshold for all classes, or the best keep_percent of each
 auto_quantile=0.1          # number 0..1: share of the real clips that clap_threshold=auto would drop
@@ -97,20 +100,26 @@ ast_spec_augment=false     # bool: mask a band of frequencies and a stretch of t
 ast_mixup=0                # number 0..: alpha of mixup's Beta distribution; 0: no mixup
 supcon_weight=1            # number 0..: for supcon=true, of the contrastive loss; cross-entropy has 1
 supcon_temperature=0.1     # number 0.001..: for supcon=true (its paper: 0.1)
-probe_embeddings=clap      # clap|ast|both: for use_ast=false, the models whose embeddings the linear probe hears
+probe_embeddings=auto      # auto|clap|ast|both: for use_ast=false, what the linear probe hears; auto: ast if CLAP filters, else clap
+probe_clap_model=""        # text: the same: a CLAP for it that is not clap_model, which filters
 # -- outputs
+quality=true               # bool: measure the synthetic clips against real ones: FAD, diversity, label agreement, copies
 results_root=""            # text: folder of all outputs; empty: that of run.sh
 output_folder=""           # text: folder of the synthetic audio; empty: <results_root>/<dataset_name>_synthetic
 output_csv_path=""         # text: the merged CSV; empty: <results_root>/<dataset_name>/train_<n>_synthetic.csv
+embeddings_folder=""       # text: keeps what linear probe, retrieval and quality hear; empty: <results_root>/<dataset_name>/embeddings
+share_stages=false         # bool: take over what a results_root beside this one (in the same folder) has done already
+make_report=true           # bool: write report.html, the page that shows the run
 report_clips=60            # whole 0..: clips that can be listened to in report.html
 # -- machine: a change here does no finished work again
 device=auto                # text: auto (every GPU of CUDA_VISIBLE_DEVICES), cpu or mps
 cpu_shards=1               # whole 1..1024: processes that share the work where there is no GPU
 cpu_threads=0              # whole 0..1024: threads of each process there; 0: all cores. It decides the last bits of a result
+log_to=none                # none|tensorboard|wandb|trackio: where training curves and scores are sent, too
 stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, or the .envs/<name> that the model needs
 gama_env=""                # text: the same, captions
 clap_env=""                # text: the same, filter and linear probe
-msclap_env=""              # text: the same, filter with an msclap model; not in this version
+msclap_env=""              # text: the same, in place of clap_env where clap_model is one of msclap
 ast_env=""                 # text: the same, classifier
 # -- this call
 stage=0                    # whole 0..10: first stage to run
@@ -126,7 +135,7 @@ root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # ---------------------------------------------------------------- options
 
 refuse() { # a mistake of the user's: one line, status 2
-    printf 'run.sh: %s\n' "$*" >&2
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
     exit 2
 }
 
@@ -136,11 +145,10 @@ lack() {
     lacks+=("--lack=$*")
 }
 
-# Read the block above: fills the arrays `names` and `kinds` (by name).
-read_block() {
+# Read the block of variables of a file: adds to the arrays `names` and `kinds` (by name).
+read_block() { # FILE
     local line in_block=false value='("[^"]*"|[^ ]*)'
     local pattern="^([a-z_]+)=$value +# ([^:]+): "
-    names=()
     while IFS= read -r line; do
         case $line in
             '# ==== variables'*) in_block=true ;;
@@ -150,7 +158,7 @@ read_block() {
             names+=("${BASH_REMATCH[1]}")
             kinds[${BASH_REMATCH[1]}]=${BASH_REMATCH[3]}
         fi
-    done <"${BASH_SOURCE[0]}"
+    done <"$1"
 }
 
 print_help() {
@@ -160,6 +168,10 @@ usage: sh run.sh [--name value | --name=value]... [--stage N] [--stop_stage N] [
 Stages: 0 check, 1 stratify, 2 caption, 3 losers, 4 dpo, 5 captions, 6 generate, 7 filter, 8 reflect, 9 merge,
 10 classify. A stage whose command and inputs are as they were is skipped. The first call makes .venv.
 END
+    print_variables "${BASH_SOURCE[0]}"
+}
+
+print_variables() { # FILE
     awk '
         /^# ==== variables/ { inside = 1; next }
         /^# ==== end/ { exit }
@@ -172,7 +184,7 @@ END
             gsub(/^"|"? *$/, "", value)
             at = index(text, ": ")
             printf "  --%-21s %s [%s; default: %s]\n", name, substr(text, at + 2), substr(text, 1, at - 1), value == "" ? "empty" : value
-        }' "${BASH_SOURCE[0]}"
+        }' "$1"
 }
 
 # Print the known name with the fewest edits to the given one.
@@ -201,7 +213,7 @@ parse_options() {
                 exit 0
                 ;;
             --*) name=${1#--} ;;
-            *) refuse "'$1' is no option; options are --name value (see sh run.sh --help)" ;;
+            *) refuse "'$1' is no option; options are --name value (see sh ${0##*/} --help)" ;;
         esac
         value=""
         if [[ $name == *=* ]]; then
@@ -293,14 +305,17 @@ check_choices() {
         if ${!name}; then modes+=("$name"); fi
     done
     ((${#modes[@]} < 2)) || refuse "${modes[0]} and ${modes[1]} are both true; they are different prompts, so choose one"
+    ! $zero_shot || { ! $use_ast && ! $augment; } || refuse "zero_shot=true trains nothing; it needs use_ast=false and augment=false"
     $use_ast || ! $supcon || refuse "supcon=true trains AST, but use_ast is false; drop one of them"
     if ! $use_ast; then
         [[ $ast_waveform_augment == none && $ast_spec_augment == false ]] || refuse "use_ast=false takes no augmentation of AST"
         is_zero "$ast_mixup" || refuse "use_ast=false takes no ast_mixup"
+        choose_probe
+    else
+        [[ -z $probe_clap_model ]] || refuse "probe_clap_model goes with use_ast=false"
     fi
     ! $supcon || is_zero "$ast_mixup" ||
         refuse "supcon=true asks which clips share a label, and ast_mixup blends the labels; drop one of them"
-    [[ -z $msclap_env ]] || refuse "msclap_env: msclap models are not in this version yet (they come with the next)"
     if [[ $captioner == gama ]]; then
         [[ -d $gama_dir ]] || lack "--gama_dir: no such folder: '$gama_dir' (captioner=gama needs a clone of its repository)"
         [[ -e $gama_checkpoint ]] || lack "--gama_checkpoint: no such file: '$gama_checkpoint' (captioner=gama needs it)"
@@ -333,12 +348,33 @@ check_choices() {
     for name in "${csvs[@]}"; do
         [[ -f ${!name} ]] || lack "--$name: no such CSV file: ${!name}"
     done
+    [[ -z $retrieval_csv || -f $retrieval_csv ]] || refuse "--retrieval_csv: no such CSV file: $retrieval_csv"
     [[ -z $dpo_ckpt_folder || -d $dpo_ckpt_folder ]] || refuse "--dpo_ckpt_folder: no such folder: $dpo_ckpt_folder"
     case $dataset_name in
         "" | .* | -* | */*) refuse "--dataset_name: '$dataset_name' cannot name a folder; no '/', no leading '.' or '-'" ;;
         ast | benchmarks | dataset_csvs | extras | runs | stable-audio-tools | synthio | tests)
             refuse "--dataset_name: '$dataset_name' is a folder of this program; choose another name" ;;
     esac
+}
+
+# What the linear probe hears. The model that chose synthetic clips must not measure success: it would like its own
+# choice.
+choose_probe() {
+    local clap_chooses=false
+    if $augment; then
+        if $clap_filter || [[ -n $retrieval_csv ]]; then clap_chooses=true; fi
+        if [[ $dpo == true && -z $dpo_ckpt_folder && $dpo_pairs == ranked ]]; then clap_chooses=true; fi
+    fi
+    if [[ $probe_embeddings == auto ]]; then
+        probe_embeddings=clap
+        if $clap_chooses && [[ -z $probe_clap_model ]]; then probe_embeddings=ast; fi
+    fi
+    if [[ $probe_embeddings == ast ]]; then
+        [[ -z $probe_clap_model ]] || refuse "probe_clap_model goes with probe_embeddings=clap or both"
+    elif $clap_chooses && [[ -z $probe_clap_model ]]; then
+        refuse "probe_embeddings=$probe_embeddings would measure success with the CLAP that chose the synthetic clips;" \
+            "give --probe_clap_model another CLAP, or take --probe_embeddings ast"
+    fi
 }
 
 # ---------------------------------------------------------------- paths and interpreters
@@ -362,6 +398,7 @@ model_path() { # VALUE EMBEDDED-NAME: folder or hub id
     else
         case $1 in
             ./* | ../* | /*) refuse "no such model folder: $1" ;;
+            *.pt | *.pth) refuse "no such model file: $1" ;;
             *) printf '%s' "$1" ;;
         esac
     fi
@@ -406,15 +443,21 @@ set_interpreter() { # VARIABLE [MODEL VARIABLE]
 resolve_paths() {
     local name
     for name in input_train_file valid_csv test_csv output_folder output_csv_path dpo_ckpt_folder results_root gama_dir \
-        gama_checkpoint; do
+        gama_checkpoint retrieval_csv embeddings_folder; do
         printf -v "$name" %s "$(absolute "${!name}")"
     done
     results_root=${results_root:-$root}
     work=$results_root/$dataset_name
     output_folder=${output_folder:-${work}_synthetic}
+    embeddings_folder=${embeddings_folder:-$work/embeddings}
     text_to_audio_model=$(model_path "$text_to_audio_model" text_to_audio)
     clap_model=$(model_path "$clap_model" clap)
-    probe_clap_model=$clap_model # stage 7 may set a tuned one for the filter; what filters must not measure success
+    if [[ -n $probe_clap_model ]]; then
+        probe_clap_model=$(model_path "$probe_clap_model" clap)
+        [[ $probe_clap_model != "$clap_model" && ! $probe_clap_model -ef $clap_model ]] ||
+            refuse "--probe_clap_model is clap_model, which filters; name another CLAP"
+    fi
+    probe_clap_model=${probe_clap_model:-$clap_model}
     ast_model=$(model_path "$ast_model" ast)
     [[ $captioner == embedded || $captioner == gama ]] || captioner=$(model_path "$captioner" "")
     set_writer
@@ -429,15 +472,17 @@ resolve_paths() {
     fi
     if ((num_samples)); then train_csv=$work/train_$num_samples.csv; else train_csv=$work/train_all.csv; fi
     output_csv_path=${output_csv_path:-${train_csv%.csv}_synthetic.csv}
-    $iterative || reflect_rounds=0
+    [[ $iterative == true && -z $retrieval_csv ]] || reflect_rounds=0 # what is retrieved has no prompts to rewrite
+    tracking=() # options of the stages that have curves
+    if [[ $log_to != none ]]; then tracking=(--log_to "$log_to" --log_folder "$work/tracking"); fi
     python=$root/.venv/bin/python
 }
 
 # Set the arrays `writer`, options of the stages that write prompts, and `writer_inputs`, what these read besides CSVs.
 set_writer() {
-    writer=(--writer "$caption_writer") writer_inputs=()
+    writer=(--writer "$caption_writer") writer_inputs=("$root/synthio/sound_words.txt")
     [[ $caption_writer != embedded ]] || return 0
-    writer_inputs=("$root/synthio/prompts.toml")
+    writer_inputs+=("$root/synthio/prompts.toml")
     if [[ $caption_writer == openai ]]; then
         writer+=(--llm_model "$llm_model" --llm_base_url "$llm_base_url" --llm_max_calls "$llm_max_calls"
             --llm_max_tokens "$llm_max_tokens" --llm_input_price "$llm_input_price" --llm_output_price "$llm_output_price")
@@ -451,15 +496,19 @@ set_writer() {
 
 resolve_interpreters() {
     local generates=text_to_audio_model listens=captioner scores=clap_model # "": nothing asks it
-    $augment || generates="" listens=""
-    if $use_ast && { ! $augment || ! $clap_filter; }; then scores=""; fi
+    if ! $augment || [[ -n $retrieval_csv ]]; then generates="" listens=""; fi
+    if $use_ast && { ! $augment || [[ $clap_filter == false && -z $retrieval_csv ]]; }; then scores=""; fi
     own_envs=() # those of extras/ that this run needs
     set_interpreter stable_audio_env "$generates"
     audio_python=("${interpreter[@]}")
     set_interpreter gama_env "$listens"
     caption_python=("${interpreter[@]}")
     if [[ $captioner == gama ]]; then caption_python=("$python"); fi # it starts GAMA's process in gama_env
-    set_interpreter clap_env "$scores"
+    if [[ -n $msclap_env && $clap_model =~ ^msclap:|\.pth$ ]]; then
+        set_interpreter msclap_env "$scores"
+    else
+        set_interpreter clap_env "$scores"
+    fi
     clap_python=("${interpreter[@]}")
     [[ $dpo_pairs == gold || -n $stable_audio_env || -z $(environment_of clap_model) ]] ||
         refuse "dpo_pairs=ranked scores in the process that trains; choose a clap_model of transformers, or name a" \
@@ -492,6 +541,10 @@ find_devices() {
         export OMP_NUM_THREADS=$threads OMP_WAIT_POLICY=PASSIVE # more threads than cores must not spin
         machine="${device/auto/CPU}, processes: $shards, threads of each: $threads"
         machine=${machine/#cpu/CPU}
+        # glibc hands large arrays back to the kernel at once, which has to clear the pages of the next ones: 30 % of the
+        # time of a training step. Kept are up to 32 MB an array and 1 GB at the end of the heap, which grows by 64 MB.
+        export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_-33554432}
+        export MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_-1073741824} MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_-67108864}
     fi
 }
 
@@ -631,6 +684,7 @@ must_run() { # NUMBER NAME COMMAND...
                 refuse "stage $number ${name//_/ } needs $(shown "$input"), which is not there; start at an earlier --stage"
         done
     fi
+    if $share_stages && ! $force_steps; then stamp_options+=(--siblings); fi
     answer=$(helper -m synthio.stamp "$action" "${stamp_options[@]}" --command "$@") || status=$?
     ((status == 0 || status == 3)) || exit 2 # it has said why
     if ((status == 0)) && ! $force_steps; then
@@ -745,7 +799,7 @@ generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
     run_sharded "$number" "$name" "$generate_batch_size" "${audio_python[@]}" "$root/stable-audio-tools/generate.py" \
         --output_folder "$folder" --model "$text_to_audio_model" --batch_size "$generate_batch_size" \
         --sampler "$sampler" --num_steps "$num_steps" --cfg_scale "$cfg_scale" --cfg_rescale "$cfg_rescale" \
-        --device "$device" "$@"
+        --dtype "$dtype" --device "$device" "$@"
 }
 
 write_captions() { # NUMBER NAME MODE INPUT OUTPUT [OPTIONS...]
@@ -838,7 +892,8 @@ align_round() { # ROUND
         --pairs "$dpo_pairs" --beta "$dpo_beta" --winner_weight "$dpo_winner_weight" \
         --timestep_distribution "$dpo_timesteps" --num_steps "$dpo_num_steps" --num_epochs "$dpo_num_epochs" \
         --learning_rate "$dpo_learning_rate" --warmup_steps "$dpo_warmup_steps" --batch_size "$dpo_batch_size" \
-        --gradient_accumulation "$dpo_accumulation" --ema_decay "$dpo_ema_decay" --seed "$seed" --device "$device"
+        --gradient_accumulation "$dpo_accumulation" --ema_decay "$dpo_ema_decay" --seed "$seed" \
+        --dtype "$dtype" --device "$device" "${tracking[@]}"
 }
 
 # Generate and filter the prompts of a round. Stages 6 and 7, or 8 and 8.
@@ -846,11 +901,23 @@ generate_and_filter() { # ROUND GENERATE_NUMBER FILTER_NUMBER
     local round=$1 folder=$work/round_$1 options=("${adapter[@]}") suffix=_$1
     if ((round == 0)); then suffix=""; fi
     if $initialize_audio; then options+=(--initialize_audio true --init_noise_level "$init_noise_level"); fi
-    generate "$2" "generate$suffix" "$folder/prompts.csv" "$folder/generated.csv" "$output_folder/round_$round" \
-        "${options[@]}"
+    if [[ -n $retrieval_csv ]]; then
+        retrieve "$2" "$folder/generated.csv"
+    else
+        generate "$2" "generate$suffix" "$folder/prompts.csv" "$folder/generated.csv" "$output_folder/round_$round" \
+            "${options[@]}"
+    fi
     $clap_filter || return 0
     if ((round == 0)); then prepare_filter; fi
     filter "$round" "$3" "filter$suffix"
+}
+
+# The nearest clips of a corpus stand where the generated ones would.
+retrieve() { # NUMBER OUTPUT
+    inputs=("$train_csv" "$retrieval_csv" "$work/checked/valid.csv" "$work/checked/test.csv" "$clap_model") outputs=("$2")
+    step "$1" retrieve "${clap_python[@]}" "$root/extras/retrieve.py" --gold_csv "$train_csv" --output_csv "$2" \
+        --corpus_csv "$retrieval_csv" --exclude_csvs "$work/checked/valid.csv" "$work/checked/test.csv" \
+        --num_clips "$num_iters" --model "$clap_model" --cache_folder "$embeddings_folder" --device "$device"
 }
 
 # What the filter needs besides a CLAP, in stage 7. Changes `clap_model`, sets the array `filter_classifier`.
@@ -862,7 +929,11 @@ prepare_filter() {
         step 7 finetune_clap "${clap_python[@]}" "$root/extras/finetune_clap.py" "${csvs[@]}" \
             --output_folder "$work/clap_finetuned" --model "$clap_model" --num_steps "$finetune_num_steps" \
             --learning_rate "$finetune_learning_rate" --seed "$seed" --device "$device"
-        clap_model=$work/clap_finetuned
+        case $clap_model in # it stays in the format that it came in
+            *.pt) clap_model=$work/clap_finetuned/clap.pt ;;
+            msclap:* | *.pth) clap_model=$work/clap_finetuned/clap.pth ;;
+            *) clap_model=$work/clap_finetuned ;;
+        esac
     fi
     is_zero "$classifier_weight" || train_filter_classifier "${csvs[@]}"
 }
@@ -919,15 +990,29 @@ quota_reached() { # KEPT...
     return "$status"
 }
 
-# Stages 2 to 9. Sets `merged` to the training CSV with the synthetic clips.
-synthesise() {
-    local round mode=mixcap source=$work/captions.csv kept=()
-    if $use_label; then mode=template; elif $plain_caption; then mode=plain; elif $plain_wo_caption; then mode=plain_wo_caption; fi
-    # these two modes read no captions
-    if [[ $mode == template || $mode == plain_wo_caption ]]; then source=$train_csv; else caption_gold; fi
+# Stages 2 to 5. Sets `adapter`.
+prepare_prompts() {
+    local mode=mixcap source=$work/captions.csv
+    if $use_label; then
+        mode=template
+    elif $plain_caption; then
+        mode=plain
+    elif $plain_wo_caption; then
+        mode=plain_wo_caption
+    elif $supcon; then
+        mode=supcon
+    fi
+    if [[ $mode == mixcap || $mode == plain ]]; then caption_gold; else source=$train_csv; fi # only these read captions
     align
     write_captions 5 captions "$mode" "$source" "$work/round_0/prompts.csv" --num_captions "$num_iters" \
         --domain "$domain"
+}
+
+# Stages 2 to 9.
+synthesise() {
+    local round kept=()
+    adapter=()
+    [[ -n $retrieval_csv ]] || prepare_prompts
     generate_and_filter 0 6 7
     kept=("$work/round_0/kept.csv")
     if $clap_filter; then
@@ -946,6 +1031,9 @@ synthesise() {
     $only_synthetic || kept=("$train_csv" "${kept[@]}")
     inputs=("${kept[@]}") outputs=("$output_csv_path")
     step 9 merge "$python" "$root/merge_csv.py" --input_csvs "${kept[@]}" --output_csv "$output_csv_path"
+    inputs=("$output_csv_path") outputs=("$work/dataset")
+    step 9 dataset "$python" "$root/extras/export_dataset.py" --input_csv "$output_csv_path" \
+        --output_folder "$work/dataset" --work "$work"
 }
 
 balance_classes() { # KEPT...
@@ -975,19 +1063,37 @@ classify() { # NAME TRAIN_CSV
             --head_init "$ast_head_init" --class_weights "$ast_class_weights" \
             --synthetic_weight "$ast_synthetic_weight" --waveform_augment "$ast_waveform_augment" \
             --spec_augment "$ast_spec_augment" --mixup "$ast_mixup" \
-            --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature"
+            --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature" "${tracking[@]}"
+        return
+    fi
+    if $zero_shot; then
+        inputs+=("$probe_clap_model")
+        step 10 "classify_$1" "${clap_python[@]}" "$root/ast/zero_shot.py" "${options[@]}" \
+            --clap_model "$probe_clap_model" --cache_folder "$embeddings_folder"
         return
     fi
     if [[ $probe_embeddings != ast ]]; then models+=(--clap_model "$probe_clap_model"); fi
     if [[ $probe_embeddings != clap ]]; then models+=(--ast_model "$ast_model"); fi
     inputs+=("${models[1]}" ${models[3]:+"${models[3]}"})
     step 10 "classify_$1" "${clap_python[@]}" "$root/ast/probe.py" "${options[@]}" "${models[@]}" \
-        --cache_folder "$work/embeddings"
+        --cache_folder "$embeddings_folder"
+}
+
+# The synthetic clips against real ones, by models that did not filter them where there are such.
+measure_quality() {
+    local csvs=("$output_csv_path" "$train_csv" "$work/checked/valid.csv" "$work/checked/test.csv")
+    $quality || return 0
+    inputs=("${csvs[@]}" "$work/classifier/gold_only" "$ast_model" "$probe_clap_model") outputs=("$work/quality.json")
+    step 10 quality "${clap_python[@]}" -m synthio.quality --input_csv "${csvs[0]}" --gold_csv "${csvs[1]}" \
+        --valid_csv "${csvs[2]}" --test_csv "${csvs[3]}" --classifier "$work/classifier/gold_only" \
+        --ast_model "$ast_model" --clap_model "$probe_clap_model" --classifier_weight "$classifier_weight" \
+        --duplicate_cosine "$duplicate_cosine" --output_json "$work/quality.json" --cache_folder "$embeddings_folder" \
+        --seed "$seed" --device "$device"
 }
 
 # Write W/timings.csv and W/report.html, print scores and seconds, say where things are.
 report() {
-    local i scores=("gold-only=$work/classifier/gold_only/scores.json") name=synthio
+    local i scores=("gold-only=$work/classifier/gold_only/scores.json") name=synthio measured=()
     mkdir -p "$work"
     {
         echo stage,seconds
@@ -998,16 +1104,18 @@ report() {
     if $augment; then
         if $only_synthetic; then name=synthetic-only; fi
         scores+=("$name=$work/classifier/synthio/scores.json")
+        if $quality; then measured=(--quality "$work/quality.json"); fi
     fi
     echo
     helper -m synthio.results --output_json "$work/scores.json" --timings "$work/timings.csv" --seed "$seed" \
-        --scores "${scores[@]}"
+        "${measured[@]}" "${tracking[@]}" --scores "${scores[@]}"
     echo
     echo "scores           $(shown "$work/scores.json")"
     echo "classifiers      $(shown "$work/classifier")"
     if $augment; then
         echo "training CSV     $(shown "$output_csv_path")"
         echo "synthetic audio  $(shown "$output_folder")"
+        echo "with a card      $(shown "$work/dataset")"
     fi
     write_page
 }
@@ -1015,6 +1123,7 @@ report() {
 # The page that shows the run. The scores stand without it, so its failure is told and does not end the run.
 write_page() {
     local log=$work/logs/report.log
+    $make_report || return 0
     mkdir -p "$work/logs"
     rm -f "$work/report.html" # never that of an earlier run beside these scores
     if helper -m synthio.report --work "$work" --output "$work/report.html" --max_clips "$report_clips" >"$log" 2>&1; then
@@ -1022,6 +1131,14 @@ write_page() {
     else
         echo "run.sh: the report could not be made (the scores above stand); see $(shown "$log")" >&2
     fi
+}
+
+# A tracker's library that is missing is told before the first stage, not after the hours of the fourth.
+check_tracking() {
+    [[ $log_to != none ]] && ! $dry_run || return 0
+    helper -m synthio.tracking --log_to "$log_to" || exit 2
+    "${ast_python[@]}" -m synthio.tracking --log_to "$log_to" 9>&- || exit 2
+    if $augment && $dpo; then "${audio_python[@]}" -m synthio.tracking --log_to "$log_to" 9>&- || exit 2; fi
 }
 
 # One run at a time in a result folder. The kernel frees the lock when this process ends, however it ends: no child
@@ -1033,12 +1150,24 @@ lock() {
     flock --timeout 2 9 || refuse "another run works in $(shown "$work"); wait for it, or choose another dataset_name"
 }
 
+make_main_environment() {
+    bash "$root/extras/make_env.sh" "$root/.venv" "$root/requirements.txt" 9>&-
+}
+
+make_own_environments() {
+    local name
+    for name in "${own_envs[@]}"; do
+        bash "$root/extras/make_env.sh" "$root/.envs/$name" "$root/extras/$name.txt" 9>&-
+    done
+}
+
 main() {
     ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || refuse "bash 4.4 or newer is needed, this is $BASH_VERSION"
     declare -gA kinds=() given=()
     lacks=()
     local name
-    read_block
+    names=()
+    read_block "${BASH_SOURCE[0]}"
     parse_options "$@"
     check_kind profile "${kinds[profile]}"
     apply_profile
@@ -1065,20 +1194,23 @@ main() {
         done
     else
         lock
-        bash "$root/extras/make_env.sh" "$root/.venv" "$root/requirements.txt" 9>&-
+        make_main_environment
         announce
-        for name in "${own_envs[@]}"; do
-            bash "$root/extras/make_env.sh" "$root/.envs/$name" "$root/extras/$name.txt" 9>&-
-        done
+        make_own_environments
     fi
+    check_tracking
     if $is_demo; then prepare_demo; fi
     check_inputs
     stratify
     if $augment; then synthesise; fi
     classify gold_only "$train_csv"
-    if $augment; then classify synthio "$output_csv_path"; fi
+    if $augment; then
+        measure_quality
+        classify synthio "$output_csv_path"
+    fi
     $dry_run || report
 }
 
+if [[ ${BASH_SOURCE[0]} != "$0" ]]; then return 0; fi # experiment.sh reads the functions
 main "$@"
 exit

@@ -7,16 +7,15 @@
 With --clap_model and --ast_model both, their embeddings are put side by side. The strength of the penalty is chosen
 on the validation clips. The test clips are read and scored once, after that.
 
-Outputs: model/ (model.safetensors with weight [C, E] and bias [C]; config.json), scores.json, predictions.csv, and
-penalties.csv, the validation scores. Probabilities are softmax(embedding @ weight.T + bias), or the sigmoid for
-multi-label data.
+Outputs: model/ (model.safetensors with weight [C, E] and bias [C]; config.json; README.md, its card), scores.json,
+predictions.csv, and penalties.csv, the validation scores. Probabilities are softmax(embedding @ weight.T + bias), or
+the sigmoid for multi-label data.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,60 +29,40 @@ from synthio.evaluation import (
     write_history,
     write_test_results,
 )
+from synthio.models import SCORER_HELP
 
 
 def get_parser():
     parser = new_parser(__doc__)
     add_evaluation_options(parser)
     add = parser.add_argument
-    add("--clap_model", default="", help="CLAP folder or hub id; empty: none")
+    add("--clap_model", default="", help=f"{SCORER_HELP}; empty: none")
     add("--ast_model", default="", help="AST folder, hub id or .pth checkpoint; empty: none")
     add("--cache_folder", default="", help="folder that keeps embeddings; empty: <output_folder>/embeddings")
     add("--batch_size", type=in_range(int, 1), default=16, help="clips embedded at once")
     return parser
 
 
-def embedders(args, device: str):
-    """(kind, model, function that loads it) of each model asked for.
+def chosen_models(args) -> list[tuple[str, str]]:
+    """(kind, model) of each model asked for.
 
     Raises:
         UserError: none is.
     """
-    from synthio.models import load_scorer
-    from synthio.models.ast_model import AstEmbedder
-
-    known = [("clap", args.clap_model, load_scorer), ("ast", args.ast_model, AstEmbedder)]
-    chosen = [(kind, model, partial(load, model, device=device)) for kind, model, load in known if model]
+    chosen = [(kind, model) for kind, model in (("clap", args.clap_model), ("ast", args.ast_model)) if model]
     if not chosen:
         raise UserError("nothing to put the probe on; give --clap_model, --ast_model, or both")
     return chosen
 
 
-def make_embed(args, device: str):
-    """A function from (table, csv) to the embeddings float32 [N, E] of its clips."""
-    import numpy as np
-
-    from synthio.embeddings import EmbeddingCache, embed_clips
-    from synthio.manifest import PATH
-
-    folder = Path(args.cache_folder or Path(args.output_folder) / "embeddings")
-    sources = [(EmbeddingCache(folder, kind, model), load) for kind, model, load in embedders(args, device)]
-
-    def embed(table, csv: str):
-        parts = [embed_clips(cache, load, table[PATH], csv, args.batch_size) for cache, load in sources]
-        return np.concatenate(parts, axis=1)
-
-    return embed
-
-
 def probe_config(args, labels: list[str], c: float) -> dict:
     """What config.json says of the model."""
     from synthio.files import fingerprint
+    from synthio.probe import KIND
 
-    models = [("clap", args.clap_model), ("ast", args.ast_model)]
     return {
-        "kind": "linear probe",
-        "embeddings": [{"kind": k, "model": m, "sha256": fingerprint(m)} for k, m in models if m],
+        "kind": KIND,
+        "embeddings": [{"kind": k, "model": m, "sha256": fingerprint(m)} for k, m in chosen_models(args)],
         "labels": labels,
         "multi_label": args.multi_label,
         "C": c,
@@ -97,21 +76,22 @@ def main() -> int:
     import torch
 
     from synthio.classifier import probabilities
-    from synthio.probe import choose_probe, save_probe
+    from synthio.manifest import PATH
+    from synthio.probe import choose_probe, make_embed, save_probe
 
     quiet_libraries()
     set_threads()
     device, folder = pick_device(args.device), Path(args.output_folder)
     start_clean(folder)
-    embed = make_embed(args, device)
-    train, valid = ((embed(tables[s], getattr(args, f"{s}_csv")), targets[s]) for s in ("train", "valid"))
+    embed = make_embed(chosen_models(args), args.cache_folder or folder / "embeddings", device, args.batch_size)
+    train, valid = ((embed(tables[s][PATH], getattr(args, f"{s}_csv")), targets[s]) for s in ("train", "valid"))
     read_s = time.monotonic() - started
     probe, best, history = choose_probe(train, valid, args.multi_label)
     write_history(folder / "penalties.csv", history, args.multi_label)
     save_probe(probe, folder / "model", probe_config(args, labels, best["C"]))
 
     tested = time.monotonic()
-    logits = torch.from_numpy(probe.logits(embed(tables["test"], args.test_csv)))
+    logits = torch.from_numpy(probe.logits(embed(tables["test"][PATH], args.test_csv)))
     chances = probabilities(logits, args.multi_label)
     details = {
         "best_C": best["C"],

@@ -7,13 +7,15 @@
 The best step is chosen on the validation clips. The test clips are read and scored once, after training. A run that
 was killed goes on from its last evaluation when it is started again with the same options and data.
 
-Outputs: model/ (for transformers.pipeline("audio-classification")), scores.json, predictions.csv, history.csv.
+Outputs: model/ (for transformers.pipeline("audio-classification"), with a card, README.md), scores.json,
+predictions.csv, history.csv.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +39,7 @@ from synthio.evaluation import (
     write_history,
     write_test_results,
 )
+from synthio.tracking import add_tracking_options, open_tracker
 
 WAVEFORM_AUGMENTS = ("none", "noise", "pitch", "chain")
 
@@ -65,6 +68,7 @@ def get_parser():
     add("--supcon_temperature", type=in_range(float, 1e-3), default=0.1, help="of that loss (its paper: 0.1)")
     add("--max_length_s", type=in_range(float, 0), default=0.0, help="input length in s; 0 takes it from the clips")
     add("--eval_every", type=in_range(int, 0), default=0, help="steps between evaluations; 0 makes 20 in all")
+    add_tracking_options(parser)
     return parser
 
 
@@ -140,8 +144,8 @@ def read_training_data(args, tables, targets, config):
     return train, make_split(valid, targets["valid"], norm), norm
 
 
-def report_evaluation(folder: Path, recipe, state) -> None:
-    """Print the last evaluation and rewrite history.csv."""
+def report_evaluation(folder: Path, recipe, state, tracker) -> None:
+    """Print the last evaluation, rewrite history.csv and tell the tracker."""
     write_history(folder / "history.csv", state.history, recipe.multi_label)
     metric, last = "mAP" if recipe.multi_label else "accuracy", state.history[-1]
     print(
@@ -150,6 +154,7 @@ def report_evaluation(folder: Path, recipe, state) -> None:
         file=sys.stderr,
         flush=True,
     )
+    tracker.follow(state.history)
 
 
 def save_model(model, norm, folder: Path) -> None:
@@ -185,6 +190,7 @@ def main() -> int:
     quiet_libraries()
     set_threads()
     device, folder = pick_device(args.device), Path(args.output_folder)
+    tracker = open_tracker(args, f"classifier {folder.name}")
     start_clean(folder)
     train, valid, norm = read_training_data(args, tables, targets, load_ast_config(args.model))
     model = load_ast(args.model, labels, norm.frames, args.multi_label, args.seed)
@@ -193,7 +199,9 @@ def main() -> int:
     learner = (SupConAst(model, args.seed) if recipe.supcon_weight > 0 else model).to(device)
     key, checkpoint = run_key(args, recipe, device, tables, labels), folder / "checkpoint.pt"
     read_s = time.monotonic() - started
-    state = fit(learner, train, valid, recipe, device, checkpoint, key, lambda s: report_evaluation(folder, recipe, s))
+    on_eval = partial(report_evaluation, folder, recipe, tracker=tracker)
+    state = fit(learner, train, valid, recipe, device, checkpoint, key, on_eval)
+    tracker.close()
     save_model(model, norm, folder / "model")
 
     tested = time.monotonic()

@@ -9,14 +9,14 @@ for its text. The scale of the cosines stays as it is, so that a threshold keeps
 statistics are frozen: the best step is the one with the lowest loss on the validation clips, step 0 (the model as it
 was) among them, and training ends when --patience evaluations in a row brought nothing better.
 
-The output folder is a CLAP folder. A run that was killed goes on from checkpoint.pt in it to the same weights.
+The output folder is a CLAP folder; for a checkpoint of laion_clap or msclap it holds one in the same format, clap.pt
+or clap.pth. A run that was killed goes on from checkpoint.pt in it to the same weights.
 `<output_folder>_history.csv` and `<output_folder>.json` beside it say how it went.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +35,7 @@ from synthio.cli import (
     run_main,
     set_threads,
 )
+from synthio.models import SCORER_HELP
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,7 @@ def get_parser():
     add("--train_csv", required=True, help="the small dataset (path, label)")
     add("--valid_csv", required=True, help="validation clips, which choose the step")
     add("--output_folder", required=True, help="output: the fine-tuned CLAP")
-    add("--model", default=str(ROOT / "extras/embedded/weights/clap"), help="CLAP folder or hub id")
+    add("--model", default=str(ROOT / "extras/embedded/weights/clap"), help=SCORER_HELP)
     add("--num_steps", type=in_range(int, 1), default=200, help="optimiser steps, at most")
     add("--batch_size", type=in_range(int, 2), default=16, help="clips a step")
     add("--learning_rate", type=in_range(float, 0), default=1e-5, help="of AdamW, at its highest")
@@ -67,7 +68,7 @@ class Clips:
     """The clips of one CSV, ready for the model.
 
     Attributes:
-        features: of each clip, its windows as CLAP's extractor gives them, [W, 1, frames, bands].
+        features: of each clip, what CLAP reads of its windows, [W, ...].
         labels: number of each clip's class.
         texts: "Sound of a {label}" of each class.
     """
@@ -103,32 +104,14 @@ def read_clips(csv: str, scorer) -> Clips:
 
 
 def window_features(audio, scorer) -> torch.Tensor:
-    """Mono audio [1, T] -> what CLAP hears of its windows, [W, 1, frames, bands]."""
+    """Mono audio [1, T] -> what CLAP reads of its windows, [W, ...]."""
     import numpy as np
 
     from synthio.audio import cut_windows
 
     windows = cut_windows(audio, round(scorer.window_s * scorer.sample_rate))[:, 0]
     chosen = np.linspace(0, len(windows) - 1, min(len(windows), MAX_WINDOWS)).round().astype(int)
-    out = scorer.extractor(list(windows[chosen]), sampling_rate=scorer.sample_rate, return_tensors="pt")
-    return out["input_features"]
-
-
-def embed_audio(model, features: torch.Tensor) -> torch.Tensor:
-    """Windows [B, 1, frames, bands] -> unit vectors [B, E], with gradients."""
-    import torch
-
-    is_longer = torch.zeros(len(features), 1, dtype=torch.bool, device=features.device)
-    out = model.get_audio_features(input_features=features, is_longer=is_longer)
-    return torch.nn.functional.normalize(out.pooler_output, dim=-1)
-
-
-def embed_texts(scorer, texts: Sequence[str]) -> torch.Tensor:
-    """Texts -> unit vectors [K, E], with gradients."""
-    import torch
-
-    out = scorer.model.get_text_features(**scorer.tokens(texts))
-    return torch.nn.functional.normalize(out.pooler_output, dim=-1)
+    return scorer.features(windows[chosen])
 
 
 def contrastive_loss(audio: torch.Tensor, texts: torch.Tensor, labels: torch.Tensor, scale: float) -> torch.Tensor:
@@ -179,14 +162,13 @@ def train_step(scorer, optimizer, clips: Clips, args, step: int) -> float:
     windows, labels, texts = draw_batch(clips, args, step)
     for group in optimizer.param_groups:
         group["lr"] = args.learning_rate * learning_rate_factor(step, args.num_steps, WARMUP)
-    audio = embed_audio(scorer.model, windows.to(scorer.device))
-    text = embed_texts(scorer, texts)
+    audio, text = scorer.audio_vectors(windows), scorer.text_vectors(texts)
     loss = contrastive_loss(audio, text, labels.to(scorer.device), scorer.logit_scale)
     if not torch.isfinite(loss):
         raise UserError(f"the loss is {loss.item()} at step {step + 1}; lower --learning_rate")
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(list(trainable(scorer.model).values()), 1.0)
+    torch.nn.utils.clip_grad_norm_(list(scorer.trainable.values()), 1.0)
     optimizer.step()
     return loss.item()
 
@@ -197,18 +179,13 @@ def evaluate(scorer, clips: Clips) -> tuple[float, float]:
 
     with torch.no_grad():
         windows = torch.cat(clips.features)
-        vectors = torch.cat([embed_audio(scorer.model, part.to(scorer.device)) for part in windows.split(EVAL_BATCH)])
+        vectors = torch.cat([scorer.audio_vectors(part) for part in windows.split(EVAL_BATCH)])
         means = [part.mean(dim=0) for part in vectors.split([len(part) for part in clips.features])]
         audio = torch.nn.functional.normalize(torch.stack(means), dim=-1)
-        text = embed_texts(scorer, clips.texts)
+        text = scorer.text_vectors(clips.texts)
         labels = torch.tensor(clips.labels, device=audio.device)
         loss = contrastive_loss(audio, text, labels, scorer.logit_scale)
         return loss.item(), ((audio @ text.T).argmax(dim=1) == labels).double().mean().item()
-
-
-def trainable(model) -> dict[str, torch.nn.Parameter]:
-    """The parameters that are trained: all but the scales of the cosines."""
-    return {name: p for name, p in model.named_parameters() if not name.startswith("logit_scale")}
 
 
 @dataclass
@@ -234,16 +211,16 @@ def record(state: State, scorer, valid: Clips, train_loss: float | None) -> None
     row = {"step": state.step, "train_loss": train_loss, "valid_loss": loss, "valid_accuracy": accuracy}
     state.history.append(row)
     if state.best_row() is row:
-        state.best = {name: p.detach().cpu().clone() for name, p in trainable(scorer.model).items()}
+        state.best = {name: p.detach().cpu().clone() for name, p in scorer.trainable.items()}
     print(f"step {state.step}: validation loss {loss:.4f}, zero-shot accuracy {accuracy:.3f}", file=sys.stderr)
 
 
-def load_weights(model, weights: dict[str, torch.Tensor]) -> None:
+def load_weights(scorer, weights: dict[str, torch.Tensor]) -> None:
     """Put saved weights into the model."""
     import torch
 
     with torch.no_grad():
-        for name, parameter in trainable(model).items():
+        for name, parameter in scorer.trainable.items():
             parameter.copy_(weights[name])
 
 
@@ -253,7 +230,7 @@ def save_checkpoint(path: Path, identity: str, state: State, scorer, optimizer) 
 
     from synthio.files import atomic_path
 
-    content = {"identity": identity, "state": vars(state), "weights": trainable(scorer.model)}
+    content = {"identity": identity, "state": vars(state), "weights": scorer.trainable}
     with atomic_path(path) as temporary:
         torch.save(content | {"optimizer": optimizer.state_dict()}, temporary)
 
@@ -267,7 +244,7 @@ def load_checkpoint(path: Path, identity: str, scorer, optimizer) -> State | Non
     content = torch.load(path, weights_only=True)
     if content["identity"] != identity:
         return None
-    load_weights(scorer.model, content["weights"])
+    load_weights(scorer, content["weights"])
     optimizer.load_state_dict(content["optimizer"])
     print(f"going on after step {content['state']['step']}", file=sys.stderr)
     return State(**content["state"])
@@ -277,9 +254,9 @@ def fit(scorer, train: Clips, valid: Clips, args, checkpoint: Path, identity: st
     """Train, and leave the weights of the best validation loss in the model."""
     import torch
 
-    for parameter in trainable(scorer.model).values():
+    for parameter in scorer.trainable.values():
         parameter.requires_grad_(True)
-    optimizer = torch.optim.AdamW(trainable(scorer.model).values(), weight_decay=args.weight_decay)
+    optimizer = torch.optim.AdamW(scorer.trainable.values(), weight_decay=args.weight_decay)
     state = load_checkpoint(checkpoint, identity, scorer, optimizer)
     if state is None:
         state = State(0, [], {})
@@ -294,20 +271,8 @@ def fit(scorer, train: Clips, valid: Clips, args, checkpoint: Path, identity: st
             record(state, scorer, valid, sum(losses) / len(losses))
             save_checkpoint(checkpoint, identity, state, scorer, optimizer)
             losses = []
-    load_weights(scorer.model, state.best)
+    load_weights(scorer, state.best)
     return state
-
-
-def write_model(scorer, folder: Path) -> None:
-    """Save the CLAP; the weights come last, so a folder that has them is whole."""
-    import tempfile
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".clap.") as temporary:
-        for part in (scorer.extractor, scorer.tokenizer, scorer.model):
-            part.save_pretrained(temporary)
-        for path in sorted(Path(temporary).iterdir(), key=lambda path: path.suffix == ".safetensors"):
-            path.replace(folder / path.name)
 
 
 def main() -> int:
@@ -316,11 +281,11 @@ def main() -> int:
 
     from synthio.files import fingerprint, sha256_file, sha256_value, write_json
     from synthio.manifest import PATH, read_manifest, versions, write_table
-    from synthio.models.clap import ClapScorer
+    from synthio.models import load_scorer
 
     quiet_libraries()
     set_threads()
-    folder, scorer = Path(args.output_folder), ClapScorer(args.model, pick_device(args.device))
+    folder, scorer = Path(args.output_folder), load_scorer(args.model, pick_device(args.device))
     csvs = (args.train_csv, args.valid_csv)
     clips = {csv: [sha256_file(path) for path in read_manifest(csv)[PATH]] for csv in csvs}
     options = {name: value for name, value in vars(args).items() if name not in ("device", "output_folder")}
@@ -328,7 +293,8 @@ def main() -> int:
     identity = sha256_value([options, [sha256_file(csv) for csv in csvs], clips])
     train, valid = (read_clips(csv, scorer) for csv in csvs)
     state = fit(scorer, train, valid, args, folder / "checkpoint.pt", identity)
-    write_model(scorer, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    scorer.save(folder)
     best, first = state.best_row(), state.history[0]
     history = pd.DataFrame(state.history)
     write_table(history, folder.with_name(folder.name + "_history.csv"))

@@ -36,14 +36,16 @@ make_venv() {
 }
 
 # Linux without a GPU: PyPI's torch carries gigabytes of CUDA libraries. A package index of the user's own is left to it.
+# torchaudio and torchvision must be of the same build: beside another torch they fail on import.
 install_cpu_torch() {
     local python=$1 requirements=$2 torch
-    torch=$(grep -m1 '^torch==' "$requirements") || return 0
+    mapfile -t torch < <(grep -E '^torch(audio|vision)?==' "$requirements")
+    ((${#torch[@]})) || return 0
     [[ $(uname -s) == Linux ]] && ! command -v nvidia-smi >/dev/null 2>&1 || return 0
     [[ -z ${PIP_INDEX_URL:-}${PIP_EXTRA_INDEX_URL:-}${PIP_FIND_LINKS:-}${PIP_NO_INDEX:-} ]] || return 0
     ! "$python" -m pip config list 2>/dev/null | grep -qE 'index|find-links' || return 0
     "$python" -m pip install --quiet --retries 1 --timeout 15 --index-url https://download.pytorch.org/whl/cpu \
-        "$torch" || echo "the CPU build of torch could not be had; taking the larger one" >&2
+        "${torch[@]}" || echo "the CPU build of torch could not be had; taking the larger one" >&2
 }
 
 install() {

@@ -7,7 +7,8 @@
 A row gives `prompt`, `label`, `seed` and `path` (the gold clip it was written for: its length is generated, and with
 --initialize_audio its sound is the starting point). File names are a hash of everything that shapes the sound, so
 clips of two runs never overwrite each other. A batch whose clips are all there is not generated again; a batch is
-always the same rows of the input, so an interrupted run ends with the same bytes as an unbroken one.
+always the same rows of the input, so an interrupted run ends with the same bytes as an unbroken one. A batch that the
+GPU's memory does not hold is generated in halves: a clip does not depend on the others of its batch, but for rounding.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from synthio.batching import Halving
 from synthio.cli import (
     UserError,
     add_device_option,
+    add_dtype_option,
     in_range,
     new_parser,
     pick_device,
@@ -32,12 +36,16 @@ from synthio.cli import (
     str2bool,
 )
 
+if TYPE_CHECKING:
+    from synthio.models.base import Sampling
+
 # What suits a model: its sampler, then (steps, guidance) by objective, or by sampler where that decides.
 # v is the paper's: DPM-Solver++ 3M SDE, 250 steps, guidance 7 (its released code has 10). A rectified flow needs fewer
 # steps; pingpong is for distilled models, which need few and had their guidance trained in.
 AUTO = {"rectified_flow": "euler", "v": "dpmpp_3m_sde"}
+# A checkpoint that says how it is sampled (Stable Audio 3) is sampled like that.
 DEFAULTS = {"rectified_flow": (24, 3.0), "v": (250, 7.0), "pingpong": (8, 1.0)}
-SAMPLERS = ["auto", "euler", "heun", "dpmpp_2m", "dpmpp_3m_sde", "pingpong"]
+SAMPLERS = ["auto", "euler", "heun", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "pingpong"]
 
 
 def get_parser():
@@ -65,7 +73,7 @@ def get_parser():
         choices=SAMPLERS,
         help="solver; auto: what suits the model. heun and pingpong: rectified flow only",
     )
-    parser.add_argument("--batch_size", type=in_range(int, 1), default=16, help="clips generated at once")
+    parser.add_argument("--batch_size", type=in_range(int, 1), default=16, help="clips generated at once, if they fit")
     parser.add_argument(
         "--seconds", type=in_range(float, 0), default=0.0, help="length of every clip; 0: that of its gold clip"
     )
@@ -76,17 +84,22 @@ def get_parser():
         default=0.7,
         help="with --initialize_audio: 0.01 keeps the gold clip, 1 forgets it",
     )
+    add_dtype_option(parser)
     add_device_option(parser)
     return parser
 
 
-def resolve_sampling(args, objective: str) -> dict:
-    """The sampling options, with what suits the model's objective where the user gave none."""
+def resolve_sampling(args, objective: str, own: Sampling | None = None) -> dict:
+    """The sampling options; where the user gave none, the checkpoint's own, or what suits its objective."""
     from synthio.sampling import check_sampler
 
-    sampler = AUTO[objective] if args.sampler == "auto" else args.sampler
+    sampler = args.sampler
+    if sampler == "auto":
+        sampler = own.sampler if own else AUTO[objective]
     check_sampler(sampler, objective)
     num_steps, cfg_scale = DEFAULTS.get(sampler, DEFAULTS[objective])
+    if own and sampler == own.sampler:
+        num_steps, cfg_scale = own.num_steps, own.cfg_scale
     return {
         "num_steps": args.num_steps or num_steps,
         "cfg_scale": args.cfg_scale or cfg_scale,
@@ -129,6 +142,8 @@ def plan(table, args, model, sampling: dict, identity: str) -> list[dict]:
             raise UserError(f"{args.input_csv} row {row}: seed '{record[SEED]}' is not a whole number")
         seconds = round(clip_seconds(record, args.seconds, model.max_seconds), 3)
         recipe = {"model": identity, "prompt": record[PROMPT], "seed": record[SEED], "seconds": seconds, **sampling}
+        if (dtype := str(model.dtype)) != "torch.float32":
+            recipe["dtype"] = dtype
         if args.initialize_audio:
             gold = record.get(CONTENT) or record[PATH]
             recipe |= {"gold": gold, "init_noise_level": args.init_noise_level}
@@ -152,32 +167,55 @@ def _frames(request: dict, model) -> int:
     return max(1, round(request["seconds"] * model.sample_rate))
 
 
-def gold_latents(batch: list[dict], model):
+def batches_of(requests: list[dict], model, size: int) -> list[list[dict]]:
+    """At most `size` consecutive requests each, of equally many latent frames."""
+    alike: dict[int, list[dict]] = {}
+    for request in requests:
+        alike.setdefault(model.frames_for(request["seconds"]), []).append(request)
+    return [group[start : start + size] for group in alike.values() for start in range(0, len(group), size)]
+
+
+def gold_latents(batch: list[dict], model, frames: int | None = None):
     """Latents [B, D, L] of the batch's gold clips."""
     import torch
 
     from synthio.manifest import PATH
     from synthio.pairs import read_for_model
 
-    return model.encode(torch.stack([read_for_model(request["record"][PATH], model)[0] for request in batch]))
+    return model.encode(torch.stack([read_for_model(request["record"][PATH], model, frames)[0] for request in batch]))
 
 
-def generate_batch(batch: list[dict], args, model, sampling: dict) -> None:
-    """Generate and write every clip of a batch."""
+def generate_batch(batch: list[dict], args, model, sampling: dict) -> list[Path]:
+    """Generate and write every clip of a batch; where they are."""
     from synthio.audio import write_wav
     from synthio.manifest import PROMPT, SEED
     from synthio.sampling import sample
 
+    frames = model.frames_for(batch[0]["seconds"])
     latents = sample(
         model,
         model.condition([r["record"][PROMPT] for r in batch], [r["seconds"] for r in batch]),
         [int(r["record"][SEED]) for r in batch],
-        init_latents=gold_latents(batch, model) if args.initialize_audio else None,
+        init_latents=gold_latents(batch, model, frames) if args.initialize_audio else None,
         init_noise_level=args.init_noise_level,
+        num_frames=frames,
         **sampling,
     )
     for request, audio in zip(batch, model.decode(latents).cpu().numpy(), strict=True):
         write_wav(request["path"], audio[:, : _frames(request, model)], model.sample_rate)
+    return [request["path"] for request in batch]
+
+
+def generate_missing(requests: list[dict], args, model, sampling: dict) -> int:
+    """Generate the batches that miss a clip; how many clips these are."""
+    from functools import partial
+
+    made, fitting = 0, Halving(args.batch_size)
+    generate = partial(generate_batch, args=args, model=model, sampling=sampling)
+    for batch in progress(batches_of(requests, model, args.batch_size), "generate: batches"):
+        if not all(is_done(request, model) for request in batch):
+            made += len(fitting.run(generate, batch))
+    return made
 
 
 def result_row(request: dict, model_name: str) -> dict:
@@ -219,19 +257,14 @@ def main() -> int:
     quiet_libraries()
     set_threads()
     table = read_manifest(args.input_csv, (PATH, LABEL, PROMPT, SEED), check_files=args.initialize_audio)
-    model = load_text_to_audio(args.model, args.adapter or None, pick_device(args.device))
+    model = load_text_to_audio(args.model, args.adapter or None, pick_device(args.device), args.dtype)
     identity = f"{model.name}@{fingerprint(args.model)[:12]}"
     if args.adapter:
         identity += f"+adapter@{fingerprint(args.adapter)[:12]}"
-    sampling = resolve_sampling(args, model.objective)
+    sampling = resolve_sampling(args, model.objective, model.sampling)
     requests = plan(table, args, model, sampling, identity)
     remove_orphans([request["path"] for request in requests])
-    made = 0
-    for start in progress(range(0, len(requests), args.batch_size), "generate: batches"):
-        batch = requests[start : start + args.batch_size]
-        if not all(is_done(request, model) for request in batch):
-            generate_batch(batch, args, model, sampling)
-            made += len(batch)
+    made = generate_missing(requests, args, model, sampling)
     columns = list(dict.fromkeys([*table.columns, SOURCE, SOURCE_CONTENT, MODEL, DURATION, CONTENT]))
     rows = pd.DataFrame([result_row(request, identity) for request in requests], columns=columns, dtype=str)
     write_manifest(

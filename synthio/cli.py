@@ -131,6 +131,17 @@ def pick_device(name: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def add_dtype_option(parser: argparse.ArgumentParser) -> None:
+    """The --dtype option of the scripts that run a text-to-audio model."""
+    parser.add_argument(
+        "--dtype",
+        default="auto",
+        choices=["auto", "float32", "float16", "bfloat16"],
+        help="precision of the text-to-audio model; auto: float16 to generate with a full-size one on CUDA, else "
+        "float32. Training takes bfloat16 where float16 is asked for",
+    )
+
+
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     """The --device option, the same in every script that computes."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")

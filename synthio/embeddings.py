@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from synthio.audio import BadAudio, read_audio
+from synthio.batching import Halving
 from synthio.cli import UserError, progress
 from synthio.files import atomic_path, fingerprint, sha256_file, sha256_value
 from synthio.manifest import versions
@@ -88,11 +89,11 @@ def embed_clips(
     rows = {key: row for row, key in enumerate(keys) if key not in cache.vectors}
     new = list(rows)
     embedder = load() if new else None
-    starts = range(0, len(new), batch_size)
+    starts, fitting = range(0, len(new), batch_size), Halving(batch_size)
     for number, start in enumerate(progress(starts, f"embeddings of {Path(csv).name}: batches"), 1):
         batch = new[start : start + batch_size]
         clips = [_read_clip(paths[rows[key]], rows[key], csv, embedder.sample_rate) for key in batch]
-        cache.vectors |= dict(zip(batch, embedder.embed_audio(clips), strict=True))
+        cache.vectors |= dict(zip(batch, fitting.run(embedder.embed_audio, clips), strict=True))
         if number % BATCHES_BETWEEN_SAVES == 0 or start + batch_size >= len(new):
             cache.save()
     return np.stack([cache.vectors[key] for key in keys])

@@ -133,7 +133,9 @@ def prompt_mode(variables: Mapping[str, str]) -> str:
         return "template"
     if is_on(variables, "plain_caption"):
         return "plain"
-    return "plain_wo_caption" if is_on(variables, "plain_wo_caption") else "mixcap"
+    if is_on(variables, "plain_wo_caption"):
+        return "plain_wo_caption"
+    return "supcon" if is_on(variables, "supcon") else "mixcap"
 
 
 def rounds(variables: Mapping[str, str], clips: int) -> Iterator[tuple[int, int]]:
@@ -170,19 +172,29 @@ def augmentation(variables: Mapping[str, str], gold: int) -> list[tuple[int, Wor
     clips, works, model = gold * int(variables["num_iters"]), [], variables["text_to_audio_model"]
     steps, batch = int(variables["num_steps"]), int(variables["generate_batch_size"])
     mode, writer = prompt_mode(variables), variables["caption_writer"]
+    if variables["retrieval_csv"]:
+        works.append((6, Work("retrieve", gold, model=variables["clap_model"])))
+        return works + filtering(variables, clips)
     if mode in ("mixcap", "plain"):
         works.append((2, Work("caption", gold, model=variables["captioner"])))
     if is_on(variables, "dpo") and not variables["dpo_ckpt_folder"]:
         works += alignment(variables, gold)
     works.append((5, Work("captions", gold, model="" if mode == "template" else writer)))
     works.append((6, Work("generate", clips, steps, batch, model)))
-    if is_on(variables, "clap_filter"):
-        works.append((7, Work("filter", clips, model=variables["clap_model"])))
-        if float(variables["classifier_weight"]) > 0:
-            works.append((7, ast_work("filter_classifier", variables)))
+    works += filtering(variables, clips)
     for k, again in rounds(variables, clips):
         works.append((8, Work(f"generate_{k}", again, steps, batch, model)))
         works.append((8, Work(f"filter_{k}", again, model=variables["clap_model"])))
+    return works
+
+
+def filtering(variables: Mapping[str, str], clips: int) -> list[tuple[int, Work]]:
+    """(number, work) of stage 7."""
+    if not is_on(variables, "clap_filter"):
+        return []
+    works = [(7, Work("filter", clips, model=variables["clap_model"]))]
+    if float(variables["classifier_weight"]) > 0:
+        works.append((7, ast_work("filter_classifier", variables)))
     return works
 
 
@@ -242,7 +254,7 @@ def seconds_of(work: Work, earlier: Sequence[tuple[Work, float]], measured: bool
             guess = work.seconds_from(seconds, then) if same(then) else None
             if guess is not None:
                 return guess
-    if not (is_own(work.model) and (measured or work.kind in ON_CPU)):
+    if work.kind not in MEASURED or not (is_own(work.model) and (measured or work.kind in ON_CPU)):
         return None
     unit, start = MEASURED[work.kind]
     return start + unit * work.amount()
@@ -291,14 +303,15 @@ def used_models(variables: Mapping[str, str]) -> list[str]:
     """The model variables that this run reads."""
     used, augment = [], is_on(variables, "augment")
     mode, probe = prompt_mode(variables), variables["probe_embeddings"]
-    if augment:
+    retrieved = augment and bool(variables["retrieval_csv"])
+    if augment and not retrieved:
         used.append("text_to_audio_model")
         used += ["captioner"] * (mode in ("mixcap", "plain")) + ["caption_writer"] * (mode != "template")
-    by_probe = not is_on(variables, "use_ast") and probe != "ast"
+    by_probe = not is_on(variables, "use_ast") and (probe != "ast" or is_on(variables, "zero_shot"))
     ranked = is_on(variables, "dpo") and variables["dpo_pairs"] == "ranked"
-    if by_probe or (augment and (is_on(variables, "clap_filter") or ranked)):
+    if by_probe or retrieved or (augment and (is_on(variables, "clap_filter") or ranked)):
         used.append("clap_model")
-    if is_on(variables, "use_ast") or probe != "clap":
+    if is_on(variables, "use_ast") or (probe != "clap" and not is_on(variables, "zero_shot")):
         used.append("ast_model")
     return used
 

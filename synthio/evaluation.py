@@ -92,7 +92,7 @@ def count_clips(table) -> dict[str, int]:
 
 
 def write_test_results(args, tables, labels, truth, chances, details: Mapping[str, Any]) -> None:
-    """predictions.csv and scores.json, and a line on stdout.
+    """predictions.csv, the model's card and scores.json, and a line on stdout.
 
     Args:
         args: options of `add_evaluation_options`.
@@ -102,7 +102,8 @@ def write_test_results(args, tables, labels, truth, chances, details: Mapping[st
         chances: probabilities [N, C].
         details: what else scores.json says; `best_valid` is (score, loss) of the chosen model.
     """
-    from synthio.files import write_json
+    from synthio.cards import classifier_card
+    from synthio.files import write_json, write_text
     from synthio.manifest import versions
     from synthio.metrics import score_predictions
 
@@ -118,6 +119,8 @@ def write_test_results(args, tables, labels, truth, chances, details: Mapping[st
         "splits": {split: count_clips(table) for split, table in tables.items()},
         "versions": versions(),
     }
+    if (folder / "model").is_dir():  # zero-shot makes none
+        write_text(folder / "model/README.md", classifier_card(record))
     write_json(folder / "scores.json", record)
     low, high = scores["interval_95"]
     print(f"test {scores['metric']} {scores[scores['metric']]:.3f} ({low:.3f} to {high:.3f})")

@@ -1,6 +1,6 @@
 """The report's pictures: small SVGs of one panel each, so that they stay legible on a phone, and spectrograms.
 
-    uri = as_svg(lambda axes: plot_curves(axes, {"synthio": (steps, losses)}, "loss"), 4.2, 2.8)
+    uri = as_svg(lambda axes: plot_curves(axes, {"synthio": (steps, losses)}, "loss", {}), 4.2, 2.8)
 
 A picture is a data URI for <img>: in there nothing can run, whatever a label holds. Labels are plain text, never
 mathematics ("$x$"). Text stays text, because the reader's browser has fonts for scripts that matplotlib has not.
@@ -158,15 +158,21 @@ def legend_handle(kind: str):
 
 
 def plot_curves(
-    axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], name: str, best: Mapping[str, int] | None = None
+    axes,
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    name: str,
+    best: Mapping[str, float | None],
+    axis: str = "step",
 ) -> None:
-    """A line for each method over the optimiser step; a ring at the step that was chosen."""
+    """A line for each method over the optimiser step, or over a probe's penalty; a ring at the one that was chosen."""
     for i, (method, (steps, values)) in enumerate(curves.items()):
         colour = METHOD_COLOURS[i % len(METHOD_COLOURS)]
         axes.plot(steps, values, color=colour, linewidth=1.5, label=short(method))
-        chosen = np.flatnonzero(steps == (best or {}).get(method))
+        chosen = np.flatnonzero(steps == best.get(method))
         axes.plot(steps[chosen], values[chosen], "o", color=colour, markerfacecolor="white", markersize=6)
-    axes.set_xlabel("step")
+    axes.set_xlabel("C, inverse strength of the penalty" if axis == "C" else axis)
+    if axis == "C":
+        axes.set_xscale("log")
     axes.set_title(name, loc="left")
     if len(curves) > 1:
         axes.legend()

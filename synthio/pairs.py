@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 
-from synthio.audio import BadAudio, fit_length, read_audio
+from synthio.audio import BadAudio, fit_length, probe, read_audio
+from synthio.batching import Halving
 from synthio.cli import UserError, progress
 from synthio.files import atomic_path, fingerprint, sha256_file, sha256_value
 from synthio.manifest import CONTENT, LABEL, MODEL, PATH, PROMPT, SCORE, SOURCE, read_table, write_table
@@ -96,10 +98,12 @@ def clap_scores(losers: pd.DataFrame, model: str, device: str, cache_csv: Path) 
         from synthio.models import load_scorer
 
         scorer = load_scorer(model, device)
+    fitting = Halving(BATCH)
     for start in progress(range(0, len(missing), BATCH), "dpo: scoring batches"):
         rows = missing[start : start + BATCH]
         clips = [read_clip(path, scorer.sample_rate, mono=True) for path in losers[PATH].iloc[rows]]
-        cosines = (scorer.embed_audio(clips) * scorer.embed_text([keys[row][1] for row in rows])).sum(axis=1)
+        texts = scorer.embed_text([keys[row][1] for row in rows])
+        cosines = (np.stack(fitting.run(scorer.embed_audio, clips)) * texts).sum(axis=1)
         # Six decimals, as everywhere: equal sounds must not differ by the rounding of a sum.
         known |= {keys[row]: round(float(cosine), 6) for row, cosine in zip(rows, cosines, strict=True)}
         _write_scores(known, cache_csv)
@@ -149,8 +153,8 @@ class TrainingData:
 def encode_pairs(pairs: Sequence[Pair], model: TextToAudio, identity: str, cache: Path) -> TrainingData:
     """Latents and conditions of the pairs, from the cache where they are in it.
 
-    Winner and loser are cut alike: both start at 0 and have the model's length. The condition says the winner's
-    length, which is what the loser was generated at.
+    Winner and loser are cut alike: both start at 0 and have the model's length, or the longest clip's where the model's
+    is variable. The condition says the winner's length, which is what the loser was generated at.
 
     Args:
         pairs: all with a loser, or all without.
@@ -161,8 +165,9 @@ def encode_pairs(pairs: Sequence[Pair], model: TextToAudio, identity: str, cache
     winners = list(dict.fromkeys(pair.winner for pair in pairs))
     losers = list(dict.fromkeys(pair.loser for pair in pairs if pair.loser))
     content = {path: sha256_file(path) for path in winners + losers}
+    frames = max(model.frames_for(clip_seconds(path)) for path in winners + losers)
     # apart, so that the gold clips' files are found again when the next round comes with other losers
-    parts = [encode_clips(paths, content, model, identity, cache) for paths in (winners, losers) if paths]
+    parts = [encode_clips(paths, content, model, identity, cache, frames) for paths in (winners, losers) if paths]
     seconds = dict(zip(winners, torch.cat([part["seconds"] for part in parts]).tolist(), strict=False))
     place = {path: i for i, path in enumerate(winners + losers)}
     texts = [(pair.prompt, seconds[pair.winner]) for pair in pairs]
@@ -178,16 +183,19 @@ def encode_pairs(pairs: Sequence[Pair], model: TextToAudio, identity: str, cache
 
 
 def encode_clips(
-    paths: Sequence[str], content: dict[str, str], model: TextToAudio, identity: str, cache: Path
+    paths: Sequence[str], content: dict[str, str], model: TextToAudio, identity: str, cache: Path, frames: int
 ) -> dict[str, torch.Tensor]:
-    """latents [N, D, L] and seconds [N] of clips."""
+    """latents [N, D, frames] and seconds [N] of clips."""
+    fitting = Halving(BATCH)
 
     def encode(batch: Sequence[str]) -> dict[str, torch.Tensor]:
-        clips = [read_for_model(path, model) for path in batch]
+        clips = [read_for_model(path, model, frames) for path in batch]
         seconds = torch.tensor([length for _, length in clips], dtype=torch.float64)
-        return {"latents": model.encode(torch.stack([audio for audio, _ in clips])), "seconds": seconds}
+        latents = torch.stack(fitting.run(model.encode, torch.stack([audio for audio, _ in clips])))
+        return {"latents": latents, "seconds": seconds}
 
-    return _in_cached_batches("latents", paths, [content[path] for path in paths], encode, identity, cache)
+    contents = [content[path] for path in paths]
+    return _in_cached_batches(f"latents of {frames} frames", paths, contents, encode, identity, cache)
 
 
 def encode_texts(texts: Sequence[tuple[str, float]], model: TextToAudio, identity: str, cache: Path) -> Condition:
@@ -195,12 +203,12 @@ def encode_texts(texts: Sequence[tuple[str, float]], model: TextToAudio, identit
 
     def encode(batch: Sequence[tuple[str, float]]) -> dict[str, torch.Tensor]:
         condition = model.condition(*zip(*batch, strict=True))
-        pooled = {} if condition.pooled is None else {"pooled": condition.pooled}
-        return {"cross": condition.cross} | pooled
+        parts = {"cross": condition.cross, "pooled": condition.pooled, "null": condition.null}
+        return {name: part for name, part in parts.items() if part is not None}
 
     found = _in_cached_batches("conditions", texts, texts, encode, identity, cache)
     found = {name: tensor.to(model.device) for name, tensor in found.items()}
-    return Condition(found["cross"], found.get("pooled"))
+    return Condition(found["cross"], found.get("pooled"), found.get("null"))
 
 
 def _in_cached_batches(
@@ -225,12 +233,25 @@ def cached(path: Path, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str,
     return load_file(path)
 
 
-def read_for_model(path: str, model: TextToAudio) -> tuple[torch.Tensor, float]:
-    """A clip as [C, T] at the model's rate, channels and length; also its length in seconds before padding."""
+def clip_seconds(path: str) -> float:
+    """Length of a clip, without reading its sound; one that must not be used is named."""
+    try:
+        sample_rate, _, frames = probe(path)
+    except BadAudio as error:
+        raise UserError(f"{path}: {error}") from None
+    return frames / sample_rate
+
+
+def read_for_model(path: str, model: TextToAudio, frames: int | None = None) -> tuple[torch.Tensor, float]:
+    """A clip as [C, T] at the model's rate and channels; also its length in seconds before padding.
+
+    T is that of `frames` latent frames; None: the model's length.
+    """
     audio = read_clip(path, model.sample_rate, mono=model.channels == 1)
     seconds = min(audio.shape[1] / model.sample_rate, model.max_seconds)
     audio = audio if len(audio) == model.channels else audio.mean(0, keepdims=True).repeat(model.channels, axis=0)
-    return torch.from_numpy(fit_length(audio, round(model.max_seconds * model.sample_rate))), seconds
+    share = 1 if frames is None else frames / model.latent_shape[1]
+    return torch.from_numpy(fit_length(audio, round(model.max_seconds * model.sample_rate * share))), seconds
 
 
 def read_clip(path: str, sample_rate: int, mono: bool):

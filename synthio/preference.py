@@ -190,8 +190,13 @@ def load_checkpoint(path: Path, identity: str, trainable: Trainable, state: Stat
     print(f"going on after step {len(state.history)}", file=sys.stderr)
 
 
-def train(model, trainable: Trainable, data: TrainingData, args, checkpoint: Path, identity: str) -> State:
-    """All steps that are left; the weights in `trainable` are then the last ones."""
+def train(
+    model, trainable: Trainable, data: TrainingData, args, checkpoint: Path, identity: str, on_step=None
+) -> State:
+    """All steps that are left; the weights in `trainable` are then the last ones.
+
+    `on_step` is called with the history after each of them.
+    """
     state = new_state(trainable, args)
     load_checkpoint(checkpoint, identity, trainable, state)
     started, total = time.monotonic(), count_steps(args, len(data))
@@ -200,6 +205,8 @@ def train(model, trainable: Trainable, data: TrainingData, args, checkpoint: Pat
         if state.average:
             update_average(state.average, trainable, args.ema_decay, step)
         state.history.append({"step": step, **record, "seconds": round(time.monotonic() - started, 2)})
+        if on_step:
+            on_step(state.history)
         if (step + 1) % args.checkpoint_every == 0:
             save_checkpoint(checkpoint, identity, trainable, state)
     return state

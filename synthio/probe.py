@@ -2,13 +2,16 @@
 
     probe, best, history = choose_probe((x, targets), (valid_x, valid_targets), multi_label=False)
     probe.logits(x)  # softmax or sigmoid makes them probabilities
+    chances, labels = probe_probabilities(folder, ["clip.wav"], cache_folder="embeddings")  # of a saved one
 
 Inputs are standardised by the training clips; in the result that is folded into weight and bias.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import numpy as np
 
 from synthio.cli import UserError
 
+KIND = "linear probe"  # in config.json
 C_GRID = tuple(10.0**power for power in range(-5, 3))  # inverse strengths of the L2 penalty
 MAX_ITERATIONS = 2000
 CERTAIN = 30.0  # logit of a class that every training clip has; its negative, of one that none has
@@ -127,3 +131,91 @@ def save_probe(probe: LinearProbe, folder: Path, config: dict[str, Any]) -> None
     with atomic_path(folder / "model.safetensors") as temporary:
         save_file({"weight": probe.weight, "bias": probe.bias}, temporary)
     write_json(folder / "config.json", config)
+
+
+def is_probe(folder: str | Path) -> bool:
+    """Whether `save_probe` wrote the folder."""
+    from synthio.files import read_json
+
+    config = Path(folder) / "config.json"
+    return config.is_file() and read_json(config).get("kind") == KIND
+
+
+def load_probe(folder: str | Path) -> tuple[LinearProbe, dict[str, Any]]:
+    """What `save_probe` wrote.
+
+    Raises:
+        UserError: the folder holds no linear probe.
+    """
+    from safetensors.numpy import load_file
+
+    from synthio.files import read_json
+
+    if not is_probe(folder):
+        raise UserError(f"{folder}: no linear probe (its config.json does not say so); give a model/ of ast/probe.py")
+    weights = load_file(Path(folder) / "model.safetensors")
+    return LinearProbe(weights["weight"], weights["bias"]), read_json(Path(folder) / "config.json")
+
+
+def make_embed(
+    models: Sequence[tuple[str, str]], cache_folder: str | Path, device: str, batch_size: int = 16
+) -> Callable[[Sequence[str], str | Path], np.ndarray]:
+    """A function from (paths, where they come from) to the embeddings float32 [N, E], those of all models side by side.
+
+    Args:
+        models: (kind, model) of each, kind being clap or ast.
+        cache_folder: keeps embeddings by content.
+        device: torch device.
+        batch_size: clips embedded at once.
+    """
+    from synthio.embeddings import EmbeddingCache, embed_clips
+    from synthio.models import load_scorer
+    from synthio.models.ast_model import AstEmbedder
+
+    load = {"clap": load_scorer, "ast": AstEmbedder}
+    sources = [
+        (EmbeddingCache(cache_folder, kind, model), partial(load[kind], model, device=device)) for kind, model in models
+    ]
+
+    def embed(paths: Sequence[str], csv: str | Path) -> np.ndarray:
+        parts = [embed_clips(cache, loader, paths, csv, batch_size) for cache, loader in sources]
+        return np.concatenate(parts, axis=1)
+
+    return embed
+
+
+def probe_probabilities(
+    folder: str | Path,
+    paths: Sequence[str],
+    cache_folder: str | Path,
+    csv: str | Path = "the clips",
+    models: Mapping[str, str] | None = None,
+    device: str = "cpu",
+) -> tuple[np.ndarray, list[str]]:
+    """(probabilities float64 [N, C], labels) of clips by a saved probe.
+
+    Args:
+        folder: the model/ of ast/probe.py.
+        paths: sound files.
+        cache_folder: keeps embeddings by content.
+        csv: where the paths come from, for messages.
+        models: kind -> where that model is now, if it was moved.
+        device: torch device.
+
+    Raises:
+        UserError: no probe there; a model is not the one it was trained with; a clip cannot be read.
+    """
+    import torch
+
+    from synthio.classifier import probabilities
+    from synthio.files import fingerprint
+
+    probe, config = load_probe(folder)
+    sources = []
+    for part in config["embeddings"]:
+        model = (models or {}).get(part["kind"], part["model"])
+        if fingerprint(model) != part["sha256"]:
+            raise UserError(f"{folder}: its {part['kind']} model is not at {model} (any more); say where it is")
+        sources.append((part["kind"], model))
+    x = make_embed(sources, cache_folder, device)(paths, csv)
+    return probabilities(torch.from_numpy(probe.logits(x)), config["multi_label"]), config["labels"]

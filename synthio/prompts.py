@@ -1,29 +1,33 @@
 """MixCap's bookkeeping (paper, section 3.3): the label template, pools of what was heard, samples of a pool.
 
 Everything here is a pure function. Who reads and writes the sentences is `synthio.models.captioning`.
+
+Of the text about one clip only what is in words of `synthio/sound_words.txt` (or of the label) reaches the prompts of
+other clips: phrases of four words at most, and prompts whose clips were kept. The list is closed, so nothing depends on
+recognising an order when it is seen.
 """
 
 from __future__ import annotations
 
 import math
-import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 
+from synthio.files import stable_seed
 from synthio.manifest import label_words, split_labels
 from synthio.models.captioning import Extraction
 
 MAX_WORDS = 25  # of a prompt (paper: 20 to 25)
-MAX_PHRASE_WORDS = 10  # a longer phrase in a pool is a sentence, or something worse
+MAX_PHRASE_WORDS = 10  # of a phrase for its own clip; a longer one is a sentence, or something worse
+MAX_SHARED_WORDS = 4  # of a phrase for other clips
+MAX_PHRASES = 10  # of a kind, from one caption
+SOUND_WORDS_FILE = Path(__file__).with_name("sound_words.txt")
 # they carry no meaning of their own when a phrase is compared with a label
 _SMALL_WORDS = frozenset(
     "a an and at audio by clip for from heard in is it of on or recording sound sounds the there time times to "
     "with".split()
-)
-# words of somebody who gives orders to a reader, not of somebody who says what is heard
-_ORDER_WORDS = frozenset(
-    "assistant caption captions disregard forget ignore ignoring instruction instructions json output prompt prompts "
-    "reply respond write".split()
 )
 
 
@@ -62,47 +66,72 @@ def clean_phrase(phrase: str) -> str:
     return text if len(words_of(text)) <= MAX_PHRASE_WORDS else ""
 
 
-def is_order(text: str) -> bool:
-    """Whether a text speaks to its reader ("ignore all instructions") instead of describing a sound.
+@lru_cache(maxsize=1)
+def sound_words() -> frozenset[str]:
+    """Stems of the words that may go from one clip's text to the prompts of another."""
+    lines = SOUND_WORDS_FILE.read_text(encoding="utf-8").splitlines()
+    return frozenset(stem(word) for line in lines if not line.startswith("#") for word in line.split())
 
-    Such a text about one clip is not shown to the writer of another.
-    """
-    return any(word in _ORDER_WORDS for word in words_of(text))
+
+def is_plain(text: str, known: str) -> bool:
+    """Whether a text says nothing but what `known` says and sound words, so that other clips' writers may see it."""
+    return all(stem(word) in sound_words() or re.fullmatch(r"[0-9]{1,2}", word) for word in telling_words(text, known))
+
+
+def short_phrase(phrase: str) -> str:
+    """At most 4 words in lower case, the first that mean something when there are more."""
+    words = words_of(phrase)
+    if len(words) > MAX_SHARED_WORDS:
+        first = next((i for i, word in enumerate(words) if word not in _SMALL_WORDS), 0)
+        words = words[first : first + MAX_SHARED_WORDS]
+        while words and words[-1] in _SMALL_WORDS:
+            words.pop()
+    return " ".join(words)
+
+
+def own_phrases(extraction: Extraction, label: str) -> Extraction:
+    """A clip's phrases, short, at most 10 of a kind, without those that only mean its label (in words)."""
+    short = ([short_phrase(phrase) for phrase in kind] for kind in (extraction.events, extraction.backgrounds))
+    events, backgrounds = (
+        tuple(dict.fromkeys(text for text in kind if not means_label(text, label)))[:MAX_PHRASES] for kind in short
+    )
+    return Extraction(events, backgrounds)
 
 
 def pool_captions(cells: Sequence[str], extractions: Sequence[Extraction]) -> dict[str, Extraction]:
-    """What was heard with each label, over the whole dataset.
+    """What was heard with each label, over the whole dataset, as far as other clips may hear of it.
 
     Args:
         cells: label cells of the clips; one with several labels adds to each of them.
         extractions: of the same clips.
 
     Returns:
-        label -> distinct phrases in sorted order, none of which only means that label.
+        label -> distinct short phrases of sound words in sorted order, none of which only means that label.
     """
     found: dict[str, tuple[set[str], set[str]]] = {}
     for cell, extraction in zip(cells, extractions, strict=True):
         for label in split_labels(cell):
+            words = label_words(label)
+            own = own_phrases(extraction, words)
             kinds = found.setdefault(label, (set(), set()))
-            for kind, phrases in zip(kinds, (extraction.events, extraction.backgrounds), strict=True):
-                kind.update(filter(None, (_pooled(phrase, label) for phrase in phrases)))
+            for kind, phrases in zip(kinds, (own.events, own.backgrounds), strict=True):
+                kind.update(phrase for phrase in phrases if is_plain(phrase, words))
     return {label: Extraction(tuple(sorted(e)), tuple(sorted(b))) for label, (e, b) in found.items()}
 
 
-def _pooled(phrase: str, label: str) -> str:
-    text = clean_phrase(phrase)
-    return "" if means_label(text, label_words(label)) else text
+def pick(texts: Iterable[str], most: int, seed: int) -> tuple[str, ...]:
+    """At most `most` of the texts, in sorted order; a text more or less changes one of those that are picked."""
+    ranked = sorted(set(texts), key=lambda text: (stable_seed(seed, text), text))
+    return tuple(sorted(ranked[:most]))
 
 
-def sample_pool(pools: Mapping[str, Extraction], cell: str, share: float, seed: int) -> Extraction:
-    """A random share of the pool of a clip's labels, rounded up (paper: 75 %)."""
-    rng = random.Random(seed)
-    labels = [label for label in split_labels(cell) if label in pools]
-    kinds = (
-        sorted({phrase for label in labels for phrase in pools[label].events}),
-        sorted({phrase for label in labels for phrase in pools[label].backgrounds}),
-    )
-    events, backgrounds = (tuple(sorted(rng.sample(kind, math.ceil(share * len(kind))))) for kind in kinds)
+def sample_pool(
+    pools: Mapping[str, Extraction], cell: str, share: float, seed: int, own: Extraction | None = None
+) -> Extraction:
+    """A random share of the pool of a clip's labels and of its own phrases, rounded up (paper: 75 %)."""
+    parts = [pools[label] for label in split_labels(cell) if label in pools] + ([own] if own else [])
+    kinds = ({p for part in parts for p in part.events}, {p for part in parts for p in part.backgrounds})
+    events, backgrounds = (pick(kind, math.ceil(share * len(kind)), seed) for kind in kinds)
     return Extraction(events, backgrounds)
 
 

@@ -2,9 +2,9 @@
 
     python -m synthio.report --work W --output W/report.html
 
-It is made of the files that the stages wrote; the one thing it computes anew is the map of CLAP embeddings. A section
-whose files are not there (no preference training, no filter, no synthetic clips) is left out. Labels, captions and
-file names are text in it, whatever they hold, and the page allows no script at all.
+It is made of the files that the stages wrote; the one thing it computes anew is the map of CLAP embeddings, which are
+kept in W/embeddings. A section whose files are not there (no preference training, no filter, no synthetic clips) is
+left out. Labels, captions and file names are text in it, whatever they hold, and the page allows no script at all.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 KINDS = ("gold", "kept", "rejected")
 PROBABILITY = "clap_probability"
-MAP_CLIPS = 400
-MAP_SECONDS = 30  # of a clip that the map hears
+MAP_CLIPS = 200  # more dots would hide each other
+MAP_SECONDS = 10  # of a clip that the map hears
 MAP_MODEL_MB = 100  # a larger CLAP takes minutes on a CPU
 MAX_PHRASES = 24  # of a label that are listed
 MAX_OPTION_LETTERS = 300
@@ -195,20 +195,29 @@ def gains_of(run: Run) -> dict[str, Any]:
 
 
 def curves_of(methods: Sequence[Method]) -> list[Picture]:
-    """Losses and validation score of the classifiers over their steps."""
+    """Losses and validation score of the classifiers, over the steps of AST or the penalties of a probe."""
+    pictures = []
+    for axis, best in (("step", "best_step"), ("C", "best_C")):
+        pictures += curves_over(axis, best, [method for method in methods if axis in method.history])
+    return pictures
+
+
+def curves_over(axis: str, best: str, methods: Sequence[Method]) -> list[Picture]:
+    """A picture for each other column of the histories; `best` names the chosen row in scores.json."""
     from synthio.figures import plot_curves
 
-    columns = dict.fromkeys(name for method in methods for name in method.history.columns if name != "step")
-    best = {method.name: method.scores["best_step"] for method in methods if not method.history.empty}
+    columns = dict.fromkeys(name for method in methods for name in method.history.columns if name != axis)
+    chosen = {method.name: method.scores.get(best) for method in methods}
     pictures = []
     for column in columns:
         curves = {
-            m.name: (m.history["step"].to_numpy(), m.history[column].to_numpy()) for m in methods if column in m.history
+            m.name: (m.history[axis].to_numpy(), m.history[column].to_numpy()) for m in methods if column in m.history
         }
         title = column.replace("_", " ").replace("valid", "validation").replace("train ", "training ")
-        alt = f"{title} by step; last values: " + ", ".join(f"{n} {v[-1]:.3g}" for n, (_, v) in curves.items())
-        marks = best if column.startswith("valid") else {}
-        pictures.append(picture(lambda axes, c=curves, t=title, m=marks: plot_curves(axes, c, t, m), 4.2, 2.8, "", alt))
+        alt = f"{title} by {axis}; last values: " + ", ".join(f"{n} {v[-1]:.3g}" for n, (_, v) in curves.items())
+        marks = chosen if column.startswith("valid") else {}
+        draw = functools.partial(plot_curves, curves=curves, name=title, best=marks, axis=axis)
+        pictures.append(picture(draw, 4.2, 2.8, "", alt))
     return pictures
 
 
@@ -353,27 +362,54 @@ def why_no_map(run: Run, choice: str) -> str:
     return ""
 
 
-def embed_clips(clips: pd.DataFrame, scorer):
-    """(unit vectors [N, E], rows [N]) of the clips that can be read, from their first seconds."""
-    import numpy as np
-
+def hear(paths: Mapping[str, str], scorer) -> dict[str, np.ndarray]:
+    """Key -> unit vector [E] of the first seconds of each clip (key -> path) that can be read."""
     from synthio.audio import BadAudio, read_audio
-    from synthio.manifest import PATH
 
-    rows, vectors, batch = [], [], []
-    for row, path in zip(clips.index, clips[PATH], strict=True):
+    found: dict[str, np.ndarray] = {}
+    batch: dict[str, np.ndarray] = {}
+    for number, (key, path) in enumerate(paths.items(), 1):
         try:
             audio, rate = read_audio(path, scorer.sample_rate)
+            batch[key] = audio[:, : MAP_SECONDS * rate]
         except BadAudio:
-            continue  # the gallery and the filter's reasons say so
-        rows.append(row)
-        batch.append(audio[:, : MAP_SECONDS * rate])
-        if len(batch) == 16:
-            vectors.append(scorer.embed_audio(batch))
-            batch = []
-    if batch:
-        vectors.append(scorer.embed_audio(batch))
-    return np.concatenate(vectors) if vectors else np.zeros((0, 1)), rows
+            pass  # the gallery and the filter's reasons say so
+        if batch and (len(batch) == 16 or number == len(paths)):
+            found |= dict(zip(batch, scorer.embed_audio(list(batch.values())), strict=True))
+            batch = {}
+    return found
+
+
+def embed(clips: pd.DataFrame, folder: Path, model: str) -> tuple[np.ndarray, list[int], dict[str, np.ndarray]]:
+    """(unit vectors [N, E], rows [N] of the clips that can be read, label -> unit vector [E] of its prompt).
+
+    What was embedded before comes from the folder, so that a page that is made again needs no model.
+
+    Raises:
+        UserError: the model cannot be loaded.
+    """
+    import numpy as np
+
+    from synthio.embeddings import EmbeddingCache
+    from synthio.files import sha256_file, sha256_value
+    from synthio.manifest import LABEL, PATH
+    from synthio.models import load_scorer
+    from synthio.prompts import label_prompt
+
+    cache = EmbeddingCache(folder, f"map_{MAP_SECONDS}s", model)
+    texts = {label: sha256_value(label_prompt(label)) for label in sorted(set(clips[LABEL]))}
+    keys = {row: sha256_file(path) for row, path in clips[PATH].items() if Path(path).is_file()}
+    new = {key: clips.at[row, PATH] for row, key in keys.items() if key not in cache.vectors}
+    unread = [label for label, key in texts.items() if key not in cache.vectors]
+    if new or unread:
+        scorer = load_scorer(model, "cpu")
+        cache.vectors |= hear(new, scorer)
+        vectors = scorer.embed_text([label_prompt(label) for label in unread]) if unread else []
+        cache.vectors |= {texts[label]: vector for label, vector in zip(unread, vectors, strict=True)}
+        cache.save()
+    rows = [row for row, key in keys.items() if key in cache.vectors]
+    vectors = [cache.vectors[keys[row]] for row in rows]
+    return np.array(vectors), rows, {label: cache.vectors[key] for label, key in texts.items()}
 
 
 def project(vectors: np.ndarray) -> tuple[np.ndarray, list[float]]:
@@ -385,41 +421,40 @@ def project(vectors: np.ndarray) -> tuple[np.ndarray, list[float]]:
     return left, [float(part) for part in values[:2] / max(values.sum(), 1e-12)]
 
 
-def add_gold_scores(clips: pd.DataFrame, vectors: np.ndarray, rows: Sequence[int], scorer) -> None:
-    """Give the embedded gold clips the scores that the filter gives to generated ones."""
+def add_gold_scores(
+    clips: pd.DataFrame, vectors: np.ndarray, rows: Sequence[int], texts: Mapping[str, np.ndarray], scale: float | None
+) -> None:
+    """Give the embedded gold clips the scores that the filter gives to generated ones; `scale` is its logit scale."""
     from synthio.manifest import LABEL, SCORE
-    from synthio.prompts import label_prompt
 
-    gold = [(i, row) for i, row in enumerate(rows) if clips.at[row, "kind"] == "gold"]
-    if not gold or SCORE not in clips:
+    if SCORE not in clips:
         return
-    texts = scorer.embed_text([label_prompt(clips.at[row, LABEL]) for _, row in gold])
-    for (i, row), text in zip(gold, texts, strict=True):
-        cosine = float(vectors[i] @ text)
-        clips.at[row, SCORE] = f"{cosine:.6f}"
-        if PROBABILITY in clips:
-            clips.at[row, PROBABILITY] = f"{1 / (1 + math.exp(-scorer.logit_scale * cosine)):.6f}"
+    for vector, row in zip(vectors, rows, strict=True):
+        if clips.at[row, "kind"] == "gold":
+            cosine = float(vector @ texts[clips.at[row, LABEL]])
+            clips.at[row, SCORE] = f"{cosine:.6f}"
+            if PROBABILITY in clips and scale is not None:
+                clips.at[row, PROBABILITY] = f"{1 / (1 + math.exp(-scale * cosine)):.6f}"
 
 
 def map_of(run: Run, clips: pd.DataFrame, choice: str) -> tuple[list[Picture], str]:
     """The map of embeddings by kind and by label, or the reason why there is none; scores the gold clips by the way."""
     from synthio.figures import plot_map
     from synthio.manifest import LABEL
-    from synthio.models import load_scorer
 
     reason = why_no_map(run, choice)
     if reason:
         return [], reason
-    model = next(part.record["options"]["model"] for part in reversed(run.rounds) if part.record)
+    record = next(part.record for part in reversed(run.rounds) if part.record)
+    drawn = draw_clips(clips, MAP_CLIPS)
     try:
-        scorer = load_scorer(model, "cpu")
+        vectors, rows, texts = embed(drawn, run.work / "embeddings", record["options"]["model"])
     except UserError as error:  # one of another environment, say
         print(f"no map: {error}", file=sys.stderr)
         return [], "The CLAP model of the run cannot be loaded here."
-    vectors, rows = embed_clips(draw_clips(clips, MAP_CLIPS), scorer)
     if len(rows) < 3:
         return [], "Fewer than three clips can be read."
-    add_gold_scores(clips, vectors, rows, scorer)
+    add_gold_scores(clips, vectors, rows, texts, record.get("logit_scale"))
     points, shares = project(vectors)
     pictures = []
     for title, column in (("By kind", "kind"), ("By label", LABEL)):
@@ -451,6 +486,7 @@ def render(page: Mapping[str, Any]) -> str:
 
 def sections(run: Run, clips: pd.DataFrame, args) -> dict[str, Any]:
     """All that the page shows but for the clips."""
+    from synthio.quality import table
     from synthio.run_files import versions_of
 
     pictures, no_map = map_of(run, clips, args.map)  # first: it scores the gold clips
@@ -466,6 +502,7 @@ def sections(run: Run, clips: pd.DataFrame, args) -> dict[str, Any]:
         "confusions": confusions_of(run),
         "gains": gains_of(run),
         "distribution": distribution_of(run, clips),
+        "quality": table(run.quality) if run.quality else {},
         "dpo": dpo_of(run),
         "captions": captions_of(run),
         "curves": curves_of(run.methods),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthio.cli import UserError, in_range, new_parser, run_main
+from synthio.tracking import add_tracking_options, open_tracker
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,11 @@ def get_parser():
     parser.add_argument("--scores", nargs="+", required=True, metavar="NAME=FILE", help="scores.json of each method")
     parser.add_argument("--output_json", default="", help="write the same as JSON; empty for none")
     parser.add_argument("--timings", default="", help="CSV with stage,seconds; empty for none")
+    parser.add_argument(
+        "--quality", default="", help="JSON of synthio.quality, to be summed up in two lines; empty: none"
+    )
     parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of the bootstrap of differences")
+    add_tracking_options(parser)
     return parser
 
 
@@ -157,20 +162,32 @@ def timing_lines(timings: pd.DataFrame) -> str:
     return plain_table(["stage", "seconds"], [*rows, ["total", f"{timings['seconds'].sum():.0f}"]])
 
 
+def track(records: list[dict[str, Any]], args) -> None:
+    """Send the main scores of each method to the tracker."""
+    tracker = open_tracker(args, "scores")
+    row = {f"{r['name']} {name}": r[name] for r in records for name in ("accuracy", "mAP", "macro_f1") if name in r}
+    tracker.follow([{"step": 0, **row}])
+    tracker.close()
+
+
 def main() -> int:
     args = get_parser().parse_args()
-    from synthio.files import write_json
+    from synthio.files import read_json, write_json
+    from synthio.quality import lines
 
     records = summarise([read_scores(argument) for argument in args.scores], args.seed)
     timings = read_timings(args.timings) if args.timings else None
     print(score_lines(records))
     if timings is not None:
         print(f"\n{timing_lines(timings)}")
+    if args.quality:
+        print("\nSynthetic clips", *lines(read_json(args.quality)), sep="\n")
     if args.output_json:
         stages = [] if timings is None else timings.to_dict("records")
         for record, argument in zip(records, args.scores, strict=True):
             record["file"] = os.path.relpath(argument.partition("=")[2], Path(args.output_json).parent)
         write_json(args.output_json, {"methods": records, "seconds": stages})
+    track(records, args)
     return 0
 
 

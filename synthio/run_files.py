@@ -20,11 +20,16 @@ from synthio.files import fingerprint, read_json, sha256_file
 from synthio.manifest import CAPTION, LABEL, MODEL, PATH, PROMPT, read_manifest, read_table
 
 ADAPTER = re.compile(r"\+adapter@([0-9a-f]+)")
+OF_A_METHOD = ("name", "file", "metric", "interval_95", "macro_f1", "train", "test")
+HISTORIES = {"history.csv": "step", "penalties.csv": "C"}  # of AST and of a linear probe, and what they go over
 
 
 @dataclass(frozen=True)
 class Method:
-    """A classifier: its name, what scores.json of the run and of its own folder say, and its training history."""
+    """A classifier: its name, what scores.json of the run and of its own folder say, and its training history.
+
+    The history goes over its column `step`, or `C`, a probe's penalty; it is empty where there is none.
+    """
 
     name: str
     summary: dict[str, Any]
@@ -47,7 +52,8 @@ class Run:
     """All that the report shows. `gold` has the column caption where there are captions.
 
     `pools` is label -> {"events": [...], "backgrounds": [...]}; `dpo` is the history of each round of preference
-    training; `records` is stage -> the record beside its output; `remarks` says what was left out and why.
+    training; `records` is stage -> the record beside its output; `quality` is quality.json; `remarks` says what was
+    left out and why.
     """
 
     work: Path
@@ -58,6 +64,7 @@ class Run:
     dpo: dict[str, pd.DataFrame] = field(default_factory=dict)
     pools: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -67,26 +74,78 @@ def read_run(work: Path) -> Run:
     Raises:
         UserError: there are no scores, or a file that belongs to them is missing or broken.
     """
-    if not (work / "scores.json").is_file():
-        raise UserError(f"{work}: no scores.json there; the report comes after `python -m synthio.results`")
-    totals = read_json(work / "scores.json")
+    totals = read_totals(work / "scores.json")
     methods = [read_method(work, summary) for summary in totals["methods"]]
     csvs = [locate(method.scores["options"]["train_csv"], work) for method in methods]
     run = Run(work, methods, totals["seconds"], read_manifest(csvs[0], check_files=False))
     run.records = {"check": read_record(work / "checked/train.csv"), "stratify": read_record(csvs[0])}
     if len(methods) > 1:
         add_synthetic(run, read_record(csvs[-1]))
+        run.quality = read_quality(work, csvs[-1])
     run.records |= {f"classify {method.name}": method.scores for method in methods}
     run.records = {stage: record for stage, record in run.records.items() if record}
     return run
 
 
+def read_synthesis(work: Path, merged_csv: str | Path) -> Run:
+    """What there is before the classifiers: the rounds that a training CSV was joined from, and their records."""
+    run = Run(work, [], [], pd.DataFrame(columns=[PATH, LABEL]))
+    add_synthetic(run, read_record(Path(merged_csv)))
+    run.records = {stage: record for stage, record in run.records.items() if record}
+    return run
+
+
+def read_totals(path: Path) -> dict[str, Any]:
+    """W/scores.json, with all that the report needs in it.
+
+    Raises:
+        UserError: it is missing, or something in it is.
+    """
+    if not path.is_file():
+        raise UserError(f"{path.parent}: no scores.json there; the report comes after `python -m synthio.results`")
+    mend = f"write it again: python -m synthio.results --output_json {path} --scores NAME=FILE ..."
+    totals = read_object(path, ("methods", "seconds"), mend)
+    if not totals["methods"]:
+        raise UserError(f"{path}: no method in it; {mend}")
+    for number, summary in enumerate(totals["methods"], 1):
+        missing = [name for name in OF_A_METHOD if name not in summary]
+        if missing:
+            raise UserError(f"{path}: method {number} has no {', '.join(missing)}; {mend}")
+    return totals
+
+
+def read_object(path: Path, names: Iterable[str], mend: str) -> dict[str, Any]:
+    """A JSON object that holds these names.
+
+    Raises:
+        UserError: it cannot be read, or lacks one; `mend` says what helps.
+    """
+    try:
+        value = read_json(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable JSON file ({error}); {mend}") from None
+    missing = [name for name in names if not isinstance(value, dict) or name not in value]
+    if missing or not isinstance(value, dict):
+        raise UserError(f"{path}: no {', '.join(missing) or 'JSON object'} in it; {mend}")
+    return value
+
+
 def read_method(work: Path, summary: dict[str, Any]) -> Method:
     """One record of W/scores.json with the files of its classifier."""
     path = work / summary["file"]
-    history = path.with_name("history.csv")
-    table = as_numbers(read_table(history, ["step"])) if history.is_file() else pd.DataFrame()
-    return Method(summary["name"], summary, read_json(path), table)
+    scores = read_object(path, ("options", "per_class"), "train and test that classifier again")
+    table = pd.DataFrame()
+    for name, axis in HISTORIES.items():
+        if path.with_name(name).is_file():
+            table = as_numbers(read_table(path.with_name(name), [axis]))
+    return Method(summary["name"], summary, scores, table)
+
+
+def read_quality(work: Path, merged_csv: Path) -> dict[str, Any]:
+    """What quality.json says, if it is of these synthetic clips; else nothing."""
+    path = work / "quality.json"
+    record = read_json(path) if path.is_file() and merged_csv.is_file() else {}
+    return record if record and sha256_file(merged_csv) in record["inputs"].values() else {}
 
 
 def locate(recorded: str, work: Path) -> Path:
@@ -96,9 +155,9 @@ def locate(recorded: str, work: Path) -> Path:
 
 
 def read_record(csv: Path) -> dict[str, Any]:
-    """The record beside a CSV; empty without one. Of a table that was made in shards, that of the first shard."""
+    """The record beside a CSV or folder, or {}; of a table that was made in shards, that of the first shard."""
     path = csv.with_suffix(".json")
-    record = read_json(path) if path.is_file() else {}
+    record = read_object(path, (), f"make {csv.name} again") if path.is_file() else {}
     shards = record.get("shards") or []
     return (
         shards[0] | {name: record[name] for name in ("sha256", "inputs", "rows_in", "rows_out")} if shards else record
@@ -113,6 +172,9 @@ def as_numbers(table: pd.DataFrame) -> pd.DataFrame:
 def add_synthetic(run: Run, merged: Mapping[str, Any]) -> None:
     """Fill in the rounds that the training CSV was joined from, and what they came from."""
     parts = set(merged.get("inputs", {}).values())
+    balanced = run.work / "balanced.csv"  # between the rounds and the training CSV, with balance=true
+    if balanced.is_file() and sha256_file(balanced) in parts:
+        parts |= set(read_record(balanced).get("inputs", {}).values())
     for folder in sorted(run.work.glob("round_[0-9]*"), key=lambda path: int(path.name.split("_")[1])):
         found = read_round(folder, parts)
         if found is None:
@@ -168,8 +230,7 @@ def add_dpo(run: Run) -> None:
         csv = folder.with_name(folder.name + "_history.csv")
         if csv.is_file():
             run.dpo[name] = as_numbers(read_table(csv, ["step"]))
-        record = folder.with_name(folder.name + ".json")
-        run.records[name] = read_json(record) if record.is_file() else {}
+        run.records[name] = read_record(folder)
 
 
 def all_clips(run: Run) -> pd.DataFrame:

@@ -63,11 +63,26 @@ def level_at(objective: Objective, time: float) -> Level:
     return Level(time, float(alpha), float(sigma))
 
 
-def schedule(objective: Objective, sampler: str, num_steps: int, start: float = 1.0) -> list[Level]:
-    """Levels from the time `start` down to data, num_steps + 1 of them, strictly falling.
+def schedule(
+    objective: Objective,
+    sampler: str,
+    num_steps: int,
+    start: float = 1.0,
+    noise_range: tuple[float, float] | None = None,
+) -> list[Level]:
+    """Levels from the time `start` down to data, num_steps + 1 of them, strictly falling (but see below).
 
     Rectified flow: evenly spaced times, but for "pingpong" evenly spaced lambda. v: evenly spaced log sigma over Stable
     Audio's range (the "exponential" schedule of k-diffusion), then 0.
+
+    Args:
+        objective: "v" or "rectified_flow".
+        sampler: a name of SAMPLERS.
+        num_steps: at least 1.
+        start: time of the first level.
+        noise_range: the checkpoint's own. v: (sigma_min, sigma_max) in place of Stable Audio's. Rectified flow:
+            (lambda_min, lambda_max) of evenly spaced lambda for every sampler; for Euler and pingpong those are
+            Stable Audio 3's own levels, of which the second is above a `start` under 1.
 
     Raises:
         ValueError: num_steps below 1, or start outside (0, 1].
@@ -77,16 +92,18 @@ def schedule(objective: Objective, sampler: str, num_steps: int, start: float = 
     if not 0 < start <= 1:
         raise ValueError(f"the schedule must start in (0, 1], got {start}")
     if objective == "v":
-        times = _v_times(num_steps, start)
-    elif sampler == "pingpong":
-        times = _pingpong_times(num_steps, start)
+        times = _v_times(num_steps, start, noise_range or V_SIGMA_RANGE)
+    elif noise_range and sampler in ("euler", "pingpong"):
+        times = _stable_audio_3_times(num_steps, start, noise_range)
+    elif noise_range or sampler == "pingpong":
+        times = _lambda_times(num_steps, start, noise_range or PINGPONG_LAMBDA_RANGE)
     else:
         times = [start * (1 - k / num_steps) for k in range(num_steps + 1)]
     return [level_at(objective, time) for time in times]
 
 
-def _v_times(num_steps: int, start: float) -> list[float]:
-    low, high = V_SIGMA_RANGE
+def _v_times(num_steps: int, start: float, sigma_range: tuple[float, float]) -> list[float]:
+    low, high = sigma_range
     high = min(high, math.tan(start * math.pi / 2))
     # A start near data may lie under the range: then the steps go on down to half of where they start.
     low = min(low, high / 2)
@@ -94,8 +111,19 @@ def _v_times(num_steps: int, start: float) -> list[float]:
     return [math.atan(high * math.exp(k * ratio)) * 2 / math.pi for k in range(num_steps)] + [0.0]
 
 
-def _pingpong_times(num_steps: int, start: float) -> list[float]:
-    high, low = PINGPONG_LAMBDA_RANGE
+def _stable_audio_3_times(num_steps: int, start: float, lambda_range: tuple[float, float]) -> list[float]:
+    """lambda falls evenly in t as t goes from `start` to 0, but the ends are `start` and data.
+
+    At t near a `start` under 1 that lambda is noisier than `start` itself: the first step goes up. The checkpoints'
+    makers sample like this, so their advice on the noise level to start at holds here too.
+    """
+    low, high = lambda_range
+    ramp = [start * (1 - k / num_steps) for k in range(1, num_steps)]
+    return [start, *(1 / (1 + math.exp(high - t * (high - low))) for t in ramp), 0.0]
+
+
+def _lambda_times(num_steps: int, start: float, lambda_range: tuple[float, float]) -> list[float]:
+    high, low = lambda_range
     if start < 1:
         high = max(high, math.log((1 - start) / start))
     low = max(low, high + math.log(2))
@@ -188,8 +216,13 @@ def _differences(data: torch.Tensor, history: Sequence[tuple[torch.Tensor, float
     return slope, curve
 
 
-def dpmpp_2m(denoise: Denoise, x: torch.Tensor, levels: Sequence[Level], noise: Noise) -> torch.Tensor:
-    """DPM-Solver++(2M), Lu et al. 2022 (algorithm 2): the data estimate is carried on to the middle of the step."""
+def dpmpp_2m(
+    denoise: Denoise, x: torch.Tensor, levels: Sequence[Level], noise: Noise, eta: float = 0.0
+) -> torch.Tensor:
+    """DPM-Solver++(2M), Lu et al. 2022 (algorithm 2): the data estimate is carried on to the middle of the step.
+
+    eta 1 is its SDE: see `dpmpp_3m_sde` for the step.
+    """
     history: list[tuple[torch.Tensor, float]] = []
     for now, then in itertools.pairwise(levels):
         data, _ = denoise(x, now)
@@ -200,9 +233,17 @@ def dpmpp_2m(denoise: Denoise, x: torch.Tensor, levels: Sequence[Level], noise: 
         if history:
             slope, _ = _differences(data, history)
             ahead = data + h / 2 * slope
-        x = then.sigma / now.sigma * x - then.alpha * math.expm1(-h) * ahead
+        decay = math.exp(-eta * h) if eta else 1
+        x = then.sigma / now.sigma * decay * x - then.alpha * math.expm1(-(1 + eta) * h) * ahead
+        if eta:
+            x = x + then.sigma * math.sqrt(-math.expm1(-2 * eta * h)) * noise()
         history = [(data, h)]
     return x
+
+
+def dpmpp_2m_sde(denoise: Denoise, x: torch.Tensor, levels: Sequence[Level], noise: Noise) -> torch.Tensor:
+    """DPM-Solver++(2M) SDE, the solver of diffusers' StableAudioPipeline."""
+    return dpmpp_2m(denoise, x, levels, noise, eta=1.0)
 
 
 def dpmpp_3m_sde(
@@ -248,7 +289,7 @@ def pingpong(denoise: Denoise, x: torch.Tensor, levels: Sequence[Level], noise: 
     return x
 
 
-SAMPLERS = {solver.__name__: solver for solver in (euler, heun, dpmpp_2m, dpmpp_3m_sde, pingpong)}
+SAMPLERS = {solver.__name__: solver for solver in (euler, heun, dpmpp_2m, dpmpp_2m_sde, dpmpp_3m_sde, pingpong)}
 FLOW_ONLY = ("heun", "pingpong")
 
 
@@ -274,6 +315,7 @@ def sample(
     cfg_rescale: float = 0.0,
     init_latents: torch.Tensor | None = None,
     init_noise_level: float = 1.0,
+    num_frames: int | None = None,
 ) -> torch.Tensor:
     """Draw one clip per seed.
 
@@ -287,6 +329,7 @@ def sample(
         cfg_rescale: see `guided`.
         init_latents: [B, D, L] latents of the sound that each clip starts from, instead of pure noise.
         init_noise_level: the time to start at with `init_latents`: near 0 keeps the sound, 1 forgets it.
+        num_frames: latent frames L of every clip; None: the model's.
 
     Returns:
         Latents [B, D, L].
@@ -297,8 +340,10 @@ def sample(
     check_sampler(sampler, model.objective)
     if len(condition) != len(seeds) or (init_latents is not None and len(init_latents) != len(seeds)):
         raise ValueError("condition, seeds and init_latents must have one row for each clip")
-    noise = clip_noise(seeds, model.latent_shape, model.device)
-    levels = schedule(model.objective, sampler, num_steps, 1.0 if init_latents is None else init_noise_level)
+    depth, length = model.latent_shape
+    noise = clip_noise(seeds, (depth, num_frames or length), model.device)
+    start = 1.0 if init_latents is None else init_noise_level
+    levels = schedule(model.objective, sampler, num_steps, start, model.noise_range)
     x = levels[0].sigma * noise()
     if init_latents is not None:
         x = x + levels[0].alpha * init_latents

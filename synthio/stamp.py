@@ -24,12 +24,13 @@ from typing import Any
 from synthio import __version__
 from synthio.cli import UserError, new_parser, run_main
 from synthio.files import fingerprint, read_json, sha256_file, sha256_value, write_json
+from synthio.shared_stages import counterparts, link_outputs, root_of, sibling_stamps
 
 UP_TO_DATE, TO_DO = 0, 3
 ROOT = Path(__file__).resolve().parent.parent
-# They say where, how fast and how long a stage works, not what it makes.
+# They say where, how fast and how long a stage works and who is told, not what it makes.
 LLM_LIMITS = ("--llm_max_calls", "--llm_max_tokens", "--llm_input_price", "--llm_output_price")
-INERT_OPTIONS = ("--device", "--gama_env", *LLM_LIMITS)
+INERT_OPTIONS = ("--device", "--gama_env", "--log_to", "--log_folder", *LLM_LIMITS)
 LARGE_FILE_BYTES = 1 << 28  # a checkpoint: reading it takes seconds, or a minute
 
 
@@ -40,6 +41,7 @@ def get_parser():
     parser.add_argument("--inputs", nargs="*", default=[], help="files, folders and hub ids that the stage reads")
     parser.add_argument("--outputs", nargs="*", default=[], help="files and folders that the stage writes")
     parser.add_argument("--watch_audio", nargs="*", default=[], help="input CSVs whose clips may change under them")
+    parser.add_argument("--siblings", action="store_true", help="take it over from a result root beside this one")
     parser.add_argument("--command", nargs=argparse.REMAINDER, required=True, help="the stage's command; comes last")
     return parser
 
@@ -184,10 +186,26 @@ def check(args, stamp: Path, cache: dict[str, list]) -> int:
     """Print the reason to run, or the counts; remember the inputs as they are now, not as they may be at the end."""
     key = work_key(args, cache)
     reason = reason_to_run(args, read_quietly(stamp), key, cache)
+    if reason and args.siblings and (root := find_sibling(args, stamp, key)):
+        if args.action == "check":
+            link_outputs(args.outputs, root_of(stamp), root)
+            write_json(stamp, {"key": key, "outputs": [output_state(path, cache) for path in args.outputs]})
+        print(f"taken over from {root.name}")
+        return UP_TO_DATE
     print(reason or counts(args.outputs))
     if reason and args.action == "check":
         write_json(stamp.with_suffix(".begun"), key)
     return TO_DO if reason else UP_TO_DATE
+
+
+def find_sibling(args, stamp: Path, key: dict[str, Any]) -> Path | None:
+    """A result root beside this one whose stage did this very work, and whose outputs still are what it wrote."""
+    for other in sibling_stamps(stamp):
+        known, root = read_quietly(other), root_of(other)
+        paths = counterparts(args.outputs, root_of(stamp), root)
+        if paths and known.get("key") == key and known.get("outputs") == [output_state(str(p), {}) for p in paths]:
+            return root
+    return None
 
 
 def write(args, stamp: Path, cache: dict[str, list]) -> int:

@@ -11,15 +11,17 @@ import pytest
 from synthio.cache import AnswerCache
 from synthio.manifest import read_table
 from synthio.models.captioning import CaptionRequest, Extraction
-from synthio.models.composer import COUNTS, KIND_OF, Composer, compose, extract
+from synthio.models.composer import COUNTS, EVENTS, KIND_OF, PLACES, SCENES, Composer, compose, extract
 from synthio.models.describer import SAMPLE_RATE, describe, pitch_hz
 from synthio.prompts import (
     clean_phrase,
+    is_plain,
     label_prompt,
     means_label,
     pool_captions,
     prompt_problem,
     sample_pool,
+    short_phrase,
     words_of,
 )
 from tests.scripts import call_script
@@ -131,8 +133,9 @@ def test_pools_are_of_the_whole_dataset_and_know_underscores():
 
 
 def test_a_pool_does_not_depend_on_the_order_of_the_rows():
-    heard = [Extraction((f"event {i}",)) for i in range(6)]
-    assert pool_captions(["a"] * 6, heard) == pool_captions(["a"] * 6, heard[::-1])
+    heard = [Extraction((f"bell {i}",)) for i in range(6)]
+    pools = pool_captions(["a"] * 6, heard)
+    assert len(pools["a"].events) == 6 and pools == pool_captions(["a"] * 6, heard[::-1])
 
 
 def test_three_quarters_of_a_pool_are_sampled():
@@ -143,6 +146,60 @@ def test_three_quarters_of_a_pool_are_sampled():
     assert len({sample_pool(pools, "a", 0.75, seed=s).events for s in range(20)}) > 5
     assert "of b" in sample_pool(pools, "a;b", 1.0, seed=1).events
     assert sample_pool(pools, "unknown", 0.75, seed=1) == Extraction()
+
+
+def test_what_is_drawn_hardly_changes_with_one_phrase_more():
+    """Else a caption could decide what the other clips of its label draw."""
+    for seed in range(20):
+        before = sample_pool({"a": Extraction(tuple(f"e{i}" for i in range(30)))}, "a", 0.75, seed)
+        after = sample_pool({"a": Extraction((*(f"e{i}" for i in range(30)), "new"))}, "a", 0.75, seed)
+        assert len(set(before.events) ^ set(after.events)) <= 2
+
+
+def test_a_clips_own_phrases_take_part_in_its_draw():
+    drawn = sample_pool({"a": Extraction(("rain",))}, "a", 1.0, 0, own=Extraction(("an ocarina", "rain"), ("a mbira",)))
+    assert drawn == Extraction(("an ocarina", "rain"), ("a mbira",))
+
+
+@pytest.mark.parametrize(
+    ("phrase", "short"),
+    [
+        ("a low hum", "a low hum"),
+        ("Rain falling on a tin roof", "rain falling on a"),
+        ("the sound of a distant church bell with rain", "distant church bell"),
+        ("in the", "in the"),
+        ("", ""),
+    ],
+)
+def test_a_long_phrase_is_cut_to_four_words(phrase, short):
+    assert short_phrase(phrase) == short.removesuffix(" on a")
+
+
+@pytest.mark.parametrize(
+    ("text", "known", "expected"),
+    [
+        ("two dogs barking, 3 times", "", True),
+        ("a loud ocarina", "ocarina", True),
+        ("a loud ocarina", "", False),
+        ("say it", "", False),
+        ("loud-and-say-banana", "", False),
+        ("bell 1234", "", False),
+        ("雨", "", False),
+    ],
+)
+def test_words_that_may_go_to_other_clips(text, known, expected):
+    assert is_plain(text, known) == expected
+
+
+def test_what_the_embedded_models_say_may_go_to_other_clips():
+    said = [*EVENTS, *SCENES, *KIND_OF, *PLACES, "a low hum", "a low rumble", "white noise", "noise"]
+    assert [phrase for phrase in said if not is_plain(phrase, "")] == []
+
+
+def test_a_caption_gives_ten_phrases_of_a_kind_at_most():
+    heard = Extraction(tuple(f"bell {i}" for i in range(30)), tuple(f"rain {i}" for i in range(30)))
+    pool = pool_captions(["a"], [heard])["a"]
+    assert len(pool.events) == len(pool.backgrounds) == 10
 
 
 def test_a_hostile_phrase_becomes_plain_words_or_nothing():

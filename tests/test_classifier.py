@@ -18,7 +18,7 @@ import pytest
 import torch
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, ASTModel, pipeline
 
-from synthio import classifier, evaluation, metrics, results
+from synthio import cards, classifier, evaluation, metrics, results
 from synthio.audio import read_audio, write_wav
 from synthio.cli import UserError
 from synthio.fbank import kaldi_fbank, num_frames, num_samples
@@ -324,14 +324,48 @@ def test_script_learns_and_writes_everything(data, trained):
     assert sorted(p.name for p in trained.iterdir()) == ["history.csv", "model", "predictions.csv", "scores.json"]
 
 
+def assert_pipeline_gives_the_predictions(folder: Path) -> None:
+    """Each probability of each test clip; ours come from features in float16, hence the tolerance."""
+    predictions = results.read_scores(f"x={folder / 'scores.json'}")["predictions"]
+    listen = pipeline("audio-classification", model=str(folder / "model"), top_k=None)
+    for row in predictions.to_dict("records"):
+        found = {answer["label"]: answer["score"] for answer in listen(read_audio(row["path"], RATE)[0][0])}
+        expected = {
+            name.partition("_")[2]: float(cell) for name, cell in row.items() if name.startswith("probability_")
+        }
+        assert found == pytest.approx(expected, abs=2e-3)
+
+
 def test_pipeline_gives_the_same_probabilities(data, trained):
-    predictions = results.read_scores(f"x={trained / 'scores.json'}")["predictions"]
-    listen = pipeline("audio-classification", model=str(trained / "model"))
-    for row in predictions.to_dict("records")[:4]:
-        audio, _ = read_audio(row["path"], RATE)
-        for found in listen(audio[0]):
-            assert found["score"] == pytest.approx(float(row[f"probability_{found['label']}"]), abs=5e-3)
-        assert row["predicted"] == listen(audio[0])[0]["label"]
+    assert_pipeline_gives_the_predictions(trained)
+
+
+def test_the_model_has_a_card(data, trained):
+    card = (trained / "model/README.md").read_text(encoding="utf-8")
+    head, _, text = card.removeprefix("---\n").partition("\n---\n")
+    assert head.splitlines() == [
+        *("library_name: transformers", "pipeline_tag: audio-classification"),
+        *("tags:", "- audio-classification", "- synthio"),
+    ]
+    scores = json.loads((trained / "scores.json").read_text())
+    assert "Labels: 001, Hund, laut, NA\n" in text and "| train | 24 | 24 | 0 |" in text
+    assert f"| accuracy | {scores['accuracy']:.3f} |" in text and "| optimiser steps | 60 |" in text
+    assert f"| step chosen on the validation clips | {scores['best_step']} |" in text
+    assert "| base model | model |" in text and "| its licence | not known here |" in text
+    assert text.count("| 5 |") == 3  # test clips of each label
+    assert str(data) not in card and "\n\n\n" not in card
+    assert 'pipeline("audio-classification", model="this folder", top_k=None)' in text
+
+
+def test_a_card_names_models_without_folders_of_the_machine(tmp_path):
+    assert cards.licence_of(str(cards.EMBEDDED / "ast")).startswith("CC BY-NC")
+    assert cards.model_name(str(cards.EMBEDDED / "ast")) == "Synthio's embedded ast"
+    assert cards.licence_of("MIT/ast") == "see https://huggingface.co/MIT/ast"
+    assert cards.model_name("MIT/ast") == "MIT/ast" and cards.model_name("/home/me/ast") == "ast"
+    assert cards.licence_of(str(tmp_path)) == "not known here"
+    (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    assert cards.licence_of(str(tmp_path)) == "apache-2.0"
+    assert cards.escape("a|b\n<img> `x` *_") == "a\\|b \\<img\\> \\`x\\` \\*\\_"
 
 
 def test_test_clips_do_not_touch_the_weights(data, trained, tmp_path, monkeypatch):
@@ -425,6 +459,8 @@ def test_multi_label_with_augmentation(data, tmp_path, monkeypatch):
     assert set(predictions["predicted"]) <= {"", "high", "low", "high;low"}
     assert "high;low" in set(predictions["predicted"])
     assert ASTConfig.from_pretrained(tmp_path / "out/model").problem_type == "multi_label_classification"
+    assert_pipeline_gives_the_predictions(tmp_path / "out")
+    assert "a probability of its own" in (tmp_path / "out/model/README.md").read_text()
 
 
 @pytest.mark.parametrize(("head_init", "steps"), [("probe", [0, 1]), ("random", [1])])

@@ -238,6 +238,19 @@ def test_warm_up_is_linear(world):
     assert rates == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3, 1e-3])
 
 
+def test_each_step_is_told_as_it_is_made(world, tmp_path):
+    """What a tracker is given; one that goes on from a checkpoint starts with the steps before it."""
+    told = []
+    tell = lambda history: told.append([row["step"] for row in history])  # noqa: E731
+    for num_steps in (2, 3):
+        model = load_text_to_audio(str(world / "rectified_flow"))
+        options = step_options(num_steps=num_steps, checkpoint_every=2)
+        preference.train(
+            model, make_trainable(model, "lora"), latent_data(model), options, tmp_path / "checkpoint.pt", "x", tell
+        )
+    assert told == [[0], [0, 1], [0, 1, 2]]
+
+
 def test_moving_average_by_hand():
     parameter = torch.nn.Parameter(torch.tensor([1.0]))
     trainable, average = SimpleNamespace(parameters={"w": parameter}), {"w": torch.tensor([0.0])}

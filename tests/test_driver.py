@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import os
@@ -19,6 +20,7 @@ import pytest
 import soundfile
 
 from synthio.files import fingerprint, sha256_file
+from synthio.models.composer import EVENTS
 from synthio.stamp import LARGE_FILE_BYTES, content
 from tests.scripts import call_script
 from tests.test_classifier import save_tiny_ast
@@ -132,6 +134,12 @@ def stage_answers(text: str) -> dict[str, str]:
     return dict(re.findall(r"^\[[\d:]+\] stage ([^:]+): .*\n((?: {4}\S+ .*\n)*)", text, re.MULTILINE))
 
 
+def unpacked(page: Path) -> str:
+    """The pictures of a page as text, one after the other."""
+    found = re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", page.read_text(encoding="utf-8"))
+    return "".join(base64.b64decode(part).decode() for part in found)
+
+
 def sounds(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.wav")}
 
@@ -201,6 +209,8 @@ def test_the_outputs_of_a_run(finished):
     assert len(merged) == 6 + len(kept) + len(kept_again)
     assert all((work / row["path"]).is_file() for row in merged)
     assert {row["label"] for row in merged} == set(LABELS)
+    assert len(sounds(work / "dataset/audio")) == len(kept) + len(kept_again)
+    assert "| text-to-audio | t2a | not known here |" in (work / "dataset/README.md").read_text(encoding="utf-8")
     assert len(sounds(audio / "round_0")) == 12 and len(sounds(audio / "dpo_losers")) == 6
     scores = json.loads((work / "scores.json").read_text())
     assert [method["name"] for method in scores["methods"]] == ["gold-only", "synthio"]
@@ -211,6 +221,10 @@ def test_the_outputs_of_a_run(finished):
     assert stages[0] == "0 check" and "6 generate" in stages and stages[-1] == "10 classify synthio"
     assert printed.startswith("tiny set: stages 0 to 10\n    machine  CPU, processes: 2, threads of each: 1\n")
     assert "Test scores in percent" in printed
+    assert re.search(
+        r"^Synthetic clips\nFAD to validation clips \d.*\nlabel heard by a classifier", printed, re.MULTILINE
+    )
+    assert json.loads((work / "quality.json").read_text())["overall"]["clips"]["gold"] == 6
     assert re.search(r"^report .*tiny set/report\.html \(\d\.\d MB", printed, re.MULTILINE)
     assert "<audio" in (work / "report.html").read_text(encoding="utf-8")
     assert "12 rows in, 12 out" in stage_answers(printed)["6 generate"]
@@ -223,7 +237,7 @@ def test_a_second_call_does_nothing(world, copy):
     done = call(*options(copy), cwd=world)
     assert done.returncode == 0, done.stderr
     answers = stage_answers(done.stdout)
-    assert len(answers) == 15 and all("up to date" in answer for answer in answers.values()), answers
+    assert len(answers) == 17 and all("up to date" in answer for answer in answers.values()), answers
     assert "running" not in done.stdout and "Test scores in percent" in done.stdout
     assert re.search(r"\n    time     about \d+ (s|min) if nothing is up to date \(from the last run\)\n", done.stdout)
     assert time.monotonic() - started < 20
@@ -235,7 +249,7 @@ def test_a_changed_threshold_leaves_the_generation_alone(world, copy):
     assert done.returncode == 0, done.stderr
     answers = stage_answers(done.stdout)
     rerun = {name for name, answer in answers.items() if "running" in answer}
-    assert rerun == {"7 filter", "9 merge"}
+    assert rerun == {"7 filter", "9 merge", "9 dataset"}
     assert "changed: --threshold 0" in answers["7 filter"]
     assert "round 0: 12 of 12 kept; quota reached in 3 of 3 classes" in done.stdout
     assert before == {p: p.stat().st_mtime_ns for p in (copy / "tiny set_synthetic").rglob("*.wav")}
@@ -291,6 +305,38 @@ def test_each_gpu_gets_one_shard(world, before_generation, tmp_path, visible, sh
     assert f"{len(shown)} of {len(shown)} shards of stage 6 generate failed" in done.stderr
     logs = sorted((before_generation / "tiny set/logs").glob("generate.[0-9].log"))
     assert [log.read_text() for log in logs][: len(shown)] == [f"GPU {name}\n" for name in shown]
+
+
+def test_a_report_that_fails_leaves_the_scores(world):
+    """Of a linear probe on the gold clips alone; the record that is broken is read by the report only."""
+    words = {"augment": "false", "use_ast": "no", "cpu_shards": 1}
+    done = call(*options("gold alone", **words), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    work = world / "gold alone/tiny set"
+    assert "inverse strength of the penalty" in unpacked(work / "report.html")
+    (work / "checked/train.json").write_text("{")
+    done = call(*options("gold alone", **words, stage=10), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "run.sh: the report could not be made (the scores above stand); see " in done.stderr
+    assert "Test scores in percent" in done.stdout and "report.html" not in done.stdout
+    assert not (work / "report.html").exists() and (work / "scores.json").is_file()
+    assert "train.json: not a readable JSON file" in (work / "logs/report.log").read_text()
+
+
+def test_memory_is_kept_where_there_is_no_gpu(world, tmp_path):
+    """A stand-in for the interpreter says what it was given; what the user set stands, and a GPU needs none of it."""
+    names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
+    save_program(tmp_path / "env/bin/python", f"echo {' '.join(f'${{{name}-none}}' for name in names)}; exit 1")
+    words = options("memory", stop_stage=2, cpu_shards=1, gama_env=tmp_path / "env")
+
+    def given(**environment):
+        done = call(*words, cwd=world, **dict.fromkeys(names) | environment)
+        assert "stage 2 caption failed" in done.stderr, done.stdout + done.stderr
+        return (world / "memory/tiny set/logs/caption.log").read_text().split()
+
+    assert given() == ["33554432", "1073741824", "67108864"]
+    assert given(MALLOC_TOP_PAD_="4096") == ["33554432", "1073741824", "4096"]
+    assert given(CUDA_VISIBLE_DEVICES="0") == ["none"] * 3
 
 
 @needs_proc
@@ -382,11 +428,19 @@ def test_a_stage_whose_input_is_missing(world):
         (["--filter_w_finetune", "true", "--clap_filter", "false"], "filter_w_finetune=true needs clap_filter=true"),
         (["--on_bad_audio", "keep"], "'keep' is none of stop, drop"),
         (["--on_bad_audio="], "is none of stop, drop"),
-        (["--sampler", "plms"], "'plms' is none of auto, euler, heun, dpmpp_2m, dpmpp_3m_sde, pingpong"),
+        (["--sampler", "plms"], "'plms' is none of auto, euler, heun, dpmpp_2m, dpmpp_2m_sde, dpmpp_3m_sde, pingpong"),
         (["--use_label", "true", "--plain_caption", "true"], "use_label and plain_caption are both true"),
         (["--supcon", "true", "--use_ast", "false"], "supcon=true trains AST, but use_ast is false"),
         (["--supcon", "true", "--ast_mixup", "0.3"], "ast_mixup blends the labels"),
         (["--use_ast", "false", "--ast_spec_augment", "yes"], "use_ast=false takes no augmentation of AST"),
+        (["--use_ast", "false", "--probe_embeddings", "clap"], "with the CLAP that chose the synthetic clips; give"),
+        (["--use_ast", "false", "--probe_embeddings", "both"], "give --probe_clap_model another CLAP"),
+        (["--use_ast", "false", "--probe_clap_model", "embedded"], "--probe_clap_model is clap_model, which filters"),
+        (
+            ["--use_ast", "false", "--probe_embeddings", "ast", "--probe_clap_model", "a/b"],
+            "probe_clap_model goes with probe_embeddings=clap or both",
+        ),
+        (["--probe_clap_model", "a/b"], "probe_clap_model goes with use_ast=false"),
         (["--ast_waveform_augment", "loud"], "'loud' is none of none, noise, pitch, chain"),
         (["--captioner", "gama"], "--gama_dir: no such folder: ''"),
         (["--captioner", "gama", "--gama_dir", "."], "--gama_checkpoint: no such file: ''"),
@@ -626,11 +680,46 @@ def test_a_dry_run_does_nothing(world, copy):
         ({"dpo_pairs": "ranked", "dpo_losers": 2}, ["--pairs ranked", "--scorer"], []),
         ({"dpo_rounds": 2}, ["3 losers 2", "4 dpo 2", "--init_adapter"], ["3 losers 3", "4 dpo 3"]),
         ({"domain": "a street"}, ["--domain a\\ street"], []),
-        ({"supcon": "true", "ast_waveform_augment": "chain"}, ["--waveform_augment chain", "--supcon true"], []),
-        ({"use_ast": "false"}, ["ast/probe.py", "--clap_model"], ["ast/train.py", "--ast_model"]),
+        (
+            {"supcon": "true", "ast_waveform_augment": "chain"},
+            ["--waveform_augment chain", "--supcon true", "--mode supcon --num_captions 2"],
+            ["2 caption", "mixcap"],
+        ),
+        ({"supcon": "true", "plain_caption": "true"}, ["2 caption", "--mode plain ", "--supcon true"], ["mode supcon"]),
+        ({"supcon": "true", "use_label": "true"}, ["--mode template --num_captions 2"], ["--mode supcon"]),
+        ({"use_ast": "false", "quality": "false"}, ["ast/probe.py", "--ast_model"], ["ast/train.py", "--clap_model"]),
+        ({"use_ast": "false", "augment": "false"}, ["ast/probe.py", "--clap_model"], ["--ast_model"]),
+        (
+            {"use_ast": "false", "clap_filter": "false", "quality": "false"},
+            ["ast/probe.py", "--clap_model"],
+            ["--ast_model"],
+        ),
+        (
+            {"use_ast": "false", "quality": "false", "clap_filter": "false", "dpo_pairs": "ranked", "dpo_losers": 2},
+            ["ast/probe.py", "--ast_model"],
+            ["--clap_model"],
+        ),
+        (
+            {"use_ast": "false", "quality": "false", "probe_clap_model": "owner/clap"},
+            ["--clap_model owner/clap"],
+            ["--ast_model"],
+        ),
+        (
+            {"use_ast": "false", "probe_embeddings": "both", "probe_clap_model": "owner/clap"},
+            ["--clap_model owner/clap --ast_model"],
+            [],
+        ),
+        ({}, ["10 quality", "-m synthio.quality --input_csv"], []),
+        ({"quality": "false"}, ["10 classify synthio"], ["quality"]),
+        ({}, ["10 classify synthio"], ["--log_to"]),
+        ({"log_to": "trackio"}, ["--log_to trackio --log_folder"], []),
         ({}, ["--threshold_kind absolute --threshold 0.802 --gold_csv"], ["keep_percent", "finetune_clap", "balance"]),
         ({"clap_threshold": "auto"}, ["--threshold auto --auto_quantile 0.1"], ["0.802", "keep_percent"]),
-        ({"threshold_kind": "class_quantile"}, ["class_quantile --keep_percent 70"], ["--threshold ", "--classifier "]),
+        (
+            {"threshold_kind": "class_quantile", "quality": "false"},
+            ["class_quantile --keep_percent 70"],
+            ["--threshold ", "--classifier "],
+        ),
         (
             {"threshold_kind": "rank", "keep_percent": 40, "classifier_weight": 0.3},
             [
@@ -706,14 +795,30 @@ def test_other_ways_to_run(world, copy):
     assert "up to date" in stage_answers(done.stdout)["10 classify gold only"]
 
 
-def test_a_linear_probe_instead_of_ast(world, copy):
-    done = call(*options(copy, use_ast="no", probe_embeddings="both"), cwd=world)
+def test_contrastive_training_with_prompts_beyond_the_label(world, copy):
+    done = call(*options(copy, supcon="true", num_iters=1, reflect_rounds=0, cpu_shards=1), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
     rerun = {name for name, answer in stage_answers(done.stdout).items() if "running" in answer}
-    assert rerun == {"10 classify gold only", "10 classify synthio"}
+    assert rerun == {"5 captions", "6 generate", "7 filter", "9 merge", "10 classify gold only", "10 classify synthio"}
+    work = copy / "tiny set"
+    prompts = [row["prompt"] for row in rows_of(work / "round_0/prompts.csv")]
+    assert len(prompts) == 6 and all(any(event in text for event in EVENTS) for text in prompts)
+    for name in ("gold_only", "synthio"):
+        options_of = json.loads((work / "classifier" / name / "scores.json").read_text())["options"]
+        assert options_of["supcon"] is True
+    assert [method["name"] for method in json.loads((work / "scores.json").read_text())["methods"]][-1] == "synthio"
+
+
+def test_a_linear_probe_instead_of_ast(world, copy):
+    save_clap(world / "models/other clap", seed=1)
+    changes = {"use_ast": "no", "probe_embeddings": "both", "probe_clap_model": "models/other clap"}
+    done = call(*options(copy, **changes), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rerun = {name for name, answer in stage_answers(done.stdout).items() if "running" in answer}
+    assert rerun == {"10 classify gold only", "10 quality", "10 classify synthio"}
     work = copy / "tiny set"
     kinds = sorted(path.name.split("_")[0] for path in (work / "embeddings").iterdir())
-    assert kinds == ["ast", "clap"]  # one cache for both classifiers
+    assert kinds == ["ast", "clap", "map"]  # one cache for both classifiers, and that of the report
     for name in ("gold_only", "synthio"):
         names = {path.name for path in (work / "classifier" / name).iterdir()}
         assert names == {"model", "penalties.csv", "predictions.csv", "scores.json"}

@@ -113,6 +113,10 @@ def test_each_sampling_option_changes_the_sound_and_equal_options_do_not(models,
         {"cfg_rescale": 0.7},
         {"sampler": "heun"},
         {"sampler": "dpmpp_2m"},
+        {
+            "sampler": "dpmpp_2m_sde",
+            "num_steps": 5,
+        },  # in three steps it is 3M SDE: the first, from pure noise, tells it nothing
         {"sampler": "dpmpp_3m_sde"},
         {"sampler": "pingpong"},
         {"initialize_audio": "true"},

@@ -185,6 +185,24 @@ def test_script_writes_everything_and_its_model_gives_the_predictions(data, tmp_
     logits = torch.from_numpy(weights["weight"] @ np.concatenate(heard) + weights["bias"])
     for label, chance in zip(config["labels"], logits.softmax(dim=0).tolist(), strict=True):
         assert float(predictions[f"probability_{label}"][0]) == pytest.approx(chance, abs=1e-3)
+    chances, labels = probe.probe_probabilities(tmp_path / "out/model", predictions["path"], tmp_path / "cache")
+    assert chances == pytest.approx(predictions[[f"probability_{label}" for label in labels]].to_numpy(float), abs=1e-6)
+
+
+def test_the_card_says_how_to_load_it(data, tmp_path):
+    assert run(data, tmp_path / "out").returncode == 0
+    card = (tmp_path / "out/model/README.md").read_text()
+    assert "linear probe" in card and "inverse strength" in card and str(tmp_path) not in card
+    assert 'probe_probabilities("this folder", ["clip.wav"], cache_folder="embeddings")' in card
+
+
+def test_a_saved_probe_refuses_another_model(data, tmp_path):
+    assert run(data, tmp_path / "out").returncode == 0
+    save_tiny_ast(tmp_path / "other", head=True)
+    with pytest.raises(UserError, match="its ast model is not at"):
+        probe.probe_probabilities(tmp_path / "out/model", [], tmp_path / "c", models={"ast": str(tmp_path / "other")})
+    with pytest.raises(UserError, match="no linear probe"):
+        probe.load_probe(data / "ast")
 
 
 def test_runs_share_a_cache_and_test_clips_do_not_touch_the_model(data, tmp_path):

@@ -19,7 +19,7 @@ import soundfile
 
 from synthio import evaluation, report, run_files
 from synthio.audio import content_hash, write_wav
-from synthio.files import fingerprint, write_json
+from synthio.files import fingerprint, read_json, write_json
 from synthio.manifest import read_manifest, versions, write_manifest, write_table
 from synthio.metrics import score_predictions
 from tests.scripts import call_script
@@ -60,16 +60,16 @@ def save_gold(work: Path) -> pd.DataFrame:
     return gold
 
 
-def save_adapter(work: Path) -> str:
+def save_adapter(work: Path, suffix: str = "") -> str:
     """dpo/adapter with its history; returns the name that generated clips get from it."""
-    folder = work / "dpo/adapter"
+    folder = work / f"dpo/adapter{suffix}"
     folder.mkdir(parents=True)
-    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    (folder / "adapter_model.safetensors").write_bytes(b"weights" + suffix.encode())
     history = [
         {"step": i, "loss": 0.69 - i / 100, "accuracy": 0.5, "margin": i / 10, "seconds": 0.1} for i in range(12)
     ]
-    write_table(pd.DataFrame(history), work / "dpo/adapter_history.csv")
-    write_json(work / "dpo/adapter.json", {"options": {"beta": 2000.0}, "versions": versions()})
+    write_table(pd.DataFrame(history), work / f"dpo/adapter{suffix}_history.csv")
+    write_json(work / f"dpo/adapter{suffix}.json", {"options": {"beta": 2000.0}, "versions": versions()})
     return f"t2a@0123456789ab+adapter@{fingerprint(folder)[:12]}"
 
 
@@ -237,6 +237,16 @@ def test_gold_clips_are_scored_by_the_map(finished):
     assert all(re.search(r"CLAP score -?0\.\d{3}, sigmoid 0\.\d{3}<", card) for card in gold)
 
 
+def test_a_page_that_is_made_again_loads_no_model(finished, tmp_path, monkeypatch):
+    """The vectors are kept by content; the gold clips have the same scores."""
+    work = shutil.copytree(finished[0], tmp_path / WORK_NAME)
+    monkeypatch.setattr("synthio.models.load_scorer", lambda *_: pytest.fail("the model was loaded"))
+    html, _ = make_report(work)
+    assert Page(html).sections == Page(finished[1]).sections
+    scores = [re.findall(r"CLAP score (-?0\.\d{3})", text) for text in (html, finished[1])]
+    assert scores[0] == scores[1] and len(scores[0]) > 8
+
+
 def test_it_needs_nothing_from_outside(finished):
     page = Page(finished[1])
     links = [value for _, attributes in page.elements for name, value in attributes.items() if name in ("src", "href")]
@@ -304,6 +314,43 @@ def test_several_labels_have_no_confusion_matrix(tmp_path):
     assert Page(html).sections == ["scores", "clips", "training", "run"] and "mAP" in html
 
 
+def test_a_linear_probe(tmp_path):
+    """Its history goes over penalties, and its own file has another name."""
+    work = save_run(tmp_path / "w", "", rounds=0, dpo=False)
+    folder = work / "classifier/gold_only"
+    history = {"C": [0.001, 0.1, 10.0], "train_loss": [2.0, 1.0, 0.1], "valid_loss": [2.1, 1.5, 1.9]}
+    write_table(pd.DataFrame(history | {"valid_accuracy": [0.2, 0.6, 0.5]}), folder / "penalties.csv")
+    (folder / "history.csv").unlink()
+    scores = read_json(folder / "scores.json")
+    del scores["best_step"]
+    write_json(folder / "scores.json", scores | {"best_C": 0.1})
+    save_results(work, {"gold-only": "gold_only"})
+    pictures = [p for p in Page(make_report(work)[0]).all("img") if "by C" in p["alt"]]
+    assert [p["alt"].split(" by ")[0] for p in pictures] == ["training loss", "validation loss", "validation accuracy"]
+    assert all("inverse strength of the penalty" in content_of(picture["src"]).decode() for picture in pictures)
+
+
+def test_several_rounds_of_preference_training(tmp_path):
+    """Each adapter went on from the one before, and only the last one made clips."""
+    work = save_run(tmp_path / "w", "hub/clap", rounds=0, dpo=False)
+    save_adapter(work)
+    model = save_adapter(work, "_2")
+    save_adapter(work, "_3")  # of another run
+    gold = read_manifest(work / "train_8.csv")
+    parts = [work / "train_8.csv", save_round(work, 0, gold, model, "hub/clap")]
+    merged = work / "train_8_synthetic.csv"
+    assert call_script(ROOT / "merge_csv.py", "--input_csvs", *parts, "--output_csv", merged).returncode == 0
+    save_classifier(work / "classifier/synthio", merged, {2})
+    save_results(work, {"gold-only": "gold_only", "synthio": "synthio"})
+    page = Page(make_report(work)[0])
+    titles = [
+        picture["alt"].split(" over ")[0] for picture in page.all("img") if "without any preference" in picture["alt"]
+    ]
+    curves = ("loss", "implicit accuracy", "reward margin")
+    assert titles == [f"{stage}: {name}" for stage in ("dpo", "dpo 2") for name in curves]
+    assert "dpo 2" in page.text and "dpo 3" not in page.text
+
+
 def test_what_an_earlier_run_left_is_left_out(tmp_path, finished):
     """A round that is no part of the training CSV, and an adapter that made none of its clips."""
     work = save_run(tmp_path / "w", "hub/clap", rounds=1, dpo=False)
@@ -345,6 +392,29 @@ def test_the_number_of_clips_and_the_size_are_bounded(tmp_path, finished):
 def test_it_refuses_a_folder_without_scores(tmp_path):
     done = call_script(ROOT / "synthio/report.py", "--work", tmp_path)
     assert done.returncode == 2 and "no scores.json there" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("{", "scores.json: not a readable JSON file"),
+        ("[]", "scores.json: no methods, seconds in it"),
+        ('{"methods": [], "seconds": []}', "scores.json: no method in it"),
+        ('{"methods": [{"name": "a", "metric": "mAP"}], "seconds": []}', "method 1 has no file, interval_95, macro_f1"),
+    ],
+)
+def test_scores_that_lack_something_say_what_and_how_to_mend_it(tmp_path, text, part):
+    (tmp_path / "scores.json").write_text(text)
+    done = call_script(ROOT / "synthio/report.py", "--work", tmp_path)
+    assert done.returncode == 2 and part in done.stderr and "Traceback" not in done.stderr
+    assert f"write it again: python -m synthio.results --output_json {tmp_path}" in done.stderr
+
+
+def test_scores_of_a_classifier_that_is_gone(tmp_path):
+    work = save_run(tmp_path / "w", "", rounds=0, dpo=False)
+    shutil.rmtree(work / "classifier/gold_only")
+    done = call_script(ROOT / "synthio/report.py", "--work", work)
+    assert done.returncode == 2 and "train and test that classifier again" in done.stderr
 
 
 # ---- parts

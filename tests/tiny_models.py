@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+import types
 from pathlib import Path
 
 import torch
@@ -28,13 +31,26 @@ def word_tokenizer(max_length: int):
     )
 
 
+def cosine_scheduler() -> type:
+    """The scheduler class of Stable Audio Open. Its module imports torchsde, which only its own noise needs."""
+    name = "diffusers.schedulers.scheduling_cosine_dpmsolver_multistep"
+    absent = importlib.util.find_spec("torchsde") is None
+    if absent:
+        sys.modules["torchsde"] = types.ModuleType("torchsde")
+    try:
+        return importlib.import_module(name).CosineDPMSolverMultistepScheduler
+    finally:
+        if absent:
+            del sys.modules["torchsde"]
+
+
 def save_text_to_audio(folder: Path, objective: str = "rectified_flow", channels: int = 1, seed: int = 0) -> Path:
-    """A Stable Audio folder of diffusers: 16 kHz, 16 latent channels, 40 frames of 512 samples (1.28 s)."""
+    """A StableAudioPipeline: 16 kHz, 16 latent channels, 40 frames of 512 samples (1.28 s)."""
     from diffusers import (
         AutoencoderOobleck,
-        EDMDPMSolverMultistepScheduler,
         FlowMatchEulerDiscreteScheduler,
         StableAudioDiTModel,
+        StableAudioPipeline,
     )
     from diffusers.pipelines.stable_audio.modeling_stable_audio import StableAudioProjectionModel
     from transformers import T5Config, T5EncoderModel
@@ -71,11 +87,67 @@ def save_text_to_audio(folder: Path, objective: str = "rectified_flow", channels
                 text_encoder_dim=24, conditioning_dim=32, min_value=0, max_value=8
             ),
         }
-    v_scheduler, flow_scheduler = EDMDPMSolverMultistepScheduler(), FlowMatchEulerDiscreteScheduler()
-    parts["scheduler"] = flow_scheduler if objective == "rectified_flow" else v_scheduler
-    parts["tokenizer"] = word_tokenizer(16)
-    for name, part in parts.items():
-        part.save_pretrained(folder / name)
+    parts["scheduler"] = FlowMatchEulerDiscreteScheduler() if objective == "rectified_flow" else cosine_scheduler()()
+    StableAudioPipeline(**parts, tokenizer=word_tokenizer(16)).save_pretrained(folder)
+    return folder
+
+
+def save_stable_audio_3(folder: Path, distilled: bool = False, seed: int = 0) -> Path:
+    """A StableAudio3Pipeline: 16 kHz stereo, 16 latent channels, frames of 512 samples, at most 2 s."""
+    from diffusers import (
+        AutoencoderSAME,
+        FlowMatchEulerDiscreteScheduler,
+        StableAudio3DiTModel,
+        StableAudio3Pipeline,
+    )
+    from diffusers.pipelines.stable_audio_3 import StableAudio3DurationEmbedder
+    from transformers import T5GemmaConfig, T5GemmaEncoderModel
+
+    text = {
+        "vocab_size": 64,
+        "hidden_size": 24,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 12,
+        "pad_token_id": 0,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        parts = {
+            "transformer": StableAudio3DiTModel(
+                io_channels=16,
+                embed_dim=32,
+                depth=2,
+                num_heads=2,
+                cond_token_dim=24,
+                global_cond_dim=24,
+                local_add_cond_dim=17,
+                timestep_features_dim=16,
+                num_memory_tokens=4,
+            ),
+            "vae": AutoencoderSAME(
+                patch_size=64,
+                encoder_channels=8,
+                encoder_c_mults=(4,),
+                encoder_strides=(8,),
+                encoder_transformer_depths=(1,),
+                latent_dim=16,
+                dim_heads=16,
+                sampling_rate=16000,
+            ),
+            "text_encoder": T5GemmaEncoderModel(
+                T5GemmaConfig(encoder=text, decoder=text, vocab_size=64, is_encoder_decoder=False)
+            ),
+            "duration_embedder": StableAudio3DurationEmbedder(output_dim=24, fourier_dim=16, max_val=2.0),
+        }
+        for name in ("transformer", "vae"):  # much of them starts at zero, where mistakes would not show
+            for parameter in parts[name].parameters():
+                if not parameter.any():
+                    torch.nn.init.normal_(parameter, std=0.2)
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, stochastic_sampling=distilled)
+    StableAudio3Pipeline(**parts, tokenizer=word_tokenizer(16), scheduler=scheduler).save_pretrained(folder)
     return folder
 
 

@@ -2,7 +2,7 @@
 
     lora     low-rank updates of the attention projections   peft's own folder
     prefix   gated prefixes (see prefix_adapter)             synthio_adapter.json, prefix.safetensors
-    all      every weight                                    synthio_adapter.json, and diffusers' folder of the weights
+    all      every weight                                    synthio_adapter.json, config.json and the weights
 
 `load_adapter` tells them apart. A folder that has its weights is whole: they are written last.
 """
@@ -22,8 +22,13 @@ from synthio.files import atomic_path, read_json, write_json
 from synthio.models.base import TextToAudio
 from synthio.models.prefix_adapter import PrefixModel
 
-# every attention projection of the transformer's self- and cross-attention
-LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
+# every attention projection of the transformer's self- and cross-attention: Stable Audio Open's in diffusers, Stable
+# Audio 3's and stable-audio-tools'
+LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "to_qkv", "to_kv", "to_out")
+# The frequencies of a time embedding are constants, though Stable Audio Open and stable-audio-tools keep them as a
+# parameter. Of Stable Audio 3, what stands for padding belongs to the condition, and the layers for inpainting are not
+# used.
+NOT_TRAINED = ("time_proj.", "timestep_features.", "prompt_padding_embedding", "to_local_embed.")
 MARKER = "synthio_adapter.json"
 # the files of each kind, weights last
 FILES = {
@@ -92,28 +97,43 @@ def make_trainable(
         raise UserError(f"{adapter} is a '{adapter_kind(adapter)}' adapter, but '{kind}' is to be trained")
     if not adapter and kind == "lora":
         model.module = new_lora(model, lora_rank, seed)
-    if not adapter and kind == "prefix":
-        model.module = PrefixModel(model.module, prefix_tokens, seed)
+    # a model that was published with prefixes in it: they are trained on
+    goes_on = bool(adapter) or kind == "all" or (kind == "prefix" and isinstance(model.module, PrefixModel))
+    if kind == "prefix" and not goes_on:
+        model.module = prefix_model(model.module, prefix_tokens, seed)
     parameters = {name: p for name, p in model.module.named_parameters() if _is_trained(kind, name)}
     for parameter in parameters.values():
         parameter.requires_grad_(True)
-    is_new = not adapter and kind != "all"
-    start = None if is_new else {name: p.detach().clone() for name, p in parameters.items()}
+    start = None if not goes_on else {name: p.detach().clone() for name, p in parameters.items()}
     return Trainable(kind, model.module, parameters, start)
 
 
 def _is_trained(kind: str, name: str) -> bool:
     if kind == "lora":
         return "lora_" in name
-    # the frequencies of the time embedding are constants, though the model keeps them as a parameter
-    return name.startswith("prefixes.") if kind == "prefix" else not name.startswith("time_proj.")
+    return name.startswith("prefixes.") if kind == "prefix" else not any(part in name for part in NOT_TRAINED)
+
+
+def lora_targets(module: torch.nn.Module) -> list[str]:
+    """Those of LORA_TARGETS that are linear layers of this transformer."""
+    linear = [name for name, part in module.named_modules() if isinstance(part, torch.nn.Linear)]
+    return [target for target in LORA_TARGETS if any(name.endswith(f".{target}") for name in linear)]
+
+
+def prefix_model(transformer: torch.nn.Module, num_tokens: int, seed: int = 0, gate: str = "tanh") -> PrefixModel:
+    """The transformer with new prefixes, which change nothing yet; `gate` as in `ToolsPrefixModel`."""
+    if hasattr(transformer, "transformer_blocks"):  # of diffusers
+        return PrefixModel(transformer, num_tokens, seed)
+    from synthio.models.tools_prefix import ToolsPrefixModel
+
+    return ToolsPrefixModel(transformer, num_tokens, seed, gate)
 
 
 def new_lora(model: TextToAudio, rank: int, seed: int) -> torch.nn.Module:
     """The transformer in a zero-initialised LoRA (Hu et al. 2021); its output is unchanged at the start."""
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=LORA_TARGETS, lora_dropout=0.0)
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=lora_targets(model.module), lora_dropout=0.0)
     with torch.random.fork_rng():  # peft draws from the global generator
         torch.manual_seed(seed)
         module = get_peft_model(model.module, config)
@@ -156,12 +176,19 @@ def _save_lora(trainable: Trainable, folder: Path) -> None:
 def _save_prefix(trainable: Trainable, folder: Path) -> None:
     from safetensors.torch import save_file
 
-    write_json(folder / MARKER, {"kind": "prefix", "num_tokens": trainable.module.num_tokens})
-    save_file(trainable.module.prefixes.state_dict(), folder / "prefix.safetensors")
+    module = trainable.module
+    write_json(folder / MARKER, {"kind": "prefix", "num_tokens": module.num_tokens, "gate": module.gate})
+    save_file(module.prefixes.state_dict(), folder / "prefix.safetensors")
 
 
 def _save_all(trainable: Trainable, folder: Path) -> None:
+    from safetensors.torch import save_file
+
     write_json(folder / MARKER, {"kind": "all"})
+    if not hasattr(trainable.module, "save_pretrained"):  # of stable-audio-tools
+        write_json(folder / "config.json", {"_class_name": type(trainable.module).__name__})
+        save_file(trainable.module.state_dict(), folder / "diffusion_pytorch_model.safetensors")
+        return
     trainable.module.save_pretrained(folder, max_shard_size="1TB")  # one file, however large
     config = read_json(folder / "config.json")
     config.pop("_name_or_path", None)  # where the model lay
@@ -212,7 +239,12 @@ def _load_lora(module: torch.nn.Module, folder: Path) -> torch.nn.Module:
 def _load_prefix(module: torch.nn.Module, folder: Path) -> torch.nn.Module:
     from safetensors.torch import load_file
 
-    module = PrefixModel(module, read_json(folder / MARKER)["num_tokens"])
+    about = read_json(folder / MARKER)
+    gate = about.get("gate", "tanh")
+    if not isinstance(module, PrefixModel):
+        module = prefix_model(module, about["num_tokens"], gate=gate)
+    if module.gate != gate:
+        raise ValueError(f"its gates are {gate}, those in the model {module.gate}")
     module.prefixes.load_state_dict(load_file(folder / "prefix.safetensors"))
     return module
 

@@ -41,6 +41,14 @@ def load(folder: Path, device: str):
     return model, Normalisation(extractor["max_length"], extractor["mean"], extractor["std"])
 
 
+def class_probabilities(model, norm: Normalisation, paths: Sequence[str], csv: str, device: str) -> np.ndarray:
+    """Probabilities float64 [N, C] of N >= 1 clips, classes in the order of the model's config."""
+    clips = read_features(paths, csv, model.config.num_mel_bins, norm.frames)
+    split = make_split(clips, np.zeros((len(clips), model.config.num_labels), np.float32), norm)
+    multi_label = model.config.problem_type == "multi_label_classification"
+    return probabilities(predict(model, split.features, BATCH, device), multi_label)
+
+
 def label_probabilities(folder: str, paths: Sequence[str], cells: Sequence[str], csv: str, device: str) -> list[float]:
     """The classifier's probability of each clip's label, the least one where it has several.
 
@@ -62,10 +70,7 @@ def label_probabilities(folder: str, paths: Sequence[str], cells: Sequence[str],
                 raise UserError(f"{csv}: the classifier {folder} does not know the label '{label}'")
     if not len(paths):
         return []
-    clips = read_features(paths, csv, model.config.num_mel_bins, norm.frames)
-    split = make_split(clips, np.zeros((len(clips), len(known)), np.float32), norm)
-    multi_label = model.config.problem_type == "multi_label_classification"
-    chances = probabilities(predict(model, split.features, BATCH, device), multi_label)
+    chances = class_probabilities(model, norm, paths, csv, device)
     return [
         min(float(row[known[label]]) for label in split_labels(cell)) for row, cell in zip(chances, cells, strict=True)
     ]

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from synthio.cli import UserError
+from synthio.models.checkpoint_file import read_checkpoint
 
 SUFFIXES = (".pth", ".pt")
 HEAD_WIDTH = 64  # of one attention head, in every DeiT
@@ -69,18 +70,7 @@ def read_ast_checkpoint(path: str | Path, frequency_stride: int = 0, time_stride
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Tensors by their names, without DataParallel's prefix and without what AST does not use."""
-    import pickle
-
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).split(". ")[0].splitlines()[0]
-        raise UserError(
-            f"{path}: not a checkpoint of plain tensors ({reason}); in the environment that wrote it, save "
-            "model.state_dict() alone with torch.save"
-        ) from None
+    content = read_checkpoint(path)
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise UserError(f"{path}: not a state dict (names and tensors); save model.state_dict() alone with torch.save")
     state = {key.removeprefix("module."): value.float() for key, value in content.items()}

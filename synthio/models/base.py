@@ -9,12 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
+from synthio.audio import cut_windows
+
 Objective = Literal["v", "rectified_flow"]
+WINDOWS_AT_ONCE = 32  # of long clips, in a scorer
 
 
 @dataclass(frozen=True)
@@ -24,31 +28,44 @@ class Condition:
     Attributes:
         cross: [B, S, E] states that the model attends to (text, then length); zeros mean "no condition".
         pooled: [B, 1, G] states added to every token (length), or None.
+        null: [B, S, E] what stands in the place of `cross` for "no condition"; None: zeros.
     """
 
     cross: torch.Tensor
     pooled: torch.Tensor | None
+    null: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return self.cross.shape[0]
 
     def rows(self, index: torch.Tensor) -> Condition:
         """The condition of some rows, in the order of `index` [N]."""
-        return Condition(self.cross[index], None if self.pooled is None else self.pooled[index])
+        return Condition(*(None if part is None else part[index] for part in (self.cross, self.pooled, self.null)))
 
     def dropped(self, mask: torch.Tensor) -> Condition:
-        """The same with the attended states zeroed where `mask` [B] is True (classifier-free guidance)."""
-        return Condition(torch.where(mask[:, None, None], 0.0, self.cross), self.pooled)
+        """The same with "no condition" attended to where `mask` [B] is True (classifier-free guidance)."""
+        null = 0.0 if self.null is None else self.null
+        return Condition(torch.where(mask[:, None, None], null, self.cross), self.pooled, self.null)
 
     def unconditional(self) -> Condition:
-        """The same with every attended state zeroed."""
-        return Condition(torch.zeros_like(self.cross), self.pooled)
+        """The same with "no condition" attended to in every row."""
+        null = torch.zeros_like(self.cross) if self.null is None else self.null
+        return Condition(null, self.pooled, self.null)
 
     @staticmethod
     def joined(parts: Sequence[Condition]) -> Condition:
         """Several conditions as one batch."""
-        pooled = None if parts[0].pooled is None else torch.cat([part.pooled for part in parts])
-        return Condition(torch.cat([part.cross for part in parts]), pooled)
+        columns = zip(*((part.cross, part.pooled, part.null) for part in parts), strict=True)
+        return Condition(*(None if column[0] is None else torch.cat(column) for column in columns))
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a checkpoint was made to be sampled, where it says so."""
+
+    sampler: str
+    num_steps: int
+    cfg_scale: float
 
 
 class TextToAudio(ABC):
@@ -59,10 +76,15 @@ class TextToAudio(ABC):
         sample_rate: in Hz.
         channels: audio channels C.
         objective: what `predict` returns, "v" or "rectified_flow".
-        latent_shape: (D, L) of one clip; every clip of a batch has this length, and is cut afterwards.
+        latent_shape: (D, L) of the longest clip; where the length is fixed, every clip has it, and is cut afterwards.
         max_seconds: length of L latent frames.
         module: the trainable network.
         device: where tensors belong.
+        dtype: what the network computes in; what goes in and comes out is float32.
+        noise_range: of the checkpoint's own schedule, (sigma_min, sigma_max) for v and (lambda_min, lambda_max) for a
+            rectified flow (see `synthio.sampling.schedule`); None: what suits the objective.
+        sampling: how it was made to be sampled; None: what suits the objective.
+        distilled: whether it was trained on for few steps without guidance. Its loss is no diffusion loss any more.
     """
 
     name: str
@@ -73,10 +95,21 @@ class TextToAudio(ABC):
     max_seconds: float
     module: torch.nn.Module
     device: torch.device
+    dtype: torch.dtype = torch.float32
+    noise_range: tuple[float, float] | None = None
+    sampling: Sampling | None = None
+    distilled: bool = False
+
+    def frames_for(self, seconds: float) -> int:
+        """Latent frames of a clip of this length; models of variable length say how many it needs."""
+        return self.latent_shape[1]
 
     @abstractmethod
     def encode(self, audio: torch.Tensor) -> torch.Tensor:
-        """Audio [B, C, T] -> latents [B, D, L]; T is cut or zero-padded to the model's length first."""
+        """Audio [B, C, T] -> latents [B, D, L]; T is cut or zero-padded to the model's length first.
+
+        A model of variable length pads to whole latent frames only.
+        """
 
     @abstractmethod
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -94,23 +127,68 @@ class TextToAudio(ABC):
 class AudioTextScorer(ABC):
     """A model with one embedding space for sound and text (CLAP).
 
+    A backend says what its network reads of a window, and gives vectors with gradients; how a clip is cut and how
+    its windows become one vector is the same for all.
+
     Attributes:
         name: for the record.
         sample_rate: in Hz; clips are resampled to it.
         window_s: length of the fixed windows that a clip is cut into; their embeddings are averaged.
         logit_scale: the learned scale of the cosine. A probability sigmoid(scale * cosine) means different things
             for different models, because this differs.
+        module: the network.
+        device: where tensors belong.
+        trainable: the parameters that fine-tuning changes, by name: neither scales of the cosine nor fixed filters.
     """
 
     name: str
     sample_rate: int
     window_s: float
     logit_scale: float
+    module: torch.nn.Module
+    device: torch.device
+    trainable: dict[str, torch.nn.Parameter]
+
+    def take(self, module: torch.nn.Module, device: str) -> None:
+        """Make `module` the network of this scorer: frozen, without dropout, on the device."""
+        self.device = torch.device(device)
+        self.trainable = {
+            name: p for name, p in module.named_parameters() if p.requires_grad and not name.startswith("logit_scale")
+        }
+        self.module = module.requires_grad_(False).eval().to(self.device)
 
     @abstractmethod
+    def features(self, windows: np.ndarray) -> torch.Tensor:
+        """Mono windows [W, T] of `window_s` seconds -> what the network reads of each, [W, ...]."""
+
+    @abstractmethod
+    def audio_vectors(self, features: torch.Tensor) -> torch.Tensor:
+        """`features` of W windows -> unit vectors [W, E], with gradients."""
+
+    @abstractmethod
+    def text_vectors(self, texts: Sequence[str]) -> torch.Tensor:
+        """Texts -> unit vectors [N, E], with gradients."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the model into a folder that is there, in the format that it came in."""
+
+    @torch.no_grad()
     def embed_audio(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-        """Mono clips [1, T] at `sample_rate` -> unit vectors [N, E] float32."""
+        """Mono clips [1, T] at `sample_rate` -> unit vectors [N, E] float32: the mean over windows, made unit again."""
+        length = round(self.window_s * self.sample_rate)
+        windows = [cut_windows(clip, length)[:, 0] for clip in clips]
+        parts = self.features(np.concatenate(windows)).split(WINDOWS_AT_ONCE)
+        vectors = torch.cat([self.audio_vectors(part) for part in parts])
+        means = [part.mean(dim=0) for part in vectors.split([len(w) for w in windows])]
+        return unit(torch.stack(means)).cpu().numpy()
 
-    @abstractmethod
+    @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:
         """Texts -> unit vectors [N, E] float32."""
+        return self.text_vectors(texts).cpu().numpy()
+
+
+def unit(x: torch.Tensor) -> torch.Tensor:
+    """Vectors [..., E] at length 1."""
+    return torch.nn.functional.normalize(x, dim=-1)

@@ -1,8 +1,8 @@
 """What caption writers that are language models share: what they are told, and what is done with their replies.
 
 One conversation is about one clip, so that nothing in a clip's caption can reach the prompts of another, but for what
-MixCap carries over within a label: phrases of the pool and accepted prompts. These are few, short, in plain words that
-the caption itself holds, and come from no text that gives orders (`synthio.prompts`).
+MixCap carries over within a label: phrases of the pool and accepted prompts, in words of a closed list
+(`synthio.prompts`). Texts from data stand in the user's message alone, as JSON.
 
 A reply is parsed by a schema and checked. A wrong one is asked for again with the error named; when that does not help
 either, the embedded grammar writes instead, which is counted. Every reply is kept in a file by the content of its
@@ -12,7 +12,6 @@ question, so nothing is asked twice.
 from __future__ import annotations
 
 import json
-import random
 import re
 import sys
 import tomllib
@@ -30,12 +29,20 @@ from synthio.cache import AnswerCache
 from synthio.cli import UserError, progress
 from synthio.models.captioning import CaptionRequest, CaptionWriter, Extraction, WriterOptions
 from synthio.models.composer import compose, extract
-from synthio.prompts import MAX_PHRASE_WORDS, MAX_WORDS, prompt_problem, telling_words, words_of
+from synthio.prompts import (
+    MAX_PHRASE_WORDS,
+    MAX_PHRASES,
+    MAX_SHARED_WORDS,
+    MAX_WORDS,
+    pick,
+    prompt_problem,
+    telling_words,
+    words_of,
+)
 
 PROMPTS_FILE = Path(__file__).resolve().parent.parent / "prompts.toml"
 ENTRIES = ("system", "extract", "mixcap", "plain", "plain_wo_caption", "supcon", "rewrite", "wrong")
 WRITE_TEMPERATURE = 0.8  # for variety; extraction takes the likeliest words
-MAX_PHRASES = 10  # of a kind, from one caption
 MAX_POOL = 60  # phrases of a kind shown to the model; the pool of a large class would cost more than it gives
 MAX_ACCEPTED = 8  # accepted prompts shown to the model
 MAX_VALUE_CHARS = 1000  # of a caption or a label
@@ -151,12 +158,11 @@ class ChatWriter(CaptionWriter):
 
     def _extract_question(self, label: str, caption: str) -> Question:
         text = self.told.text(
-            "extract", label=label, caption=caption, max_phrases=MAX_PHRASES, max_phrase_words=MAX_PHRASE_WORDS
+            "extract", label=label, caption=caption, max_phrases=MAX_PHRASES, max_phrase_words=MAX_SHARED_WORDS
         )
         return Question((("system", self.told.text("system")), ("user", text)), 0, 0.0, ExtractionReply, 60)
 
     def _write_question(self, request: CaptionRequest) -> Question:
-        rng = random.Random(request.seed)
         text = self.told.text(
             entry_for(request),
             label=request.label,
@@ -165,10 +171,10 @@ class ChatWriter(CaptionWriter):
             recording=request.seed,
             max_words=MAX_WORDS,
             caption=request.caption,
-            events=some(request.pool.events, MAX_POOL, rng),
-            backgrounds=some(request.pool.backgrounds, MAX_POOL, rng),
+            events=pick(request.pool.events, MAX_POOL, request.seed),
+            backgrounds=pick(request.pool.backgrounds, MAX_POOL, request.seed),
             rejected=request.rejected,
-            accepted=some(request.accepted, MAX_ACCEPTED, rng),
+            accepted=pick(request.accepted, MAX_ACCEPTED, request.seed),
         )
         messages = (("system", self.told.text("system")), ("user", text))
         return Question(messages, request.seed, WRITE_TEMPERATURE, PromptsReply, 20 + 30 * request.count)
@@ -312,12 +318,6 @@ def entry_for(request: CaptionRequest) -> str:
     if request.caption:
         return "plain"
     return "mixcap" if request.pool.events or request.pool.backgrounds else "plain_wo_caption"
-
-
-def some(texts: Sequence[str], most: int, rng: random.Random) -> list[str]:
-    """At most `most` of the texts, in their order."""
-    kept = sorted(rng.sample(range(len(texts)), min(most, len(texts))))
-    return [texts[k] for k in kept]
 
 
 def tokens_in(size: int) -> int:

@@ -6,15 +6,15 @@ crop a clip longer than its window at a random place, with numpy's global genera
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from synthio.audio import cut_windows
 from synthio.cli import UserError, first_line
-from synthio.models.base import AudioTextScorer
+from synthio.models.base import AudioTextScorer, unit
 
 
 class ClapScorer(AudioTextScorer):
@@ -34,39 +34,45 @@ class ClapScorer(AudioTextScorer):
         try:
             self.extractor = ClapFeatureExtractor.from_pretrained(model)
             self.tokenizer = AutoTokenizer.from_pretrained(model)
-            self.model = ClapModel.from_pretrained(model, dtype=torch.float32)
+            self.take(ClapModel.from_pretrained(model, dtype=torch.float32), device)
         except OSError as error:
             raise UserError(f"CLAP model '{model}' could not be loaded: {first_line(error)}") from None
-        self.device = torch.device(device)
-        self.model.requires_grad_(False).eval().to(self.device)
         self.name = Path(model).name if Path(model).is_dir() else model
         self.sample_rate = self.extractor.sampling_rate
         self.window_s = float(self.extractor.max_length_s)
-        self.logit_scale = float(self.model.logit_scale_a.exp())
+        self.logit_scale = float(self.module.logit_scale_a.exp())
 
-    @torch.no_grad()
-    def embed_audio(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-        """Mono clips [1, T] at `sample_rate` -> unit vectors [N, E]: the mean over windows, normalised again."""
-        length = round(self.window_s * self.sample_rate)
-        windows = [cut_windows(clip, length)[:, 0] for clip in clips]
-        features = self.extractor(
-            list(np.concatenate(windows)), sampling_rate=self.sample_rate, return_tensors="pt"
-        ).to(self.device)
-        embedded = _unit(self.model.get_audio_features(**features).pooler_output)
-        means = [part.mean(dim=0) for part in embedded.split([len(w) for w in windows])]
-        return _unit(torch.stack(means)).cpu().numpy()
+    def features(self, windows: np.ndarray) -> torch.Tensor:
+        """Windows [W, T] -> log-mel spectrograms [W, 1, frames, bands] (4 channels for a fusion model)."""
+        out = self.extractor(list(windows), sampling_rate=self.sample_rate, return_tensors="pt")
+        return out["input_features"]
+
+    def audio_vectors(self, features: torch.Tensor) -> torch.Tensor:
+        """Spectrograms of W windows -> unit vectors [W, E]."""
+        # The extractor of a fusion model would call one window of each batch longer than it is, at random.
+        is_longer = torch.zeros(len(features), 1, dtype=torch.bool, device=self.device)
+        out = self.module.get_audio_features(input_features=features.to(self.device), is_longer=is_longer)
+        return unit(_vectors(out))
 
     def tokens(self, texts: Sequence[str]):
         """Texts -> input_ids and attention_mask [N, L], cut to what the model can read."""
-        longest = self.model.config.text_config.max_position_embeddings - 2  # RoBERTa keeps two positions for itself
+        longest = self.module.config.text_config.max_position_embeddings - 2  # RoBERTa keeps two positions for itself
         out = self.tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt")
         return {name: out[name].to(self.device) for name in ("input_ids", "attention_mask")}
 
-    @torch.no_grad()
-    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+    def text_vectors(self, texts: Sequence[str]) -> torch.Tensor:
         """Texts -> unit vectors [N, E]."""
-        return _unit(self.model.get_text_features(**self.tokens(texts)).pooler_output).cpu().numpy()
+        return unit(_vectors(self.module.get_text_features(**self.tokens(texts))))
+
+    def save(self, folder: Path) -> None:
+        """Write extractor, tokenizer and model; the weights come last, so a folder that has them is whole."""
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".clap.") as temporary:
+            for part in (self.extractor, self.tokenizer, self.module):
+                part.save_pretrained(temporary)
+            for path in sorted(Path(temporary).iterdir(), key=lambda path: path.suffix == ".safetensors"):
+                path.replace(folder / path.name)
 
 
-def _unit(x: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.normalize(x, dim=-1)
+def _vectors(out) -> torch.Tensor:
+    """The vectors [N, E] that get_*_features gives: bare in transformers 4, inside an output since 5."""
+    return out if isinstance(out, torch.Tensor) else out.pooler_output

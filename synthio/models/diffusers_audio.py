@@ -1,15 +1,18 @@
-"""Text-to-audio models in the folder layout of diffusers' StableAudioPipeline.
+"""Text-to-audio models in the folder layout of diffusers' Stable Audio pipelines.
 
 The embedded model and Stable Audio Open are loaded by the same code: the folder (or hub id) holds `transformer`
 (StableAudioDiTModel), `vae` (AutoencoderOobleck, or the embedded MelAutoencoder), `text_encoder` (T5),
 `tokenizer`, `projection_model` and `scheduler`. The scheduler's class says which objective the model was trained
-with. Sampling is ours (`synthio.diffusion`), so the pipeline class itself is never used.
+with. Stable Audio 3 has other parts: see `stable_audio_3`. Sampling is ours (`synthio.sampling`), so the pipeline
+classes themselves are never used, nor the Brownian tree that their scheduler draws noise from.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +22,7 @@ from synthio.models.adapters import load_adapter
 from synthio.models.base import Condition, Objective, TextToAudio
 
 COMPONENTS = ("transformer", "vae", "text_encoder", "tokenizer", "projection_model", "scheduler")
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def resolve_folder(model: str) -> Path:
@@ -34,7 +38,7 @@ def resolve_folder(model: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    patterns = ["model_index.json", *(f"{component}/*" for component in COMPONENTS)]
+    patterns = ["model_index.json", *(f"{component}/*" for component in (*COMPONENTS, "duration_embedder"))]
     try:
         return Path(snapshot_download(model, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
@@ -45,58 +49,163 @@ def resolve_folder(model: str) -> Path:
         ) from None
 
 
-def read_objective(folder: Path) -> Objective:
-    """The training objective, told by the class of the folder's scheduler."""
-    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+def load_pipeline(model: str, adapter: str | None, device: str, dtype: str) -> TextToAudio:
+    """Stable Audio Open, Stable Audio 3 or the embedded model, by what its folder holds."""
+    folder = resolve_folder(model)
+    name = Path(model).name if Path(model).is_dir() else model
+    if (folder / "duration_embedder").is_dir():
+        from synthio.models.stable_audio_3 import StableAudio3
+
+        return StableAudio3(folder, name, adapter, device, dtype)
+    return DiffusersTextToAudio(folder, name, adapter, device, dtype)
+
+
+def check_parts(folder: Path, parts: Sequence[str], what: str) -> None:
+    """Refuse a folder that lacks some of the parts."""
+    missing = [name for name in parts if not (folder / name).is_dir()]
+    if missing:
+        raise UserError(f"{folder}: not a {what} folder of diffusers; it has no {', '.join(missing)}")
+
+
+def read_scheduler(folder: Path) -> dict:
+    """The configuration of the folder's scheduler."""
+    return json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+
+
+def read_objective(folder: Path) -> tuple[Objective, tuple[float, float] | None]:
+    """The training objective and the noise range of its schedule, told by the folder's scheduler.
+
+    CosineDPMSolverMultistepScheduler works in x / alpha, where the noise is sigma = tan(pi t / 2). Its preconditioning,
+    with sigma_data 1, is the v objective in angles: c_in = 1 / sqrt(sigma^2 + 1) = alpha takes x / alpha back to x,
+    c_noise = 2 atan(sigma) / pi is t, and c_skip x / alpha + c_out v = alpha x - sin(pi t / 2) v is the data. The other
+    EDM schedulers give the network a time of log(sigma) / 4, so nothing here fits what they say of its training.
+
+    Raises:
+        UserError: it is none of ours.
+    """
+    config = read_scheduler(folder)
     name = config.get("_class_name", "")
     if name.startswith("FlowMatch"):
-        return "rectified_flow"
-    if name in ("EDMDPMSolverMultistepScheduler", "CosineDPMSolverMultistepScheduler"):
-        return "v"
-    raise UserError(f"{folder}/scheduler: '{name}' says neither a v nor a rectified-flow objective")
+        return "rectified_flow", None
+    if name == "CosineDPMSolverMultistepScheduler":
+        prediction, spread = config.get("prediction_type", "v_prediction"), config.get("sigma_data", 1.0)
+        if prediction == "v_prediction" and spread == 1:
+            return "v", (config.get("sigma_min", 0.3), config.get("sigma_max", 500.0))
+        raise UserError(f"{folder}/scheduler: prediction_type {prediction} and sigma_data {spread} are no v objective")
+    raise UserError(
+        f"{folder}/scheduler: '{name}' says neither a v nor a rectified-flow objective; those of Stable Audio are "
+        "CosineDPMSolverMultistepScheduler and FlowMatchEulerDiscreteScheduler"
+    )
 
 
-def _load_vae(folder: Path) -> torch.nn.Module:
-    name = json.loads((folder / "vae" / "config.json").read_text())["_class_name"]
-    if name == "MelAutoencoder":
-        from synthio.models.mel_autoencoder import MelAutoencoder
-
-        return MelAutoencoder.from_pretrained(folder / "vae", torch_dtype=torch.float32)
-    from diffusers import AutoencoderOobleck
-
-    return AutoencoderOobleck.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is float16 on CUDA, as on the models' cards, and float32 elsewhere: a CPU is many times slower in half
+    precision, and Apple's float16 makes noise of Stable Audio."""
+    if name == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    return DTYPES[name]
 
 
-class DiffusersTextToAudio(TextToAudio):
-    """See `TextToAudio`; every part is loaded in float32 and frozen.
+class PipelineModel(TextToAudio):
+    """What the pipelines share: precision, and the way through the autoencoder.
+
+    Transformer and autoencoder compute in `dtype`. What turns text and length into a condition stays in float32: it
+    runs once a clip, and T5 is known to overflow in float16.
 
     Args:
-        model: folder or hub id.
+        name: see `TextToAudio`.
+        device: torch device.
+        dtype: "auto", "float32", "float16" or "bfloat16".
+    """
+
+    def __init__(self, name: str, device: str, dtype: str):
+        self.name = name
+        self.device = torch.device(device)
+        self.dtype = pick_dtype(dtype, self.device)
+
+    def _set_vae(self, kind: type, folder: Path, dtype: torch.dtype) -> None:
+        """Load the autoencoder; in float32 too, when it is first needed."""
+        self.vae = kind.from_pretrained(folder, torch_dtype=dtype)
+        self._load_exact_vae = partial(kind.from_pretrained, folder, torch_dtype=torch.float32)
+        self._exact_vae: torch.nn.Module | None = None
+
+    def _place(self, adapter: str | None, *frozen: torch.nn.Module) -> None:
+        """Put the adapter on the transformer, and everything, frozen, on the device."""
+        if adapter:
+            self.module = load_adapter(self.module, adapter)
+        for part in (self.module, self.vae, *frozen):
+            part.requires_grad_(False).eval().to(self.device)
+
+    def _through_vae(self, run: Callable[[torch.nn.Module, torch.Tensor], torch.Tensor], x: torch.Tensor):
+        """run(autoencoder, x) in float32. Rows that overflow in half precision are done again in single.
+
+        Each row by itself, so that a clip depends neither on its batch nor on what came before.
+        """
+        dtype = next(self.vae.parameters()).dtype
+        out = run(self.vae, x.to(self.device, dtype)).float()
+        overflowed = ~out.isfinite().flatten(1).all(dim=1)
+        if dtype == torch.float32 or not overflowed.any():
+            return out
+        if self._exact_vae is None:
+            print(f"{self.name}: the autoencoder overflows in {dtype}; such clips go through float32", file=sys.stderr)
+            self._exact_vae = self._load_exact_vae().requires_grad_(False).eval().to(self.device)
+        out[overflowed] = run(self._exact_vae, x[overflowed].to(self.device, torch.float32))
+        return out
+
+    def _in_channels(self, audio: torch.Tensor) -> torch.Tensor:
+        """Audio in the model's channels: others are mixed to mono, and mono is repeated."""
+        if audio.shape[1] == self.channels:
+            return audio
+        return audio.mean(dim=1, keepdim=True).expand(-1, self.channels, -1)
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents [B, D, L] -> audio [B, C, L * hop].
+
+        Raises:
+            UserError: the latents are not finite, so the transformer overflowed.
+        """
+        if not latents.isfinite().all():
+            raise UserError(f"{self.name} gave NaN or infinity in {self.dtype}; use --dtype bfloat16 or float32")
+        return self._through_vae(lambda vae, x: vae.decode(x).sample, latents)
+
+
+class DiffusersTextToAudio(PipelineModel):
+    """The embedded model and Stable Audio Open; see `TextToAudio`.
+
+    Args:
+        folder: of the pipeline.
+        name: what it is called.
         adapter: folder of an adapter for the transformer (see `synthio.models.adapters`), or None.
         device: torch device.
+        dtype: see `PipelineModel`; the embedded model is small, and in float32 unless told otherwise.
 
     Raises:
         UserError: a part is missing, or the adapter belongs to another model.
     """
 
-    def __init__(self, model: str, adapter: str | None = None, device: str = "cpu"):
-        from diffusers import StableAudioDiTModel
+    def __init__(self, folder: Path, name: str, adapter: str | None = None, device: str = "cpu", dtype: str = "auto"):
+        from diffusers import AutoencoderOobleck, StableAudioDiTModel
         from diffusers.models.embeddings import get_1d_rotary_pos_embed
         from diffusers.pipelines.stable_audio.modeling_stable_audio import StableAudioProjectionModel
         from transformers import AutoTokenizer, T5EncoderModel
 
-        folder = resolve_folder(model)
-        missing = [name for name in COMPONENTS if not (folder / name).is_dir()]
-        if missing:
-            raise UserError(f"{folder}: not a Stable Audio folder of diffusers; it has no {', '.join(missing)}")
-        self.name = Path(model).name if Path(model).is_dir() else model
-        self.device = torch.device(device)
-        self.objective = read_objective(folder)
-        as_float = {"torch_dtype": torch.float32}
-        self.module = StableAudioDiTModel.from_pretrained(folder / "transformer", **as_float)
-        self.vae = _load_vae(folder)
+        check_parts(folder, COMPONENTS, "Stable Audio")
+        embedded = json.loads((folder / "vae" / "config.json").read_text())["_class_name"] == "MelAutoencoder"
+        super().__init__(name, device, "float32" if embedded and dtype == "auto" else dtype)
+        self.objective, self.noise_range = read_objective(folder)
+        self.module = StableAudioDiTModel.from_pretrained(folder / "transformer", torch_dtype=self.dtype)
+        if embedded:
+            from synthio.models.mel_autoencoder import MelAutoencoder
+
+            # its Fourier transforms know no half precision
+            self._set_vae(MelAutoencoder, folder / "vae", torch.float32)
+        else:
+            self._set_vae(AutoencoderOobleck, folder / "vae", self.dtype)
         self.text_encoder = T5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
-        self.projection = StableAudioProjectionModel.from_pretrained(folder / "projection_model", **as_float)
+        self.projection = StableAudioProjectionModel.from_pretrained(
+            folder / "projection_model", torch_dtype=torch.float32
+        )
         self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
         config = self.module.config
         self.latent_shape = (config.in_channels, config.sample_size)
@@ -108,24 +217,19 @@ class DiffusersTextToAudio(TextToAudio):
         self._rotary = get_1d_rotary_pos_embed(
             config.attention_head_dim // 2, config.sample_size + 1, use_real=True, repeat_interleave_real=False
         )
-        if adapter:
-            self.module = load_adapter(self.module, adapter)
-        for part in (self.module, self.vae, self.text_encoder, self.projection):
-            part.requires_grad_(False).eval().to(self.device)
+        self._place(adapter, self.text_encoder, self.projection)
 
     @torch.no_grad()
     def encode(self, audio: torch.Tensor) -> torch.Tensor:
         """Audio [B, C, T] -> latents [B, D, L], the mean of the posterior (so it is deterministic)."""
         short = self.samples - audio.shape[2]
         audio = torch.nn.functional.pad(audio, (0, short)) if short > 0 else audio[:, :, : self.samples]
-        if audio.shape[1] != self.channels:
-            audio = audio.mean(dim=1, keepdim=True).expand(-1, self.channels, -1)
-        return self.vae.encode(audio.to(self.device)).latent_dist.mode()
+        return self._through_vae(lambda vae, x: vae.encode(x).latent_dist.mode(), self._in_channels(audio))
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents [B, D, L] -> audio [B, C, L * hop]."""
-        return self.vae.decode(latents).sample[:, :, : self.samples]
+        return super().decode(latents)[:, :, : self.samples]
 
     @torch.no_grad()
     def condition(self, prompts: Sequence[str], seconds: Sequence[float]) -> Condition:
@@ -148,10 +252,10 @@ class DiffusersTextToAudio(TextToAudio):
         """The transformer's output [B, D, L] at times t [B]."""
         rotary = tuple(part.to(latents.device) for part in self._rotary)
         return self.module(
-            latents,
-            t,
-            encoder_hidden_states=condition.cross,
-            global_hidden_states=condition.pooled,
+            latents.to(self.dtype),
+            t.to(self.dtype),
+            encoder_hidden_states=condition.cross.to(self.dtype),
+            global_hidden_states=condition.pooled.to(self.dtype),
             rotary_embedding=rotary,
             return_dict=False,
-        )[0]
+        )[0].float()

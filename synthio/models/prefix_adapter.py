@@ -6,8 +6,9 @@ and values that every query attends to with a softmax of its own; tanh of a gate
     out = W_o [ softmax(q k^T / sqrt(d)) v + tanh(gate) * softmax(q k_p^T / sqrt(d)) v_p ]
 
 The gates start at zero, so an untrained adapter changes nothing, to the last bit. The prefix has no place in the
-clip, so its keys are not rotated. Everything goes through torch's scaled_dot_product_attention: no other attention
-kernel is needed, and key/value heads that several query heads share (grouped) are repeated.
+clip, so its keys are not rotated. In Stable Audio 3 attention is the difference of two, and so is what a prefix adds;
+there the queries for it are not rotated either. Everything goes through torch's scaled_dot_product_attention: no other
+attention kernel is needed, and key/value heads that several query heads share (grouped) are repeated.
 """
 
 from __future__ import annotations
@@ -41,6 +42,14 @@ def keys_and_values(attention: nn.Module, source: torch.Tensor) -> tuple[torch.T
     return key, value
 
 
+def fused_weights(attention: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of a Stable Audio 3 layer, the weights of the queries and those of the keys and the value."""
+    if hasattr(attention, "to_kv"):
+        return attention.to_q.weight, attention.to_kv.weight
+    queries = attention.heads * attention.dim_heads * (2 if attention.use_differential else 1)
+    return attention.to_qkv.weight[:queries], attention.to_qkv.weight[queries:]
+
+
 class GatedPrefix(nn.Module):
     """The learned part of one attention layer.
 
@@ -51,13 +60,34 @@ class GatedPrefix(nn.Module):
 
     def __init__(self, attention: nn.Module, num_tokens: int, generator: torch.Generator):
         super().__init__()
-        self.tokens = nn.Parameter(torch.randn(num_tokens, attention.to_k.in_features, generator=generator))
+        keys = attention.to_k.weight if hasattr(attention, "to_k") else fused_weights(attention)[1]
+        self.tokens = nn.Parameter(torch.randn(num_tokens, keys.shape[1], generator=generator))
         self.gate = nn.Parameter(torch.zeros(attention.heads))
 
     def forward(self, attention: nn.Module, query: torch.Tensor) -> torch.Tensor:
         """What the layer's queries [B, H, T, d] find in the prefix, gated, [B, H, T, d]."""
-        key, value = (part.expand(len(query), -1, -1, -1) for part in keys_and_values(attention, self.tokens[None]))
-        return torch.tanh(self.gate)[:, None, None] * F.scaled_dot_product_attention(query, key, value)
+        tokens = self.tokens[None].to(query.dtype)
+        key, value = (part.expand(len(query), -1, -1, -1) for part in keys_and_values(attention, tokens))
+        return self._gated(F.scaled_dot_product_attention(query, key, value))
+
+    def of_fused(self, attention: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
+        """The same for a layer of Stable Audio 3, from its input [B, T, E]: [B, H, T, d]."""
+        queries, keys_value = fused_weights(attention)
+        tokens = self.tokens[None].to(hidden_states.dtype)
+        query = [attention.q_norm(part) for part in _parts(F.linear(hidden_states, queries), attention)]
+        *keys, value = _parts(F.linear(tokens, keys_value).expand(len(hidden_states), -1, -1), attention)
+        found = [
+            F.scaled_dot_product_attention(q, attention.k_norm(k), value) for q, k in zip(query, keys, strict=True)
+        ]
+        return self._gated(found[0] - found[1] if len(found) == 2 else found[0])
+
+    def _gated(self, found: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.gate).to(found.dtype)[:, None, None] * found
+
+
+def _parts(fused: torch.Tensor, attention: nn.Module) -> list[torch.Tensor]:
+    """[B, T, n * H * d] -> n of [B, H, T, d]."""
+    return [_heads(part, attention.dim_heads) for part in fused.split(attention.heads * attention.dim_heads, dim=-1)]
 
 
 class PrefixAttnProcessor:
@@ -80,25 +110,49 @@ class PrefixAttnProcessor:
         return attn.to_out[0](out.transpose(1, 2).flatten(2))
 
 
+class FusedPrefixAttnProcessor:
+    """The attention of a Stable Audio 3 layer with a prefix, around diffusers' own.
+
+    What is added is added after the output projection, which is linear and has no bias.
+    """
+
+    def __init__(self, model: PrefixModel, prefix: GatedPrefix, own):
+        self.model, self.prefix, self.own = model, prefix, own
+
+    def __call__(self, attn, hidden_states, **places):
+        out = self.own(attn, hidden_states, **places)
+        if not self.model.enabled:
+            return out
+        return out + attn.to_out(self.prefix.of_fused(attn, hidden_states).transpose(1, 2).flatten(2))
+
+
 class PrefixModel(nn.Module):
     """A transformer with a gated prefix in each attention layer; the counterpart of peft's PeftModel.
 
     Args:
-        transformer: StableAudioDiTModel; its attention layers are changed in place.
+        transformer: StableAudioDiTModel or StableAudio3DiTModel; its attention layers are changed in place.
         num_tokens: length K of each prefix.
         seed: of the tokens.
     """
+
+    gate = "tanh"  # how a gate scales its prefix
 
     def __init__(self, transformer: nn.Module, num_tokens: int, seed: int = 0):
         super().__init__()
         self.num_tokens, self.enabled = num_tokens, True
         self.transformer = transformer
         generator = torch.Generator().manual_seed(seed)
-        layers = [layer for block in transformer.transformer_blocks for layer in (block.attn1, block.attn2)]
+        blocks = transformer.transformer_blocks
+        layers = [layer for block in blocks for layer in block.children() if hasattr(layer, "set_processor")]
         self.prefixes = nn.ModuleList(GatedPrefix(layer, num_tokens, generator) for layer in layers)
         self.prefixes.to(transformer.device)
         for layer, prefix in zip(layers, self.prefixes, strict=True):
-            layer.set_processor(PrefixAttnProcessor(self, prefix))
+            layer.set_processor(self._processor(layer, prefix))
+
+    def _processor(self, layer: nn.Module, prefix: GatedPrefix):
+        if hasattr(layer, "to_k"):
+            return PrefixAttnProcessor(self, prefix)
+        return FusedPrefixAttnProcessor(self, prefix, layer.processor)
 
     def forward(self, *args, **kwargs):
         return self.transformer(*args, **kwargs)

@@ -1,0 +1,516 @@
+#!/usr/bin/env bash
+# shellcheck disable=SC2034,SC2154,SC2329 # run.sh, which is read below, sets and reads variables by name
+if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi # `sh experiment.sh`: sh may be dash
+# Methods x numbers of clips x seeds x folds on one dataset, and a table like the paper's:  sh experiment.sh
+# `sh experiment.sh --help` explains every variable. Edit them here, or give them as --name value. Every other variable
+# of run.sh may be given too and holds for all methods (an edit in run.sh does so as well).
+#
+# A job is one call of run.sh: a method, n, seed and fold, in a result root of its own,
+#     <results_root>/<experiment_name>/n100_seed0_fold5/<method>/<dataset_name>/
+# The roots of one n, seed and fold lie side by side, and run.sh's share_stages takes a stage that one of them has done
+# over as links: what is the same between methods (checks, losers, adapter, captions, generation, the gold-only
+# classifier) is done once, and no method can overwrite another. The methods of one n, seed and fold therefore run one
+# after the other; the others run side by side. A job that is done, by its options, data and code, is not started again.
+
+# ==== variables
+# Lists are parted by commas or spaces.
+methods="gold_only synthio" # text: all, or some of the methods; gold_only is always among them
+n=100                      # text: numbers of training clips to draw (paper: 50,100,200,500); 0: all
+seeds=0                    # text: seeds; each draws its own training clips
+folds=all                  # text: folds to test on, each with the fold before it for validation; for --source
+source=""                  # text: CSV with a column fold (and group, if clips belong together), or what preparer reads
+preparer=csv               # csv|esc10|esc50|us8k: what --source is, for dataset_csvs/prepare.py
+experiment_name=""         # text: names the folder of results; empty: <dataset_name>_experiment
+mixup_alpha=0.3            # number 0.001..: of the method mixup
+jobs=auto                  # whole 1..64 or auto: jobs at once; auto: one for each GPU, 1 without
+resamples=1000             # whole 100..100000: of the bootstrap
+paper_csv=""               # text: table to compare with (n,method,<datasets>); empty: dataset_csvs/paper_table.csv
+only_table=false           # bool: start no job; make the tables of what is there
+# ==== end of variables
+set -euo pipefail
+
+# shellcheck source=/dev/null # that is checked by itself
+source "$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/run.sh"
+
+# In the order in which they run.
+all_methods=(gold_only random_noise pitch_shift spec_augment mixup audiomentations clap_zero_shot linear_probe
+    retrieval vanilla_synthetic vanilla_llm synthio erm
+    synthio_template wo_reflection wo_mixcap wo_dpo wo_filter
+    synthio_best_classical)
+classical=(random_noise pitch_shift spec_augment mixup audiomentations)
+
+print_help() {
+    cat <<'END'
+usage: sh experiment.sh [--name value | --name=value]... [--dry_run] [--help]
+
+Methods, each as options of run.sh:
+  gold_only               no synthetic clips
+  random_noise, pitch_shift, spec_augment, mixup, audiomentations
+                          gold clips with a classical augmentation (the last: a chain of five)
+  clap_zero_shot          no training; linear_probe: logistic regression on embeddings of the gold clips
+  retrieval               the nearest clips of --retrieval_csv in place of generated ones, without a filter
+  vanilla_synthetic       "Sound of a <label>", no preference optimisation, no filter; vanilla_llm: the same with captions
+  erm                     synthio, but plain fine-tuning of the text-to-audio model on the gold clips
+  synthio                 the method, as the variables of run.sh say
+  synthio_template, wo_reflection, wo_mixcap, wo_dpo, wo_filter
+                          synthio with one thing changed
+  synthio_best_classical  synthio with the classical augmentation whose gold-only classifier is best on validation clips
+
+Each trains its classifier for the same number of steps and wants the same number of synthetic clips.
+END
+    print_variables "${BASH_SOURCE[0]}"
+    echo
+    echo "And every variable of run.sh but those that tell the methods apart: see sh run.sh --help."
+}
+
+# Set the array `method_options` to what a method is for run.sh.
+set_method_options() { # METHOD
+    case $1 in
+        gold_only) method_options=(--augment false) ;;
+        random_noise) method_options=(--augment false --ast_waveform_augment noise) ;;
+        pitch_shift) method_options=(--augment false --ast_waveform_augment pitch) ;;
+        spec_augment) method_options=(--augment false --ast_spec_augment true) ;;
+        mixup) method_options=(--augment false --ast_mixup "$mixup_alpha") ;;
+        audiomentations) method_options=(--augment false --ast_waveform_augment chain) ;;
+        clap_zero_shot) method_options=(--augment false --use_ast false --zero_shot true) ;;
+        linear_probe) method_options=(--augment false --use_ast false) ;;
+        # the filter stays, but only for copies of validation and test clips, which any corpus may hold
+        retrieval)
+            method_options=(--dpo false --clap_threshold 0 --threshold_kind absolute --retrieval_csv "$retrieval_csv")
+            ;;
+        vanilla_synthetic) method_options=(--dpo false --clap_filter false --use_label true) ;;
+        vanilla_llm) method_options=(--dpo false --clap_filter false --plain_caption true) ;;
+        erm) method_options=(--dpo_loss sft) ;;
+        synthio | synthio_best_classical) method_options=() ;;
+        synthio_template) method_options=(--use_label true) ;;
+        wo_reflection) method_options=(--iterative false) ;;
+        wo_mixcap) method_options=(--plain_caption true) ;;
+        wo_dpo) method_options=(--dpo false) ;;
+        wo_filter) method_options=(--clap_filter false) ;;
+        *) refuse "--methods: '$1' is none of all, ${all_methods[*]}" ;;
+    esac
+}
+
+# Variables of run.sh that the jobs set, or that tell the methods apart.
+set_by_jobs=(num_samples seed share_stages make_report quality report_clips output_folder output_csv_path stage stop_stage)
+told_apart=(augment dpo use_label plain_caption plain_wo_caption clap_filter iterative use_ast zero_shot
+    ast_waveform_augment ast_spec_augment ast_mixup dpo_loss)
+held_back=(dataset_name input_train_file valid_csv test_csv results_root retrieval_csv embeddings_folder dry_run)
+
+contains() { # WORD WORDS...
+    local word=$1 other
+    shift
+    for other in "$@"; do
+        if [[ $word == "$other" ]]; then return 0; fi
+    done
+    return 1
+}
+
+# Parse the options. Sets the array `passed_on` to those that every job gets.
+read_options() {
+    local name
+    local -A before=()
+    for name in "${run_names[@]}"; do before[$name]=${!name}; done
+    parse_options "$@"
+    check_kind profile "${kinds[profile]}"
+    apply_profile
+    for name in "${names[@]}"; do check_kind "$name" "${kinds[$name]}"; done
+    ! $check || refuse "--check is for run.sh, with the same options: sh run.sh --check"
+    passed_on=()
+    for name in "${run_names[@]}"; do
+        [[ ${!name} != "${before[$name]}" ]] || continue
+        ! contains "$name" "${set_by_jobs[@]}" || refuse "--$name is set by the jobs; give n, seeds and results_root"
+        ! contains "$name" "${told_apart[@]}" || refuse "--$name tells the methods apart; choose among --methods"
+        contains "$name" "${held_back[@]}" || passed_on+=("--$name" "${!name}")
+    done
+}
+
+# Set the arrays `method_list`, `n_list` and `seed_list`.
+read_lists() {
+    local name
+    read -ra n_list <<<"${n//,/ }"
+    read -ra seed_list <<<"${seeds//,/ }"
+    ((${#n_list[@]} && ${#seed_list[@]})) || refuse "--n and --seeds need a number each"
+    for name in "${n_list[@]}" "${seed_list[@]}"; do
+        [[ $name =~ ^(0|[1-9][0-9]{0,8})$ ]] || refuse "--n and --seeds: '$name' is not a whole number"
+    done
+    read_methods
+}
+
+read_methods() {
+    local name wanted=(gold_only)
+    for name in ${methods//,/ }; do
+        [[ $name == all ]] || set_method_options "$name" # refuses what is none
+        [[ $name != retrieval || -n $retrieval_csv ]] || refuse "the method retrieval needs --retrieval_csv, a corpus"
+        wanted+=("$name")
+    done
+    if contains synthio_best_classical "${wanted[@]}"; then wanted+=("${classical[@]}"); fi # what it chooses among
+    method_list=()
+    for name in "${all_methods[@]}"; do
+        [[ $name != retrieval || -n $retrieval_csv ]] || continue
+        if contains all "${wanted[@]}" || contains "$name" "${wanted[@]}"; then method_list+=("$name"); fi
+    done
+}
+
+# ---------------------------------------------------------------- data
+
+# Set the array `fold_list`; without --source it has one empty name.
+list_folds() {
+    local name
+    fold_list=("")
+    [[ -n $source ]] || return 0
+    [[ -z $given_csv ]] || refuse "--source and --input_train_file are two datasets; give one"
+    if [[ $folds != all ]]; then
+        read -ra fold_list <<<"${folds//,/ }"
+    elif [[ $preparer == us8k ]]; then
+        fold_list=(1 2 3 4 5 6 7 8 9 10)
+    elif [[ $preparer == csv ]]; then
+        name=$(helper -m synthio.experiment folds --csv "$source") || exit 2
+        mapfile -t fold_list <<<"$name"
+    else
+        fold_list=(1 2 3 4 5)
+    fi
+    ((${#fold_list[@]})) || refuse "--folds is empty"
+    for name in "${fold_list[@]}"; do
+        [[ $name =~ ^[A-Za-z0-9_][A-Za-z0-9._-]*$ ]] || refuse "--folds: '$name' cannot name a folder"
+    done
+}
+
+prepare_data() {
+    local fold words
+    for fold in "${fold_list[@]}"; do
+        data_folder "$fold"
+        if [[ -n $source ]]; then
+            words=("$preparer" --source "$source" --test_fold "$fold")
+            if [[ $preparer == csv ]]; then
+                words+=(--fold_column fold)
+                if head -n 1 "$source" | tr -d '\r"' | tr ',' '\n' | grep -qx group; then words+=(--group_column group); fi
+            fi
+        elif [[ -z $given_csv ]]; then
+            words=(demo --seed 0)
+        else
+            continue
+        fi
+        helper "$root/dataset_csvs/prepare.py" "${words[@]}" --output_folder "$data" >"$work/prepare.log" 2>&1 || {
+            cat "$work/prepare.log" >&2
+            exit 2
+        }
+    done
+}
+
+# Set `data`, the folder of a fold's CSVs, and the array `csvs`, options that name them.
+data_folder() { # FOLD
+    data=$work/data/${1:+fold_$1}
+    data=${data%/}
+    csvs=(--input_train_file "$data/train.csv" --valid_csv "$data/valid.csv" --test_csv "$data/test.csv")
+    if [[ -n $given_csv ]]; then
+        csvs=(--input_train_file "$input_train_file" --valid_csv "$valid_csv" --test_csv "$test_csv")
+    fi
+}
+
+# ---------------------------------------------------------------- jobs
+
+job_methods=() job_ns=() job_seeds=() job_folds=() job_cells=() job_states=()
+
+plan_jobs() {
+    local method count seed_of fold
+    for count in "${n_list[@]}"; do
+        for seed_of in "${seed_list[@]}"; do
+            for fold in "${fold_list[@]}"; do
+                for method in "${method_list[@]}"; do
+                    job_methods+=("$method") job_ns+=("$count") job_seeds+=("$seed_of") job_folds+=("$fold")
+                    job_cells+=("n${count}_seed$seed_of${fold:+_fold$fold}")
+                    job_states+=(pending)
+                done
+            done
+        done
+    done
+}
+
+job_name() { # JOB
+    printf '%s' "${job_methods[$1]} n=${job_ns[$1]} seed=${job_seeds[$1]}${job_folds[$1]:+ fold=${job_folds[$1]}}"
+}
+
+# Set `classifier`: where a job's run.sh leaves scores.json. Without synthetic clips that is gold_only.
+classifier_folder() { # METHOD CELL
+    local name=gold_only
+    set_method_options "$1"
+    contains --augment "${method_options[@]}" || name=synthio
+    classifier=$work/$2/$1/$dataset_name/classifier/$name
+}
+
+# Print the classical method that is best on the validation clips of a cell.
+best_classical() { # CELL
+    local method scores=()
+    for method in "${classical[@]}"; do
+        classifier_folder "$method" "$1"
+        if [[ -f $classifier/scores.json ]]; then scores+=("$method=$classifier/scores.json"); fi
+    done
+    ((${#scores[@]})) || return 1
+    helper -m synthio.experiment best --scores "${scores[@]}"
+}
+
+# Set the array `command`.
+job_command() { # JOB
+    local method=${job_methods[$1]} cell=${job_cells[$1]} best
+    data_folder "${job_folds[$1]}"
+    set_method_options "$method"
+    if [[ $method == synthio_best_classical ]] && ! $dry_run; then
+        best=$(best_classical "$cell") || return 1
+        say "$(job_name "$1") takes $best, the best classical augmentation on validation clips"
+        set_method_options "$best"
+        method_options=("${method_options[@]:2}") # without --augment false
+    fi
+    command=(bash "$root/run.sh" --results_root "$work/$cell/$method" --dataset_name "$dataset_name" "${csvs[@]}"
+        --num_samples "${job_ns[$1]}" --seed "${job_seeds[$1]}" --share_stages true --make_report false --quality false
+        --embeddings_folder "$work/embeddings" "${passed_on[@]}" "${method_options[@]}")
+}
+
+# A sum over all that a job depends on: the command, its CSVs, the code and the state of the model folders.
+job_key() { # COMMAND...
+    { printf '%s\n' "$@" "$code_sum" && cat "${csvs[1]}" "${csvs[3]}" "${csvs[5]}"; } | cksum | tr ' ' '-'
+}
+
+sum_code() { # by name and content; the models by name, size and time
+    local path models=()
+    for path in "$text_to_audio_model" "$clap_model" "$ast_model" "$captioner" "$caption_writer"; do # absolute
+        if [[ -e $path ]]; then models+=("$path"); fi
+    done
+    code_sum=$({
+        cd "$root"
+        find . -maxdepth 3 \( -name '*.py' -o -name '*.toml' -o -name run.sh \) -not -path './.*' -not -path './tests/*' \
+            -print0 | LC_ALL=C sort -z | xargs -0 cksum
+        ((${#models[@]} == 0)) || ls -lLR "${models[@]}"
+    } | cksum)
+}
+
+# Whether the journal says that the job was done with this key, and its scores are there.
+is_done() { # JOB KEY
+    classifier_folder "${job_methods[$1]}" "${job_cells[$1]}"
+    [[ -f $classifier/scores.json && -f $work/jobs.csv ]] &&
+        grep -qF "${job_methods[$1]},${job_cells[$1]},$2,0," "$work/jobs.csv"
+}
+
+# Start a job in a slot, or mark it done.
+start_job() { # JOB SLOT
+    local job=$1 slot=$2 visible=() k log
+    started_now=false
+    if ! job_command "$job"; then
+        job_states[job]=failed
+        say "$(job_name "$job") failed: no classical augmentation has scores to choose by"
+        return
+    fi
+    slot_keys[slot]=$(job_key "${command[@]}")
+    if ! $force_steps && is_done "$job" "${slot_keys[slot]}"; then
+        job_states[job]=kept
+        return
+    fi
+    # devices are dealt out to the slots, so that one job alone has all of them
+    for ((k = slot; k < ${#devices[@]}; k += slots)); do visible+=("${devices[k]}"); done
+    if ((${#visible[@]})); then command=(env "CUDA_VISIBLE_DEVICES=$(IFS=, && echo "${visible[*]}")" "${command[@]}"); fi
+    log=$work/${job_cells[job]}/${job_methods[job]}/run.log
+    start "$log" "${command[@]}"
+    slot_jobs[slot]=$job slot_pids[slot]=${children[-1]} slot_started[slot]=$SECONDS
+    job_states[job]=running
+    started_now=true
+}
+
+# The next job that waits for nothing: no other job of its n, seed and fold is running. Sets `next`; empty for none.
+next_job() {
+    local i slot busy=""
+    next=""
+    for slot in "${!slot_jobs[@]}"; do
+        if [[ -n ${slot_jobs[slot]} ]]; then busy+=" ${job_cells[${slot_jobs[slot]}]} "; fi
+    done
+    for i in "${!job_states[@]}"; do
+        if [[ ${job_states[i]} == pending && $busy != *" ${job_cells[i]} "* ]]; then
+            next=$i
+            return
+        fi
+    done
+}
+
+# Book a job that has ended.
+finish_job() { # SLOT
+    local slot=$1 job=${slot_jobs[$1]} status=0 seconds method pid left=()
+    wait "${slot_pids[slot]}" || status=$?
+    for pid in "${children[@]}"; do
+        if [[ $pid != "${slot_pids[slot]}" ]]; then left+=("$pid"); fi
+    done
+    children=("${left[@]}")
+    seconds=$((SECONDS - slot_started[slot])) method=${job_methods[job]}
+    echo "$method,${job_cells[job]},${slot_keys[slot]},$status,$seconds" >>"$work/jobs.csv"
+    slot_jobs[slot]=""
+    if ((status)); then
+        job_states[job]=failed
+        say "$(count_done): $(job_name "$job") failed (status $status); see $(shown "$work/${job_cells[job]}/$method/run.log")"
+        tail -n 4 "$work/${job_cells[job]}/$method/run.log" | sed 's/^/    /'
+        return
+    fi
+    job_states[job]=finished
+    method_seconds[$method]=$((${method_seconds[$method]:-0} + seconds))
+    method_counts[$method]=$((${method_counts[$method]:-0} + 1))
+    say "$(count_done): $(job_name "$job") in $seconds s$(time_left)"
+}
+
+count_done() { # "3/12"
+    local state count=0
+    for state in "${job_states[@]}"; do
+        if [[ $state == finished || $state == kept || $state == failed ]]; then count=$((count + 1)); fi
+    done
+    printf '%d/%d' "$count" "${#job_states[@]}"
+}
+
+# "; about 12 min left": what the jobs that are left take if each is as long as those of its method that have ended, or,
+# where none has, as the mean job. Empty when nothing is left.
+time_left() {
+    local i sum=0 count=0 ahead=0 method
+    for method in "${!method_seconds[@]}"; do
+        sum=$((sum + method_seconds[$method])) count=$((count + method_counts[$method]))
+    done
+    for i in "${!job_states[@]}"; do
+        if [[ ${job_states[i]} != pending && ${job_states[i]} != running ]]; then continue; fi
+        method=${job_methods[i]}
+        if [[ -n ${method_counts[$method]:-} ]]; then
+            ahead=$((ahead + method_seconds[$method] / method_counts[$method]))
+        else
+            ahead=$((ahead + sum / count))
+        fi
+    done
+    ((ahead)) || return 0
+    printf '; about %d min left' $(((ahead / slots + 59) / 60))
+}
+
+run_jobs() {
+    local slot
+    local -A method_seconds=() method_counts=()
+    slot_jobs=() slot_pids=() slot_started=() slot_keys=()
+    for ((slot = 0; slot < slots; slot++)); do slot_jobs+=(""); done
+    [[ -f $work/jobs.csv ]] || echo "method,cell,key,status,seconds" >"$work/jobs.csv"
+    while true; do
+        for slot in "${!slot_jobs[@]}"; do
+            if [[ -n ${slot_jobs[slot]} ]] && ! kill -0 "${slot_pids[slot]}" 2>/dev/null; then finish_job "$slot"; fi
+            while [[ -z ${slot_jobs[slot]} ]]; do
+                next_job
+                [[ -n $next ]] || break
+                start_job "$next" "$slot"
+            done
+        done
+        [[ ${slot_jobs[*]} == *[0-9]* ]] || break
+        sleep 0.2 9>&-
+    done
+}
+
+# Set `slots`, the number of jobs at once, at most one for each n, seed and fold.
+count_slots() {
+    local cells=$((${#job_states[@]} / ${#method_list[@]})) cores
+    slots=$jobs
+    if [[ $jobs == auto ]]; then slots=$((${#devices[@]} ? ${#devices[@]} : 1)); fi
+    if ((slots > cells)); then slots=$cells; fi
+    if ((${#devices[@]} == 0 && slots > 1 && cpu_threads == 0)); then
+        cores=$threads
+        passed_on+=(--cpu_threads $((cores / slots > 0 ? cores / slots : 1)))
+    fi
+}
+
+# ---------------------------------------------------------------- results
+
+write_plan() { # which scores belong to the table
+    local i
+    {
+        echo "method,n,seed,fold,cell,scores"
+        for i in "${!job_states[@]}"; do
+            classifier_folder "${job_methods[i]}" "${job_cells[i]}"
+            echo "${job_methods[i]},${job_ns[i]},${job_seeds[i]},${job_folds[i]},${job_cells[i]},${classifier#"$work"/}/scores.json"
+        done
+    } >"$work/.plan.tmp"
+    mv "$work/.plan.tmp" "$work/plan.csv"
+}
+
+name_failures() {
+    local i failed=()
+    for i in "${!job_states[@]}"; do
+        if [[ ${job_states[i]} == failed ]]; then failed+=("$i"); fi
+    done
+    ((${#failed[@]})) || return 0
+    {
+        echo "experiment.sh: ${#failed[@]} of ${#job_states[@]} jobs failed; the same command tries them again:"
+        for i in "${failed[@]}"; do
+            echo "    $(job_name "$i"): $(shown "$work/${job_cells[i]}/${job_methods[i]}/run.log")"
+        done
+    } >&2
+    return 1
+}
+
+show_plan() {
+    local i
+    echo "${#job_states[@]} jobs, $slots at once, in $(shown "$work")"
+    for i in "${!job_states[@]}"; do
+        job_command "$i"
+        printf '%s\n    ' "$(job_name "$i")"
+        printf '%q ' "${command[@]}"
+        echo
+    done
+}
+
+# Every environment that a job may need, so that jobs side by side do not make the same one.
+make_environments() {
+    local retrieval_csv="" # with it nothing is generated, but it is that of one method alone
+    make_main_environment
+    resolve_interpreters
+    make_own_environments
+}
+
+# Check the options and fill in what depends on them.
+resolve() {
+    given_csv=$input_train_file$valid_csv$test_csv
+    read_lists
+    check_choices
+    [[ -z $source || -e $source ]] || refuse "--source: no such file or folder: $source"
+    [[ -n $source || $folds == all ]] || refuse "--folds goes with --source, whose clips have folds"
+    resolve_paths
+    source=$(absolute "$source")
+    paper_csv=$(absolute "$paper_csv")
+    work=$results_root/${experiment_name:-${dataset_name}_experiment}
+    $dry_run || make_environments
+    find_devices
+    list_folds
+    plan_jobs
+    count_slots
+}
+
+experiment() {
+    declare -gA kinds=() given=()
+    lacks=()
+    local status=0 run_names
+    names=()
+    read_block "$root/run.sh"
+    run_names=("${names[@]}")
+    read_block "${BASH_SOURCE[0]}"
+    read_options "$@"
+    export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+    resolve
+    if $dry_run; then
+        show_plan
+        return
+    fi
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    trap 'exit 129' HUP
+    trap stop_children EXIT
+    lock
+    if ! $only_table; then
+        prepare_data
+        sum_code
+        say "${#job_states[@]} jobs, $slots at once: ${method_list[*]}"
+        run_jobs
+    fi
+    write_plan
+    helper -m synthio.experiment table --folder "$work" --dataset_name "$dataset_name" --resamples "$resamples" \
+        --paper_csv "${paper_csv:-$root/dataset_csvs/paper_table.csv}" || status=$?
+    name_failures || status=1
+    return "$status"
+}
+
+experiment "$@"
+exit

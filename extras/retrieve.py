@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""Take the clips of a corpus that are nearest to the gold clips by CLAP: the paper's baseline "Retrieval".
+
+    python extras/retrieve.py --gold_csv W/train_100.csv --corpus_csv corpus.csv --output_csv W/retrieved.csv \\
+        --num_clips 2 --exclude_csvs valid.csv test.csv
+
+The corpus needs the column `path` alone. Each gold clip asks with its own sound, with "Sound of a {label}", or with
+the mean of both embeddings. The nearest pairs are taken first, each corpus clip once, until every gold clip has
+--num_clips of them or the corpus is used up. A corpus clip that is also a gold clip, or in --exclude_csvs, is passed
+over (by `sha256` of its sound, which `synthio.check_inputs` writes).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from synthio.cli import (
+    UserError,
+    add_device_option,
+    in_range,
+    new_parser,
+    pick_device,
+    quiet_libraries,
+    run_main,
+    set_threads,
+)
+
+
+def get_parser():
+    parser = new_parser(__doc__)
+    add = parser.add_argument
+    add("--gold_csv", required=True, help="gold clips: path, label, sha256")
+    add("--corpus_csv", required=True, help="clips to choose from: path")
+    add("--output_csv", required=True, help="output: the clips chosen, with the label of their gold clip")
+    add("--num_clips", type=in_range(int, 1), default=2, help="clips for each gold clip")
+    add("--query", choices=["text", "audio", "both"], default="both", help="what a gold clip asks with")
+    add("--exclude_csvs", nargs="*", default=[], help="clips that must not be chosen (sha256): validation and test")
+    add("--model", default=str(ROOT / "extras/embedded/weights/clap"), help="CLAP folder or hub id")
+    add("--cache_folder", default="", help="keeps embeddings; empty: beside --output_csv, in embeddings")
+    add("--batch_size", type=in_range(int, 1), default=16, help="clips embedded at once")
+    add_device_option(parser)
+    return parser
+
+
+def nearest_first(similarity) -> Iterator[tuple[int, int]]:
+    """(row, column) of a matrix [G, N], the largest value first; equal ones in the order of rows."""
+    import numpy as np
+
+    for place in np.argsort(-similarity, axis=None, kind="stable"):
+        yield divmod(int(place), similarity.shape[1])
+
+
+def assign(similarity, num_clips: int, hashes, forbidden: Collection[str]) -> list[tuple[int, int]]:
+    """Pairs (gold, corpus), in the order of the gold clips and of likeness within them.
+
+    Args:
+        similarity: [G, N] of gold and corpus clips.
+        num_clips: largest number of corpus clips for each gold clip.
+        hashes: hash of the sound of corpus clip j, as a function; asked only of clips that would be taken.
+        forbidden: hashes that must not be taken. What is taken is taken once, whatever its file is called.
+    """
+    room, used, taken, pairs = [num_clips] * len(similarity), set(forbidden), set(), []
+    for gold, clip in nearest_first(similarity):
+        if not any(room):
+            break
+        if room[gold] and clip not in taken:
+            taken.add(clip)
+            if hashes(clip) in used:
+                continue
+            used.add(hashes(clip))
+            room[gold] -= 1
+            pairs.append((gold, clip))
+    return sorted(pairs, key=lambda pair: pair[0])
+
+
+def queries(kind: str, texts, sounds):
+    """Unit vectors [G, E] that the gold clips ask with."""
+    import numpy as np
+
+    mean = {"text": texts, "audio": sounds, "both": texts + sounds}[kind]
+    return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+
+def sound_hash(path: str, csv: str, row: int) -> str:
+    """The `sha256` of `synthio.check_inputs`."""
+    from synthio.check_inputs import listen
+
+    sound = listen(path)
+    if sound.reason:
+        raise UserError(f"{csv} row {row + 1}: {path}: {sound.reason}")
+    return sound.sha256
+
+
+def embed(args, gold, corpus):
+    """Cosines [G, N] of gold and corpus clips."""
+    from synthio.embeddings import EmbeddingCache, embed_clips
+    from synthio.manifest import LABEL, PATH
+    from synthio.models import load_scorer
+    from synthio.prompts import label_prompt
+
+    cache = EmbeddingCache(args.cache_folder or Path(args.output_csv).parent / "embeddings", "clap", args.model)
+    scorer = load_scorer(args.model, pick_device(args.device))
+    vectors = [
+        embed_clips(cache, lambda: scorer, table[PATH], csv, args.batch_size)
+        for table, csv in ((gold, args.gold_csv), (corpus, args.corpus_csv))
+    ]
+    texts = scorer.embed_text([label_prompt(label) for label in gold[LABEL]])
+    return queries(args.query, texts, vectors[0]) @ vectors[1].T
+
+
+def result_row(gold: dict, clip: dict, similarity: float, digest: str, model: str) -> dict[str, str]:
+    """The row of a retrieved clip: the columns of its gold clip, whose path becomes source_path."""
+    from synthio.manifest import CONTENT, DURATION, LABEL, MODEL, PATH, PROMPT, SOURCE, SOURCE_CONTENT
+    from synthio.prompts import label_prompt
+
+    return gold | {
+        PATH: clip[PATH],
+        SOURCE: gold[PATH],
+        SOURCE_CONTENT: gold[CONTENT],
+        CONTENT: digest,
+        DURATION: clip.get(DURATION, ""),
+        PROMPT: label_prompt(gold[LABEL]),
+        MODEL: f"retrieved by {model}",
+        "retrieval_cosine": f"{similarity:.6f}",
+    }
+
+
+def main() -> int:
+    args = get_parser().parse_args()
+    from functools import cache
+
+    import pandas as pd
+
+    from synthio.manifest import CONTENT, LABEL, PATH, read_manifest, write_manifest
+
+    quiet_libraries()
+    set_threads()
+    gold = read_manifest(args.gold_csv, (PATH, LABEL, CONTENT))
+    corpus = read_manifest(args.corpus_csv, (PATH,))
+    if corpus.empty:
+        raise UserError(f"{args.corpus_csv}: no rows; list the clips to choose from")
+    others = [read_manifest(csv, (CONTENT,), check_files=False) for csv in args.exclude_csvs]
+    forbidden = {digest for table in (gold, *others) for digest in table[CONTENT]}
+    hashes = cache(lambda clip: sound_hash(corpus[PATH][clip], args.corpus_csv, clip))
+    similarity = embed(args, gold, corpus)
+    pairs = assign(similarity, args.num_clips, hashes, forbidden)
+    gold_rows, clips, name = gold.to_dict("records"), corpus.to_dict("records"), Path(args.model).name
+    rows = [result_row(gold_rows[g], clips[c], similarity[g, c], hashes(c), name) for g, c in pairs]
+    if not rows:
+        raise UserError(f"{args.corpus_csv}: every clip of it is a gold, validation or test clip")
+    inputs = [args.gold_csv, args.corpus_csv, *args.exclude_csvs]
+    write_manifest(pd.DataFrame(rows), args.output_csv, rows_in=len(rows), options=vars(args), inputs=inputs)
+    print(f"{len(rows)} of {len(corpus)} corpus clips for {len(gold)} gold clips ({args.num_clips} wanted for each)")
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,77 @@
+"""Take a finished stage over from a result folder beside this one, so that runs that differ late share what is early.
+
+    results/a/demo/stamps/losers.json    done, with the same command, code and inputs as here: its outputs are
+    results/b/demo/stamps/losers.json    linked (copied where the disk has no hard links) and this stamp is written
+
+Only result roots in one folder share: at the same depth, the relative paths in their CSVs are the same bytes. A link
+is safe, because stages write new files under temporary names and never change one in place.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+APPENDED = ".jsonl"  # caches of answers grow in place
+
+
+def root_of(stamp: Path) -> Path:
+    """The results root R of R/<dataset_name>/stamps/<stage>.json."""
+    return stamp.absolute().parent.parent.parent
+
+
+def sibling_stamps(stamp: Path) -> list[Path]:
+    """The stamps of this stage in the result roots beside its own."""
+    root = root_of(stamp)
+    inside = stamp.absolute().relative_to(root)
+    others = sorted(path for path in root.parent.iterdir() if path != root)
+    return [other / inside for other in others if (other / inside).is_file()]
+
+
+def counterparts(outputs: Sequence[str], ours: Path, theirs: Path) -> list[Path]:
+    """Where another result root has these outputs; empty when one of them lies outside of ours."""
+    paths = [Path(path).absolute() for path in outputs]
+    return [theirs / path.relative_to(ours) for path in paths] if all(p.is_relative_to(ours) for p in paths) else []
+
+
+def files_of(output: Path, root: Path) -> Iterator[Path]:
+    """Every file of an output: itself or what is in the folder, the records beside it, the clips a CSV names."""
+    if output.is_dir():
+        yield from (path for path in output.rglob("*") if path.is_file() and not path.name.startswith("."))
+    beside = [*output.parent.glob(f"{glob_safe(output.stem)}.*"), output.with_name(f"{output.name}_history.csv")]
+    yield from (path for path in beside if path.is_file() and path.suffix != APPENDED)
+    if output.suffix == ".csv":
+        with output.open(newline="", encoding="utf-8-sig") as stream:
+            named = [Path(os.path.normpath(output.parent / row["path"])) for row in csv.DictReader(stream)]
+        yield from (path for path in named if path.is_relative_to(root))
+
+
+def glob_safe(name: str) -> str:
+    """A name whose brackets, stars and question marks stand for themselves."""
+    return "".join(f"[{letter}]" if letter in "[*?" else letter for letter in name)
+
+
+def link(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`, or a copy, under a temporary name first."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    try:
+        try:
+            temporary.hardlink_to(source)
+        except OSError:
+            shutil.copy2(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)  # replacing a file by a link to itself leaves it there
+
+
+def link_outputs(outputs: Sequence[str], ours: Path, theirs: Path) -> None:
+    """Bring the outputs that another result root has into ours."""
+    for output, other in zip(outputs, counterparts(outputs, ours, theirs), strict=True):
+        if Path(output).is_dir():
+            shutil.rmtree(output)  # of other work, or of a part of this
+        for path in files_of(other, theirs):
+            link(path, ours / path.relative_to(theirs))
