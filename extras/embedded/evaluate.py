@@ -6,7 +6,8 @@
 For each label of us8k_part and of the demo, clips are generated from "Sound of a <label>" and
   - scored by CLAP with their own label and with another one drawn at random (the share where the own one wins);
   - named by AST among the labels of their set (an event tagger that was trained apart from CLAP).
-The same is measured on held-out recordings or procedural clips, which tells what the judges themselves can do.
+The same is measured on held-out recordings or procedural clips, which tells what the judges themselves can do, and
+AST's accuracy also on recordings that went through the autoencoder and back.
 """
 
 from __future__ import annotations
@@ -76,6 +77,14 @@ def recognised(tagger, clips, labels: list[str]) -> float:
     return float(np.mean(hits))
 
 
+def decoded(model, clips: list[np.ndarray]) -> list[np.ndarray]:
+    """Clips [T] through the autoencoder and back."""
+    import torch
+
+    with torch.no_grad():
+        return [model.decode(model.encode(torch.from_numpy(c)[None, None]))[0, 0, : len(c)].numpy() for c in clips]
+
+
 def real_clips(corpus, names: list[str], count: int, seed: int) -> tuple[list[np.ndarray], list[str]]:
     """Up to `count` held-out recordings of each label, each at its length."""
     rng = np.random.default_rng(seed)
@@ -121,6 +130,7 @@ def main() -> int:
         for kind, sounds, words in (("generated", clips, labels), ("true", true_clips, true_labels)):
             metrics[f"{name}_{kind}_own_label_wins"] = own_label_wins(scorer, sounds, words, args.seed)
             metrics[f"{name}_{kind}_recognised"] = recognised(tagger, sounds, words)
+        metrics[f"{name}_decoded_recognised"] = recognised(tagger, decoded(model, true_clips), true_labels)
         metrics[f"{name}_seconds_per_clip"] = seconds
     write_json(args.weights / "text_to_audio/metrics_generated.json", metrics)
     for name, value in metrics.items():

@@ -31,7 +31,7 @@ def get_parser():
     parser.add_argument("--cache", type=Path, default=ROOT / ".scratch/corpus", help="folder of corpus.py")
     parser.add_argument("--output", type=Path, default=HERE / "weights/text_to_audio", help="output folder")
     parser.add_argument("--scratch", type=Path, default=ROOT / ".scratch", help="checkpoint, log and latents")
-    parser.add_argument("--steps", type=in_range(int, 1), default=4000, help="optimiser steps")
+    parser.add_argument("--steps", type=in_range(int, 1), default=3000, help="optimiser steps")
     parser.add_argument("--batch_size", type=in_range(int, 2), default=16, help="clips a step")
     parser.add_argument("--learning_rate", type=in_range(float, 0), default=1e-3, help="peak")
     parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of everything random")
