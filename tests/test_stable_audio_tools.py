@@ -55,6 +55,11 @@ def test_backend_of_files(tmp_path, files, backend):
     assert backend_of(str(tmp_path / files[-1])) == "stable_audio_tools"
 
 
+def test_half_precision_is_refused():
+    with pytest.raises(UserError, match="dtype=float16: a model of stable-audio-tools runs in float32"):
+        load_text_to_audio("stabilityai/stable-audio-open-small", dtype="float16")
+
+
 @pytest.fixture
 def hub_cache(tmp_path, monkeypatch) -> Path:
     """The cached snapshot of the hub id me/mine; there is no network."""
