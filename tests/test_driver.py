@@ -669,7 +669,6 @@ def test_a_dry_run_does_nothing(world, copy):
         ({"use_label": "true"}, ["--mode template --num_captions 2"], ["2 caption", "mixcap"]),
         ({"plain_wo_caption": "true"}, ["--mode plain_wo_caption"], ["2 caption", "mixcap"]),
         ({"plain_caption": "true"}, ["2 caption", "--mode plain "], ["mixcap"]),
-<<<<<<< HEAD
         ({"initialize_audio": "true"}, ["--initialize_audio true --init_noise_level 0.5"], []),
         ({"initialize_audio": "auto"}, ["6 generate"], ["--initialize_audio"]),
         ({"text_to_audio_model": "embedded"}, ["--initialize_audio true --init_noise_level 0.5"], []),
@@ -679,10 +678,6 @@ def test_a_dry_run_does_nothing(world, copy):
             ["--head_init random --class_weights true --synthetic_weight .5"],
             [],
         ),
-=======
-        ({}, ["--initialize_audio true --init_noise_level 0.5"], []),
-        ({"initialize_audio": "false"}, ["6 generate"], ["--initialize_audio"]),
->>>>>>> integrate
         (
             {"sampler": "heun", "cfg_scale": "5", "cfg_rescale": ".5"},
             ["--sampler heun --num_steps 2 --cfg_scale 5 --cfg_rescale .5"],
