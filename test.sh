@@ -24,13 +24,13 @@ make_environments() {
     done
 }
 
-# The tests that want an environment name the variable that its interpreter can be given in.
+# The files whose tests want an environment read the variable in which its interpreter can be given.
 test_environment() { # NAME [PYTEST OPTIONS...]
     local name=$1 files
     shift
-    mapfile -t files < <(grep -l "SYNTHIO_${name^^}_PYTHON" tests/test_*.py)
+    mapfile -t files < <(grep -l "environ.*SYNTHIO_${name^^}_PYTHON" tests/test_*.py)
     ((${#files[@]})) || {
-        echo "test.sh: no file of tests/ names SYNTHIO_${name^^}_PYTHON" >&2
+        echo "test.sh: no file of tests/ reads SYNTHIO_${name^^}_PYTHON" >&2
         exit 2
     }
     make_environments "$name"
