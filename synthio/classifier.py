@@ -335,7 +335,8 @@ def fit_head(model, train: Split, valid: Split, recipe: Recipe, device: str) -> 
     for split in (train, valid):
         pooled = _pooled(model, split.features, recipe.batch_size, device)
         embedded.append((pooled.numpy(), split.targets.numpy()))
-    probe, _, _ = choose_probe(*embedded, recipe.multi_label)
+    weights = None if train.weights is None else train.weights.numpy()
+    probe, _, _ = choose_probe(*embedded, recipe.multi_label, weights)
     with torch.no_grad():
         model.classifier.dense.weight.copy_(torch.from_numpy(probe.weight))
         model.classifier.dense.bias.copy_(torch.from_numpy(probe.bias))

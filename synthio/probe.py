@@ -43,7 +43,9 @@ class LinearProbe:
         return cls(weight.astype(np.float32), (bias - weight @ mean).astype(np.float32))
 
 
-def fit_probe(x: np.ndarray, targets: np.ndarray, c: float, multi_label: bool) -> LinearProbe:
+def fit_probe(
+    x: np.ndarray, targets: np.ndarray, c: float, multi_label: bool, weights: np.ndarray | None = None
+) -> LinearProbe:
     """Softmax regression, or one regression for each class against the rest.
 
     A class that no training clip has (or, for multi-label data, every one) gets a constant logit.
@@ -53,6 +55,7 @@ def fit_probe(x: np.ndarray, targets: np.ndarray, c: float, multi_label: bool) -
         targets: 0/1 [N, C].
         c: inverse strength of the L2 penalty.
         multi_label: clips may have several labels.
+        weights: of the clips in the loss [N]; None: all the same.
     """
     from sklearn.preprocessing import StandardScaler
 
@@ -64,26 +67,31 @@ def fit_probe(x: np.ndarray, targets: np.ndarray, c: float, multi_label: bool) -
             if truth.all():
                 bias[column] = CERTAIN
             elif truth.any():
-                rows, offsets = _regression(z, truth, c)
+                rows, offsets = _regression(z, truth, c, weights)
                 weight[column], bias[column] = rows[1], offsets[1]
     else:
         seen = np.flatnonzero(targets.any(axis=0))
-        weight[seen], bias[seen] = _regression(z, targets.argmax(axis=1), c)
+        weight[seen], bias[seen] = _regression(z, targets.argmax(axis=1), c, weights)
     return LinearProbe.unscaled(weight, bias, scaler.mean_, scaler.scale_)
 
 
-def _regression(z: np.ndarray, classes: np.ndarray, c: float) -> tuple[np.ndarray, np.ndarray]:
+def _regression(
+    z: np.ndarray, classes: np.ndarray, c: float, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Weights [K, E] and biases [K] of the K classes that occur, in their order; of two, the first has zeros."""
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=c, max_iter=MAX_ITERATIONS).fit(z, classes)
+    model = LogisticRegression(C=c, max_iter=MAX_ITERATIONS).fit(z, classes, sample_weight=weights)
     if len(model.classes_) == 2:
         return np.vstack([0 * model.coef_, model.coef_]), np.append(0.0, model.intercept_)
     return model.coef_, model.intercept_
 
 
 def choose_probe(
-    train: tuple[np.ndarray, np.ndarray], valid: tuple[np.ndarray, np.ndarray], multi_label: bool
+    train: tuple[np.ndarray, np.ndarray],
+    valid: tuple[np.ndarray, np.ndarray],
+    multi_label: bool,
+    weights: np.ndarray | None = None,
 ) -> tuple[LinearProbe, dict[str, float], list[dict[str, float]]]:
     """The probe whose penalty does best on the validation clips; it is fitted to the training clips alone.
 
@@ -93,6 +101,7 @@ def choose_probe(
         train: embeddings [N, E] and targets 0/1 [N, C].
         valid: the same of the validation clips.
         multi_label: clips may have several labels.
+        weights: of the training clips in the loss [N]; None: all the same.
 
     Returns:
         (probe, its row of the history, history: C, train_loss, valid_loss and valid_score of each penalty).
@@ -104,7 +113,7 @@ def choose_probe(
         raise UserError("all training clips have the same label; a linear probe needs clips of at least 2")
     history, probes = [], []
     for c in C_GRID:
-        probes.append(fit_probe(*train, c, multi_label))
+        probes.append(fit_probe(*train, c, multi_label, weights))
         train_loss, _ = _evaluate(probes[-1], *train, multi_label)
         valid_loss, score = _evaluate(probes[-1], *valid, multi_label)
         history.append({"C": c, "train_loss": train_loss, "valid_loss": valid_loss, "valid_score": score})

@@ -131,6 +131,22 @@ def test_weights_give_scikit_learns_probabilities(classes):
     np.testing.assert_allclose(logits.softmax(dim=1).numpy(), fitted.predict_proba(x), atol=1e-4)
 
 
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_clip_of_weight_2_counts_as_two_clips(multi_label):
+    rng = np.random.default_rng(0)
+    x, targets = rng.normal(size=(30, 4)), np.eye(3, dtype=np.float32)[np.arange(30) % 3]
+    x = (x - x.mean(axis=0)) / x.std(axis=0)  # so that scaling is the same with and without the second copy
+    mirrored, doubled = np.concatenate([x, -x]), np.concatenate([targets, targets[::-1]])
+    weights = np.ones(60)
+    weights[:5] = weights[30:35] = 2
+    rows = np.concatenate([np.arange(60), np.arange(5), np.arange(30, 35)])
+    weighted = probe.fit_probe(mirrored, doubled, 1.0, multi_label, weights)
+    from_copies = probe.fit_probe(mirrored[rows], doubled[rows], 1.0, multi_label)
+    plain = probe.fit_probe(mirrored, doubled, 1.0, multi_label)
+    np.testing.assert_allclose(weighted.logits(x), from_copies.logits(x), atol=0.15)
+    assert np.abs(weighted.logits(x) - from_copies.logits(x)).max() < np.abs(weighted.logits(x) - plain.logits(x)).max()
+
+
 def test_classes_without_clips_and_with_all_clips():
     x, targets = clouds(2, 20, 0)
     absent = np.insert(targets, 1, 0, axis=1)
