@@ -909,8 +909,9 @@ def test_the_tests_of_an_environment(tmp_path):
     shutil.copy(ROOT / "extras/environments.txt", tmp_path / "extras")
     (tmp_path / "extras/parity.txt").touch()
     (tmp_path / "tests").mkdir()
-    (tmp_path / "tests/test_a.py").write_text('os.environ.get("SYNTHIO_PARITY_PYTHON")')
-    (tmp_path / "tests/test_b.py").write_text('os.environ.get("SYNTHIO_AST_PYTHON")')
+    reads = 'os.environ.get("SYNTHIO_{}_PYTHON")'
+    (tmp_path / "tests/test_a.py").write_text(reads.format("PARITY"))
+    (tmp_path / "tests/test_b.py").write_text(reads.format("AST"))
     (tmp_path / "tests/test_c.py").write_text('"SYNTHIO_PARITY_PYTHON"')  # names it, but reads it not
 
     def told(*words):
