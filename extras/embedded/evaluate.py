@@ -3,11 +3,14 @@
 
     python extras/embedded/evaluate.py
 
-For each label of us8k_part and of the demo, clips are generated from "Sound of a <label>" and
+For each label of us8k_part and of the demo, clips are generated from "Sound of a <label>": from noise alone
+(`generated`) and from a held-out clip of the label with half noise, which is run.sh's default (`varied`). They are
   - scored by CLAP with their own label and with another one drawn at random (the share where the own one wins);
-  - named by AST among the labels of their set (an event tagger that was trained apart from CLAP).
-The same is measured on held-out recordings or procedural clips, which tells what the judges themselves can do, and
-AST's accuracy also on recordings that went through the autoencoder and back.
+  - named by AST among the labels of their set (an event tagger that was trained apart from CLAP);
+  - compared with the held-out clips by AST's embeddings: Fréchet audio distance, and diversity (mean distance).
+The same is measured on the held-out recordings or procedural clips themselves, which tells what the judges can do (the
+Fréchet distance of one half to the other is as near as sets of that size come), and on these clips after the
+autoencoder.
 """
 
 from __future__ import annotations
@@ -22,9 +25,13 @@ sys.path[:0] = [str(ROOT)]
 
 import numpy as np
 
+from synthio.audio import fit_length
 from synthio.cli import in_range, new_parser, progress, quiet_libraries, run_main, set_threads
 from synthio.prompts import label_prompt
+from synthio.quality_metrics import frechet_distance, mean_pairwise_distance
 from synthio.sounds import DEMO_LABELS, SAMPLE_RATE, make_clip
+
+INIT_NOISE_LEVEL = 0.5  # run.sh's default
 
 
 def get_parser():
@@ -36,18 +43,31 @@ def get_parser():
     return parser
 
 
-def generate(model, labels: list[str], seed: int, batch_size: int = 16) -> tuple[list[np.ndarray], float]:
-    """One clip [T] of 4 s for each label, and the seconds that a clip took."""
+def generate(model, labels: list[str], seed: int, starts: list[np.ndarray] | None = None, batch_size: int = 16):
+    """One clip [T] for each label, of 4 s from noise alone, else of its start's length; the seconds that each took."""
     from synthio.sampling import sample
 
     clips, started = [], time.monotonic()
-    for start in progress(range(0, len(labels), batch_size), "evaluate: batches"):
-        batch = labels[start : start + batch_size]
+    for first in progress(range(0, len(labels), batch_size), "evaluate: batches"):
+        batch = labels[first : first + batch_size]
         condition = model.condition([label_prompt(label) for label in batch], [4.0] * len(batch))
-        seeds = [1000 * seed + start + i for i in range(len(batch))]
-        latents = sample(model, condition, seeds, num_steps=24, cfg_scale=3.0, sampler="euler")
-        clips += list(model.decode(latents)[:, 0, : 4 * SAMPLE_RATE].numpy())
+        options = {"num_steps": 24, "cfg_scale": 3.0, "sampler": "euler"}
+        lengths = [4 * SAMPLE_RATE] * len(batch)
+        if starts is not None:
+            lengths = [len(clip) for clip in starts[first : first + batch_size]]
+            latents = encode(model, starts[first : first + batch_size])
+            options |= {"init_latents": latents, "init_noise_level": INIT_NOISE_LEVEL}
+        latents = sample(model, condition, [1000 * seed + first + i for i in range(len(batch))], **options)
+        clips += [clip[:length].numpy() for clip, length in zip(model.decode(latents)[:, 0], lengths, strict=True)]
     return clips, (time.monotonic() - started) / len(labels)
+
+
+def encode(model, clips: list[np.ndarray]):
+    """Latents [B, D, L] of clips [T], filled up with silence to the model's longest clip."""
+    import torch
+
+    longest = round(model.max_seconds * SAMPLE_RATE)
+    return model.encode(torch.from_numpy(np.stack([fit_length(clip[None], longest) for clip in clips])))
 
 
 def own_label_wins(scorer, clips, labels: list[str], seed: int) -> float:
@@ -61,20 +81,49 @@ def own_label_wins(scorer, clips, labels: list[str], seed: int) -> float:
     return float(np.mean(wins))
 
 
-def recognised(tagger, clips, labels: list[str]) -> float:
-    """Share of the clips that AST names rightly among the labels of the set."""
+def hear(tagger, clips) -> tuple[np.ndarray, np.ndarray]:
+    """AST's logits [N, C] and pooled embeddings [N, E] of clips [T]."""
     import torch
 
     model, extractor = tagger
-    names = sorted(set(labels))
-    columns = [model.config.label2id[name] for name in names]
-    hits = []
-    for clip, label in zip(clips, labels, strict=True):
+    logits, pooled = [], []
+    for clip in clips:
         clip = np.resize(clip, 5 * SAMPLE_RATE)  # repeated, as in its training
+        inputs = extractor(clip - clip.mean(), sampling_rate=SAMPLE_RATE, return_tensors="pt")
         with torch.no_grad():
-            logits = model(**extractor(clip - clip.mean(), sampling_rate=SAMPLE_RATE, return_tensors="pt")).logits
-        hits.append(names[int(logits[0, columns].argmax())] == label)
-    return float(np.mean(hits))
+            body = model.audio_spectrogram_transformer(**inputs).pooler_output
+            logits.append(model.classifier(body)[0].numpy())
+        pooled.append(body[0].numpy())
+    return np.stack(logits), np.stack(pooled)
+
+
+def recognised(tagger, logits: np.ndarray, labels: list[str]) -> float:
+    """Share of the clips, by their logits [N, C], that AST names rightly among the labels of the set."""
+    names = sorted(set(labels))
+    best = logits[:, [tagger[0].config.label2id[name] for name in names]].argmax(axis=1)
+    return float(np.mean([names[i] == label for i, label in zip(best, labels, strict=True)]))
+
+
+def diversity(pooled: np.ndarray, labels: list[str]) -> float:
+    """Mean distance (1 - cosine) of two clips of a label by their embeddings [N, E], a mean over the labels."""
+    names = np.array(labels)
+    return float(np.mean([mean_pairwise_distance(pooled[names == name]) for name in set(labels)]))
+
+
+def judge(scorer, tagger, clips, labels: list[str], reference: np.ndarray | None, seed: int):
+    """What the judges say of clips [T], by name; and their embeddings [N, E].
+
+    `reference` [M, E] are those of held-out clips; without it, the Fréchet distance is of one half of the clips to the
+    other.
+    """
+    logits, pooled = hear(tagger, clips)
+    parts = (pooled[::2], pooled[1::2]) if reference is None else (pooled, reference)
+    return {
+        "own_label_wins": own_label_wins(scorer, clips, labels, seed),
+        "recognised": recognised(tagger, logits, labels),
+        "frechet_distance": frechet_distance(*parts),
+        "diversity": diversity(pooled, labels),
+    }, pooled
 
 
 def decoded(model, clips: list[np.ndarray]) -> list[np.ndarray]:
@@ -120,18 +169,19 @@ def main() -> int:
     tagger = (ASTForAudioClassification.from_pretrained(ast).float().eval(), ASTFeatureExtractor.from_pretrained(ast))
     street = sorted(set(corpus.table["label"].to_numpy()[corpus.train_by_source["us8k_part"]]))
     sets = {
-        "us8k_part": (street, real_clips(corpus, street, args.clips, args.seed)),
-        "demo": (list(DEMO_LABELS), procedural_clips(DEMO_LABELS, args.clips, args.seed)),
+        "us8k_part": real_clips(corpus, street, args.clips, args.seed),
+        "demo": procedural_clips(DEMO_LABELS, args.clips, args.seed),
     }
     metrics: dict[str, float] = {}
-    for name, (names, (true_clips, true_labels)) in sets.items():
-        labels = [label for label in names for _ in range(args.clips)]
-        clips, seconds = generate(model, labels, args.seed)
-        for kind, sounds, words in (("generated", clips, labels), ("true", true_clips, true_labels)):
-            metrics[f"{name}_{kind}_own_label_wins"] = own_label_wins(scorer, sounds, words, args.seed)
-            metrics[f"{name}_{kind}_recognised"] = recognised(tagger, sounds, words)
-        metrics[f"{name}_decoded_recognised"] = recognised(tagger, decoded(model, true_clips), true_labels)
+    for name, (true_clips, true_labels) in sets.items():
+        found, reference = judge(scorer, tagger, true_clips, true_labels, None, args.seed)
+        metrics |= {f"{name}_true_{key}": value for key, value in found.items()}
+        clips, seconds = generate(model, true_labels, args.seed)
+        varied, _ = generate(model, true_labels, args.seed, true_clips)
         metrics[f"{name}_seconds_per_clip"] = seconds
+        for kind, sounds in (("generated", clips), ("varied", varied), ("decoded", decoded(model, true_clips))):
+            found, _ = judge(scorer, tagger, sounds, true_labels, reference, args.seed)
+            metrics |= {f"{name}_{kind}_{key}": value for key, value in found.items()}
     write_json(args.weights / "text_to_audio/metrics_generated.json", metrics)
     for name, value in metrics.items():
         print(f"{name:40} {value:.3f}")
