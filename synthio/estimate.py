@@ -34,19 +34,26 @@ AUTO_STEPS = 24  # of the sampler, for the embedded model
 DROPPED = 0.27
 SAMPLED, STEPPED = ("losers", "generate"), ("dpo", "filter_classifier", "classify")
 ON_CPU = ("demo", "check", "stratify", "captions", "rewrite", "dataset", "report")  # with and without a GPU
-# Seconds of a unit (see Work.amount) and of the start, embedded models, demo set, 2 cores that others used a little.
+# Seconds of a unit (see Work.amount) and of the start: embedded models, ESC-10, one core. Quality, report, probe and
+# zero-shot were measured on a few clips alone.
 MEASURED = {
-    "demo": (0.058, 0.0),
-    "check": (0.002, 0.5),
+    "demo": (0.05, 0.0),
+    "check": (0.013, 0.5),
     "stratify": (0.0, 0.6),
-    "caption": (0.004, 0.5),
+    "caption": (0.018, 0.5),
     "captions": (0.0, 0.6),
-    "losers": (0.025, 0.0),
-    "dpo": (0.088, 0.0),
-    "generate": (0.032, 3.0),
-    "filter": (0.02, 5.0),
-    "classify": (0.034, 0.0),
-    "filter_classifier": (0.034, 0.0),
+    "rewrite": (0.0, 0.6),
+    "losers": (0.035, 7.0),
+    "dpo": (0.08, 4.0),
+    "generate": (0.0375, 7.0),
+    "filter": (0.026, 8.0),
+    "dataset": (0.0, 0.6),
+    "classify": (0.031, 5.0),
+    "filter_classifier": (0.031, 5.0),
+    "probe": (0.02, 5.0),
+    "zero_shot": (0.02, 5.0),
+    "quality": (0.06, 6.0),
+    "report": (0.05, 5.0),
 }
 
 
@@ -310,7 +317,7 @@ def expected_time(variables: Mapping[str, str]) -> str:
     unknown = dict.fromkeys(work.kind for work, guess in zip(works, guesses, strict=True) if guess is None)
     if unknown:
         return f"unknown; not timed yet with these models on this machine: {', '.join(unknown)}"
-    source = "from the last run" if earlier else "as measured on 2 cores"
+    source = "from the last run" if earlier else "as measured on one core"
     return f"about {in_words(sum(guesses))} if nothing is up to date ({source})"
 
 
