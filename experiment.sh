@@ -25,7 +25,7 @@ mixup_alpha=0.3            # number 0.001..: of the method mixup
 jobs=auto                  # whole 1..64 or auto: jobs at once; auto: one for each GPU, 1 without
 resamples=1000             # whole 100..100000: of the bootstrap
 paper_csv=""               # text: table to compare with (n,method,<datasets>); empty: dataset_csvs/paper_table.csv
-only_table=false           # bool: start no job; make the tables of what is there
+only_table=false           # bool: start no job; make the tables of what is there, also while jobs run
 # ==== end of variables
 set -euo pipefail
 
@@ -60,7 +60,8 @@ Each trains its classifier for the same number of steps and wants the same numbe
 END
     print_variables "${BASH_SOURCE[0]}"
     echo
-    echo "And every variable of run.sh but those that tell the methods apart: see sh run.sh --help."
+    echo "And every variable of run.sh but those that tell the methods apart: see sh run.sh --help. make_report and quality"
+    echo "are false here: a job has a report.html or quality.json only if they are given."
 }
 
 # Set the array `method_options` to what a method is for run.sh.
@@ -91,11 +92,12 @@ set_method_options() { # METHOD
     esac
 }
 
-# Variables of run.sh that the jobs set, or that tell the methods apart.
-set_by_jobs=(num_samples seed share_stages make_report quality report_clips output_folder output_csv_path stage stop_stage)
+# Variables of run.sh that the jobs set, that tell the methods apart, or that job_command passes on.
+set_by_jobs=(num_samples seed share_stages output_folder output_csv_path stage stop_stage)
 told_apart=(augment dpo use_label plain_caption plain_wo_caption clap_filter iterative use_ast zero_shot
     ast_waveform_augment ast_spec_augment ast_mixup dpo_loss)
-held_back=(dataset_name input_train_file valid_csv test_csv results_root retrieval_csv embeddings_folder dry_run)
+held_back=(dataset_name input_train_file valid_csv test_csv results_root retrieval_csv embeddings_folder dry_run
+    make_report quality)
 
 contains() { # WORD WORDS...
     local word=$1 other
@@ -262,8 +264,8 @@ job_command() { # JOB
         method_options=("${method_options[@]:2}") # without --augment false
     fi
     command=(bash "$root/run.sh" --results_root "$work/$cell/$method" --dataset_name "$dataset_name" "${csvs[@]}"
-        --num_samples "${job_ns[$1]}" --seed "${job_seeds[$1]}" --share_stages true --make_report false --quality false
-        --embeddings_folder "$work/embeddings" "${passed_on[@]}" "${method_options[@]}")
+        --num_samples "${job_ns[$1]}" --seed "${job_seeds[$1]}" --share_stages true --make_report "$make_report"
+        --quality "$quality" --embeddings_folder "$work/embeddings" "${passed_on[@]}" "${method_options[@]}")
 }
 
 # A sum over all that a job depends on: the command, its CSVs, the code and the state of the model folders.
@@ -486,6 +488,7 @@ experiment() {
     names=()
     read_block "$root/run.sh"
     run_names=("${names[@]}")
+    make_report=false quality=false # of each job, unless asked for
     read_block "${BASH_SOURCE[0]}"
     read_options "$@"
     export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
@@ -498,8 +501,9 @@ experiment() {
     trap 'exit 143' TERM
     trap 'exit 129' HUP
     trap stop_children EXIT
-    lock
+    mkdir -p "$work"
     if ! $only_table; then
+        lock
         prepare_data
         sum_code
         say "${#job_states[@]} jobs, $slots at once: ${method_list[*]}"

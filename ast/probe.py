@@ -21,9 +21,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from synthio.cli import UserError, in_range, new_parser, pick_device, quiet_libraries, run_main, set_threads
+from synthio.cli import UserError, new_parser, run_main
 from synthio.evaluation import (
+    add_embedding_options,
     add_evaluation_options,
+    embeddings_folder,
     read_splits,
     start_clean,
     write_history,
@@ -38,8 +40,7 @@ def get_parser():
     add = parser.add_argument
     add("--clap_model", default="", help=f"{SCORER_HELP}; empty: none")
     add("--ast_model", default="", help="AST folder, hub id or .pth checkpoint; empty: none")
-    add("--cache_folder", default="", help="folder that keeps embeddings; empty: <output_folder>/embeddings")
-    add("--batch_size", type=in_range(int, 1), default=16, help="clips embedded at once")
+    add_embedding_options(parser)
     return parser
 
 
@@ -79,11 +80,8 @@ def main() -> int:
     from synthio.manifest import PATH
     from synthio.probe import choose_probe, make_embed, save_probe
 
-    quiet_libraries()
-    set_threads()
-    device, folder = pick_device(args.device), Path(args.output_folder)
-    start_clean(folder)
-    embed = make_embed(chosen_models(args), args.cache_folder or folder / "embeddings", device, args.batch_size)
+    device, folder = start_clean(args)
+    embed = make_embed(chosen_models(args), embeddings_folder(args), device, args.batch_size)
     train, valid = ((embed(tables[s][PATH], getattr(args, f"{s}_csv")), targets[s]) for s in ("train", "valid"))
     read_s = time.monotonic() - started
     probe, best, history = choose_probe(train, valid, args.multi_label)

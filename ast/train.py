@@ -21,16 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from synthio.cli import (
-    UserError,
-    in_range,
-    new_parser,
-    pick_device,
-    quiet_libraries,
-    run_main,
-    set_threads,
-    str2bool,
-)
+from synthio.cli import UserError, in_range, new_parser, run_main, str2bool
 from synthio.evaluation import (
     add_evaluation_options,
     is_synthetic,
@@ -183,19 +174,14 @@ def main() -> int:
     started = time.monotonic()
     tables, labels, targets = read_splits(args)
     recipe = make_recipe(args, len(tables["train"]))
-    from synthio.classifier import fit, fit_head
+    from synthio.classifier import fit
     from synthio.models.ast_model import load_ast, load_ast_config
     from synthio.supcon import SupConAst
 
-    quiet_libraries()
-    set_threads()
-    device, folder = pick_device(args.device), Path(args.output_folder)
-    tracker = open_tracker(args, f"classifier {folder.name}")
-    start_clean(folder)
+    tracker = open_tracker(args, f"classifier {Path(args.output_folder).name}")
+    device, folder = start_clean(args)
     train, valid, norm = read_training_data(args, tables, targets, load_ast_config(args.model))
     model = load_ast(args.model, labels, norm.frames, args.multi_label, args.seed)
-    if recipe.head_init == "probe":
-        fit_head(model.to(device), train, valid, recipe, device)
     learner = (SupConAst(model, args.seed) if recipe.supcon_weight > 0 else model).to(device)
     key, checkpoint = run_key(args, recipe, device, tables, labels), folder / "checkpoint.pt"
     read_s = time.monotonic() - started

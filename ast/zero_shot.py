@@ -20,16 +20,23 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from synthio.cli import in_range, new_parser, pick_device, quiet_libraries, run_main, set_threads
-from synthio.evaluation import add_evaluation_options, read_splits, start_clean, write_test_results
+from synthio.cli import new_parser, run_main
+from synthio.evaluation import (
+    add_embedding_options,
+    add_evaluation_options,
+    embeddings_folder,
+    read_splits,
+    start_clean,
+    write_test_results,
+)
+from synthio.models import SCORER_HELP
 
 
 def get_parser():
     parser = new_parser(__doc__)
     add_evaluation_options(parser)
-    parser.add_argument("--clap_model", required=True, help="CLAP folder or hub id")
-    parser.add_argument("--cache_folder", default="", help="keeps embeddings; empty: <output_folder>/embeddings")
-    parser.add_argument("--batch_size", type=in_range(int, 1), default=16, help="clips embedded at once")
+    parser.add_argument("--clap_model", required=True, help=SCORER_HELP)
+    add_embedding_options(parser)
     return parser
 
 
@@ -52,13 +59,10 @@ def main() -> int:
     from synthio.models import load_scorer
     from synthio.prompts import label_prompt
 
-    quiet_libraries()
-    set_threads()
-    device, folder = pick_device(args.device), Path(args.output_folder)
-    start_clean(folder)
+    device, _ = start_clean(args)
     scorer = load_scorer(args.clap_model, device)
     prompts = scorer.embed_text([label_prompt(label) for label in labels])
-    cache = EmbeddingCache(args.cache_folder or folder / "embeddings", "clap", args.clap_model)
+    cache = EmbeddingCache(embeddings_folder(args), "clap", args.clap_model)
 
     def logits(split: str):
         csv = getattr(args, f"{split}_csv")

@@ -27,7 +27,7 @@ from synthio.fbank import SAMPLE_RATE, WINDOW, kaldi_fbank, num_frames, num_samp
 from synthio.files import atomic_path, stable_seed
 from synthio.manifest import LABEL_SEPARATOR, split_labels
 from synthio.metrics import accuracy, mean_average_precision
-from synthio.supcon import supcon_loss
+from synthio.supcon import SupConAst, supcon_loss
 
 # SpecAugment of AST's ESC-50 recipe: up to 24 of 128 bands and 96 of 512 frames.
 MASKED_BANDS, MASKED_TIME = 24 / 128, 96 / 512
@@ -387,7 +387,7 @@ def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device
 def fit(
     model, train: Split, valid: Split, recipe: Recipe, device: str, checkpoint: Path, key: str, on_eval=None
 ) -> TrainState:
-    """Train, and leave the weights of the best validation step in `model`.
+    """Train, from the head on that the recipe wants, and leave the weights of the best validation step in `model`.
 
     Best is the highest validation score, then the lowest validation loss, then the earliest step.
 
@@ -410,8 +410,9 @@ def fit(
     )
     state = load_checkpoint(checkpoint, key, model, optimizer)
     losses, started = [], time.monotonic() - state.seconds
-    if state.step == 0 and recipe.head_init == "probe":  # it may be better than all that follows
-        loss = evaluate(model, train, recipe, device)[0]
+    if state.step == 0 and recipe.head_init == "probe":
+        fit_head(model.ast if isinstance(model, SupConAst) else model, train, valid, recipe, device)
+        loss = evaluate(model, train, recipe, device)[0]  # it may be better than all that follows
         _record(state, model, loss, *evaluate(model, valid, recipe, device))
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         for step in progress(range(state.step, recipe.num_steps), "training steps"):

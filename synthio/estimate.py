@@ -33,20 +33,27 @@ AUTO_STEPS = 24  # of the sampler, for the embedded model
 # Share of a round's clips that the filter drops; 57 of 200 and 13 of 57 in the measured run.
 DROPPED = 0.27
 SAMPLED, STEPPED = ("losers", "generate"), ("dpo", "filter_classifier", "classify")
-ON_CPU = ("demo", "check", "stratify", "captions")  # with and without a GPU
-# Seconds of a unit (see Work.amount) and of the start, embedded models, demo set, 2 cores that others used a little.
+ON_CPU = ("demo", "check", "stratify", "captions", "rewrite", "dataset", "report")  # with and without a GPU
+# Seconds of a unit (see Work.amount) and of the start: embedded models, ESC-10, one core. Quality, report, probe and
+# zero-shot were measured on a few clips alone.
 MEASURED = {
-    "demo": (0.058, 0.0),
-    "check": (0.002, 0.5),
+    "demo": (0.05, 0.0),
+    "check": (0.013, 0.5),
     "stratify": (0.0, 0.6),
-    "caption": (0.004, 0.5),
+    "caption": (0.018, 0.5),
     "captions": (0.0, 0.6),
-    "losers": (0.025, 0.0),
-    "dpo": (0.088, 0.0),
-    "generate": (0.032, 3.0),
-    "filter": (0.02, 5.0),
-    "classify": (0.034, 0.0),
-    "filter_classifier": (0.034, 0.0),
+    "rewrite": (0.0, 0.6),
+    "losers": (0.035, 7.0),
+    "dpo": (0.08, 4.0),
+    "generate": (0.0375, 7.0),
+    "filter": (0.026, 8.0),
+    "dataset": (0.0, 0.6),
+    "classify": (0.031, 5.0),
+    "filter_classifier": (0.031, 5.0),
+    "probe": (0.02, 5.0),
+    "zero_shot": (0.02, 5.0),
+    "quality": (0.06, 6.0),
+    "report": (0.05, 5.0),
 }
 
 
@@ -59,7 +66,7 @@ class Work:
         rows: clips, or rows of the table it reads; 0: it has none.
         steps: of the sampler or the optimiser; 0: what suits the model.
         batch: clips in a step.
-        model: folder or id.
+        model: folder or id; of several, parted by commas.
     """
 
     stage: str
@@ -156,10 +163,38 @@ def plan(variables: Mapping[str, str], gold: int) -> list[Work]:
         works.insert(0, (0, Work("demo", DEMO_CLIPS)))
     if is_on(variables, "augment"):
         works += augmentation(variables, gold)
-    if is_on(variables, "use_ast"):
-        names = ("classify_gold_only", "classify_synthio") if is_on(variables, "augment") else ("classify_gold_only",)
-        works += [(10, ast_work(name, variables)) for name in names]
+    works += classification(variables, gold)
+    if is_on(variables, "make_report"):
+        works.append((10, Work("report", gold + synthetic_clips(variables, gold))))
     return [work for number, work in works if first <= number <= last]
+
+
+def synthetic_clips(variables: Mapping[str, str], gold: int) -> int:
+    """How many clips are generated in the first round."""
+    return gold * int(variables["num_iters"]) if is_on(variables, "augment") else 0
+
+
+def classification(variables: Mapping[str, str], gold: int) -> list[tuple[int, Work]]:
+    """(number, work) of stage 10. Of clips that are heard, each counts once, for their embeddings are kept."""
+    heard = gold + sum(rows_in(variables[name]) or 0 for name in ("valid_csv", "test_csv"))
+    works, made = [classifier_work("gold_only", variables, heard)], synthetic_clips(variables, gold)
+    if is_on(variables, "augment"):
+        models = [variables["ast_model"], variables["probe_clap_model"] or variables["clap_model"]]
+        works += [Work("quality", heard + made, model=",".join(models))] if is_on(variables, "quality") else []
+        works.append(classifier_work("synthio", variables, made))
+    return [(10, work) for work in works]
+
+
+def classifier_work(name: str, variables: Mapping[str, str], heard: int) -> Work:
+    """A classifier: AST, a linear probe, or CLAP alone."""
+    if is_on(variables, "use_ast"):
+        return ast_work(f"classify_{name}", variables)
+    clap = variables["probe_clap_model"] or variables["clap_model"]
+    if is_on(variables, "zero_shot"):
+        return Work(f"zero_shot_{name}", heard, model=clap)
+    models = {"ast": [variables["ast_model"]], "clap": [clap]}
+    chosen = models.get(variables["probe_embeddings"], [variables["ast_model"], clap])
+    return Work(f"probe_{name}", heard, model=",".join(chosen))
 
 
 def ast_work(stage: str, variables: Mapping[str, str]) -> Work:
@@ -168,13 +203,13 @@ def ast_work(stage: str, variables: Mapping[str, str]) -> Work:
 
 
 def augmentation(variables: Mapping[str, str], gold: int) -> list[tuple[int, Work]]:
-    """(number, work) of stages 2 to 8."""
-    clips, works, model = gold * int(variables["num_iters"]), [], variables["text_to_audio_model"]
+    """(number, work) of stages 2 to 9."""
+    clips, works, model = synthetic_clips(variables, gold), [], variables["text_to_audio_model"]
     steps, batch = int(variables["num_steps"]), int(variables["generate_batch_size"])
     mode, writer = prompt_mode(variables), variables["caption_writer"]
     if variables["retrieval_csv"]:
         works.append((6, Work("retrieve", gold, model=variables["clap_model"])))
-        return works + filtering(variables, clips)
+        return [*works, *filtering(variables, clips), (9, Work("dataset", clips))]
     if mode in ("mixcap", "plain"):
         works.append((2, Work("caption", gold, model=variables["captioner"])))
     if is_on(variables, "dpo") and not variables["dpo_ckpt_folder"]:
@@ -183,9 +218,10 @@ def augmentation(variables: Mapping[str, str], gold: int) -> list[tuple[int, Wor
     works.append((6, Work("generate", clips, steps, batch, model)))
     works += filtering(variables, clips)
     for k, again in rounds(variables, clips):
+        works.append((8, Work(f"rewrite_{k}", again, model=writer)))
         works.append((8, Work(f"generate_{k}", again, steps, batch, model)))
         works.append((8, Work(f"filter_{k}", again, model=variables["clap_model"])))
-    return works
+    return [*works, (9, Work("dataset", clips))]
 
 
 def filtering(variables: Mapping[str, str], clips: int) -> list[tuple[int, Work]]:
@@ -238,10 +274,13 @@ def read_durations(path: Path, machine: str) -> list[tuple[Work, float]]:
 
 def work_of(stage: str, rows: str, command: str) -> Work:
     """What a command of run.sh did."""
-    options = dict(pairwise(shlex.split(command)))
-    model = options.get("--model") or options.get("--captioner") or ""
-    if stage == "captions" and options.get("--mode") != "template":
-        model = options.get("--writer", "")
+    words = shlex.split(command)
+    options = dict(pairwise(words))
+    heard = [options[name] for name in ("--ast_model", "--clap_model") if name in options]
+    model = options.get("--model") or options.get("--captioner") or options.get("--writer") or ",".join(heard)
+    for script in ("probe", "zero_shot"):
+        if any(word.endswith(f"ast/{script}.py") for word in words):
+            stage = stage.replace("classify", script)
     steps = int(options.get("--num_steps", 0)) if float(options.get("--num_epochs", 0)) == 0 else 0
     batch = int(options.get("--batch_size", 0)) * int(options.get("--gradient_accumulation", 1))
     return Work(stage, int(rows) if rows.isdigit() else 0, steps, batch, model)
@@ -261,8 +300,9 @@ def seconds_of(work: Work, earlier: Sequence[tuple[Work, float]], measured: bool
 
 
 def is_own(model: str) -> bool:
-    """Whether a model is one of this repository, or none at all."""
-    return model in ("", "embedded") or Path(model).parent == ROOT / "extras/embedded/weights"
+    """Whether a model, or each of several parted by commas, is one of this repository, or none at all."""
+    weights = ROOT / "extras/embedded/weights"
+    return all(name in ("", "embedded") or Path(name).parent == weights for name in model.split(","))
 
 
 def expected_time(variables: Mapping[str, str]) -> str:
@@ -277,7 +317,7 @@ def expected_time(variables: Mapping[str, str]) -> str:
     unknown = dict.fromkeys(work.kind for work, guess in zip(works, guesses, strict=True) if guess is None)
     if unknown:
         return f"unknown; not timed yet with these models on this machine: {', '.join(unknown)}"
-    source = "from the last run" if earlier else "as measured on 2 cores"
+    source = "from the last run" if earlier else "as measured on one core"
     return f"about {in_words(sum(guesses))} if nothing is up to date ({source})"
 
 
@@ -326,7 +366,8 @@ def clips_line(variables: Mapping[str, str], gold: int | None) -> str:
     if not is_on(variables, "clap_filter"):
         return text
     most = int(variables["reflect_rounds"])
-    return text + " before the filter" + (f", at most {most} rounds for what it drops" if most else "")
+    again = f", at most {most} round{'s' * (most > 1)} for what it drops" if most else ""
+    return f"{text} before the filter{again}"
 
 
 def start_lines(variables: Mapping[str, str]) -> list[str]:

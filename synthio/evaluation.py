@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synthio.cli import UserError, add_device_option, in_range, str2bool
+from synthio.cli import UserError, add_device_option, in_range, pick_device, quiet_libraries, set_threads, str2bool
 
 SPLITS = ("train", "valid", "test")
 
@@ -22,6 +22,18 @@ def add_evaluation_options(parser) -> None:
     add("--multi_label", type=str2bool, default=False, help="several labels a clip, joined by ';'")
     add("--seed", type=in_range(int, 0), default=0, help="of everything random")
     add_device_option(parser)
+
+
+def add_embedding_options(parser) -> None:
+    """What a script that listens through a frozen model takes besides."""
+    add = parser.add_argument
+    add("--cache_folder", default="", help="folder that keeps embeddings; empty: <output_folder>/embeddings")
+    add("--batch_size", type=in_range(int, 1), default=16, help="clips embedded at once")
+
+
+def embeddings_folder(args) -> Path:
+    """Where the embeddings are kept, by `add_embedding_options`."""
+    return Path(args.cache_folder or Path(args.output_folder) / "embeddings")
 
 
 def read_splits(args):
@@ -42,8 +54,14 @@ def read_splits(args):
     return tables, labels, targets
 
 
-def start_clean(folder: Path) -> None:
-    """Remove what an earlier run left, so that scores never stand beside another model; keep its checkpoint."""
+def start_clean(args) -> tuple[str, Path]:
+    """Set up the libraries and the output folder; returns (torch device, folder).
+
+    What an earlier run left there goes, so that scores never stand beside another model; its checkpoint stays.
+    """
+    quiet_libraries()
+    set_threads()
+    device, folder = pick_device(args.device), Path(args.output_folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("scores.json", "predictions.csv", "history.csv", "penalties.csv"):
         (folder / name).unlink(missing_ok=True)
@@ -51,6 +69,7 @@ def start_clean(folder: Path) -> None:
         shutil.rmtree(folder / "model")
     for orphan in folder.glob(".*.tmp.*"):
         orphan.unlink()
+    return device, folder
 
 
 def write_history(path: Path, history: list[dict[str, Any]], multi_label: bool) -> None:

@@ -24,6 +24,7 @@ from synthio.cli import UserError
 from synthio.fbank import kaldi_fbank, num_frames, num_samples
 from synthio.models import ast_model
 from synthio.probe import choose_probe
+from synthio.supcon import SupConAst
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = ROOT / "ast" / "train.py"
@@ -506,24 +507,58 @@ def test_synthetic_clips_of_weight_0_are_as_if_they_had_no_label(data, tmp_path,
     assert ignored["accuracy"] > 0.9 > trusted["accuracy"]
 
 
-def test_the_fitted_head_is_the_probe_of_the_pooled_output(data):
-    model = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
+def noise_splits() -> tuple[classifier.Split, classifier.Split]:
+    """16 training and 8 validation clips of noise whose level is the class."""
     rng = np.random.default_rng(0)
     targets = np.eye(3, dtype=np.float32)[rng.integers(0, 3, 24)]
     features = torch.from_numpy(rng.normal(size=(24, 56, 32)) + targets.argmax(1)[:, None, None]).half()
     norm = classifier.Normalisation(56, 0.0, 0.5)
-    train_split, valid_split = (
-        classifier.Split(features[part], torch.from_numpy(targets[part]), norm)
-        for part in (slice(0, 16), slice(16, 24))
-    )
-    recipe = load_script().make_recipe(load_script().get_parser().parse_args(options(data, data)), 16)
-    classifier.fit_head(model, train_split, valid_split, recipe, "cpu")
+    parts = (slice(0, 16), slice(16, 24))
+    return tuple(classifier.Split(features[part], torch.from_numpy(targets[part]), norm) for part in parts)
+
+
+def recipe_of(data: Path, **changes) -> classifier.Recipe:
+    """For 16 training clips."""
+    return load_script().make_recipe(load_script().get_parser().parse_args(options(data, data, **changes)), 16)
+
+
+def test_the_fitted_head_is_the_probe_of_the_pooled_output(data):
+    model = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
+    splits = noise_splits()
+    classifier.fit_head(model, *splits, recipe_of(data), "cpu")
+    features = torch.cat([split.features for split in splits])
     with torch.no_grad():
         pooled = model.audio_spectrogram_transformer(features.float()).pooler_output
         x = torch.nn.functional.layer_norm(pooled, pooled.shape[1:], eps=1e-12).numpy()
-    probe, _, _ = choose_probe((x[:16], targets[:16]), (x[16:], targets[16:]), False)
+    train_targets, valid_targets = (split.targets.numpy() for split in splits)
+    probe, _, _ = choose_probe((x[:16], train_targets), (x[16:], valid_targets), False)
     logits = classifier.predict(model, features, 8, "cpu")
     np.testing.assert_allclose(logits, probe.logits(x), atol=1e-3)
+
+
+@pytest.mark.parametrize("is_supcon", [False, True])
+def test_a_training_that_goes_on_does_not_fit_its_head_again(data, tmp_path, monkeypatch, is_supcon):
+    recipe, splits = recipe_of(data, head_init="probe", num_steps=4, eval_every=2, supcon=is_supcon), noise_splits()
+    fit_head, fitted = classifier.fit_head, []
+    monkeypatch.setattr(classifier, "fit_head", lambda *words: (fitted.append(words), fit_head(*words)))
+
+    def run(name: str, on_eval=None) -> dict[str, torch.Tensor]:
+        ast = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
+        model = SupConAst(ast, 1) if is_supcon else ast
+        state = classifier.fit(model, *splits, recipe, "cpu", tmp_path / name, "key", on_eval)
+        assert [row["step"] for row in state.history] == [0, 2, 4]
+        return ast.state_dict()
+
+    def stop(state):
+        raise KeyboardInterrupt
+
+    unbroken = run("unbroken")
+    with pytest.raises(KeyboardInterrupt):
+        run("broken", stop)
+    assert len(fitted) == 2
+    resumed = run("broken")
+    assert len(fitted) == 2
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in unbroken.items())
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(data, tmp_path, monkeypatch):

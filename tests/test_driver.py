@@ -64,7 +64,11 @@ def save_tones(folder: Path, split: str, clips: int) -> None:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A folder with a space in its name that holds data and tiny models; runs are started from it."""
-    folder = tmp_path_factory.mktemp("a world")
+    return save_world(tmp_path_factory.mktemp("a world"))
+
+
+def save_world(folder: Path) -> Path:
+    """What `options` names."""
     (folder / "data").mkdir()
     for split, clips in {"train": 9, "valid": 6, "test": 6}.items():
         save_tones(folder / "data", split, clips)

@@ -407,6 +407,10 @@ def test_killed_failed_and_finished(world, tmp_path):
         [SHELL, SCRIPT, *words], cwd=world, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}, **quiet
     )
     wait_until(lambda: (folder / "jobs.csv").is_file() and len(rows_of(folder / "jobs.csv")) == 1, "a first job")
+    halfway = experiment(world, *words, "--only_table", "true")
+    assert halfway.returncode == 0, halfway.stderr
+    assert "Gold-only" in halfway.stdout and "Vanilla" not in halfway.stdout
+    assert "3 of 4 jobs have no scores" in halfway.stdout
     process.send_signal(signal.SIGKILL)
     process.wait()
     wait_until(lambda: not processes_of(folder), "the end of the jobs", 10)
@@ -436,6 +440,9 @@ def test_killed_failed_and_finished(world, tmp_path):
     check_sharing(folder, second)
     dry = experiment(world, *words, "--dry_run")
     assert dry.returncode == 0 and dry.stdout.startswith("4 jobs, 1 at once")
+    assert dry.stdout.count("--make_report false --quality false") == 4 and "--num_steps 1 " in dry.stdout
+    dry = experiment(world, *words, "--make_report", "yes", "--report_clips", 5, "--dry_run")
+    assert dry.stdout.count("--make_report true --quality false") == dry.stdout.count("--report_clips 5 ") == 4
 
 
 def check_sharing(folder: Path, cell: str) -> None:

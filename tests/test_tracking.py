@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import pytest
 
 from synthio import tracking
 from synthio.cli import UserError
+from synthio.files import read_json
 from synthio.stamp import command_key
+from tests import test_driver
 from tests.scripts import call_script
 from tests.test_classifier import ROOT, TRAIN, options, save_tiny_ast, save_tones
 
@@ -124,6 +127,49 @@ def test_the_real_libraries_hold_the_whole_history(trackers_python, tmp_path, ki
         assert [step for step, _ in rows] == [5, 10, 15]
         for i, (_, values) in enumerate(rows, 1):
             assert values == {"train_loss": pytest.approx(1 / i), "valid_accuracy": pytest.approx(i / 4)}
+
+
+def link_packages(python: str, folder: Path) -> Path:
+    """A folder for PYTHONPATH that has what another environment has and this one lacks."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    theirs = Path(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+    folder.mkdir()
+    for path in theirs.iterdir():
+        if path.suffix != ".dist-info" and not Path(sysconfig.get_path("purelib"), path.name).exists():
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_of_the_driver_is_in_the_files_of_tensorboard(trackers_python, tmp_path):
+    """Curves of preference and classifier training, and the test scores, as TensorBoard's own reader finds them."""
+    test_driver.save_world(tmp_path)
+    packages = link_packages(trackers_python, tmp_path / "packages")
+    words = test_driver.options("results", cpu_shards=1, log_to="tensorboard", quality="false", make_report="false")
+    done = test_driver.call(*words, cwd=tmp_path, PYTHONPATH=str(packages))
+    assert done.returncode == 0, done.stdout + done.stderr
+    work = tmp_path / "results/tiny set"
+    command = [trackers_python, CURVES, "read", work / "tracking"]
+    read = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert read.returncode == 0, read.stderr
+    runs = json.loads(read.stdout)
+    histories = {f"classifier-{name}": f"classifier/{name}/history.csv" for name in ("gold_only", "synthio")}
+    histories["dpo-adapter"] = "dpo/adapter_history.csv"
+    assert runs.keys() == {*histories, "scores"}
+    for run, history in histories.items():
+        rows = test_driver.rows_of(work / history)
+        assert [step for step, _ in runs[run]] == [int(row["step"]) for row in rows] and len(rows) > 1
+        for (_, found), row in zip(runs[run], rows, strict=True):
+            row["valid_score"] = row.pop("valid_accuracy", None)
+            expected = {name: float(cell) for name, cell in row.items() if cell and name not in tracking.NOT_CURVES}
+            assert found == pytest.approx(expected, rel=1e-5)
+    ((step, found),) = runs["scores"]
+    methods = read_json(work / "scores.json")["methods"]
+    names = ("accuracy", "macro_f1", "mAP")
+    expected = {f"{method['name']} {name}": method[name] for method in methods for name in names if name in method}
+    assert step == 0 and found == pytest.approx(expected, rel=1e-5) and len(found) == 6
 
 
 @pytest.mark.slow

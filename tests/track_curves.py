@@ -1,9 +1,11 @@
 """Log curves with a real tracker and read them back, in the environment of extras/trackers.txt:
 
     .envs/trackers/bin/python tests/track_curves.py tensorboard|wandb|trackio FOLDER
+    .envs/trackers/bin/python tests/track_curves.py read FOLDER
 
 A training of three rows, and then one that goes on after a kill: its first row to follow has two before it. Prints as
-JSON the (step, values) of each run that was written, in the order of time.
+JSON the (step, values) of each run that was written, in the order of time. `read` writes nothing; it prints those of
+each run of TensorBoard in the folder, by name.
 """
 
 from __future__ import annotations
@@ -28,15 +30,20 @@ def write(kind: str, folder: Path) -> None:
         tracker.close()
 
 
-def read_tensorboard(folder: Path) -> list:
+def read_events(run: Path) -> list:
+    """(step, values) of a run of TensorBoard, by its own reader."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(folder / "my set/tracking/classifier-synthio")).Reload()
+    events = EventAccumulator(str(run)).Reload()
     rows: dict[int, dict[str, float]] = {}
     for name in events.Tags()["scalars"]:
         for event in events.Scalars(name):
             rows.setdefault(event.step, {})[name] = event.value
-    return [sorted(rows.items())]
+    return sorted(rows.items())
+
+
+def read_tensorboard(folder: Path) -> list:
+    return [read_events(folder / "my set/tracking/classifier-synthio")]
 
 
 def wandb_records(path: Path):
@@ -84,6 +91,9 @@ def read_trackio(folder: Path) -> list:
 
 if __name__ == "__main__":
     tracker_kind, where = sys.argv[1], Path(sys.argv[2])
+    if tracker_kind == "read":
+        print(json.dumps({run.name: read_events(run) for run in sorted(where.iterdir())}))
+        sys.exit()
     write(tracker_kind, where)
     readers = {"tensorboard": read_tensorboard, "wandb": read_wandb, "trackio": read_trackio}
     print("found " + json.dumps(readers[tracker_kind](where)))

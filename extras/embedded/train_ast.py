@@ -17,26 +17,18 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
 import numpy as np
+from training import recipe_parser
 
-from synthio.cli import in_range, new_parser, progress, quiet_libraries, run_main, set_threads
+from synthio.cli import progress, quiet_libraries, run_main, set_threads
 from synthio.manifest import all_labels, split_labels
 
-HERE = Path(__file__).resolve().parent
 FRAMES = 496  # 31 patches of 16 frames, 4.97 s
 BANDS = 64  # half of AudioSet's AST, for half the patches
 SHORTEST = 96  # frames of the shortest training input
 
 
 def get_parser():
-    parser = new_parser(__doc__)
-    parser.add_argument("--cache", type=Path, default=ROOT / ".scratch/corpus", help="folder of corpus.py")
-    parser.add_argument("--output", type=Path, default=HERE / "weights/ast", help="output folder")
-    parser.add_argument("--scratch", type=Path, default=ROOT / ".scratch", help="checkpoint and log")
-    parser.add_argument("--steps", type=in_range(int, 1), default=2000, help="optimiser steps")
-    parser.add_argument("--batch_size", type=in_range(int, 2), default=32, help="clips a step")
-    parser.add_argument("--learning_rate", type=in_range(float, 0), default=1e-3, help="peak")
-    parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of everything random")
-    return parser
+    return recipe_parser(__doc__, "ast", steps=2000, batch_size=32)
 
 
 def new_model(names: list[str], seed: int):

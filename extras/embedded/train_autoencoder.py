@@ -16,25 +16,17 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
 import numpy as np
+from training import recipe_parser
 
-from synthio.cli import in_range, new_parser, run_main, set_threads
+from synthio.cli import run_main, set_threads
 
-HERE = Path(__file__).resolve().parent
 CROP = 32 * 1024  # samples a training clip: 32 latent frames, 2 s
 LATENT_NOISE = 0.1
 LATENT_CHANNELS = 128  # of 320 log-mel values each; with 64, a classifier lost 12 points on decoded clips
 
 
 def get_parser():
-    parser = new_parser(__doc__)
-    parser.add_argument("--cache", type=Path, default=ROOT / ".scratch/corpus", help="folder of corpus.py")
-    parser.add_argument("--output", type=Path, default=HERE / "weights/text_to_audio/vae", help="output folder")
-    parser.add_argument("--scratch", type=Path, default=ROOT / ".scratch", help="checkpoint and log")
-    parser.add_argument("--steps", type=in_range(int, 1), default=4000, help="optimiser steps")
-    parser.add_argument("--batch_size", type=in_range(int, 1), default=16, help="clips of 2 s a step")
-    parser.add_argument("--learning_rate", type=in_range(float, 0), default=1e-3, help="peak")
-    parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of everything random")
-    return parser
+    return recipe_parser(__doc__, "text_to_audio/vae", steps=4000, batch_size=16)
 
 
 def crops(corpus, rng: np.random.Generator, rows):

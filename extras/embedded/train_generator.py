@@ -16,10 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
 import numpy as np
+from training import recipe_parser
 
-from synthio.cli import in_range, new_parser, progress, quiet_libraries, run_main, set_threads
+from synthio.cli import progress, quiet_libraries, run_main, set_threads
 
-HERE = Path(__file__).resolve().parent
 FRAMES = 79  # latent frames of 1024 samples: 5.06 s
 MAX_TOKENS = 32
 WIDTH = 256  # of the text states and of the attended condition
@@ -27,15 +27,7 @@ CONDITION_DROPOUT = 0.1
 
 
 def get_parser():
-    parser = new_parser(__doc__)
-    parser.add_argument("--cache", type=Path, default=ROOT / ".scratch/corpus", help="folder of corpus.py")
-    parser.add_argument("--output", type=Path, default=HERE / "weights/text_to_audio", help="output folder")
-    parser.add_argument("--scratch", type=Path, default=ROOT / ".scratch", help="checkpoint, log and latents")
-    parser.add_argument("--steps", type=in_range(int, 1), default=3000, help="optimiser steps")
-    parser.add_argument("--batch_size", type=in_range(int, 2), default=16, help="clips a step")
-    parser.add_argument("--learning_rate", type=in_range(float, 0), default=1e-3, help="peak")
-    parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of everything random")
-    return parser
+    return recipe_parser(__doc__, "text_to_audio", steps=3000, batch_size=16)
 
 
 def new_parts(latent_channels: int, seed: int):

@@ -1,4 +1,5 @@
-"""A training loop for the recipes: seeded by step, resumable to the same weights, logged, with averaged weights."""
+"""What the recipes share: their options, and a training loop that is seeded by step, resumable to the same weights,
+logged, and averages the weights."""
 
 from __future__ import annotations
 
@@ -8,13 +9,31 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
+from synthio.cli import in_range, new_parser
 from synthio.files import atomic_path
 
+if TYPE_CHECKING:
+    import torch
+
+ROOT = Path(__file__).resolve().parents[2]
 # A step's loss: (step) -> {"loss": scalar tensor, other names: numbers to log}. All randomness comes from the step.
-LossFunction = Callable[[int], dict[str, torch.Tensor]]
+LossFunction = Callable[[int], "dict[str, torch.Tensor]"]
+
+
+def recipe_parser(doc: str, output: str, steps: int, batch_size: int):
+    """The options of a recipe that writes extras/embedded/weights/<output>."""
+    parser = new_parser(doc)
+    add, scratch = parser.add_argument, ROOT / ".scratch"
+    add("--cache", type=Path, default=scratch / "corpus", help="folder of corpus.py")
+    add("--output", type=Path, default=ROOT / "extras/embedded/weights" / output, help="output folder")
+    add("--scratch", type=Path, default=scratch, help="checkpoint, log, and what is computed once for every clip")
+    add("--steps", type=in_range(int, 1), default=steps, help="optimiser steps")
+    add("--batch_size", type=in_range(int, 2), default=batch_size, help="clips a step")
+    add("--learning_rate", type=in_range(float, 0), default=1e-3, help="peak")
+    add("--seed", type=in_range(int, 0), default=0, help="of everything random")
+    return parser
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int = 200) -> float:
@@ -35,13 +54,29 @@ def update_average(average: dict[str, torch.Tensor], module: torch.nn.Module, st
 
 def save_checkpoint(path: Path, module, optimizer, average, step: int) -> None:
     """Write everything that a resumed training needs."""
+    import torch
+
     record = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "step": step}
     with atomic_path(path) as temporary:
         torch.save(record, temporary)
 
 
+def load_checkpoint(path: Path, module, optimizer, average) -> int:
+    """Take up what `save_checkpoint` wrote, if anything; returns the number of steps that are done."""
+    import torch
+
+    if not path.exists():
+        return 0
+    record = torch.load(path, weights_only=True)
+    module.load_state_dict(record["module"])
+    optimizer.load_state_dict(record["optimizer"])
+    average.update(record["average"])
+    print(f"{path.stem}: going on after step {record['step']}", flush=True)
+    return record["step"]
+
+
 def log_row(path: Path, row: dict[str, float]) -> None:
-    """Append a line to the CSV log, with a header if it is new."""
+    """Append a line to the CSV log, with a header if it is new, and print it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     is_new = not path.exists()
     with path.open("a", newline="") as stream:
@@ -49,6 +84,19 @@ def log_row(path: Path, row: dict[str, float]) -> None:
         if is_new:
             writer.writeheader()
         writer.writerow(row)
+    print(path.stem, row, flush=True)
+
+
+def train_step(optimizer, losses: dict[str, torch.Tensor], rate: float) -> None:
+    """One step of the optimiser down the gradient of losses["loss"]."""
+    import torch
+
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    losses["loss"].backward()
+    torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
+    optimizer.step()
 
 
 def fit(
@@ -77,47 +125,36 @@ def fit(
         export: called with the averaged weights in `module`, now and then and at the end.
         every: steps between log lines and checkpoints.
     """
+    import torch
+
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=peak_lr, weight_decay=weight_decay, betas=(0.9, 0.98))
     average = {k: v.clone() for k, v in module.state_dict().items() if v.is_floating_point()}
     checkpoint = scratch / f"{name}.pt"
-    first = 0
-    if checkpoint.exists():
-        record = torch.load(checkpoint, weights_only=True)
-        module.load_state_dict(record["module"])
-        optimizer.load_state_dict(record["optimizer"])
-        average, first = record["average"], record["step"]
-        print(f"{name}: going on after step {first}", flush=True)
+    first = load_checkpoint(checkpoint, module, optimizer, average)
     started = exported = time.monotonic()
     sums: dict[str, float] = {}
     for step in range(first, steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, peak_lr)
         losses = loss_of(step)
         if not torch.isfinite(losses["loss"]):
             sys.exit(f"{name}: the loss is not finite at step {step}")
-        optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
+        train_step(optimizer, losses, learning_rate(step, steps, peak_lr))
         update_average(average, module, step, decay)
-        for key, value in losses.items():
-            sums[key] = sums.get(key, 0.0) + float(value.detach()) / every
-        if (step + 1) % every == 0:
-            row = {"step": step + 1, **{k: round(v, 5) for k, v in sums.items()}}
-            row["seconds"] = round(time.monotonic() - started, 1)
-            log_row(scratch / f"{name}.csv", row)
-            print(name, row, flush=True)
-            save_checkpoint(checkpoint, module, optimizer, average, step + 1)
-            sums = {}
-            if time.monotonic() - exported > export_every_s:
-                with_average(module, average, export)
-                exported = time.monotonic()
+        sums = {key: sums.get(key, 0.0) + float(value.detach()) / every for key, value in losses.items()}
+        if (step + 1) % every:
+            continue
+        means = {key: round(value, 5) for key, value in sums.items()}
+        log_row(scratch / f"{name}.csv", {"step": step + 1, **means, "seconds": round(time.monotonic() - started, 1)})
+        save_checkpoint(checkpoint, module, optimizer, average, step + 1)
+        sums = {}
+        if time.monotonic() - exported > export_every_s:
+            with_average(module, average, export)
+            exported = time.monotonic()
     module.load_state_dict(average, strict=False)
     export()
 
 
-def with_average(module, average, action: Callable[[], None]) -> None:
+def with_average(module, average: dict[str, torch.Tensor], action: Callable[[], None]) -> None:
     """Run `action` with the averaged weights, then put the current ones back."""
     current = {k: v.clone() for k, v in module.state_dict().items()}
     module.load_state_dict(average, strict=False)
