@@ -34,8 +34,8 @@ AUTO_STEPS = 24  # of the sampler, for the embedded model
 DROPPED = 0.27
 SAMPLED, STEPPED = ("losers", "generate"), ("dpo", "filter_classifier", "classify")
 ON_CPU = ("demo", "check", "stratify", "captions", "rewrite", "dataset", "report")  # with and without a GPU
-# Seconds of a unit (see Work.amount) and of the start: embedded models, ESC-10, one core. Those of quality, report, probe
-# and zero-shot are guesses from a dozen clips.
+# Seconds of a unit (see Work.amount) and of the start: embedded models, ESC-10, one core. Those of quality, report,
+# probe and zero-shot are guesses from a dozen clips.
 MEASURED = {
     "demo": (0.05, 0.0),
     "check": (0.013, 0.5),
