@@ -115,6 +115,7 @@ report_clips=60            # whole 0..: clips that can be listened to in report.
 device=auto                # text: auto (every GPU of CUDA_VISIBLE_DEVICES), cpu or mps
 cpu_shards=1               # whole 1..1024: processes that share the work where there is no GPU
 cpu_threads=0              # whole 0..1024: threads of each process there; 0: all cores. It decides the last bits of a result
+compile=false              # bool: torch.compile for generation, alignment and AST: minutes at the start, then a GPU may be faster
 log_to=none                # none|tensorboard|wandb|trackio: where training curves and scores are sent, too
 stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, or the .envs/<name> that the model needs
 gama_env=""                # text: the same, captions
@@ -494,6 +495,8 @@ resolve_paths() {
     if ((num_samples)); then train_csv=$work/train_$num_samples.csv; else train_csv=$work/train_all.csv; fi
     output_csv_path=${output_csv_path:-${train_csv%.csv}_synthetic.csv}
     [[ $iterative == true && -z $retrieval_csv ]] || reflect_rounds=0 # what is retrieved has no prompts to rewrite
+    compiling=() # options of the stages that run one network many times
+    if $compile; then compiling=(--compile true); fi
     tracking=() # options of the stages that have curves
     if [[ $log_to != none ]]; then tracking=(--log_to "$log_to" --log_folder "$work/tracking"); fi
     python=$root/.venv/bin/python
@@ -823,7 +826,7 @@ generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
     run_sharded "$number" "$name" "$generate_batch_size" "${audio_python[@]}" "$root/stable-audio-tools/generate.py" \
         --output_folder "$folder" --model "$text_to_audio_model" --batch_size "$generate_batch_size" \
         --sampler "$sampler" --num_steps "$num_steps" --cfg_scale "$cfg_scale" --cfg_rescale "$cfg_rescale" \
-        --dtype "$dtype" --device "$device" "$@"
+        --dtype "$dtype" --device "$device" "${compiling[@]}" "$@"
 }
 
 write_captions() { # NUMBER NAME MODE INPUT OUTPUT [OPTIONS...]
@@ -917,7 +920,7 @@ align_round() { # ROUND
         --timestep_distribution "$dpo_timesteps" --num_steps "$dpo_num_steps" --num_epochs "$dpo_num_epochs" \
         --learning_rate "$dpo_learning_rate" --warmup_steps "$dpo_warmup_steps" --batch_size "$dpo_batch_size" \
         --gradient_accumulation "$dpo_accumulation" --ema_decay "$dpo_ema_decay" --seed "$seed" \
-        --dtype "$dtype" --device "$device" "${tracking[@]}"
+        --dtype "$dtype" --device "$device" "${compiling[@]}" "${tracking[@]}"
 }
 
 # Generate and filter the prompts of a round. Stages 6 and 7, or 8 and 8.
@@ -971,7 +974,7 @@ train_filter_classifier() { # CSV OPTIONS...
     step 7 filter_classifier "${ast_python[@]}" "$root/ast/train.py" "$@" --test_csv "$work/checked/valid.csv" \
         --output_folder "$folder" --model "$ast_model" --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" \
         --learning_rate "$ast_learning_rate" --head_init "$ast_head_init" --multi_label "$multi_label" \
-        --seed "$((seed + 1))" --device "$device"
+        --seed "$((seed + 1))" --device "$device" "${compiling[@]}"
     filter_classifier=(--classifier "$folder" --classifier_weight "$classifier_weight")
 }
 
@@ -1087,7 +1090,8 @@ classify() { # NAME TRAIN_CSV
             --head_init "$ast_head_init" --class_weights "$ast_class_weights" \
             --synthetic_weight "$ast_synthetic_weight" --waveform_augment "$ast_waveform_augment" \
             --spec_augment "$ast_spec_augment" --mixup "$ast_mixup" \
-            --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature" "${tracking[@]}"
+            --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature" \
+            "${compiling[@]}" "${tracking[@]}"
         return
     fi
     if $zero_shot; then

@@ -23,6 +23,8 @@ sys.path.insert(0, str(ROOT))
 
 from synthio.cli import (
     UserError,
+    add_compile_option,
+    compile_network,
     in_range,
     new_parser,
     pick_device,
@@ -68,6 +70,7 @@ def get_parser():
     add("--supcon_temperature", type=in_range(float, 1e-3), default=0.1, help="of that loss (its paper: 0.1)")
     add("--max_length_s", type=in_range(float, 0), default=0.0, help="input length in s; 0 takes it from the clips")
     add("--eval_every", type=in_range(int, 0), default=0, help="steps between evaluations; 0 makes 20 in all")
+    add_compile_option(parser)
     add_tracking_options(parser)
     return parser
 
@@ -197,6 +200,8 @@ def main() -> int:
     if recipe.head_init == "probe":
         fit_head(model.to(device), train, valid, recipe, device)
     learner = (SupConAst(model, args.seed) if recipe.supcon_weight > 0 else model).to(device)
+    if args.compile:
+        compile_network(learner, device)
     key, checkpoint = run_key(args, recipe, device, tables, labels), folder / "checkpoint.pt"
     read_s = time.monotonic() - started
     on_eval = partial(report_evaluation, folder, recipe, tracker=tracker)
