@@ -25,8 +25,10 @@ from pathlib import Path
 
 from synthio.cli import (
     UserError,
+    add_compile_option,
     add_device_option,
     add_dtype_option,
+    compile_network,
     in_range,
     new_parser,
     pick_device,
@@ -48,6 +50,7 @@ NOT_IN_IDENTITY = (
     "init_adapter",
     "scorer",
     "checkpoint_every",
+    "compile",
     "device",
     "log_to",
     "log_folder",
@@ -68,6 +71,7 @@ def get_parser():
     add_optimiser_options(parser)
     parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of everything random")
     add_dtype_option(parser)
+    add_compile_option(parser)
     add_device_option(parser)
     add_tracking_options(parser)
     return parser
@@ -236,6 +240,8 @@ def main() -> int:
         prefix_tokens=args.prefix_tokens,
         seed=args.seed,
     )
+    if args.compile:
+        compile_network(model.module, device)
     options = {name: value for name, value in vars(args).items() if name not in NOT_IN_IDENTITY}
     identity = sha256_value([options, origin, data.content])
     checkpoint = folder.with_name(folder.name + "_checkpoint.pt")

@@ -115,6 +115,7 @@ report_clips=60            # whole 0..: clips that can be listened to in report.
 device=auto                # text: auto (every GPU of CUDA_VISIBLE_DEVICES), cpu or mps
 cpu_shards=1               # whole 1..1024: processes that share the work where there is no GPU
 cpu_threads=0              # whole 0..1024: threads of each process there; 0: all cores. It decides the last bits of a result
+compile=false              # bool: torch.compile for generation, alignment and AST: minutes at the start, then a GPU may be faster
 log_to=none                # none|tensorboard|wandb|trackio: where training curves and scores are sent, too
 stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, or the .envs/<name> that the model needs
 gama_env=""                # text: the same, captions
@@ -399,34 +400,51 @@ model_path() { # VALUE EMBEDDED-NAME: folder or hub id
     else
         case $1 in
             ./* | ../* | /*) refuse "no such model folder: $1" ;;
-            *.pt | *.pth) refuse "no such model file: $1" ;;
+            *.pt | *.pth | *.ckpt | *.safetensors) refuse "no such model file: $1" ;;
             *) printf '%s' "$1" ;;
         esac
     fi
 }
 
-# Print the environment of extras/ that a model needs; nothing for the main one. A folder that diffusers reads too stays
-# with the main one.
-environment_of() { # VARIABLE
-    local model=${!1}
-    case $1-$model in
-        text_to_audio_model-*.ckpt | text_to_audio_model-*.safetensors | text_to_audio_model-*.pt) echo stable_audio ;;
-        text_to_audio_model-stabilityai/stable-audio-open-small) echo stable_audio ;;
-        text_to_audio_model-sonalkum/synthio-stable-audio-open) echo stable_audio ;;
-        text_to_audio_model-*)
-            if [[ -f $model/model_config.json && ! -f $model/model_index.json ]]; then echo stable_audio; fi
-            ;;
-        clap_model-*.pt | clap_model-*.pth | clap_model-msclap:*) echo clap ;;
-        captioner-gama) echo gama ;;
-    esac
+# Set `own_env` and `library`, by variable: the environment of extras/ that its model needs, and what loads it. On a
+# fresh clone any Python can tell; where the hub must be asked, or there is none, .venv is made, as it would be next.
+find_environments() { # VARIABLE=MODEL...
+    local name own loads answer=""
+    declare -gA own_env=() library=()
+    if [[ -x $python ]]; then
+        answer=$("$python" -m synthio.environments "$@") || exit 2 # it has said why
+    else
+        answer=$(python3 -m synthio.environments "$@" 2>/dev/null) || answer=later
+    fi
+    if [[ $answer == *later* ]] && $dry_run; then
+        echo "(which environments the models need is told when .venv is there)"
+    elif [[ $answer == *later* ]] && ! $check; then
+        make_main_environment
+        answer=$("$python" -m synthio.environments "$@") || exit 2
+    fi
+    while read -r name own loads; do
+        [[ $own != unknown ]] || name_unknown "$name"
+        if [[ -f $root/extras/$own.txt ]]; then own_env[$name]=$own; fi
+        library[$name]=$loads
+    done <<<"$answer"
+}
+
+# No file and no name that tells: the wrong environment would be found out after hours. --check says more.
+name_unknown() { # VARIABLE
+    local text="--$1: neither the hub nor its cache shows the files of ${!1}"
+    if $dry_run; then
+        echo "($text; .venv is taken)"
+    elif ! $check; then
+        refuse "$text, which tell its environment; --check says why, or name it in stable_audio_env"
+    fi
 }
 
 # Set the array `interpreter` to the words that start Python in an environment: venv folder or conda name. An empty
 # variable means the environment that the model needs, which joins `own_envs`, else the main one.
 set_interpreter() { # VARIABLE [MODEL VARIABLE]
     local value=${!1} own=""
-    if [[ -z $value && -n ${2:-} ]]; then own=$(environment_of "$2"); fi
-    if [[ -n $own && -f $root/extras/$own.txt ]]; then
+    if [[ -z $value && -n ${2:-} ]]; then own=${own_env[$2]:-}; fi
+    if [[ -n $own ]]; then
         interpreter=("$root/.envs/$own/bin/python")
         own_envs+=("$own")
     elif [[ -z $value ]]; then
@@ -477,6 +495,8 @@ resolve_paths() {
     if ((num_samples)); then train_csv=$work/train_$num_samples.csv; else train_csv=$work/train_all.csv; fi
     output_csv_path=${output_csv_path:-${train_csv%.csv}_synthetic.csv}
     [[ $iterative == true && -z $retrieval_csv ]] || reflect_rounds=0 # what is retrieved has no prompts to rewrite
+    compiling=() # options of the stages that run one network many times
+    if $compile; then compiling=(--compile true); fi
     tracking=() # options of the stages that have curves
     if [[ $log_to != none ]]; then tracking=(--log_to "$log_to" --log_folder "$work/tracking"); fi
     python=$root/.venv/bin/python
@@ -499,22 +519,25 @@ set_writer() {
 }
 
 resolve_interpreters() {
-    local generates=text_to_audio_model listens=captioner scores=clap_model # "": nothing asks it
+    local generates=text_to_audio_model listens=captioner scores=clap_model asked # "": nothing asks it
     if ! $augment || [[ -n $retrieval_csv ]]; then generates="" listens=""; fi
     if $use_ast && { ! $augment || [[ $clap_filter == false && -z $retrieval_csv ]]; }; then scores=""; fi
     own_envs=() # those of extras/ that this run needs
+    asked=("clap_model=$clap_model" "captioner=$captioner")
+    if [[ -n $generates && -z $stable_audio_env ]]; then asked+=("$generates=$text_to_audio_model"); fi
+    find_environments "${asked[@]}"
     set_interpreter stable_audio_env "$generates"
     audio_python=("${interpreter[@]}")
     set_interpreter gama_env "$listens"
     caption_python=("${interpreter[@]}")
     if [[ $captioner == gama ]]; then caption_python=("$python"); fi # it starts GAMA's process in gama_env
-    if [[ -n $msclap_env && $clap_model =~ ^msclap:|\.pth$ ]]; then
+    if [[ -n $msclap_env && ${library[clap_model]:-} == msclap ]]; then
         set_interpreter msclap_env "$scores"
     else
         set_interpreter clap_env "$scores"
     fi
     clap_python=("${interpreter[@]}")
-    [[ $dpo_pairs == gold || -n $stable_audio_env || -z $(environment_of clap_model) ]] ||
+    [[ $dpo_pairs == gold || -n $stable_audio_env || -z ${own_env[clap_model]:-} ]] ||
         refuse "dpo_pairs=ranked scores in the process that trains; choose a clap_model of transformers, or name a" \
             "stable_audio_env that can load this one too"
     set_interpreter ast_env
@@ -803,7 +826,7 @@ generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
     run_sharded "$number" "$name" "$generate_batch_size" "${audio_python[@]}" "$root/stable-audio-tools/generate.py" \
         --output_folder "$folder" --model "$text_to_audio_model" --batch_size "$generate_batch_size" \
         --sampler "$sampler" --num_steps "$num_steps" --cfg_scale "$cfg_scale" --cfg_rescale "$cfg_rescale" \
-        --dtype "$dtype" --device "$device" "$@"
+        --dtype "$dtype" --device "$device" "${compiling[@]}" "$@"
 }
 
 write_captions() { # NUMBER NAME MODE INPUT OUTPUT [OPTIONS...]
@@ -897,7 +920,7 @@ align_round() { # ROUND
         --timestep_distribution "$dpo_timesteps" --num_steps "$dpo_num_steps" --num_epochs "$dpo_num_epochs" \
         --learning_rate "$dpo_learning_rate" --warmup_steps "$dpo_warmup_steps" --batch_size "$dpo_batch_size" \
         --gradient_accumulation "$dpo_accumulation" --ema_decay "$dpo_ema_decay" --seed "$seed" \
-        --dtype "$dtype" --device "$device" "${tracking[@]}"
+        --dtype "$dtype" --device "$device" "${compiling[@]}" "${tracking[@]}"
 }
 
 # Generate and filter the prompts of a round. Stages 6 and 7, or 8 and 8.
@@ -951,7 +974,7 @@ train_filter_classifier() { # CSV OPTIONS...
     step 7 filter_classifier "${ast_python[@]}" "$root/ast/train.py" "$@" --test_csv "$work/checked/valid.csv" \
         --output_folder "$folder" --model "$ast_model" --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" \
         --learning_rate "$ast_learning_rate" --head_init "$ast_head_init" --multi_label "$multi_label" \
-        --seed "$((seed + 1))" --device "$device"
+        --seed "$((seed + 1))" --device "$device" "${compiling[@]}"
     filter_classifier=(--classifier "$folder" --classifier_weight "$classifier_weight")
 }
 
@@ -1067,7 +1090,8 @@ classify() { # NAME TRAIN_CSV
             --head_init "$ast_head_init" --class_weights "$ast_class_weights" \
             --synthetic_weight "$ast_synthetic_weight" --waveform_augment "$ast_waveform_augment" \
             --spec_augment "$ast_spec_augment" --mixup "$ast_mixup" \
-            --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature" "${tracking[@]}"
+            --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature" \
+            "${compiling[@]}" "${tracking[@]}"
         return
     fi
     if $zero_shot; then
@@ -1178,13 +1202,13 @@ main() {
     for name in "${names[@]}"; do check_kind "$name" "${kinds[$name]}"; done
     check_choices
     resolve_paths
+    export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
     resolve_interpreters
     find_devices
     trap 'exit 130' INT
     trap 'exit 143' TERM
     trap 'exit 129' HUP
     trap stop_children EXIT
-    export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
     gather_variables
     if ((${#profile_sets[@]})); then echo "profile $profile sets ${profile_sets[*]}"; fi
     if $check; then

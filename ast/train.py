@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from synthio.cli import UserError, in_range, new_parser, run_main, str2bool
+from synthio.cli import UserError, add_compile_option, compile_network, in_range, new_parser, run_main, str2bool
 from synthio.evaluation import (
     add_evaluation_options,
     is_synthetic,
@@ -59,6 +59,7 @@ def get_parser():
     add("--supcon_temperature", type=in_range(float, 1e-3), default=0.1, help="of that loss (its paper: 0.1)")
     add("--max_length_s", type=in_range(float, 0), default=0.0, help="input length in s; 0 takes it from the clips")
     add("--eval_every", type=in_range(int, 0), default=0, help="steps between evaluations; 0 makes 20 in all")
+    add_compile_option(parser)
     add_tracking_options(parser)
     return parser
 
@@ -183,6 +184,8 @@ def main() -> int:
     train, valid, norm = read_training_data(args, tables, targets, load_ast_config(args.model))
     model = load_ast(args.model, labels, norm.frames, args.multi_label, args.seed)
     learner = (SupConAst(model, args.seed) if recipe.supcon_weight > 0 else model).to(device)
+    if args.compile:
+        compile_network(learner, device)
     key, checkpoint = run_key(args, recipe, device, tables, labels), folder / "checkpoint.pt"
     read_s = time.monotonic() - started
     on_eval = partial(report_evaluation, folder, recipe, tracker=tracker)

@@ -24,8 +24,10 @@ sys.path.insert(0, str(ROOT))
 from synthio.batching import Halving
 from synthio.cli import (
     UserError,
+    add_compile_option,
     add_device_option,
     add_dtype_option,
+    compile_network,
     in_range,
     new_parser,
     pick_device,
@@ -85,6 +87,7 @@ def get_parser():
         help="with --initialize_audio: 0.01 keeps the gold clip, 1 forgets it",
     )
     add_dtype_option(parser)
+    add_compile_option(parser)
     add_device_option(parser)
     return parser
 
@@ -257,7 +260,10 @@ def main() -> int:
     quiet_libraries()
     set_threads()
     table = read_manifest(args.input_csv, (PATH, LABEL, PROMPT, SEED), check_files=args.initialize_audio)
-    model = load_text_to_audio(args.model, args.adapter or None, pick_device(args.device), args.dtype)
+    device = pick_device(args.device)
+    model = load_text_to_audio(args.model, args.adapter or None, device, args.dtype)
+    if args.compile:
+        compile_network(model.module, device)
     identity = f"{model.name}@{fingerprint(args.model)[:12]}"
     if args.adapter:
         identity += f"+adapter@{fingerprint(args.adapter)[:12]}"

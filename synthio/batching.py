@@ -45,6 +45,21 @@ class Halving:
                 results.extend(found)
         return results
 
+    def retry(self, function: Callable[[int], R], count: int) -> R:
+        """function(size), which goes over `count` items, `size` at a time; it is called again where memory runs out.
+
+        For one result of all items, such as a gradient. Each call must start from nothing.
+
+        Raises:
+            UserError: a single item does not fit.
+        """
+        while True:
+            size = min(self.size, count)
+            found = attempt(function, size)
+            if found is not None:
+                return found
+            self._halve(size)
+
     def _halve(self, tried: int) -> None:
         if tried == 1:
             raise UserError(
@@ -55,10 +70,10 @@ class Halving:
         print(f"no memory for {tried} {self.what}s at once: going on with {self.size}", file=sys.stderr, flush=True)
 
 
-def attempt(function: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> Sequence[R] | None:
-    """function(items), or None where the GPU's memory ran out."""
+def attempt(function: Callable[[T], R], argument: T) -> R | None:
+    """function(argument), or None where the GPU's memory ran out."""
     try:
-        return function(items)
+        return function(argument)
     except RuntimeError as error:
         # By its name: torch is not imported for those who compute without it.
         if type(error).__name__ != "OutOfMemoryError":

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch.nn import functional
 
 from synthio.audio import BadAudio, fit_length, read_audio
 from synthio.augment import augment
+from synthio.batching import Halving
 from synthio.cli import UserError, progress
 from synthio.fbank import SAMPLE_RATE, WINDOW, kaldi_fbank, num_frames, num_samples
 from synthio.files import atomic_path, stable_seed
@@ -296,7 +298,14 @@ def loss_of(
 def predict(model, features: torch.Tensor, batch_size: int, device: str) -> torch.Tensor:
     """Logits float32 [N, C] on the CPU of features [N, frames, bands], in evaluation mode."""
     model.eval()
-    return torch.cat([model(batch.to(device).float()).logits.float().cpu() for batch in features.split(batch_size)])
+    return _in_batches(lambda batch: model(batch).logits, features, batch_size, device)
+
+
+def _in_batches(
+    function: Callable[[torch.Tensor], torch.Tensor], features: torch.Tensor, batch_size: int, device: str
+) -> torch.Tensor:
+    """function(features on the device), float32 on the CPU, at most `batch_size` clips at a time, fewer if need be."""
+    return torch.stack(Halving(batch_size).run(lambda part: function(part.to(device).float()).float().cpu(), features))
 
 
 def probabilities(logits: torch.Tensor, multi_label: bool) -> np.ndarray:
@@ -347,18 +356,16 @@ def _pooled(model, features: torch.Tensor, batch_size: int, device: str) -> torc
     """What the linear layer of the head reads, float32 [N, H] on the CPU."""
     model.eval()
     body, norm = model.audio_spectrogram_transformer, model.classifier.layernorm
-    return torch.cat([norm(body(x.to(device).float()).pooler_output).float().cpu() for x in features.split(batch_size)])
+    return _in_batches(lambda batch: norm(body(batch).pooler_output), features, batch_size, device)
 
 
-def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device: str) -> float:
-    """One optimiser step (from 0); returns the loss.
+def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device: str, fitting: Halving) -> float:
+    """One optimiser step (from 0), with as many clips at a time as fit; returns the loss.
 
     Raises:
         UserError: the loss is not finite.
     """
-    seed = stable_seed(recipe.seed, "step", step)
-    rng = np.random.default_rng(seed)
-    torch.manual_seed(seed)  # dropout takes no generator; `fit` shields the global state
+    rng = np.random.default_rng(stable_seed(recipe.seed, "step", step))
     rows = torch.from_numpy(batch_rows(len(train.features), recipe.batch_size, step, recipe.seed))
     features, targets = train.features[rows].float(), train.targets[rows]
     weights = torch.ones(len(rows)) if train.weights is None else train.weights[rows]
@@ -372,16 +379,32 @@ def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device
     for group in optimizer.param_groups:
         group["lr"] = recipe.learning_rate * learning_rate_factor(step, recipe.num_steps, recipe.warmup_fraction)
     model.train()
-    output, targets = model(features.to(device)), targets.to(device)
-    loss = loss_of(output.logits, targets, recipe.multi_label, weights.to(device))
-    if recipe.supcon_weight > 0:
-        loss = loss + recipe.supcon_weight * supcon_loss(output.projected, targets, recipe.supcon_temperature)
-    if not torch.isfinite(loss):
-        raise UserError(f"the training loss is {loss.item()} at step {step + 1}; lower --learning_rate")
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss = fitting.retry(partial(_set_gradient, model, (features, targets, weights), step, recipe, device), len(rows))
     optimizer.step()
-    return loss.item()
+    return loss
+
+
+def _set_gradient(model, batch: tuple[torch.Tensor, ...], step: int, recipe: Recipe, device: str, size: int) -> float:
+    """Give the parameters the gradient of a step's loss, computed `size` clips at a time; returns the loss."""
+    torch.manual_seed(stable_seed(recipe.seed, "step", step))  # dropout takes no generator; `fit` shields the state
+    model.zero_grad(set_to_none=True)
+    count, total = len(batch[0]), 0.0
+    if recipe.supcon_weight > 0 and size < count:
+        raise UserError(
+            f"the device has no memory for {count} clips, and --supcon compares all clips of a batch, so that its loss "
+            "is not that of parts; lower --batch_size"
+        )
+    for part in zip(*(tensor.split(size) for tensor in batch), strict=True):
+        features, targets, weights = (tensor.to(device) for tensor in part)
+        output, share = model(features), len(features) / count
+        loss = loss_of(output.logits, targets, recipe.multi_label, weights)
+        if recipe.supcon_weight > 0:
+            loss = loss + recipe.supcon_weight * supcon_loss(output.projected, targets, recipe.supcon_temperature)
+        if not torch.isfinite(loss):
+            raise UserError(f"the training loss is {loss.item()} at step {step + 1}; lower --learning_rate")
+        (share * loss).backward()
+        total += share * loss.item()
+    return total
 
 
 def fit(
@@ -410,13 +433,14 @@ def fit(
     )
     state = load_checkpoint(checkpoint, key, model, optimizer)
     losses, started = [], time.monotonic() - state.seconds
+    fitting = Halving(recipe.batch_size)
     if state.step == 0 and recipe.head_init == "probe":
         fit_head(model.ast if isinstance(model, SupConAst) else model, train, valid, recipe, device)
         loss = evaluate(model, train, recipe, device)[0]  # it may be better than all that follows
         _record(state, model, loss, *evaluate(model, valid, recipe, device))
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         for step in progress(range(state.step, recipe.num_steps), "training steps"):
-            losses.append(train_step(model, optimizer, train, step, recipe, device))
+            losses.append(train_step(model, optimizer, train, step, recipe, device, fitting))
             if (step + 1) % recipe.eval_every and step + 1 < recipe.num_steps:
                 continue
             state.step = step + 1

@@ -142,6 +142,34 @@ def add_dtype_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_compile_option(parser: argparse.ArgumentParser) -> None:
+    """The --compile option of the scripts that run one network many times."""
+    parser.add_argument(
+        "--compile",
+        type=str2bool,
+        default=False,
+        help="torch.compile the network: minutes at the start, after which a GPU may be faster",
+    )
+
+
+def compile_network(module, device: str) -> None:
+    """Let torch compile a network (torch.nn.Module) in place: its type and the names of its weights stay.
+
+    Raises:
+        UserError: torch cannot compile here. A sum is tried first, for the network itself would fail after minutes.
+    """
+    import torch
+
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(2, device=device))
+    except RuntimeError as error:
+        raise UserError(
+            f"--compile true: torch.compile does not work here ({first_line(error)}); it needs a C++ compiler, and "
+            "triton on a GPU. Install them, or leave --compile out"
+        ) from None
+    module.compile()
+
+
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     """The --device option, the same in every script that computes."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")

@@ -94,6 +94,11 @@ def is_cached(repo: str, name: str) -> bool:
 
 def has_snapshot(repo: str) -> bool:
     """Whether any copy with weights is in the cache."""
+    return any(name.endswith(WEIGHTS) for name in cached_names(repo))
+
+
+def cached_names(repo: str) -> tuple[str, ...]:
+    """Files of a model that are in the cache."""
     from pathlib import Path
 
     from huggingface_hub import snapshot_download
@@ -102,5 +107,18 @@ def has_snapshot(repo: str) -> bool:
     try:
         folder = Path(snapshot_download(repo, local_files_only=True))
     except LocalEntryNotFoundError:
-        return False
-    return any(path.suffix in WEIGHTS for path in folder.rglob("*"))
+        return ()
+    return tuple(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def file_names(repo: str) -> tuple[str, ...]:
+    """Files of a model: as the hub lists them, else those in its cache; none where neither knows the model."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError, HTTPError
+
+    try:
+        return tuple(file.rfilename for file in HfApi().model_info(repo, timeout=TIMEOUT_S).siblings or [])
+    except HFValidationError:
+        return ()
+    except (HTTPError, OSError):  # the second: HF_HUB_OFFLINE, and requests, which older clients use
+        return cached_names(repo)

@@ -9,10 +9,12 @@ import math
 import sys
 import time
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from synthio.batching import Halving
 from synthio.cli import UserError, progress
 from synthio.diffusion import add_noise, dpo_loss, squared_errors, stratified_times
 from synthio.files import atomic_path, stable_seed
@@ -108,25 +110,35 @@ def batch_loss(model: TextToAudio, trainable: Trainable, draw: Draw, args) -> tu
     return result.loss + args.winner_weight * policy[0].mean(), record
 
 
-def optimiser_step(model, trainable: Trainable, data: TrainingData, args, optimizer, step: int) -> dict[str, float]:
-    """One step over batch_size x gradient_accumulation pairs, batch_size at a time; returns its record.
+def optimiser_step(
+    model, trainable: Trainable, data: TrainingData, args, optimizer, step: int, fitting: Halving
+) -> dict[str, float]:
+    """One step over batch_size x gradient_accumulation pairs, as many at a time as fit; returns its record.
 
     Raises:
         UserError: loss or gradient are not finite; the weights are still those of the step before.
     """
     for group in optimizer.param_groups:
         group["lr"] = args.learning_rate * min(1.0, (step + 1) / max(1, args.warmup_steps))
-    whole, record = draw(data, args, step), {}
-    optimizer.zero_grad()
-    for rows in torch.arange(len(whole.t)).split(args.batch_size):
+    whole = draw(data, args, step)
+    record = fitting.retry(partial(set_gradient, model, trainable, whole, args, step), len(whole.t))
+    norm = torch.nn.utils.clip_grad_norm_(trainable.parameters.values(), MAX_GRADIENT_NORM)
+    _check_finite("gradient", norm, step)
+    optimizer.step()
+    return record
+
+
+def set_gradient(model, trainable: Trainable, whole: Draw, args, step: int, size: int) -> dict[str, float]:
+    """Give the parameters the gradient of a step's loss, computed `size` pairs at a time; returns the step's record."""
+    record: dict[str, float] = {}
+    for parameter in trainable.parameters.values():
+        parameter.grad = None
+    for rows in torch.arange(len(whole.t)).split(size):
         loss, part = batch_loss(model, trainable, whole.rows(rows), args)
         _check_finite("loss", loss, step)
         share = len(rows) / len(whole.t)
         (share * loss).backward()
         record = {name: record.get(name, 0.0) + share * value for name, value in part.items()}
-    norm = torch.nn.utils.clip_grad_norm_(trainable.parameters.values(), MAX_GRADIENT_NORM)
-    _check_finite("gradient", norm, step)
-    optimizer.step()
     return record
 
 
@@ -200,8 +212,9 @@ def train(
     state = new_state(trainable, args)
     load_checkpoint(checkpoint, identity, trainable, state)
     started, total = time.monotonic(), count_steps(args, len(data))
+    fitting = Halving(args.batch_size, "pair")
     for step in progress(range(len(state.history), total), "dpo: steps"):
-        record = optimiser_step(model, trainable, data, args, state.optimizer, step)
+        record = optimiser_step(model, trainable, data, args, state.optimizer, step, fitting)
         if state.average:
             update_average(state.average, trainable, args.ema_decay, step)
         state.history.append({"step": step, **record, "seconds": round(time.monotonic() - started, 2)})

@@ -30,7 +30,7 @@ UP_TO_DATE, TO_DO = 0, 3
 ROOT = Path(__file__).resolve().parent.parent
 # They say where, how fast and how long a stage works and who is told, not what it makes.
 LLM_LIMITS = ("--llm_max_calls", "--llm_max_tokens", "--llm_input_price", "--llm_output_price")
-INERT_OPTIONS = ("--device", "--gama_env", "--log_to", "--log_folder", *LLM_LIMITS)
+INERT_OPTIONS = ("--device", "--compile", "--gama_env", "--log_to", "--log_folder", *LLM_LIMITS)
 LARGE_FILE_BYTES = 1 << 28  # a checkpoint: reading it takes seconds, or a minute
 
 

@@ -2,6 +2,7 @@
 
 clap_library.py make FOLDER     writes hub/ (a cache of tiny text models), the checkpoints of MODELS (random weights)
                                 and theirs.npz: what the libraries themselves say of clips/*.wav and TEXTS
+clap_library.py save FOLDER     writes hub/ and the checkpoint tiny.pt alone
 clap_library.py hear FOLDER     writes ours.npz: what our scorers say of them, twice, from other random states
 clap_library.py load FOLDER FILE    writes loaded.npz: what laion_clap says with the weights of FILE
     clap_library.py refuse FOLDER MODEL...    writes refusals.json: why our scorers refuse each
@@ -115,8 +116,8 @@ def laion_says(model, folder: Path) -> dict[str, np.ndarray]:
     return {"audio": clips, "text": model.get_text_embedding(TEXTS), "scale": np.array(scale)}
 
 
-def make_laion(folder: Path, name: str) -> dict[str, np.ndarray]:
-    """A checkpoint as training writes it, except that one is bare; read by the library's own loader."""
+def save_laion(folder: Path, name: str):
+    """A checkpoint as training writes it, except that one is bare; returns the library's model."""
     import laion_clap
 
     encoder, fusion = LAION[name]
@@ -128,6 +129,12 @@ def make_laion(folder: Path, name: str) -> dict[str, np.ndarray]:
         content = {"epoch": 7, "name": name, "state_dict": {f"module.{k}": v for k, v in state.items()}}
         content |= {"best": np.float64(0.5), "optimizer": {"state": {}, "param_groups": [{"lr": 1e-4}]}}
     torch.save(content, folder / MODELS[name])
+    return model
+
+
+def make_laion(folder: Path, name: str) -> dict[str, np.ndarray]:
+    """What the library says with a checkpoint that its own loader has read."""
+    model = save_laion(folder, name)
     model.load_ckpt(folder / MODELS[name], verbose=False)
     return laion_says(model, folder)
 
@@ -156,6 +163,12 @@ def make(folder: Path) -> None:
     found |= {f"ms{version}": make_msclap(folder, version) for version in ("2022", "2023")}
     os.link(folder / "ms2023.pth", hub_folder(folder / "hub", "microsoft/msclap") / "CLAP_weights_2023.pth")
     np.savez(folder / "theirs.npz", **{f"{m}_{part}": v for m, parts in found.items() for part, v in parts.items()})
+
+
+def save(folder: Path) -> None:
+    torch.manual_seed(0)
+    make_hub(folder / "hub")
+    save_laion(folder, "tiny")
 
 
 def hear(folder: Path) -> None:
@@ -200,4 +213,4 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     work = Path(sys.argv[2])
     os.environ |= {"HF_HUB_CACHE": str(work / "hub"), "HF_HUB_OFFLINE": "1"}
-    {"make": make, "hear": hear, "load": load, "refuse": refuse}[sys.argv[1]](work, *sys.argv[3:])
+    {"make": make, "save": save, "hear": hear, "load": load, "refuse": refuse}[sys.argv[1]](work, *sys.argv[3:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,21 @@ import pytest
 import soundfile
 import torch
 
-from synthio import pairs
+from synthio import classifier, pairs, preference
 from synthio.batching import Halving
 from synthio.cli import UserError
 from synthio.embeddings import EmbeddingCache, embed_clips
 from synthio.manifest import read_manifest, read_table
-from synthio.models import load_scorer
+from synthio.models import load_scorer, load_text_to_audio
+from synthio.models.adapters import make_trainable
+from synthio.models.ast_model import load_ast
 from synthio.models.audio_llm import AudioLlm
 from synthio.models.clap import ClapScorer
 from synthio.models.diffusers_audio import DiffusersTextToAudio
-from tests.scripts import call_script
+from synthio.supcon import SupConAst
+from tests.scripts import call_script, load_script
+from tests.test_classifier import save_tiny_ast
+from tests.test_dpo import latent_data, step_options
 from tests.tiny_audio_llms import SAVERS
 from tests.tiny_models import save_clap, save_text_to_audio
 
@@ -114,6 +120,96 @@ def test_captions_are_those_of_whole_batches(clips, folders, monkeypatch):
     whole = captions("whole.csv")
     sizes = limit(monkeypatch, AudioLlm, "describe", 2)
     assert captions("halves.csv") == whole and sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+
+
+def pair_gradients(folders, loss, fitting, batch_size=7, accumulation=1):
+    """(gradients after a step of a LoRA that has learnt something, record)."""
+    model, options = load_text_to_audio(str(folders / "flow")), step_options(loss=loss, batch_size=batch_size)
+    options.gradient_accumulation = accumulation
+    trainable = make_trainable(model, "lora")
+    generator = torch.Generator().manual_seed(0)
+    for parameter in trainable.parameters.values():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    optimizer, data = preference.new_state(trainable, options).optimizer, latent_data(model, 8)
+    data = replace(data, losers=None) if loss == "sft" else data
+    record = preference.optimiser_step(model, trainable, data, options, optimizer, 0, fitting)
+    return {name: parameter.grad for name, parameter in trainable.parameters.items()}, record
+
+
+@pytest.mark.parametrize(("loss", "most", "tried"), [("dpo", 6, [14, 6, 6, 6, 6, 2, 2]), ("sft", 3, [7, 3, 3, 1])])
+def test_a_step_on_pairs_in_halves_has_the_gradient_of_the_whole(folders, monkeypatch, capsys, loss, most, tried):
+    whole, record = pair_gradients(folders, loss, Halving(7, "pair"))
+    sizes = limit(monkeypatch, DiffusersTextToAudio, "predict", most)
+    parts, record_of_parts = pair_gradients(folders, loss, Halving(7, "pair"))
+    assert sizes == tried and "no memory for 7 pairs at once: going on with 3" in capsys.readouterr().err
+    assert record_of_parts == pytest.approx(record, abs=1e-6)
+    assert max(gradient.abs().max() for gradient in whole.values()) > 1e-3
+    torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-5)
+
+
+def test_what_was_added_before_memory_ran_out_is_forgotten(folders, monkeypatch):
+    """Memory runs out on the way back, in the second of two batches: the first one's gradient is there by then."""
+    whole, _ = pair_gradients(folders, "dpo", Halving(4), 4, 2)
+    backward, calls = torch.Tensor.backward, []
+
+    def limited(self):
+        calls.append(self)
+        backward(self)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("tried to allocate gradients")
+
+    monkeypatch.setattr(torch.Tensor, "backward", limited)
+    fitting = Halving(4)
+    parts, _ = pair_gradients(folders, "dpo", fitting, 4, 2)
+    assert (len(calls), fitting.size) == (2 + 4, 2)
+    torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-5)
+
+
+@pytest.fixture
+def listener(tmp_path):
+    """(AST without dropout, 12 clips of three classes, a recipe of 8 clips a step)."""
+    model = load_ast(str(save_tiny_ast(tmp_path / "ast")), ["x", "y", "z"], 56, False, seed=1)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    rng = np.random.default_rng(0)
+    targets = np.eye(3, dtype=np.float32)[rng.integers(0, 3, 12)]
+    features = torch.from_numpy(rng.normal(size=(12, 56, 32)) + targets.argmax(1)[:, None, None]).half()
+    weights = torch.from_numpy(rng.uniform(0.5, 1.5, 12).astype(np.float32))
+    split = classifier.Split(
+        features, torch.from_numpy(targets), classifier.Normalisation(56, 0.0, 0.5), weights=weights
+    )
+    args = ["--train_csv", "x", "--valid_csv", "x", "--test_csv", "x", "--output_folder", "x", "--batch_size", "8"]
+    train = load_script(ROOT / "ast/train.py")
+    return model, split, train.make_recipe(train.get_parser().parse_args([*args, "--mixup", "0.3"]), 12)
+
+
+def clip_gradients(model, split, recipe, fitting):
+    """(gradients after a step that leaves the weights, loss)."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    loss = classifier.train_step(model, optimizer, split, 0, replace(recipe, learning_rate=0.0), "cpu", fitting)
+    return {name: parameter.grad for name, parameter in model.named_parameters()}, loss
+
+
+def test_the_classifier_in_halves_is_that_of_the_whole_batch(listener, monkeypatch):
+    model, split, recipe = listener
+    whole, loss = clip_gradients(model, split, recipe, Halving(8))
+    logits = classifier.predict(model, split.features, 8, "cpu")
+    sizes = limit(monkeypatch, type(model), "forward", 3)
+    fitting = Halving(8)
+    parts, loss_of_parts = clip_gradients(model, split, recipe, fitting)
+    assert sizes == [8, 4, 2, 2, 2, 2] and fitting.size == 2
+    assert loss_of_parts == pytest.approx(loss, abs=1e-6)
+    torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(classifier.predict(model, split.features, 8, "cpu"), logits, atol=1e-6, rtol=1e-5)
+
+
+def test_a_contrastive_loss_is_not_cut(listener, monkeypatch):
+    model, split, recipe = listener
+    learner = SupConAst(model, 0)
+    limit(monkeypatch, SupConAst, "forward", 4)
+    with pytest.raises(UserError, match=r"no memory for 8 clips, and --supcon compares all clips.*lower --batch_size"):
+        clip_gradients(learner, split, replace(recipe, mixup=0.0, supcon_weight=1.0), Halving(8))
 
 
 def test_the_size_that_fitted_is_kept_for_the_next_batch():

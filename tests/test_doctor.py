@@ -42,6 +42,7 @@ def hub():
         "stable/free": Repo(DIFFUSERS),
         "stable/gated": Repo(DIFFUSERS, gated=True, accepted=("accepted",)),
         "stable/tools": Repo({"model_config.json": 9, "model.ckpt": GB}),
+        "stable/other": Repo({"weights.bin": GB}),
         "laion/clap": Repo(TRANSFORMERS),
     }
     with hub_server(repos) as address:
@@ -118,7 +119,8 @@ def test_a_model_in_the_cache_is_enough_offline(tmp_path):
         ("stable/gated", "hf_other", "MISSING", r"your token has no access \(403\); accept the licence at http://"),
         ("stable/gated", "accepted", "ok", "to download, 4.0 GB"),
         ("stable/absent", "", "MISSING", "no such model, or a private one"),
-        ("stable/tools", "", "MISSING", "not in diffusers' format"),
+        ("stable/tools", "", "ok", "to download, 1.0 GB"),
+        ("stable/other", "", "MISSING", "not in diffusers' format"),
         ("no/such/id", "", "MISSING", "nor a hub id"),
     ],
 )
@@ -131,6 +133,7 @@ def test_what_the_hub_says(tmp_path, hub, model, token, level, part):
     assert re.search(rf"^{level} +text_to_audio_model {model}: .*{part}", done.stdout, re.M), done.stdout + done.stderr
     assert "ok       clap_model laion/clap: to download, 1.0 GB\n" in done.stdout
     assert done.returncode == (2 if level == "MISSING" else 0)
+    assert ("environment .envs/stable_audio" in done.stdout) == (model == "stable/tools")
 
 
 def test_every_problem_of_the_csvs_is_told(tmp_path, make_wav, make_manifest):

@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from synthio import diffusion, pairs, preference
+from synthio.batching import Halving
 from synthio.cli import UserError
 from synthio.files import sha256_file
 from synthio.models import load_scorer, load_text_to_audio
@@ -123,8 +124,8 @@ def trained_steps(model, kind, steps, data=None, **changes):
     options = step_options(**{"learning_rate": RATES[kind]} | changes)
     trainable = make_trainable(model, kind)
     optimizer = preference.new_state(trainable, options).optimizer
-    data = data or latent_data(model)
-    take = lambda step: preference.optimiser_step(model, trainable, data, options, optimizer, step)  # noqa: E731
+    data, fitting = data or latent_data(model), Halving(options.batch_size)
+    take = lambda step: preference.optimiser_step(model, trainable, data, options, optimizer, step, fitting)  # noqa: E731
     return trainable, [take(step) for step in range(steps)]
 
 
@@ -233,7 +234,7 @@ def test_warm_up_is_linear(world):
     trainable, data = make_trainable(model, "prefix"), latent_data(model)
     optimizer, rates = preference.new_state(trainable, options).optimizer, []
     for step in range(6):
-        preference.optimiser_step(model, trainable, data, options, optimizer, step)
+        preference.optimiser_step(model, trainable, data, options, optimizer, step, Halving(4))
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3, 1e-3])
 
@@ -266,14 +267,14 @@ def test_nan_stops_the_training_before_it_reaches_the_weights(world, what):
     data, options = latent_data(model), step_options(batch_size=2, learning_rate=1e-3)
     trainable = make_trainable(model, "lora")
     optimizer = preference.new_state(trainable, options).optimizer
-    preference.optimiser_step(model, trainable, data, options, optimizer, 0)
+    preference.optimiser_step(model, trainable, data, options, optimizer, 0, Halving(2))
     before = {name: p.detach().clone() for name, p in trainable.parameters.items()}
     if what == "loss":
         data.latents[:] = math.nan
     else:
         next(iter(trainable.parameters.values())).register_hook(lambda gradient: gradient * math.nan)
     with pytest.raises(UserError, match=f"the {what} is nan at step 1; lower --learning_rate or --beta"):
-        preference.optimiser_step(model, trainable, data, options, optimizer, 1)
+        preference.optimiser_step(model, trainable, data, options, optimizer, 1, Halving(2))
     assert all(torch.equal(p, before[name]) for name, p in trainable.parameters.items())
 
 

@@ -586,6 +586,7 @@ def test_a_model_brings_its_environment(tmp_path, words, variable, environment, 
     for name in ("tools/model_config.json", "tools/model.safetensors", "clap.pt"):
         (tmp_path / name).touch()
     shutil.copy(RUN, tmp_path)
+    (tmp_path / "synthio").symlink_to(ROOT / "synthio")
     (tmp_path / "extras").mkdir()
     (tmp_path / f"extras/{environment}.txt").touch()
     command = [SHELL, tmp_path / "run.sh", "--dry_run", *[word.format(tmp_path) for word in words]]
@@ -604,6 +605,7 @@ def test_a_model_brings_its_environment(tmp_path, words, variable, environment, 
 
 def test_only_what_is_used_brings_its_environment(tmp_path):
     shutil.copy(RUN, tmp_path)
+    (tmp_path / "synthio").symlink_to(ROOT / "synthio")
     (tmp_path / "extras").mkdir()
     for name in ("clap.pt", "extras/clap.txt", "extras/stable_audio.txt"):
         (tmp_path / name).touch()

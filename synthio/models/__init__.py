@@ -1,12 +1,13 @@
 """Model backends, one file each, and how a stage gets the one it was asked for.
 
-Nothing heavy is imported here: run.sh asks `backend_of` which environment a model needs.
+Nothing heavy is imported here: synthio/environments.py asks `known_backend` for run.sh.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,44 +19,48 @@ if TYPE_CHECKING:
 Backend = Literal["diffusers", "stable_audio_tools"]
 CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth")
 # Which library's files a hub id has. Stable Audio Open 1.0 has both kinds: diffusers needs no environment of its own.
+# Stable Audio 3 is published in a third format, and read by diffusers when it is converted (docs/models.md).
 HUB_BACKENDS: dict[str, Backend] = {
     "stabilityai/stable-audio-open-1.0": "diffusers",
+    "stabilityai/stable-audio-3-small-sfx": "diffusers",
+    "stabilityai/stable-audio-3-small-sfx-base": "diffusers",
     "stabilityai/stable-audio-open-small": "stable_audio_tools",
     "sonalkum/synthio-stable-audio-open": "stable_audio_tools",
 }
 
 
-def backend_of(model: str) -> Backend:
-    """The library that a text-to-audio model is for, told by its files; a hub id that is not known is looked up.
+def known_backend(model: str) -> Backend | None:
+    """The library that a text-to-audio model is for, told by its files.
 
-    What cannot be told, such as a folder that is not there, is "diffusers", whose loader then says what is wrong.
+    Args:
+        model: folder, file or hub id; one that is not known is looked up, on the hub or in its cache.
+
+    Returns:
+        None where there are no files to tell it by.
     """
     path = Path(model)
     if path.is_file():
         return "stable_audio_tools" if path.suffix in CHECKPOINT_SUFFIXES else "diffusers"
-    names = [file.name for file in path.iterdir()] if path.is_dir() else None
-    if names is None:
-        return HUB_BACKENDS.get(model) or _told_by(_hub_names(model))
-    return _told_by(names)
+    if path.is_dir():
+        return _told_by([file.name for file in path.iterdir()])
+    if model in HUB_BACKENDS:
+        return HUB_BACKENDS[model]
+    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+        return None
+    from synthio.hub import file_names
+
+    names = file_names(model)
+    return _told_by(names) if names else None
 
 
-def _told_by(names: list[str]) -> Backend:
+def _told_by(names: Sequence[str]) -> Backend:
     is_tools = "model_config.json" in names and "model_index.json" not in names
     return "stable_audio_tools" if is_tools else "diffusers"
 
 
-def _hub_names(model: str) -> list[str]:
-    """File names of a hub id that tell its library, from the cache or the hub; none where it cannot be asked."""
-    if model.startswith((".", "/", "~")) or model.count("/") != 1:
-        return []
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    try:
-        folder = snapshot_download(model, allow_patterns=["model_index.json", "model_config.json"])
-    except (HfHubHTTPError, HFValidationError, OSError):
-        return []
-    return [file.name for file in Path(folder).iterdir()]
+def backend_of(model: str) -> Backend:
+    """As `known_backend`; what cannot be told is "diffusers", whose loader then says what is wrong."""
+    return known_backend(model) or "diffusers"
 
 
 def load_text_to_audio(model: str, adapter: str | None = None, device: str = "cpu", dtype: str = "auto") -> TextToAudio:
