@@ -26,7 +26,7 @@ plain_caption=false        # bool: prompts from each clip's own caption, without
 plain_wo_caption=false     # bool: prompts from label and domain alone
 supcon=false               # bool: a contrastive loss beside AST's cross-entropy, on prompts that go beyond each label
 initialize_audio=auto      # bool or auto: generation starts from the gold clip plus noise; auto: for the embedded model (paper: false)
-init_noise_level=0.5       # number 0.01..1: that noise; 0.01 keeps the gold clip, 1 forgets it
+init_noise_level=0.6       # number 0.01..1: that noise; 0.01 keeps the gold clip, 1 forgets it
 clap_filter=true           # bool: drop the clips that do not sound like their label
 clap_threshold=0.85        # number 0..1 or auto: least sigmoid(scale * cosine) of a kept clip; auto: like real clips (paper: 0.85)
 iterative=true             # bool: self-reflection, new prompts for the clips that were dropped
@@ -469,7 +469,7 @@ resolve_paths() {
     work=$results_root/$dataset_name
     output_folder=${output_folder:-${work}_synthetic}
     embeddings_folder=${embeddings_folder:-$work/embeddings}
-    if [[ $initialize_audio == auto ]]; then # from a prompt alone, the embedded model is too weak
+    if [[ $initialize_audio == auto ]]; then # from a prompt alone, the embedded model knows few sounds
         if [[ $text_to_audio_model == embedded ]]; then initialize_audio=true; else initialize_audio=false; fi
     fi
     text_to_audio_model=$(model_path "$text_to_audio_model" text_to_audio)

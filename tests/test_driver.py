@@ -675,9 +675,9 @@ def test_a_dry_run_does_nothing(world, copy):
         ({"use_label": "true"}, ["--mode template --num_captions 2"], ["2 caption", "mixcap"]),
         ({"plain_wo_caption": "true"}, ["--mode plain_wo_caption"], ["2 caption", "mixcap"]),
         ({"plain_caption": "true"}, ["2 caption", "--mode plain "], ["mixcap"]),
-        ({"initialize_audio": "true"}, ["--initialize_audio true --init_noise_level 0.5"], []),
+        ({"initialize_audio": "true"}, ["--initialize_audio true --init_noise_level 0.6"], []),
         ({"initialize_audio": "auto"}, ["6 generate"], ["--initialize_audio"]),
-        ({"text_to_audio_model": "embedded"}, ["--initialize_audio true --init_noise_level 0.5"], []),
+        ({"text_to_audio_model": "embedded"}, ["--initialize_audio true --init_noise_level 0.6"], []),
         ({"text_to_audio_model": "embedded", "initialize_audio": "no"}, ["6 generate"], ["--initialize_audio"]),
         (
             {"ast_head_init": "random", "ast_class_weights": "yes", "ast_synthetic_weight": ".5"},

@@ -13,7 +13,7 @@ from synthio.models.mel_autoencoder import MelAutoencoder
 def model():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return MelAutoencoder(hidden_size=16, latent_channels=8).eval()
+        return MelAutoencoder(hidden_size=16, code_channels=8, latent_channels=6).eval()
 
 
 def close_in_sound(model, one, other) -> None:
@@ -24,9 +24,9 @@ def close_in_sound(model, one, other) -> None:
 def test_shapes_and_hop(model):
     audio = torch.randn(2, 1, 5000, generator=torch.Generator().manual_seed(0)) * 0.1
     latents = model.encode(audio).latent_dist.mode()
-    assert model.hop_length == 1024
-    assert latents.shape == (2, 8, 5)  # 5000 samples fill five frames of 1024
-    assert model.decode(latents).sample.shape == (2, 1, 5 * 1024)
+    assert model.hop_length == 2048
+    assert latents.shape == (2, 6, 3)  # 5000 samples fill three frames of 2048
+    assert model.decode(latents).sample.shape == (2, 1, 3 * 2048)
 
 
 def test_a_tone_survives_mel_inversion_and_griffin_lim(model):
@@ -48,7 +48,7 @@ def test_a_tone_survives_mel_inversion_and_griffin_lim(model):
 
 
 def test_a_clip_does_not_depend_on_its_batch(model):
-    latents = torch.randn(3, 8, 6, generator=torch.Generator().manual_seed(1))
+    latents = torch.randn(3, 6, 6, generator=torch.Generator().manual_seed(1))
     together = model.decode(latents).sample
     close_in_sound(model, model.decode(latents[1:2]).sample, together[1:2])
     assert torch.equal(model.decode(latents).sample, together)
@@ -65,10 +65,10 @@ def test_the_texture_is_that_of_white_noise(model):
 
 
 def test_without_deviation_the_median_is_decoded(model):
-    latents = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    latents = torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(0))
     try:
         model.texture_gain.zero_()
-        median, _ = model.decode_mel(latents)
+        median, _ = model.decode_mel(model.to_codes(latents))
         mel = (median * model.config.mel_std + model.config.mel_mean).exp()
         sound = model._griffin_lim(torch.einsum("bmt,mf->bft", mel, model.mel_inverse).clamp_min(0))
         close_in_sound(model, model.decode(latents).sample, sound[:, None])
@@ -81,19 +81,36 @@ def test_silence_stays_silent_through_the_analysis(model):
     assert torch.allclose(log_mel.exp(), torch.tensor(1e-5), rtol=1e-3)
 
 
-def test_latent_scale_is_applied_and_undone(model):
-    audio = torch.randn(1, 1, 4096, generator=torch.Generator().manual_seed(0)) * 0.1
-    plain = model.encode(audio).latent_dist.mode()
-    sound = model.decode(plain).sample
-    try:
-        model.latent_mean.fill_(0.5)
-        model.latent_std.fill_(2.0)
-        scaled = model.encode(audio).latent_dist.mode()
-        torch.testing.assert_close(scaled, (plain - 0.5) / 2)
-        close_in_sound(model, model.decode(scaled).sample, sound)
-    finally:
-        model.latent_mean.zero_()
-        model.latent_std.fill_(1.0)
+@pytest.fixture
+def codes_of_three_directions():
+    """Codes [4, 8, 40] of which each two neighbours lie in three of 16 dimensions, away from 0."""
+    generator = torch.Generator().manual_seed(0)
+    directions, _ = torch.linalg.qr(torch.randn(16, 3, generator=generator))
+    pairs = torch.randn(4, 20, 3, generator=generator) * torch.tensor([3.0, 2.0, 1.0]) @ directions.T + 0.5
+    return pairs.unflatten(2, (8, 2)).permute(0, 2, 1, 3).flatten(2)
+
+
+def test_latents_are_principal_components_of_neighbouring_codes(codes_of_three_directions):
+    model = MelAutoencoder(hidden_size=16, code_channels=8, latent_channels=3)
+    model.set_latents(codes_of_three_directions)
+    latents = model.to_latents(codes_of_three_directions)
+    assert latents.shape == (4, 3, 20)
+    torch.testing.assert_close(model.to_codes(latents), codes_of_three_directions)  # three numbers hold all of it
+    variances = latents.var(dim=(0, 2))
+    assert variances.tolist() == sorted(variances.tolist(), reverse=True)
+    assert float(variances.mean()) == pytest.approx(1, abs=1e-4)
+    assert latents.mean(dim=(0, 2)).abs().max() < 1e-5
+    correlations = torch.corrcoef(latents.transpose(0, 1).flatten(1))
+    torch.testing.assert_close(correlations, torch.eye(3), atol=1e-4, rtol=0)
+
+
+def test_fewer_components_lose_the_least_variance(codes_of_three_directions):
+    model = MelAutoencoder(hidden_size=16, code_channels=8, latent_channels=2)
+    model.set_latents(codes_of_three_directions)
+    back = model.to_codes(model.to_latents(codes_of_three_directions))
+    centred = codes_of_three_directions - codes_of_three_directions.mean()
+    lost = (back - codes_of_three_directions).square().sum() / centred.square().sum()
+    assert 0.02 < float(lost) < 0.15  # about 1 of 14
 
 
 def test_it_is_saved_and_loaded_like_a_diffusers_model(model, tmp_path):

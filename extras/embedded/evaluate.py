@@ -4,7 +4,7 @@
     python extras/embedded/evaluate.py
 
 For each label of us8k_part and of the demo, clips are generated from "Sound of a <label>": from noise alone
-(`generated`) and from a held-out clip of the label with half noise, which is run.sh's default (`varied`). They are
+(`generated`) and from a held-out clip of the label with noise, which is run.sh's default (`varied`). They are
   - scored by CLAP with their own label and with another one drawn at random (the share where the own one wins);
   - named by AST among the labels of their set (an event tagger that was trained apart from CLAP);
   - compared with the held-out clips by AST's embeddings: Fréchet audio distance, and diversity (mean distance).
@@ -31,7 +31,7 @@ from synthio.prompts import label_prompt
 from synthio.quality_metrics import frechet_distance, mean_pairwise_distance
 from synthio.sounds import DEMO_LABELS, SAMPLE_RATE, make_clip
 
-INIT_NOISE_LEVEL = 0.5  # run.sh's default
+INIT_NOISE_LEVEL = 0.6  # run.sh's default
 
 
 def get_parser():
@@ -51,7 +51,7 @@ def generate(model, labels: list[str], seed: int, starts: list[np.ndarray] | Non
     for first in progress(range(0, len(labels), batch_size), "evaluate: batches"):
         batch = labels[first : first + batch_size]
         condition = model.condition([label_prompt(label) for label in batch], [4.0] * len(batch))
-        options = {"num_steps": 24, "cfg_scale": 3.0, "sampler": "euler"}
+        options = vars(model.sampling).copy()
         lengths = [4 * SAMPLE_RATE] * len(batch)
         if starts is not None:
             lengths = [len(clip) for clip in starts[first : first + batch_size]]

@@ -3,7 +3,7 @@
 
     python extras/embedded/train_autoencoder.py --cache .scratch/corpus --output weights/text_to_audio/vae
 
-Needs the corpus of corpus.py. Writes the autoencoder with unit-variance latents, and prints how far the log-mel of a
+Needs the corpus of corpus.py. Writes the autoencoder with latents of unit mean variance, and prints how far the log-mel of a
 held-out clip moves through the whole round trip, Griffin-Lim included.
 """
 
@@ -20,9 +20,9 @@ from training import recipe_parser
 
 from synthio.cli import run_main, set_threads
 
-CROP = 32 * 1024  # samples a training clip: 32 latent frames, 2 s
-LATENT_NOISE = 0.1
-LATENT_CHANNELS = 128  # of 320 log-mel values each; with 64, a classifier lost 12 points on decoded clips
+CROP = 32 * 1024  # samples a training clip: 16 latent frames, 2 s
+CODE_NOISE = 0.1
+CODE_CHANNELS = 128  # of 320 log-mel values each; with 64, a classifier lost 12 points on decoded clips
 
 
 def get_parser():
@@ -55,28 +55,26 @@ def measure_mels(model, corpus, seed: int) -> tuple[float, float]:
 
 
 def reconstruction_loss(model, mel, noise):
-    """Losses of a batch: median, edges, deviation, size of the latents.
+    """Losses of a batch: median, edges, deviation, size of the codes.
 
     The median is fitted by L1 on log-mels and on their differences in time and frequency (which keep onsets and edges
-    sharp), the deviation by the likelihood of a Laplace distribution around that median. Noise on the latents, and a
-    small pull to zero, keep nearby latents meaning nearby sounds.
+    sharp), the deviation by the likelihood of a Laplace distribution around that median. Noise on the codes, and a
+    small pull to zero, keep nearby codes meaning nearby sounds.
     """
-    raw = model.encode_mel(mel)
-    median, deviation = model.decode_mel(raw + LATENT_NOISE * noise)
+    codes = model.encode_mel(mel)
+    median, deviation = model.decode_mel(codes + CODE_NOISE * noise)
     error = (median - mel).abs()
     edges = sum((median.diff(dim=d) - mel.diff(dim=d)).abs().mean() for d in (1, 2))
-    return error.mean(), edges, (deviation.log() + error.detach() / deviation).mean(), raw.square().mean()
+    return error.mean(), edges, (deviation.log() + error.detach() / deviation).mean(), codes.square().mean()
 
 
 def set_scales(model, corpus, seed: int) -> None:
-    """Measure over training clips the mean and deviation of each latent channel, and the gain of the texture."""
+    """Measure over training clips the principal components of the codes, and the gain of the texture."""
     import torch
 
     rng = np.random.default_rng([seed, 2])
     with torch.no_grad():
-        raw = model.encode_mel(model.log_mel(balanced_crops(corpus, rng, 512)))
-        model.latent_mean.copy_(raw.mean(dim=(0, 2)))
-        model.latent_std.copy_(raw.std(dim=(0, 2)))
+        model.set_latents(model.encode_mel(model.log_mel(balanced_crops(corpus, rng, 2048))))
         recordings = [row for row in corpus.train_by_source["us8k_part"] if corpus.lengths[row] >= CROP]
         model.texture_gain.copy_(texture_gain(model, crops(corpus, rng, rng.choice(recordings, 512))))
 
@@ -87,7 +85,8 @@ def texture_gain(model, audio):
     The median over clips: a mean is ruled by the few whose changes the median of the decoder misses most.
     """
     mel = model.log_mel(audio)
-    median, deviation = model.decode_mel(model.encode_mel(mel))
+    codes = model.encode_mel(mel)
+    median, deviation = model.decode_mel(model.to_codes(model.to_latents(codes)))
     parts = (mel, median, deviation * model.texture(mel.shape[2]))
     true, kept, added = (x.diff(dim=2).square().mean(dim=2) for x in parts)
     # median and texture are independent, so the squares of their changes add up
@@ -116,18 +115,18 @@ def main() -> int:
     from training import fit, save_half
 
     from synthio.files import write_json
-    from synthio.models.mel_autoencoder import MelAutoencoder
+    from synthio.models.mel_autoencoder import FRAMES_PER_CODE, MelAutoencoder
 
     set_threads()
     corpus = Corpus(args.cache)
     torch.manual_seed(args.seed)
     mean, std = measure_mels(MelAutoencoder(), corpus, args.seed)
-    model = MelAutoencoder(latent_channels=LATENT_CHANNELS, mel_mean=round(mean, 4), mel_std=round(std, 4))
+    model = MelAutoencoder(code_channels=CODE_CHANNELS, mel_mean=round(mean, 4), mel_std=round(std, 4))
 
     def loss_of(step: int):
         rng = np.random.default_rng([args.seed, 3, step])
         mel = model.log_mel(balanced_crops(corpus, rng, args.batch_size))
-        shape = (args.batch_size, model.config.latent_channels, CROP // model.hop_length)
+        shape = (args.batch_size, CODE_CHANNELS, mel.shape[2] // FRAMES_PER_CODE)
         noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
         l1, edges, spread, size = reconstruction_loss(model, mel, noise)
         loss = l1 + 0.25 * edges + 0.05 * spread + 0.01 * size

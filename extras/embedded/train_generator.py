@@ -20,10 +20,11 @@ from training import recipe_parser
 
 from synthio.cli import progress, quiet_libraries, run_main, set_threads
 
-FRAMES = 79  # latent frames of 1024 samples: 5.06 s
+FRAMES = 40  # latent frames of 2048 samples: 5.12 s
 MAX_TOKENS = 32
 WIDTH = 256  # of the text states and of the attended condition
 CONDITION_DROPOUT = 0.1
+TIME_SHIFT = 0.5  # mean of the logit of the times
 
 
 def get_parser():
@@ -93,7 +94,8 @@ def condition(parts, tokens, seconds):
 def flow_loss(parts, latents, captions, seconds, tokenizer, rotary, rng):
     """Rectified-flow loss of a batch, [B].
 
-    Times are logit-normal (Esser et al. 2024): the middle of the path, where the velocity is hardest, comes most.
+    Times are logit-normal (Esser et al. 2024), moved towards noise: the first principal components of the latents, which
+    tell one sound from another, come out of the noise at times of .6 to .8.
     """
     import torch
 
@@ -104,7 +106,7 @@ def flow_loss(parts, latents, captions, seconds, tokenizer, rotary, rng):
     cross, pooled = condition(parts, tokens, torch.from_numpy(seconds))
     dropped = torch.from_numpy(rng.random(count) < CONDITION_DROPOUT)
     cross = torch.where(dropped[:, None, None], 0.0, cross)
-    t = torch.from_numpy(rng.standard_normal(count, dtype=np.float32)).sigmoid()
+    t = torch.from_numpy(rng.standard_normal(count, dtype=np.float32) + TIME_SHIFT).sigmoid()
     noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
     noisy, target = add_noise("rectified_flow", torch.from_numpy(latents), noise, t)
     out = parts["transformer"](

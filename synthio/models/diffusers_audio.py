@@ -19,7 +19,7 @@ import torch
 
 from synthio.cli import UserError, first_line
 from synthio.models.adapters import load_adapter
-from synthio.models.base import Condition, Objective, TextToAudio
+from synthio.models.base import Condition, Objective, Sampling, TextToAudio
 
 COMPONENTS = ("transformer", "vae", "text_encoder", "tokenizer", "projection_model", "scheduler")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -200,6 +200,7 @@ class DiffusersTextToAudio(PipelineModel):
 
             # its Fourier transforms know no half precision
             self._set_vae(MelAutoencoder, folder / "vae", torch.float32)
+            self.sampling = Sampling("euler", 24, 1.0)  # with guidance, its clips of a label are too much alike
         else:
             self._set_vae(AutoencoderOobleck, folder / "vae", self.dtype)
         self.text_encoder = T5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)

@@ -5,7 +5,11 @@ that is compressed here, and the waveform comes from Griffin-Lim. Such a model t
 where a waveform autoencoder takes days. Its interface is that of diffusers' AutoencoderOobleck, so a pipeline
 folder may hold either.
 
-    waveform [B, 1, T] -> log-mel [B, M, 4 L] -> encoder -> latents [B, D, L] -> decoder -> log-mel -> waveform
+    waveform [B, 1, T] -> log-mel [B, M, 4 S L] -> encoder -> codes [B, C, S L] -> latents [B, D, L] and back
+
+Latents are the first principal components of S neighbouring codes together, all divided by the same number. Many
+codes of many channels hold little that a listener hears: a fifth of their numbers keeps nine tenths of the variance,
+and a network that makes sound from noise learns few numbers, the important ones with the most variance, far sooner.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
-FRAMES_PER_LATENT = 4
+FRAMES_PER_CODE = 4
 LOG_FLOOR = 1e-5
 
 
@@ -82,7 +86,9 @@ class MelAutoencoder(ModelMixin, ConfigMixin):
         num_mels: mel bands M.
         n_fft, hop: of the spectrogram, in samples.
         hidden_size: channels of the networks.
-        latent_channels: D.
+        code_channels: C, what the encoder gives for 4 frames of the spectrogram.
+        codes_per_latent: S.
+        latent_channels: D, at most C * S.
         mel_mean, mel_std: of log-mels over the training corpus.
         griffin_lim_steps: iterations of phase recovery.
     """
@@ -96,7 +102,9 @@ class MelAutoencoder(ModelMixin, ConfigMixin):
         n_fft: int = 1024,
         hop: int = 256,
         hidden_size: int = 192,
-        latent_channels: int = 64,
+        code_channels: int = 128,
+        codes_per_latent: int = 2,
+        latent_channels: int = 48,
         mel_mean: float = -5.0,
         mel_std: float = 2.5,
         griffin_lim_steps: int = 32,
@@ -110,10 +118,10 @@ class MelAutoencoder(ModelMixin, ConfigMixin):
             *(ConvNeXtBlock(h) for _ in range(2)),
             nn.Conv1d(h, h, 4, stride=2, padding=1),
             *(ConvNeXtBlock(h) for _ in range(2)),
-            nn.Conv1d(h, latent_channels, 1),
+            nn.Conv1d(h, code_channels, 1),
         )
         self.decoder = nn.Sequential(
-            nn.Conv1d(latent_channels, h, 3, padding=1),
+            nn.Conv1d(code_channels, h, 3, padding=1),
             *(ConvNeXtBlock(h) for _ in range(2)),
             nn.ConvTranspose1d(h, h, 4, stride=2, padding=1),
             *(ConvNeXtBlock(h) for _ in range(2)),
@@ -125,19 +133,21 @@ class MelAutoencoder(ModelMixin, ConfigMixin):
         self.register_buffer("mel_filters", filters, persistent=False)
         self.register_buffer("mel_inverse", torch.linalg.pinv(filters), persistent=False)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        # Measured after training, so that the latents handed out have zero mean and unit variance per channel.
-        self.register_buffer("latent_mean", torch.zeros(latent_channels))
-        self.register_buffer("latent_std", torch.ones(latent_channels))
+        # Measured after training: see `set_latents`.
+        width = code_channels * codes_per_latent
+        self.register_buffer("latent_mean", torch.zeros(width))
+        self.register_buffer("latent_scale", torch.ones(()))
+        self.register_buffer("components", torch.eye(latent_channels, width))
         # Per band, measured likewise: with it the decoded log-mel changes from frame to frame as much as the true one.
         self.register_buffer("texture_gain", torch.ones(num_mels))
 
     @property
     def hop_length(self) -> int:
         """Samples per latent frame."""
-        return self.config.hop * FRAMES_PER_LATENT
+        return self.config.hop * FRAMES_PER_CODE * self.config.codes_per_latent
 
     def log_mel(self, audio: torch.Tensor) -> torch.Tensor:
-        """Audio [B, 1, T] -> normalised log-mel [B, M, T / hop]; T is a multiple of `hop_length`."""
+        """Audio [B, 1, T] -> normalised log-mel [B, M, T / hop]; T is a multiple of `hop`."""
         spectrum = self._stft(audio[:, 0]).abs()[:, :, : audio.shape[2] // self.config.hop]
         mel = torch.einsum("bft,fm->bmt", spectrum, self.mel_filters)
         return (mel.clamp_min(LOG_FLOOR).log() - self.config.mel_mean) / self.config.mel_std
@@ -147,16 +157,16 @@ class MelAutoencoder(ModelMixin, ConfigMixin):
         return torch.stft(audio, c.n_fft, c.hop, window=self.window, return_complex=True, pad_mode="constant")
 
     def encode_mel(self, log_mel: torch.Tensor) -> torch.Tensor:
-        """Normalised log-mel [B, M, 4 L] -> raw latents [B, D, L]."""
+        """Normalised log-mel [B, M, 4 N] -> codes [B, C, N]."""
         return self.encoder(log_mel)
 
-    def decode_mel(self, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Raw latents [B, D, L] -> (median, deviation) of the normalised log-mel, each [B, M, 4 L].
+    def decode_mel(self, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Codes [B, C, N] -> (median, deviation) of the normalised log-mel, each [B, M, 4 N].
 
         The deviation is the mean absolute distance of the true log-mel to the median: near 0 for a tone, and for
-        noise the size of its random texture, which no latent of this size could hold.
+        noise the size of its random texture, which no code of this size could hold.
         """
-        median, log_deviation = self.decoder(raw).chunk(2, dim=1)
+        median, log_deviation = self.decoder(codes).chunk(2, dim=1)
         return median, log_deviation.clamp(-5.0, 1.0).exp()
 
     def texture(self, frames: int) -> torch.Tensor:
@@ -171,15 +181,42 @@ class MelAutoencoder(ModelMixin, ConfigMixin):
         mel = mel - mel.median(dim=1, keepdim=True).values
         return mel / mel.abs().mean(dim=1, keepdim=True).clamp_min(1e-6)
 
+    def _stack(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codes [B, C, S L] -> S neighbours as one vector, [B, C * S, L]."""
+        return codes.unflatten(2, (-1, self.config.codes_per_latent)).transpose(2, 3).flatten(1, 2)
+
+    def _unstack(self, stacked: torch.Tensor) -> torch.Tensor:
+        """The inverse of `_stack`."""
+        return stacked.unflatten(1, (self.config.code_channels, -1)).transpose(2, 3).flatten(2)
+
+    def set_latents(self, codes: torch.Tensor) -> None:
+        """Measure the principal components of codes [B, C, S L], and the scale that gives them unit mean variance."""
+        vectors = self._stack(codes).transpose(1, 2).flatten(0, 1).double()
+        mean = vectors.mean(dim=0)
+        variances, directions = torch.linalg.eigh(torch.cov((vectors - mean).T))  # rising
+        kept = self.config.latent_channels
+        self.latent_mean.copy_(mean)
+        self.components.copy_(directions.T.flip(0)[:kept])
+        self.latent_scale.copy_(variances.flip(0)[:kept].mean().sqrt())
+
+    def to_latents(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codes [B, C, S L] -> latents [B, D, L] of zero mean and, over all channels, unit variance."""
+        centred = self._stack(codes) - self.latent_mean[:, None]
+        return torch.einsum("dk,bkl->bdl", self.components, centred) / self.latent_scale
+
+    def to_codes(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents [B, D, L] -> codes [B, C, S L]."""
+        stacked = torch.einsum("dk,bdl->bkl", self.components, latents * self.latent_scale)
+        return self._unstack(stacked + self.latent_mean[:, None])
+
     def encode(self, audio: torch.Tensor) -> EncoderOutput:
-        """Audio [B, 1, T] -> latents [B, D, ceil(T / hop_length)] of zero mean and unit variance."""
+        """Audio [B, 1, T] -> latents [B, D, ceil(T / hop_length)]."""
         audio = F.pad(audio, (0, -audio.shape[2] % self.hop_length))
-        raw = self.encode_mel(self.log_mel(audio))
-        return EncoderOutput(Posterior((raw - self.latent_mean[:, None]) / self.latent_std[:, None]))
+        return EncoderOutput(Posterior(self.to_latents(self.encode_mel(self.log_mel(audio)))))
 
     def decode(self, latents: torch.Tensor) -> DecoderOutput:
         """Latents [B, D, L] -> audio [B, 1, L * hop_length]."""
-        median, deviation = self.decode_mel(latents * self.latent_std[:, None] + self.latent_mean[:, None])
+        median, deviation = self.decode_mel(self.to_codes(latents))
         log_mel = median + self.texture_gain[:, None] * deviation * self.texture(median.shape[2])
         mel = (log_mel * self.config.mel_std + self.config.mel_mean).clamp(max=8.0).exp()
         mel = torch.where(mel <= 1.5 * LOG_FLOOR, 0.0, mel)  # the floor means silence
