@@ -3,8 +3,8 @@
 
     python extras/embedded/train_autoencoder.py --cache .scratch/corpus --output weights/text_to_audio/vae
 
-Needs the corpus of corpus.py. Writes the autoencoder with latents of unit mean variance, and prints how far the log-mel of a
-held-out clip moves through the whole round trip, Griffin-Lim included.
+Needs the corpus of corpus.py. Writes the autoencoder with latents of unit mean variance, and prints how far the log-mel
+of a held-out clip moves through the whole round trip, Griffin-Lim included.
 """
 
 from __future__ import annotations

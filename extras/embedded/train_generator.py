@@ -28,7 +28,7 @@ TIME_SHIFT = 0.5  # mean of the logit of the times
 
 
 def get_parser():
-    return recipe_parser(__doc__, "text_to_audio", steps=3000, batch_size=16)
+    return recipe_parser(__doc__, "text_to_audio", steps=12000, batch_size=16)
 
 
 def new_parts(latent_channels: int, seed: int):
@@ -94,8 +94,8 @@ def condition(parts, tokens, seconds):
 def flow_loss(parts, latents, captions, seconds, tokenizer, rotary, rng):
     """Rectified-flow loss of a batch, [B].
 
-    Times are logit-normal (Esser et al. 2024), moved towards noise: the first principal components of the latents, which
-    tell one sound from another, come out of the noise at times of .6 to .8.
+    Times are logit-normal (Esser et al. 2024), moved towards noise: the first principal components of the latents,
+    which tell one sound from another, come out of the noise at times of .6 to .8.
     """
     import torch
 
