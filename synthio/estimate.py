@@ -34,8 +34,8 @@ AUTO_STEPS = 24  # of the sampler, for the embedded model
 DROPPED = 0.27
 SAMPLED, STEPPED = ("losers", "generate"), ("dpo", "filter_classifier", "classify")
 ON_CPU = ("demo", "check", "stratify", "captions", "rewrite", "dataset", "report")  # with and without a GPU
-# Seconds of a unit (see Work.amount) and of the start: embedded models, ESC-10, one core. Those of quality, report,
-# probe and zero-shot are guesses from a dozen clips.
+# Seconds of a unit (see Work.amount) and of the start: embedded models, about one core; the demo and ESC-10. Those of
+# quality, report, probe and zero-shot are guesses from a dozen clips.
 MEASURED = {
     "demo": (0.05, 0.0),
     "check": (0.013, 0.5),
@@ -43,9 +43,9 @@ MEASURED = {
     "caption": (0.018, 0.5),
     "captions": (0.0, 0.6),
     "rewrite": (0.0, 0.6),
-    "losers": (0.035, 7.0),
-    "dpo": (0.08, 4.0),
-    "generate": (0.0375, 7.0),
+    "losers": (0.0147, 7.0),
+    "dpo": (0.058, 4.0),
+    "generate": (0.0147, 7.0),
     "filter": (0.026, 8.0),
     "dataset": (0.0, 0.6),
     "classify": (0.031, 5.0),

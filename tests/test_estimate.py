@@ -61,10 +61,10 @@ def test_the_plan_has_the_stages_that_take_time(variables):
 
 
 def test_a_run_takes_what_it_took_when_it_was_measured(variables):
-    """ESC-10, 240 clips to draw from, 12 steps of the sampler: 532 s on one core, without quality and report."""
-    variables |= {"num_steps": "12", "is_demo": "false", "quality": "false", "make_report": "false"}
+    """The demo: 540 s while other work kept one of two cores busy, without the report."""
+    variables |= {"make_report": "false"}
     seconds = sum(seconds_of(work, [], measured=True) for work in plan(variables, 100))
-    assert seconds == pytest.approx(532, rel=0.2)
+    assert seconds == pytest.approx(540, rel=0.2)
     text = expected_time(variables)
     assert re.fullmatch(r"about (8|9|10) min if nothing is up to date \(as measured on one core\)", text)
 
