@@ -30,7 +30,7 @@ MODELS = {
 }
 DEMO_CLIPS = 200
 AUTO_STEPS = 24  # of the sampler, for the embedded model
-# Share of a round's clips that the filter drops; 57 of 200 and 13 of 57 in the measured run.
+# Share of a round's clips that the filter drops; 57 of 200 and 13 of 57 in a run with earlier models.
 DROPPED = 0.27
 SAMPLED, STEPPED = ("losers", "generate"), ("dpo", "filter_classifier", "classify")
 ON_CPU = ("demo", "check", "stratify", "captions", "rewrite", "dataset", "report")  # with and without a GPU
