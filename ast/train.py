@@ -4,8 +4,9 @@
     python ast/train.py --train_csv train.csv --valid_csv valid.csv --test_csv test.csv \\
         --output_folder W/classifier/synthio
 
-The best step is chosen on the validation clips. The test clips are read and scored once, after training. A run that
-was killed goes on from its last evaluation when it is started again with the same options and data.
+The step is chosen on the validation clips: the latest whose score is within one standard error of the best. The test
+clips are read and scored once, after training. A run that was killed goes on from its last evaluation when it is
+started again with the same options and data.
 
 Outputs: model/ (for transformers.pipeline("audio-classification"), with a card, README.md), scores.json,
 predictions.csv, history.csv.
@@ -52,7 +53,12 @@ def get_parser():
     add("--mixup", type=in_range(float, 0), default=0.0, help="alpha of mixup's Beta distribution; 0 for none")
     add("--spec_augment", type=str2bool, default=False, help="mask a frequency band and a stretch of time")
     add("--class_weights", type=str2bool, default=False, help="give each class the same weight in the loss")
-    add("--synthetic_weight", type=in_range(float, 0), default=1.0, help="of a synthetic clip; a real one has 1")
+    add(
+        "--synthetic_weight",
+        type=in_range(float, 0),
+        default=1.0,
+        help="how often a synthetic clip comes; a real one: 1",
+    )
     add("--waveform_augment", choices=WAVEFORM_AUGMENTS, default="none", help="change the sound of each clip anew")
     add("--supcon", type=str2bool, default=False, help="add a supervised contrastive loss")
     add("--supcon_weight", type=in_range(float, 0), default=1.0, help="of that loss beside cross-entropy, which has 1")
@@ -90,6 +96,7 @@ def make_recipe(args, clips: int):
         multi_label=args.multi_label,
         seed=args.seed,
         head_init=args.head_init,
+        synthetic_weight=args.synthetic_weight,
     )
 
 
@@ -100,7 +107,7 @@ def run_key(args, recipe, device: str, tables, labels) -> str:
 
     known = {k: v for k, v in versions().items() if k != "git"}
     clips = [[[sha256_file(p) for p in tables[s][PATH]], list(tables[s][LABEL])] for s in ("train", "valid")]
-    weights = [args.class_weights, args.synthetic_weight, is_synthetic(tables["train"]).tolist()]
+    weights = [args.class_weights, is_synthetic(tables["train"]).tolist()]
     model = fingerprint(args.model)
     return sha256_value([vars(recipe), weights, model, args.max_length_s, device, labels, clips, known])
 
@@ -110,7 +117,8 @@ def read_training_data(args, tables, targets, config):
     from synthio.augment import MAX_SPEED
     from synthio.classifier import (
         choose_frames,
-        clip_weights,
+        class_weights,
+        draw_rates,
         log_mel,
         make_split,
         measure,
@@ -131,8 +139,10 @@ def read_training_data(args, tables, targets, config):
     valid = read_features(tables["valid"][PATH], args.valid_csv, bands, limit)
     counts = [limit] if args.max_length_s else [len(clip) for clip in train]
     norm = measure(train, choose_frames(counts, limit, config))
-    weights = clip_weights(targets["train"], is_synthetic(tables["train"]), args.class_weights, args.synthetic_weight)
-    train = make_split(train, targets["train"], norm, waveforms, weights)
+    synthetic = is_synthetic(tables["train"])
+    rates = draw_rates(synthetic, args.synthetic_weight)
+    weights = class_weights(targets["train"], rates) if args.class_weights else None
+    train = make_split(train, targets["train"], norm, waveforms, weights, synthetic)
     return train, make_split(valid, targets["valid"], norm), norm
 
 
@@ -142,7 +152,7 @@ def report_evaluation(folder: Path, recipe, state, tracker) -> None:
     metric, last = "mAP" if recipe.multi_label else "accuracy", state.history[-1]
     print(
         f"step {last['step']}/{recipe.num_steps}: train loss {last['train_loss']:.3f}, valid loss "
-        f"{last['valid_loss']:.3f}, valid {metric} {last['valid_score']:.3f} (best at step {state.best_step})",
+        f"{last['valid_loss']:.3f}, valid {metric} {last['valid_score']:.3f} (step {state.best_step} is kept)",
         file=sys.stderr,
         flush=True,
     )
@@ -198,7 +208,7 @@ def main() -> int:
     details = {
         "best_step": state.best_step,
         "num_steps": recipe.num_steps,
-        "best_valid": (state.best_score[0], -state.best_score[1]),
+        "best_valid": (state.best_score, state.best_loss),
         "input": vars(norm),
         "seconds": {"read": read_s, "train": state.seconds, "test": time.monotonic() - tested},
         "options": {**vars(args), **vars(recipe), "device": device},

@@ -33,6 +33,9 @@ from synthio.supcon import SupConAst, supcon_loss
 
 # SpecAugment of AST's ESC-50 recipe: up to 24 of 128 bands and 96 of 512 frames.
 MASKED_BANDS, MASKED_TIME = 24 / 128, 96 / 512
+# Inverse strength of the L2 penalty of the probe that the head starts at (`probe.fit_probe`). Validation clips do not
+# choose it: few of them may choose next to none, and from a head that fits every training clip nothing more is learnt.
+HEAD_C = 0.03
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Recipe:
     multi_label: bool
     seed: int
     head_init: str = "random"
+    synthetic_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,8 @@ class Normalisation:
 class Split:
     """Clips ready for the model: normalised features float16 [N, frames, bands], targets float32 [N, C].
 
-    The waveforms, float32 [T] at 16 kHz, are kept only where they are augmented. `weights` float32 [N] are of the
-    clips in the training loss; None: all the same.
+    The waveforms, float32 [T] at 16 kHz, are kept only where they are augmented. Of training clips: `weights` float32
+    [N] in the loss, None: all the same; `is_synthetic` bool [N], None: none is.
     """
 
     features: torch.Tensor
@@ -81,15 +85,18 @@ class Split:
     norm: Normalisation
     waveforms: Sequence[np.ndarray] = ()
     weights: torch.Tensor | None = None
+    is_synthetic: np.ndarray | None = None
 
 
 @dataclass
 class TrainState:
-    """What a training run has reached; all of it goes into the checkpoint."""
+    """What a training run has reached; all of it goes into the checkpoint. `best_*` are of the step chosen so far."""
 
     step: int = 0
+    highest_score: float = 0.0
     best_step: int = 0
-    best_score: tuple[float, float] = (-math.inf, -math.inf)
+    best_score: float = 0.0
+    best_loss: float = math.inf
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
@@ -176,6 +183,7 @@ def make_split(
     norm: Normalisation,
     waveforms: Sequence[np.ndarray] = (),
     weights: np.ndarray | None = None,
+    is_synthetic: np.ndarray | None = None,
 ) -> Split:
     """Cut or pad to `norm.frames`, normalise, and keep as float16.
 
@@ -185,32 +193,38 @@ def make_split(
     for i, clip in enumerate(features):
         clip = functional.pad(clip[: norm.frames], (0, 0, 0, max(0, norm.frames - len(clip))))
         batch[i] = norm.apply(clip)
-    return Split(
-        batch, torch.from_numpy(targets), norm, waveforms, None if weights is None else torch.from_numpy(weights)
-    )
+    weighted = None if weights is None else torch.from_numpy(weights)
+    return Split(batch, torch.from_numpy(targets), norm, waveforms, weighted, is_synthetic)
 
 
-def clip_weights(
-    targets: np.ndarray, is_synthetic: np.ndarray, class_weights: bool, synthetic_weight: float
-) -> np.ndarray:
-    """Weight of each training clip in the loss, float32 [N], mean 1.
+def draw_rates(is_synthetic: np.ndarray, synthetic_weight: float) -> np.ndarray:
+    """How often each training clip comes for one time that a real one does, float64 [N].
+
+    A synthetic clip that counts less comes less often, at the full loss: weighted in the loss instead, it would take
+    its whole place in the batch, and the few real ones would be seen in fewer steps, each with a large weight.
+
+    Raises:
+        UserError: no clip would come.
+    """
+    rates = np.where(is_synthetic, synthetic_weight, 1.0)
+    if not rates.any():
+        raise UserError("--synthetic_weight 0 leaves no training clip, for all are synthetic; raise it")
+    return rates
+
+
+def class_weights(targets: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    """Weights in the loss, float32 [N], that give each class the same sum over the clips as they come; mean 1 there.
+
+    A clip of several labels has the mean of theirs.
 
     Args:
         targets: 0/1 [N, C].
-        is_synthetic: bool [N].
-        class_weights: give each class the same sum; a clip of several labels has the mean of theirs.
-        synthetic_weight: of a synthetic clip, where a real one has 1.
-
-    Raises:
-        UserError: all weights are 0.
+        rates: how often each clip comes [N].
     """
-    weights = np.where(is_synthetic, synthetic_weight, 1.0)
-    if class_weights:
-        inverse = 1 / np.maximum(targets.sum(axis=0), 1)
-        weights = weights * (targets @ inverse) / np.maximum(targets.sum(axis=1), 1)
-    if not weights.any():
-        raise UserError("--synthetic_weight 0 leaves no training clip with a weight, for all are synthetic; raise it")
-    return (weights / weights.mean()).astype(np.float32)
+    counts = rates @ targets
+    inverse = np.divide(1.0, counts, out=np.zeros(len(counts)), where=counts > 0)
+    weights = (targets @ inverse) / np.maximum(targets.sum(axis=1), 1)
+    return (weights * rates.sum() / (weights @ rates)).astype(np.float32)
 
 
 def augmented_features(
@@ -263,9 +277,29 @@ def batch_rows(clips: int, batch_size: int, step: int, seed: int) -> np.ndarray:
 
     Every clip comes equally often, also when the batch size does not divide their number or exceeds it.
     """
-    positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs = {int(epoch): _epoch_order(clips, int(epoch), seed) for epoch in np.unique(positions // clips)}
-    return np.array([epochs[int(p // clips)][p % clips] for p in positions])
+    return _rows_at(np.arange(step * batch_size, (step + 1) * batch_size), clips, seed)
+
+
+def mixed_rows(is_synthetic: np.ndarray, weight: float, batch_size: int, step: int, seed: int) -> np.ndarray:
+    """The same where a synthetic clip comes `weight` times as often as a real one; each kind has epochs of its own.
+
+    The two kinds are spread evenly, so that all batches have the same share of synthetic clips, but for one clip.
+    """
+    real, synthetic = np.flatnonzero(~is_synthetic), np.flatnonzero(is_synthetic)
+    share = weight * len(synthetic) / (len(real) + weight * len(synthetic))
+    places = np.arange(step * batch_size, (step + 1) * batch_size + 1)
+    before = np.floor(places * share).astype(int)  # synthetic clips before each place
+    chosen = np.diff(before) > 0
+    rows = np.empty(batch_size, int)
+    rows[chosen] = synthetic[_rows_at(before[:-1][chosen], len(synthetic), stable_seed(seed, "synthetic"))]
+    rows[~chosen] = real[_rows_at((places - before)[:-1][~chosen], len(real), seed)]
+    return rows
+
+
+def _rows_at(places: np.ndarray, clips: int, seed: int) -> np.ndarray:
+    """The clips at some places of the endless row."""
+    epochs = {int(epoch): _epoch_order(clips, int(epoch), seed) for epoch in np.unique(places // max(1, clips))}
+    return np.array([epochs[int(p // clips)][p % clips] for p in places], int)
 
 
 def _epoch_order(clips: int, epoch: int, seed: int) -> np.ndarray:
@@ -327,25 +361,27 @@ def evaluate(model, split: Split, recipe: Recipe, device: str) -> tuple[float, f
     return float(loss), score_of(logits, split.targets, recipe.multi_label)
 
 
-def fit_head(model, train: Split, valid: Split, recipe: Recipe, device: str) -> None:
+def fit_head(model, train: Split, recipe: Recipe, device: str) -> None:
     """Start the linear layer of the head at a linear probe of the untrained body (Kumar et al. 2022, LP-FT).
 
     From a random head, the first steps bend what the body has learnt to suit the head; few clips do not mend that.
 
     Args:
         model: from `load_ast`, on `device`; its head is changed.
-        train, valid: the probe is fitted to the first; the second chooses its penalty.
-        recipe: gives multi_label and batch_size.
+        train: what the probe is fitted to.
+        recipe: gives multi_label, synthetic_weight and batch_size.
         device: torch device.
-    """
-    from synthio.probe import choose_probe
 
-    embedded = []
-    for split in (train, valid):
-        pooled = _pooled(model, split.features, recipe.batch_size, device)
-        embedded.append((pooled.numpy(), split.targets.numpy()))
-    weights = None if train.weights is None else train.weights.numpy()
-    probe, _, _ = choose_probe(*embedded, recipe.multi_label, weights)
+    Raises:
+        UserError: all training clips have one label.
+    """
+    from synthio.probe import fit_probe
+
+    pooled = _pooled(model, train.features, recipe.batch_size, device).numpy()
+    weights = np.ones(len(pooled)) if train.weights is None else train.weights.numpy()
+    if train.is_synthetic is not None:
+        weights = weights * draw_rates(train.is_synthetic, recipe.synthetic_weight)
+    probe = fit_probe(pooled, train.targets.numpy(), HEAD_C, recipe.multi_label, weights)
     with torch.no_grad():
         model.classifier.dense.weight.copy_(torch.from_numpy(probe.weight))
         model.classifier.dense.bias.copy_(torch.from_numpy(probe.bias))
@@ -359,6 +395,12 @@ def _pooled(model, features: torch.Tensor, batch_size: int, device: str) -> torc
     return _in_batches(lambda batch: norm(body(batch).pooler_output), features, batch_size, device)
 
 
+def _drawn_rows(train: Split, recipe: Recipe, step: int) -> np.ndarray:
+    if train.is_synthetic is None:
+        return batch_rows(len(train.features), recipe.batch_size, step, recipe.seed)
+    return mixed_rows(train.is_synthetic, recipe.synthetic_weight, recipe.batch_size, step, recipe.seed)
+
+
 def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device: str, fitting: Halving) -> float:
     """One optimiser step (from 0), with as many clips at a time as fit; returns the loss.
 
@@ -366,7 +408,7 @@ def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device
         UserError: the loss is not finite.
     """
     rng = np.random.default_rng(stable_seed(recipe.seed, "step", step))
-    rows = torch.from_numpy(batch_rows(len(train.features), recipe.batch_size, step, recipe.seed))
+    rows = torch.from_numpy(_drawn_rows(train, recipe, step))
     features, targets = train.features[rows].float(), train.targets[rows]
     weights = torch.ones(len(rows)) if train.weights is None else train.weights[rows]
     if recipe.waveform_augment != "none":
@@ -410,9 +452,10 @@ def _set_gradient(model, batch: tuple[torch.Tensor, ...], step: int, recipe: Rec
 def fit(
     model, train: Split, valid: Split, recipe: Recipe, device: str, checkpoint: Path, key: str, on_eval=None
 ) -> TrainState:
-    """Train, from the head on that the recipe wants, and leave the weights of the best validation step in `model`.
+    """Train, from the head on that the recipe wants, and leave the weights of the chosen step in `model`.
 
-    Best is the highest validation score, then the lowest validation loss, then the earliest step.
+    That is the latest step whose validation score is within one standard error of the best one (Breiman et al. 1984,
+    section 3.4.3): on few validation clips the highest score is mostly luck, and it stops the training early.
 
     Args:
         model: from `load_ast`, on `device`; inside a `SupConAst` where the recipe wants SupCon.
@@ -435,16 +478,16 @@ def fit(
     losses, started = [], time.monotonic() - state.seconds
     fitting = Halving(recipe.batch_size)
     if state.step == 0 and recipe.head_init == "probe":
-        fit_head(model.ast if isinstance(model, SupConAst) else model, train, valid, recipe, device)
+        fit_head(model.ast if isinstance(model, SupConAst) else model, train, recipe, device)
         loss = evaluate(model, train, recipe, device)[0]  # it may be better than all that follows
-        _record(state, model, loss, *evaluate(model, valid, recipe, device))
+        _record(state, model, loss, *evaluate(model, valid, recipe, device), len(valid.features))
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         for step in progress(range(state.step, recipe.num_steps), "training steps"):
             losses.append(train_step(model, optimizer, train, step, recipe, device, fitting))
             if (step + 1) % recipe.eval_every and step + 1 < recipe.num_steps:
                 continue
             state.step = step + 1
-            _record(state, model, float(np.mean(losses)), *evaluate(model, valid, recipe, device))
+            _record(state, model, float(np.mean(losses)), *evaluate(model, valid, recipe, device), len(valid.features))
             state.seconds = time.monotonic() - started
             save_checkpoint(checkpoint, key, model, optimizer, state)
             losses = []
@@ -454,11 +497,18 @@ def fit(
     return state
 
 
-def _record(state: TrainState, model, train_loss: float, valid_loss: float, score: float) -> None:
+def _record(state: TrainState, model, train_loss: float, valid_loss: float, score: float, clips: int) -> None:
+    """Note an evaluation on `clips` validation clips, and keep the weights if this is the step to choose so far."""
     state.history.append({"step": state.step, "train_loss": train_loss, "valid_loss": valid_loss, "valid_score": score})
-    if (score, -valid_loss) > state.best_score:
-        state.best_score, state.best_step = (score, -valid_loss), state.step
+    state.highest_score = max(state.highest_score, score)
+    if score >= state.highest_score - standard_error(state.highest_score, clips):
+        state.best_step, state.best_score, state.best_loss = state.step, score, valid_loss
         state.best_state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def standard_error(score: float, clips: int) -> float:
+    """Of the share of right clips; for mAP it stands in."""
+    return math.sqrt(score * (1 - score) / clips)
 
 
 def save_checkpoint(path: Path, key: str, model, optimizer, state: TrainState) -> None:

@@ -56,6 +56,9 @@ def fit_probe(
         c: inverse strength of the L2 penalty.
         multi_label: clips may have several labels.
         weights: of the clips in the loss [N]; None: all the same.
+
+    Raises:
+        UserError: all training clips have one label.
     """
     from sklearn.preprocessing import StandardScaler
 
@@ -71,6 +74,8 @@ def fit_probe(
                 weight[column], bias[column] = rows[1], offsets[1]
     else:
         seen = np.flatnonzero(targets.any(axis=0))
+        if len(seen) < 2:
+            raise UserError("all training clips have the same label; a linear probe needs clips of at least 2")
         weight[seen], bias[seen] = _regression(z, targets.argmax(axis=1), c, weights)
     return LinearProbe.unscaled(weight, bias, scaler.mean_, scaler.scale_)
 
@@ -91,17 +96,16 @@ def choose_probe(
     train: tuple[np.ndarray, np.ndarray],
     valid: tuple[np.ndarray, np.ndarray],
     multi_label: bool,
-    weights: np.ndarray | None = None,
 ) -> tuple[LinearProbe, dict[str, float], list[dict[str, float]]]:
     """The probe whose penalty does best on the validation clips; it is fitted to the training clips alone.
 
-    Best is the highest validation score (accuracy, or mAP), then the lowest loss, then the strongest penalty.
+    Best is the lowest validation loss, then the strongest penalty. On few clips the score says less: on ESC-10 and the
+    demo it chose a probe that is up to a point worse (50 and 100 training clips, 80 and 100 validation clips).
 
     Args:
         train: embeddings [N, E] and targets 0/1 [N, C].
         valid: the same of the validation clips.
         multi_label: clips may have several labels.
-        weights: of the training clips in the loss [N]; None: all the same.
 
     Returns:
         (probe, its row of the history, history: C, train_loss, valid_loss and valid_score of each penalty).
@@ -109,15 +113,13 @@ def choose_probe(
     Raises:
         UserError: all training clips have one label.
     """
-    if not multi_label and train[1].any(axis=0).sum() < 2:
-        raise UserError("all training clips have the same label; a linear probe needs clips of at least 2")
     history, probes = [], []
     for c in C_GRID:
-        probes.append(fit_probe(*train, c, multi_label, weights))
+        probes.append(fit_probe(*train, c, multi_label))
         train_loss, _ = _evaluate(probes[-1], *train, multi_label)
         valid_loss, score = _evaluate(probes[-1], *valid, multi_label)
         history.append({"C": c, "train_loss": train_loss, "valid_loss": valid_loss, "valid_score": score})
-    best = max(range(len(history)), key=lambda i: (history[i]["valid_score"], -history[i]["valid_loss"]))
+    best = min(range(len(history)), key=lambda i: history[i]["valid_loss"])
     return probes[best], history[best], history
 
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from synthio.audio import read_audio, write_wav
 from synthio.cli import UserError
 from synthio.fbank import kaldi_fbank, num_frames, num_samples
 from synthio.models import ast_model
-from synthio.probe import choose_probe
+from synthio.probe import fit_probe
 from synthio.supcon import SupConAst
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -299,6 +300,33 @@ def test_batches_take_every_clip_equally_often():
     np.testing.assert_array_equal(classifier.batch_rows(50, 8, 9, 7), classifier.batch_rows(50, 8, 9, 7))
 
 
+def drawn(weight: float, steps: int = 40) -> list[np.ndarray]:
+    is_synthetic = np.array([False, True, True] * 5)
+    return [classifier.mixed_rows(is_synthetic, weight, 8, step, seed=0) for step in range(steps)]
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.1, 0.3, 1.0, 2.0])
+def test_a_synthetic_clip_comes_as_often_as_its_weight_says(weight):
+    counts = np.bincount(np.concatenate(drawn(weight)), minlength=15)
+    real, synthetic = counts[::3], np.delete(counts, np.s_[::3])
+    assert counts.sum() == 320
+    assert np.ptp(real) <= 1
+    assert np.ptp(synthetic) <= 1
+    assert synthetic.mean() == pytest.approx(weight * real.mean(), abs=0.5)
+
+
+def test_all_batches_have_the_same_share_of_synthetic_clips():
+    shares = [int(np.sum(rows % 3 > 0)) for rows in drawn(0.3)]
+    assert set(shares) == {3}  # 8 * .3 * 10 / (5 + .3 * 10)
+
+
+def test_without_synthetic_clips_the_rows_are_those_of_one_kind():
+    rows = classifier.mixed_rows(np.zeros(5, bool), 0.3, 12, 3, seed=0)
+    np.testing.assert_array_equal(rows, classifier.batch_rows(5, 12, 3, seed=0))
+    only = classifier.mixed_rows(np.ones(5, bool), 0.3, 10, 0, seed=0)
+    assert np.bincount(only).tolist() == [2] * 5
+
+
 def test_learning_rate_schedule():
     factors = [classifier.learning_rate_factor(step, 100, 0.1) for step in range(100)]
     assert np.diff(factors[:11]).min() > 0
@@ -320,8 +348,9 @@ def test_script_learns_and_writes_everything(data, trained):
     assert np.trace(matrix) / 15 == pytest.approx(scores["accuracy"])
     history = pd.read_csv(trained / "history.csv")
     assert list(history["step"]) == [10, 20, 30, 40, 50, 60]
-    best = history[history["valid_accuracy"] == history["valid_accuracy"].max()].sort_values("valid_loss")
-    assert scores["best_step"] == best["step"].iloc[0]
+    best = history["valid_accuracy"].max()
+    near = history[history["valid_accuracy"] >= best - np.sqrt(best * (1 - best) / 15)]
+    assert scores["best_step"] == near["step"].iloc[-1]
     assert sorted(p.name for p in trained.iterdir()) == ["history.csv", "model", "predictions.csv", "scores.json"]
 
 
@@ -403,7 +432,7 @@ def test_a_checkpoint_of_other_options_or_half_a_file_is_not_used(data, tmp_path
     model = ast_model.load_ast(str(data / "model"), ["x", "y"], 56, False, seed=1)
     optimizer = torch.optim.AdamW(model.parameters())
     path = tmp_path / "checkpoint.pt"
-    reached = classifier.TrainState(step=7, best_step=5, best_score=(0.5, -1.0), seconds=2.0)
+    reached = classifier.TrainState(step=7, highest_score=0.6, best_step=5, best_score=0.5, seconds=2.0)
     classifier.save_checkpoint(path, "key", model, optimizer, reached)
     assert classifier.load_checkpoint(path, "key", model, optimizer) == reached
     assert classifier.load_checkpoint(path, "other", model, optimizer).step == 0
@@ -427,15 +456,25 @@ def test_the_key_follows_data_and_options_but_not_paths(data, tmp_path):
     assert key(tmp_path / "moved") != first
 
 
-def test_selection_takes_the_best_score_then_the_lower_loss():
+@pytest.mark.parametrize(
+    ("scores", "clips", "chosen"),
+    [
+        ((0.5, 0.8, 0.7, 0.71, 0.6), 16, 4),  # the standard error of .8 is .1
+        ((0.5, 0.8, 0.7, 0.71, 0.6), 1600, 2),  # .01
+        ((0.7, 0.6, 0.8, 0.69, 0.3), 16, 3),
+        ((0.5, 1.0, 0.99), 16, 2),
+        ((0.0, 0.0, 0.0), 16, 3),
+    ],
+)
+def test_the_latest_step_within_a_standard_error_of_the_best_is_kept(scores, clips, chosen):
     model = torch.nn.Linear(1, 1)
     state = classifier.TrainState()
-    for step, (score, loss) in enumerate([(0.5, 1.0), (0.8, 0.9), (0.8, 0.7), (0.8, 0.7), (0.7, 0.1)], 1):
+    for step, score in enumerate(scores, 1):
         state.step = step
         torch.nn.init.constant_(model.weight, step)
-        classifier._record(state, model, 1.0, loss, score)
-    assert state.best_step == 3
-    assert state.best_state["weight"].item() == 3
+        classifier._record(state, model, 1.0, 1 - score, score, clips)
+    assert (state.best_step, state.best_score, state.best_loss) == (chosen, scores[chosen - 1], 1 - scores[chosen - 1])
+    assert state.best_state["weight"].item() == chosen
 
 
 def test_multi_label_with_augmentation(data, tmp_path, monkeypatch):
@@ -471,17 +510,17 @@ def test_a_head_that_starts_at_a_probe_knows_the_classes_untrained(data, tmp_pat
     assert (scores["accuracy"] > 0.9) == (head_init == "probe")
 
 
-def test_clip_weights_by_hand():
+def test_class_weights_by_hand():
     targets = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], np.float32)
     synthetic = np.array([False, True, True, False])
-    np.testing.assert_array_equal(classifier.clip_weights(targets, synthetic, False, 1.0), 1)
-    np.testing.assert_allclose(classifier.clip_weights(targets, synthetic, False, 0.5), np.array([2, 1, 1, 2]) / 1.5)
-    balanced = classifier.clip_weights(targets, synthetic, True, 1.0)
+    balanced = classifier.class_weights(targets, classifier.draw_rates(synthetic, 1.0))
     np.testing.assert_allclose(balanced, np.array([1, 1, 1, 3]) / 1.5, rtol=1e-6)
-    both = classifier.clip_weights(np.array([[1, 1], [1, 0]], np.float32), np.zeros(2, bool), True, 1.0)
+    rare = classifier.class_weights(targets, classifier.draw_rates(synthetic, 0.5))  # as if 2 clips against 1
+    np.testing.assert_allclose(rare, np.array([1, 1, 1, 2]) * 3 / 4, rtol=1e-6)
+    both = classifier.class_weights(np.array([[1, 1], [1, 0]], np.float32), np.ones(2))
     np.testing.assert_allclose(both, np.array([0.75, 0.5]) / 0.625, rtol=1e-6)
     with pytest.raises(UserError, match="raise it"):
-        classifier.clip_weights(targets, np.ones(4, bool), False, 0.0)
+        classifier.draw_rates(np.ones(4, bool), 0.0)
 
 
 @pytest.mark.parametrize("multi_label", [True, False])
@@ -524,14 +563,14 @@ def recipe_of(data: Path, **changes) -> classifier.Recipe:
 
 def test_the_fitted_head_is_the_probe_of_the_pooled_output(data):
     model = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
-    splits = noise_splits()
-    classifier.fit_head(model, *splits, recipe_of(data), "cpu")
-    features = torch.cat([split.features for split in splits])
+    train, valid = noise_splits()
+    train = replace(train, is_synthetic=np.arange(16) % 2 == 0)
+    classifier.fit_head(model, train, recipe_of(data, synthetic_weight=0.5), "cpu")
+    features = torch.cat([train.features, valid.features])
     with torch.no_grad():
         pooled = model.audio_spectrogram_transformer(features.float()).pooler_output
         x = torch.nn.functional.layer_norm(pooled, pooled.shape[1:], eps=1e-12).numpy()
-    train_targets, valid_targets = (split.targets.numpy() for split in splits)
-    probe, _, _ = choose_probe((x[:16], train_targets), (x[16:], valid_targets), False)
+    probe = fit_probe(x[:16], train.targets.numpy(), classifier.HEAD_C, False, np.tile([0.5, 1.0], 8))
     logits = classifier.predict(model, features, 8, "cpu")
     np.testing.assert_allclose(logits, probe.logits(x), atol=1e-3)
 

@@ -172,6 +172,7 @@ def test_the_penalty_is_chosen_on_the_validation_clips():
     targets, valid_targets = np.eye(2, dtype=np.float32)[wrong], np.eye(2, dtype=np.float32)[valid_truth]
     chosen, best, history = probe.choose_probe((x, targets), (valid, valid_targets), False)
     assert [row["C"] for row in history] == list(probe.C_GRID)
+    assert best["valid_loss"] == min(row["valid_loss"] for row in history)
     assert best["C"] <= 0.1 and best["valid_score"] > history[-1]["valid_score"] + 0.05
     assert best["train_loss"] > history[-1]["train_loss"] + 0.1
     assert (chosen.logits(valid).argmax(axis=1) == valid_truth).mean() == pytest.approx(best["valid_score"])
@@ -188,7 +189,7 @@ def test_script_writes_everything_and_its_model_gives_the_predictions(data, tmp_
     assert {"best_C", "best_valid", "interval_95", "per_class", "confusion", "versions", "options"} <= scores.keys()
     penalties = pd.read_csv(tmp_path / "out/penalties.csv")
     assert list(penalties.columns) == ["C", "train_loss", "valid_loss", "valid_accuracy"]
-    assert scores["best_valid"]["accuracy"] == penalties["valid_accuracy"].max()
+    assert scores["best_valid"]["loss"] == pytest.approx(penalties["valid_loss"].min())
     weights, config = load_file(tmp_path / "out/model/model.safetensors"), tmp_path / "out/model/config.json"
     config = json.loads(config.read_text())
     assert [part["kind"] for part in config["embeddings"]] == ["clap", "ast"]
