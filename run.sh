@@ -25,7 +25,7 @@ use_label=false            # bool: prompts are "Sound of a <label>", no captions
 plain_caption=false        # bool: prompts from each clip's own caption, without MixCap's pool
 plain_wo_caption=false     # bool: prompts from label and domain alone
 supcon=false               # bool: a contrastive loss beside AST's cross-entropy, on prompts that go beyond each label
-initialize_audio=auto      # bool or auto: generation starts from the gold clip plus noise; auto: for the embedded model (paper: false)
+initialize_audio=false     # bool: generation starts from the gold clip plus noise (paper: false)
 init_noise_level=0.6       # number 0.01..1: that noise; 0.01 keeps the gold clip, 1 forgets it
 clap_filter=true           # bool: drop the clips that do not sound like their label
 clap_threshold=0.85        # number 0..1 or auto: least sigmoid(scale * cosine) of a kept clip; auto: like real clips (paper: 0.85)
@@ -94,7 +94,7 @@ ast_learning_rate=1e-4     # number 0..: highest learning rate (paper, for a mod
 ast_batch_size=16          # whole 1..: clips a step (paper: 48)
 ast_head_init=probe        # probe|random: the new head starts at a linear probe, or at random (paper: random)
 ast_class_weights=false    # bool: each class has the same weight in the loss
-ast_synthetic_weight=0.3   # number 0..: of a synthetic clip in the loss; a gold one has 1 (paper: 1)
+ast_synthetic_weight=0.1   # number 0..: how often a synthetic clip comes for one time that a gold one does (paper: 1)
 ast_waveform_augment=none  # none|noise|pitch|chain: changes each clip anew at each step; chain: gain, noise, pitch, shift, filter
 ast_spec_augment=false     # bool: mask a band of frequencies and a stretch of time, at each step (SpecAugment)
 ast_mixup=0                # number 0..: alpha of mixup's Beta distribution; 0: no mixup
@@ -469,9 +469,6 @@ resolve_paths() {
     work=$results_root/$dataset_name
     output_folder=${output_folder:-${work}_synthetic}
     embeddings_folder=${embeddings_folder:-$work/embeddings}
-    if [[ $initialize_audio == auto ]]; then # from a prompt alone, the embedded model knows few sounds
-        if [[ $text_to_audio_model == embedded ]]; then initialize_audio=true; else initialize_audio=false; fi
-    fi
     text_to_audio_model=$(model_path "$text_to_audio_model" text_to_audio)
     clap_model=$(model_path "$clap_model" clap)
     if [[ -n $probe_clap_model ]]; then

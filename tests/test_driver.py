@@ -676,9 +676,7 @@ def test_a_dry_run_does_nothing(world, copy):
         ({"plain_wo_caption": "true"}, ["--mode plain_wo_caption"], ["2 caption", "mixcap"]),
         ({"plain_caption": "true"}, ["2 caption", "--mode plain "], ["mixcap"]),
         ({"initialize_audio": "true"}, ["--initialize_audio true --init_noise_level 0.6"], []),
-        ({"initialize_audio": "auto"}, ["6 generate"], ["--initialize_audio"]),
-        ({"text_to_audio_model": "embedded"}, ["--initialize_audio true --init_noise_level 0.6"], []),
-        ({"text_to_audio_model": "embedded", "initialize_audio": "no"}, ["6 generate"], ["--initialize_audio"]),
+        ({}, ["6 generate"], ["--initialize_audio"]),
         (
             {"ast_head_init": "random", "ast_class_weights": "yes", "ast_synthetic_weight": ".5"},
             ["--head_init random --class_weights true --synthetic_weight .5"],

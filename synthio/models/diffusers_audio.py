@@ -200,7 +200,7 @@ class DiffusersTextToAudio(PipelineModel):
 
             # its Fourier transforms know no half precision
             self._set_vae(MelAutoencoder, folder / "vae", torch.float32)
-            self.sampling = Sampling("euler", 24, 1.0)  # with guidance, its clips of a label are too much alike
+            self.sampling = Sampling("euler", 24, 1.5)  # with more guidance, its clips of a label are too much alike
         else:
             self._set_vae(AutoencoderOobleck, folder / "vae", self.dtype)
         self.text_encoder = T5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
