@@ -10,7 +10,7 @@ if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi #
 profile=embedded           # embedded|stable_audio_open|stable_audio_3|paper: models and what suits them, set together; what you set wins
 dataset_name=demo          # text: names the outputs, ./<dataset_name>/ and ./<dataset_name>_synthetic/
 input_train_file=""        # text: CSV of the training clips (path, label); all three CSVs empty: a demo set is made
-valid_csv=""               # text: CSV of the validation clips; they choose the best step of the classifier
+valid_csv=""               # text: CSV of the validation clips; they choose the step of the classifier
 test_csv=""                # text: CSV of the test clips; scored once, at the end
 num_samples=""             # whole 0..: training clips to draw, stratified; 0: all; empty: 100 of the demo set, else all
 multi_label=false          # bool: clips have several labels, joined by ';' in the CSV
