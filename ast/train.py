@@ -205,10 +205,11 @@ def main() -> int:
 
     tested = time.monotonic()
     chances = test_once(args, model, norm, tables, targets, device)
+    best = state.best_row()
     details = {
         "best_step": state.best_step,
         "num_steps": recipe.num_steps,
-        "best_valid": (state.best_score, state.best_loss),
+        "best_valid": (best["valid_score"], best["valid_loss"]),
         "input": vars(norm),
         "seconds": {"read": read_s, "train": state.seconds, "test": time.monotonic() - tested},
         "options": {**vars(args), **vars(recipe), "device": device},

@@ -93,13 +93,14 @@ class TrainState:
     """What a training run has reached; all of it goes into the checkpoint. `best_*` are of the step chosen so far."""
 
     step: int = 0
-    highest_score: float = 0.0
     best_step: int = 0
-    best_score: float = 0.0
-    best_loss: float = math.inf
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+
+    def best_row(self) -> dict[str, Any]:
+        """The evaluation of the step chosen so far."""
+        return next(row for row in self.history if row["step"] == self.best_step)
 
 
 # Labels
@@ -500,9 +501,9 @@ def fit(
 def _record(state: TrainState, model, train_loss: float, valid_loss: float, score: float, clips: int) -> None:
     """Note an evaluation on `clips` validation clips, and keep the weights if this is the step to choose so far."""
     state.history.append({"step": state.step, "train_loss": train_loss, "valid_loss": valid_loss, "valid_score": score})
-    state.highest_score = max(state.highest_score, score)
-    if score >= state.highest_score - standard_error(state.highest_score, clips):
-        state.best_step, state.best_score, state.best_loss = state.step, score, valid_loss
+    highest = max(row["valid_score"] for row in state.history)
+    if score >= highest - standard_error(highest, clips):
+        state.best_step = state.step
         state.best_state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 

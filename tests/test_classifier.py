@@ -432,7 +432,8 @@ def test_a_checkpoint_of_other_options_or_half_a_file_is_not_used(data, tmp_path
     model = ast_model.load_ast(str(data / "model"), ["x", "y"], 56, False, seed=1)
     optimizer = torch.optim.AdamW(model.parameters())
     path = tmp_path / "checkpoint.pt"
-    reached = classifier.TrainState(step=7, highest_score=0.6, best_step=5, best_score=0.5, seconds=2.0)
+    row = {"step": 5, "train_loss": 2.0, "valid_loss": 1.0, "valid_score": 0.5}
+    reached = classifier.TrainState(step=7, best_step=5, history=[row], seconds=2.0)
     classifier.save_checkpoint(path, "key", model, optimizer, reached)
     assert classifier.load_checkpoint(path, "key", model, optimizer) == reached
     assert classifier.load_checkpoint(path, "other", model, optimizer).step == 0
@@ -473,7 +474,13 @@ def test_the_latest_step_within_a_standard_error_of_the_best_is_kept(scores, cli
         state.step = step
         torch.nn.init.constant_(model.weight, step)
         classifier._record(state, model, 1.0, 1 - score, score, clips)
-    assert (state.best_step, state.best_score, state.best_loss) == (chosen, scores[chosen - 1], 1 - scores[chosen - 1])
+    kept = state.best_row()
+    assert (kept["step"], kept["valid_score"], kept["valid_loss"]) == (
+        chosen,
+        scores[chosen - 1],
+        1 - scores[chosen - 1],
+    )
+    assert state.best_step == chosen
     assert state.best_state["weight"].item() == chosen
 
 
