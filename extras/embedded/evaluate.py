@@ -4,7 +4,7 @@
     python extras/embedded/evaluate.py
 
 For each label of us8k_part and of the demo, clips are generated from "Sound of a <label>": from noise alone
-(`generated`) and from a held-out clip of the label with noise, which is run.sh's default (`varied`). They are
+(`generated`), as run.sh does, and from a held-out clip of the label with noise (`varied`). They are
   - scored by CLAP with their own label and with another one drawn at random (the share where the own one wins);
   - named by AST among the labels of their set (an event tagger that was trained apart from CLAP);
   - compared with the held-out clips by AST's embeddings: Fréchet audio distance, and diversity (mean distance).
