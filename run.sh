@@ -94,7 +94,7 @@ ast_learning_rate=1e-4     # number 0..: highest learning rate (paper, for a mod
 ast_batch_size=16          # whole 1..: clips a step (paper: 48)
 ast_head_init=probe        # probe|random: the new head starts at a linear probe, or at random (paper: random)
 ast_class_weights=false    # bool: each class has the same weight in the loss
-ast_synthetic_weight=0.1   # number 0..: how often a synthetic clip comes for one time that a gold one does (paper: 1)
+synthetic_weight=auto      # number 0.. or auto: how often a synthetic clip comes for one time that a gold one does; auto: what is best on the validation clips (paper: 1)
 ast_waveform_augment=none  # none|noise|pitch|chain: changes each clip anew at each step; chain: gain, noise, pitch, shift, filter
 ast_spec_augment=false     # bool: mask a band of frequencies and a stretch of time, at each step (SpecAugment)
 ast_mixup=0                # number 0..: alpha of mixup's Beta distribution; 0: no mixup
@@ -1085,7 +1085,7 @@ classify() { # NAME TRAIN_CSV
         step 10 "classify_$1" "${ast_python[@]}" "$root/ast/train.py" "${options[@]}" --model "$ast_model" \
             --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" --learning_rate "$ast_learning_rate" \
             --head_init "$ast_head_init" --class_weights "$ast_class_weights" \
-            --synthetic_weight "$ast_synthetic_weight" --waveform_augment "$ast_waveform_augment" \
+            --synthetic_weight "$synthetic_weight" --waveform_augment "$ast_waveform_augment" \
             --spec_augment "$ast_spec_augment" --mixup "$ast_mixup" \
             --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature" \
             "${compiling[@]}" "${tracking[@]}"
@@ -1101,7 +1101,7 @@ classify() { # NAME TRAIN_CSV
     if [[ $probe_embeddings != clap ]]; then models+=(--ast_model "$ast_model"); fi
     inputs+=("${models[1]}" ${models[3]:+"${models[3]}"})
     step 10 "classify_$1" "${clap_python[@]}" "$root/ast/probe.py" "${options[@]}" "${models[@]}" \
-        --cache_folder "$embeddings_folder"
+        --synthetic_weight "$synthetic_weight" --cache_folder "$embeddings_folder"
 }
 
 # The synthetic clips against real ones, by models that did not filter them where there are such.

@@ -26,12 +26,14 @@ from synthio.evaluation import (
     add_embedding_options,
     add_evaluation_options,
     embeddings_folder,
+    is_synthetic,
     read_splits,
     start_clean,
     write_history,
     write_test_results,
 )
 from synthio.models import SCORER_HELP
+from synthio.weighting import AUTO, SYNTHETIC_WEIGHT_HELP, describe_choice, weight_or_auto
 
 
 def get_parser():
@@ -40,6 +42,7 @@ def get_parser():
     add = parser.add_argument
     add("--clap_model", default="", help=f"{SCORER_HELP}; empty: none")
     add("--ast_model", default="", help="AST folder, hub id or .pth checkpoint; empty: none")
+    add("--synthetic_weight", type=weight_or_auto, default=1.0, help=SYNTHETIC_WEIGHT_HELP)
     add_embedding_options(parser)
     return parser
 
@@ -70,6 +73,18 @@ def probe_config(args, labels: list[str], c: float) -> dict:
     }
 
 
+def settle_rates(args, train, valid, synthetic) -> tuple:
+    """How much each training clip counts [N], the weight of a synthetic one, and how it was chosen."""
+    from synthio.weighting import choose_synthetic_weight, draw_rates
+
+    weight, choice = args.synthetic_weight, []
+    if weight == AUTO:
+        weight, choice = choose_synthetic_weight(train, valid, synthetic, args.multi_label)
+    if choice:
+        print(describe_choice(weight, choice), file=sys.stderr, flush=True)
+    return draw_rates(synthetic, weight), weight, choice
+
+
 def main() -> int:
     args = get_parser().parse_args()
     started = time.monotonic()
@@ -84,7 +99,8 @@ def main() -> int:
     embed = make_embed(chosen_models(args), embeddings_folder(args), device, args.batch_size)
     train, valid = ((embed(tables[s][PATH], getattr(args, f"{s}_csv")), targets[s]) for s in ("train", "valid"))
     read_s = time.monotonic() - started
-    probe, best, history = choose_probe(train, valid, args.multi_label)
+    rates, weight, choice = settle_rates(args, train, valid, is_synthetic(tables["train"]))
+    probe, best, history = choose_probe(train, valid, args.multi_label, rates)
     write_history(folder / "penalties.csv", history, args.multi_label)
     save_probe(probe, folder / "model", probe_config(args, labels, best["C"]))
 
@@ -95,7 +111,8 @@ def main() -> int:
         "best_C": best["C"],
         "best_valid": (best["valid_score"], best["valid_loss"]),
         "seconds": {"read": read_s, "train": tested - started - read_s, "test": time.monotonic() - tested},
-        "options": {**vars(args), "device": device},
+        "synthetic_weights": choice,
+        "options": {**vars(args), "synthetic_weight": weight, "device": device},
     }
     write_test_results(args, tables, labels, targets["test"], chances, details)
     return 0

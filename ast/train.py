@@ -32,6 +32,7 @@ from synthio.evaluation import (
     write_test_results,
 )
 from synthio.tracking import add_tracking_options, open_tracker
+from synthio.weighting import SYNTHETIC_WEIGHT_HELP, describe_choice, weight_or_auto
 
 WAVEFORM_AUGMENTS = ("none", "noise", "pitch", "chain")
 
@@ -53,12 +54,7 @@ def get_parser():
     add("--mixup", type=in_range(float, 0), default=0.0, help="alpha of mixup's Beta distribution; 0 for none")
     add("--spec_augment", type=str2bool, default=False, help="mask a frequency band and a stretch of time")
     add("--class_weights", type=str2bool, default=False, help="give each class the same weight in the loss")
-    add(
-        "--synthetic_weight",
-        type=in_range(float, 0),
-        default=1.0,
-        help="how often a synthetic clip comes; a real one: 1",
-    )
+    add("--synthetic_weight", type=weight_or_auto, default=1.0, help=SYNTHETIC_WEIGHT_HELP)
     add("--waveform_augment", choices=WAVEFORM_AUGMENTS, default="none", help="change the sound of each clip anew")
     add("--supcon", type=str2bool, default=False, help="add a supervised contrastive loss")
     add("--supcon_weight", type=in_range(float, 0), default=1.0, help="of that loss beside cross-entropy, which has 1")
@@ -97,6 +93,7 @@ def make_recipe(args, clips: int):
         seed=args.seed,
         head_init=args.head_init,
         synthetic_weight=args.synthetic_weight,
+        class_weights=args.class_weights,
     )
 
 
@@ -107,9 +104,8 @@ def run_key(args, recipe, device: str, tables, labels) -> str:
 
     known = {k: v for k, v in versions().items() if k != "git"}
     clips = [[[sha256_file(p) for p in tables[s][PATH]], list(tables[s][LABEL])] for s in ("train", "valid")]
-    weights = [args.class_weights, is_synthetic(tables["train"]).tolist()]
-    model = fingerprint(args.model)
-    return sha256_value([vars(recipe), weights, model, args.max_length_s, device, labels, clips, known])
+    synthetic, model = is_synthetic(tables["train"]).tolist(), fingerprint(args.model)
+    return sha256_value([vars(recipe), synthetic, model, args.max_length_s, device, labels, clips, known])
 
 
 def read_training_data(args, tables, targets, config):
@@ -117,8 +113,6 @@ def read_training_data(args, tables, targets, config):
     from synthio.augment import MAX_SPEED
     from synthio.classifier import (
         choose_frames,
-        class_weights,
-        draw_rates,
         log_mel,
         make_split,
         measure,
@@ -139,10 +133,7 @@ def read_training_data(args, tables, targets, config):
     valid = read_features(tables["valid"][PATH], args.valid_csv, bands, limit)
     counts = [limit] if args.max_length_s else [len(clip) for clip in train]
     norm = measure(train, choose_frames(counts, limit, config))
-    synthetic = is_synthetic(tables["train"])
-    rates = draw_rates(synthetic, args.synthetic_weight)
-    weights = class_weights(targets["train"], rates) if args.class_weights else None
-    train = make_split(train, targets["train"], norm, waveforms, weights, synthetic)
+    train = make_split(train, targets["train"], norm, waveforms, is_synthetic(tables["train"]))
     return train, make_split(valid, targets["valid"], norm), norm
 
 
@@ -185,14 +176,17 @@ def main() -> int:
     started = time.monotonic()
     tables, labels, targets = read_splits(args)
     recipe = make_recipe(args, len(tables["train"]))
-    from synthio.classifier import fit
+    from synthio.classifier import fit, settle_weights
     from synthio.models.ast_model import load_ast, load_ast_config
     from synthio.supcon import SupConAst
 
     tracker = open_tracker(args, f"classifier {Path(args.output_folder).name}")
     device, folder = start_clean(args)
     train, valid, norm = read_training_data(args, tables, targets, load_ast_config(args.model))
-    model = load_ast(args.model, labels, norm.frames, args.multi_label, args.seed)
+    model = load_ast(args.model, labels, norm.frames, args.multi_label, args.seed).to(device)
+    train, recipe, choice = settle_weights(model, train, valid, recipe, device)
+    if choice:
+        print(describe_choice(recipe.synthetic_weight, choice), file=sys.stderr, flush=True)
     learner = (SupConAst(model, args.seed) if recipe.supcon_weight > 0 else model).to(device)
     if args.compile:
         compile_network(learner, device)
@@ -211,6 +205,7 @@ def main() -> int:
         "num_steps": recipe.num_steps,
         "best_valid": (best["valid_score"], best["valid_loss"]),
         "input": vars(norm),
+        "synthetic_weights": choice,
         "seconds": {"read": read_s, "train": state.seconds, "test": time.monotonic() - tested},
         "options": {**vars(args), **vars(recipe), "device": device},
     }

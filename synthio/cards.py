@@ -25,6 +25,7 @@ AST_OPTIONS = {
     "waveform augmentation": "waveform_augment",
     "SpecAugment": "spec_augment",
     "mixup alpha": "mixup",
+    "synthetic clips for a real one": "synthetic_weight",
     "SupCon weight": "supcon_weight",
     "seed": "seed",
 }

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,18 +29,20 @@ from synthio.fbank import SAMPLE_RATE, WINDOW, kaldi_fbank, num_frames, num_samp
 from synthio.files import atomic_path, stable_seed
 from synthio.manifest import LABEL_SEPARATOR, split_labels
 from synthio.metrics import accuracy, mean_average_precision
+from synthio.probe import FEW_CLIPS_C, fit_probe
 from synthio.supcon import SupConAst, supcon_loss
+from synthio.weighting import AUTO, choose_synthetic_weight, class_weights, draw_rates
 
 # SpecAugment of AST's ESC-50 recipe: up to 24 of 128 bands and 96 of 512 frames.
 MASKED_BANDS, MASKED_TIME = 24 / 128, 96 / 512
-# Inverse strength of the L2 penalty of the probe that the head starts at (`probe.fit_probe`). Validation clips do not
-# choose it: few of them may choose next to none, and from a head that fits every training clip nothing more is learnt.
-HEAD_C = 0.03
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. `mixup` is the alpha of its Beta distribution; 0 means none there and in `supcon_weight`."""
+    """How to train. `mixup` is the alpha of its Beta distribution; 0 means none there and in `supcon_weight`.
+
+    `settle_weights` makes a number of a `synthetic_weight` that is "auto".
+    """
 
     num_steps: int
     batch_size: int
@@ -56,7 +58,8 @@ class Recipe:
     multi_label: bool
     seed: int
     head_init: str = "random"
-    synthetic_weight: float = 1.0
+    synthetic_weight: float | str = 1.0
+    class_weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Split:
     """Clips ready for the model: normalised features float16 [N, frames, bands], targets float32 [N, C].
 
     The waveforms, float32 [T] at 16 kHz, are kept only where they are augmented. Of training clips: `weights` float32
-    [N] in the loss, None: all the same; `is_synthetic` bool [N], None: none is.
+    [N] in the loss, None: all the same; `is_synthetic` bool [N], None: none is. `settle_weights` sets the weights.
     """
 
     features: torch.Tensor
@@ -183,7 +186,6 @@ def make_split(
     targets: np.ndarray,
     norm: Normalisation,
     waveforms: Sequence[np.ndarray] = (),
-    weights: np.ndarray | None = None,
     is_synthetic: np.ndarray | None = None,
 ) -> Split:
     """Cut or pad to `norm.frames`, normalise, and keep as float16.
@@ -194,38 +196,7 @@ def make_split(
     for i, clip in enumerate(features):
         clip = functional.pad(clip[: norm.frames], (0, 0, 0, max(0, norm.frames - len(clip))))
         batch[i] = norm.apply(clip)
-    weighted = None if weights is None else torch.from_numpy(weights)
-    return Split(batch, torch.from_numpy(targets), norm, waveforms, weighted, is_synthetic)
-
-
-def draw_rates(is_synthetic: np.ndarray, synthetic_weight: float) -> np.ndarray:
-    """How often each training clip comes for one time that a real one does, float64 [N].
-
-    A synthetic clip that counts less comes less often, at the full loss: weighted in the loss instead, it would take
-    its whole place in the batch, and the few real ones would be seen in fewer steps, each with a large weight.
-
-    Raises:
-        UserError: no clip would come.
-    """
-    rates = np.where(is_synthetic, synthetic_weight, 1.0)
-    if not rates.any():
-        raise UserError("--synthetic_weight 0 leaves no training clip, for all are synthetic; raise it")
-    return rates
-
-
-def class_weights(targets: np.ndarray, rates: np.ndarray) -> np.ndarray:
-    """Weights in the loss, float32 [N], that give each class the same sum over the clips as they come; mean 1 there.
-
-    A clip of several labels has the mean of theirs.
-
-    Args:
-        targets: 0/1 [N, C].
-        rates: how often each clip comes [N].
-    """
-    counts = rates @ targets
-    inverse = np.divide(1.0, counts, out=np.zeros(len(counts)), where=counts > 0)
-    weights = (targets @ inverse) / np.maximum(targets.sum(axis=1), 1)
-    return (weights * rates.sum() / (weights @ rates)).astype(np.float32)
+    return Split(batch, torch.from_numpy(targets), norm, waveforms, is_synthetic=is_synthetic)
 
 
 def augmented_features(
@@ -362,6 +333,42 @@ def evaluate(model, split: Split, recipe: Recipe, device: str) -> tuple[float, f
     return float(loss), score_of(logits, split.targets, recipe.multi_label)
 
 
+def settle_weights(
+    model, train: Split, valid: Split, recipe: Recipe, device: str
+) -> tuple[Split, Recipe, list[dict[str, float]]]:
+    """Give the training clips the weights that the recipe wants; one of "auto" is chosen on the validation clips.
+
+    Args:
+        model: from `load_ast`, on `device`; a probe of its untrained body does the choosing.
+        train: training clips, with `is_synthetic`.
+        valid: validation clips.
+        recipe: gives synthetic_weight, class_weights, multi_label and batch_size.
+        device: torch device.
+
+    Returns:
+        (training clips with their `weights`, the recipe with a number, history of `choose_synthetic_weight`: empty
+        where there was nothing to choose).
+
+    Raises:
+        UserError: no clip would come, or all training clips have one label.
+    """
+    targets, history = train.targets.numpy(), []
+    if recipe.synthetic_weight == AUTO:
+        x, valid_x = (_pooled(model, split.features, recipe.batch_size, device).numpy() for split in (train, valid))
+        weight, history = choose_synthetic_weight(
+            (x, targets),
+            (valid_x, valid.targets.numpy()),
+            train.is_synthetic,
+            recipe.multi_label,
+            recipe.class_weights,
+        )
+        recipe = replace(recipe, synthetic_weight=weight)
+    rates = draw_rates(train.is_synthetic, recipe.synthetic_weight)
+    if recipe.class_weights:
+        train = replace(train, weights=torch.from_numpy(class_weights(targets, rates)))
+    return train, recipe, history
+
+
 def fit_head(model, train: Split, recipe: Recipe, device: str) -> None:
     """Start the linear layer of the head at a linear probe of the untrained body (Kumar et al. 2022, LP-FT).
 
@@ -376,13 +383,11 @@ def fit_head(model, train: Split, recipe: Recipe, device: str) -> None:
     Raises:
         UserError: all training clips have one label.
     """
-    from synthio.probe import fit_probe
-
     pooled = _pooled(model, train.features, recipe.batch_size, device).numpy()
     weights = np.ones(len(pooled)) if train.weights is None else train.weights.numpy()
     if train.is_synthetic is not None:
         weights = weights * draw_rates(train.is_synthetic, recipe.synthetic_weight)
-    probe = fit_probe(pooled, train.targets.numpy(), HEAD_C, recipe.multi_label, weights)
+    probe = fit_probe(pooled, train.targets.numpy(), FEW_CLIPS_C, recipe.multi_label, weights)
     with torch.no_grad():
         model.classifier.dense.weight.copy_(torch.from_numpy(probe.weight))
         model.classifier.dense.bias.copy_(torch.from_numpy(probe.bias))

@@ -24,8 +24,9 @@ from synthio.audio import read_audio, write_wav
 from synthio.cli import UserError
 from synthio.fbank import kaldi_fbank, num_frames, num_samples
 from synthio.models import ast_model
-from synthio.probe import fit_probe
+from synthio.probe import FEW_CLIPS_C, fit_probe
 from synthio.supcon import SupConAst
+from synthio.weighting import TOTALS, draw_rates
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = ROOT / "ast" / "train.py"
@@ -78,6 +79,16 @@ def save_tones(folder: Path, name: str, clips: int, seed: int, pitches=PITCHES, 
     table = pd.DataFrame(rows, columns=["path", "label"])
     table.to_csv(folder / f"{name}.csv", index=False)
     return folder / f"{name}.csv"
+
+
+def add_mislabelled(folder: Path, clips: int, seed: int) -> Path:
+    """train.csv of the folder and synthetic clips whose labels are wrong."""
+    csvs = (folder / "train.csv", save_tones(folder, "mislabelled", clips, seed, swap=True))
+    gold, wrong = (pd.read_csv(path, dtype=str, keep_default_na=False) for path in csvs)
+    pd.concat([gold.assign(source_path=""), wrong.assign(source_path="x.wav")]).to_csv(
+        folder / "mixed.csv", index=False
+    )
+    return folder / "mixed.csv"
 
 
 @pytest.fixture(scope="module")
@@ -517,19 +528,6 @@ def test_a_head_that_starts_at_a_probe_knows_the_classes_untrained(data, tmp_pat
     assert (scores["accuracy"] > 0.9) == (head_init == "probe")
 
 
-def test_class_weights_by_hand():
-    targets = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], np.float32)
-    synthetic = np.array([False, True, True, False])
-    balanced = classifier.class_weights(targets, classifier.draw_rates(synthetic, 1.0))
-    np.testing.assert_allclose(balanced, np.array([1, 1, 1, 3]) / 1.5, rtol=1e-6)
-    rare = classifier.class_weights(targets, classifier.draw_rates(synthetic, 0.5))  # as if 2 clips against 1
-    np.testing.assert_allclose(rare, np.array([1, 1, 1, 2]) * 3 / 4, rtol=1e-6)
-    both = classifier.class_weights(np.array([[1, 1], [1, 0]], np.float32), np.ones(2))
-    np.testing.assert_allclose(both, np.array([0.75, 0.5]) / 0.625, rtol=1e-6)
-    with pytest.raises(UserError, match="raise it"):
-        classifier.draw_rates(np.ones(4, bool), 0.0)
-
-
 @pytest.mark.parametrize("multi_label", [True, False])
 def test_weighted_loss_is_that_of_a_clip_that_comes_twice(multi_label):
     rng = np.random.default_rng(0)
@@ -539,18 +537,43 @@ def test_weighted_loss_is_that_of_a_clip_that_comes_twice(multi_label):
     assert weighted.item() == pytest.approx(classifier.loss_of(*twice, multi_label).item())
 
 
-def test_synthetic_clips_of_weight_0_are_as_if_they_had_no_label(data, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def mislabelled(data) -> dict:
+    """Options for 24 real clips and 45 synthetic ones whose labels are wrong."""
+    return {"train_csv": add_mislabelled(data, 45, 11), "num_steps": 80, "eval_every": 80}
+
+
+def test_synthetic_clips_of_weight_0_are_as_if_they_had_no_label(data, mislabelled, tmp_path, monkeypatch):
     """Wrong labels on synthetic clips do harm at weight 1, none at weight 0."""
-    gold, wrong = (
-        pd.read_csv(path, dtype=str, keep_default_na=False)
-        for path in (data / "train.csv", save_tones(data, "synthetic", 45, 11, swap=True))
-    )
-    mixed = pd.concat([gold.assign(source_path=""), wrong.assign(source_path="x.wav")])
-    mixed.to_csv(data / "mixed.csv", index=False)
-    changes = {"train_csv": data / "mixed.csv", "num_steps": 80, "eval_every": 80}
-    ignored = train(monkeypatch, data, tmp_path / "ignored", synthetic_weight=0, **changes)
-    trusted = train(monkeypatch, data, tmp_path / "trusted", synthetic_weight=1, **changes)
+    ignored = train(monkeypatch, data, tmp_path / "ignored", synthetic_weight=0, **mislabelled)
+    trusted = train(monkeypatch, data, tmp_path / "trusted", synthetic_weight=1, **mislabelled)
     assert ignored["accuracy"] > 0.9 > trusted["accuracy"]
+    assert ignored["synthetic_weights"] == []
+
+
+def test_auto_lets_wrong_synthetic_clips_count_little(data, mislabelled, tmp_path, monkeypatch, capsys):
+    scores = train(monkeypatch, data, tmp_path, synthetic_weight="auto", **mislabelled)
+    chosen, tried = scores["options"]["synthetic_weight"], scores["synthetic_weights"]
+    assert [row["synthetic_weight"] for row in tried] == [pytest.approx(total * 24 / 45) for total in TOTALS]
+    assert chosen == tried[0]["synthetic_weight"] and scores["accuracy"] > 0.9
+    assert f"synthetic_weight auto: a synthetic clip comes {chosen:.3g} times as often as a real one" in (
+        capsys.readouterr().err
+    )
+    assert f"| synthetic clips for a real one | {chosen} |" in (tmp_path / "model/README.md").read_text()
+
+
+def test_settled_weights_are_those_of_the_rates_that_were_chosen(data):
+    model = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
+    train, valid = noise_splits()
+    train = replace(train, is_synthetic=np.arange(16) % 2 == 0)
+    recipe = recipe_of(data, synthetic_weight="auto", class_weights=True)
+    weighed, settled, history = classifier.settle_weights(model, train, valid, recipe, "cpu")
+    assert settled == replace(recipe, synthetic_weight=settled.synthetic_weight) and len(history) == len(TOTALS)
+    rates = draw_rates(train.is_synthetic, settled.synthetic_weight)
+    sums = (weighed.weights.numpy() * rates) @ train.targets.numpy()
+    np.testing.assert_allclose(sums, sums.mean(), rtol=1e-5)
+    plain, same, history = classifier.settle_weights(model, train, valid, recipe_of(data), "cpu")
+    assert plain is train and same == recipe_of(data) and history == []
 
 
 def noise_splits() -> tuple[classifier.Split, classifier.Split]:
@@ -577,7 +600,7 @@ def test_the_fitted_head_is_the_probe_of_the_pooled_output(data):
     with torch.no_grad():
         pooled = model.audio_spectrogram_transformer(features.float()).pooler_output
         x = torch.nn.functional.layer_norm(pooled, pooled.shape[1:], eps=1e-12).numpy()
-    probe = fit_probe(x[:16], train.targets.numpy(), classifier.HEAD_C, False, np.tile([0.5, 1.0], 8))
+    probe = fit_probe(x[:16], train.targets.numpy(), FEW_CLIPS_C, False, np.tile([0.5, 1.0], 8))
     logits = classifier.predict(model, features, 8, "cpu")
     np.testing.assert_allclose(logits, probe.logits(x), atol=1e-3)
 

@@ -678,7 +678,7 @@ def test_a_dry_run_does_nothing(world, copy):
         ({"initialize_audio": "true"}, ["--initialize_audio true --init_noise_level 0.6"], []),
         ({}, ["6 generate"], ["--initialize_audio"]),
         (
-            {"ast_head_init": "random", "ast_class_weights": "yes", "ast_synthetic_weight": ".5"},
+            {"ast_head_init": "random", "ast_class_weights": "yes", "synthetic_weight": ".5"},
             ["--head_init random --class_weights true --synthetic_weight .5"],
             [],
         ),
@@ -700,6 +700,7 @@ def test_a_dry_run_does_nothing(world, copy):
         ({"supcon": "true", "plain_caption": "true"}, ["2 caption", "--mode plain ", "--supcon true"], ["mode supcon"]),
         ({"supcon": "true", "use_label": "true"}, ["--mode template --num_captions 2"], ["--mode supcon"]),
         ({"use_ast": "false", "quality": "false"}, ["ast/probe.py", "--ast_model"], ["ast/train.py", "--clap_model"]),
+        ({"use_ast": "false", "quality": "false"}, ["--synthetic_weight auto --cache_folder"], []),
         ({"use_ast": "false", "augment": "false"}, ["ast/probe.py", "--clap_model"], ["--ast_model"]),
         (
             {"use_ast": "false", "clap_filter": "false", "quality": "false"},

@@ -18,7 +18,7 @@ from synthio.fbank import SAMPLE_RATE, num_samples
 from synthio.models import load_scorer
 from synthio.models.ast_model import AstEmbedder
 from tests.scripts import call_script
-from tests.test_classifier import ROOT, save_tiny_ast, save_tones
+from tests.test_classifier import ROOT, add_mislabelled, save_tiny_ast, save_tones
 from tests.tiny_models import save_clap
 
 PROBE = ROOT / "ast/probe.py"
@@ -179,6 +179,20 @@ def test_the_penalty_is_chosen_on_the_validation_clips():
 
 
 # Script
+
+
+def test_the_script_weighs_synthetic_clips(data, tmp_path):
+    """Wrong labels on synthetic clips cost accuracy where these count as much as real ones; auto finds that out."""
+    mixed, scores = add_mislabelled(data, 36, 7), {}
+    for weight in ("1", "auto"):
+        done = run(data, tmp_path / weight, train_csv=mixed, synthetic_weight=weight)
+        assert done.returncode == 0, done.stderr
+        assert ("synthetic_weight auto: a synthetic clip comes 0.05 times" in done.stderr) == (weight == "auto")
+        scores[weight] = json.loads((tmp_path / weight / "scores.json").read_text())
+    assert scores["auto"]["accuracy"] > scores["1"]["accuracy"] + 0.3
+    assert scores["auto"]["options"]["synthetic_weight"] == pytest.approx(0.05)
+    done = run(data, tmp_path / "bad", synthetic_weight="some")
+    assert done.returncode == 2 and "'some' is not a number; give a number or auto" in done.stderr
 
 
 def test_script_writes_everything_and_its_model_gives_the_predictions(data, tmp_path):

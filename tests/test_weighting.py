@@ -1,0 +1,53 @@
+"""How much clips count: synthetic against real ones, class against class."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from synthio.cli import UserError
+from synthio.weighting import TOTALS, choose_synthetic_weight, class_weights, describe_choice, draw_rates
+
+
+def test_class_weights_by_hand():
+    targets = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], np.float32)
+    synthetic = np.array([False, True, True, False])
+    balanced = class_weights(targets, draw_rates(synthetic, 1.0))
+    np.testing.assert_allclose(balanced, np.array([1, 1, 1, 3]) / 1.5, rtol=1e-6)
+    rare = class_weights(targets, draw_rates(synthetic, 0.5))  # as if 2 clips against 1
+    np.testing.assert_allclose(rare, np.array([1, 1, 1, 2]) * 3 / 4, rtol=1e-6)
+    both = class_weights(np.array([[1, 1], [1, 0]], np.float32), np.ones(2))
+    np.testing.assert_allclose(both, np.array([0.75, 0.5]) / 0.625, rtol=1e-6)
+    with pytest.raises(UserError, match="raise it"):
+        draw_rates(np.ones(4, bool), 0.0)
+
+
+def draw(rng, clips: int, turn: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Clips of 3 classes whose embeddings overlap; `turn` other than 0 gives wrong labels."""
+    truth = np.arange(clips) % 3
+    centres = np.random.default_rng(5).normal(size=(3, 20))
+    x = 0.8 * centres[truth] + rng.normal(size=(clips, 20))
+    return x.astype(np.float32), np.eye(3, dtype=np.float32)[(truth + turn) % 3]
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("equal_classes", [False, True])
+def test_good_synthetic_clips_count_much_and_wrong_ones_little(multi_label, equal_classes):
+    chosen = {}
+    for turn in (0, 1):
+        rng = np.random.default_rng(0)
+        gold, synthetic, valid = draw(rng, 9), draw(rng, 90, turn), draw(rng, 60)
+        x, targets = (np.concatenate(pair) for pair in zip(gold, synthetic, strict=True))
+        is_synthetic = np.arange(99) >= 9
+        weight, history = choose_synthetic_weight((x, targets), valid, is_synthetic, multi_label, equal_classes)
+        assert [row["synthetic_weight"] * 90 / 9 for row in history] == pytest.approx(TOTALS)
+        assert {"train_loss", "valid_loss", "valid_score"} < history[0].keys()
+        assert f"comes {weight:.3g} times" in describe_choice(weight, history)
+        chosen[turn] = weight * 90 / 9
+    assert chosen[0] == pytest.approx(TOTALS[-1]) and chosen[1] == pytest.approx(TOTALS[0])
+
+
+@pytest.mark.parametrize("kind", [True, False])
+def test_clips_of_one_kind_leave_no_choice(kind):
+    train = draw(np.random.default_rng(0), 9)
+    assert choose_synthetic_weight(train, train, np.full(9, kind), False) == (1.0, [])
