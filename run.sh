@@ -93,6 +93,7 @@ ast_num_steps=150          # whole 1..: optimiser steps, the same with and witho
 ast_learning_rate=1e-4     # number 0..: highest learning rate (paper, for a model 80 times larger: 1e-5)
 ast_batch_size=16          # whole 1..: clips a step (paper: 48)
 ast_head_init=probe        # probe|random: the new head starts at a linear probe, or at random (paper: random)
+ast_wise_ft_alpha=0.5      # number 0..1: for ast_head_init=probe, share of the trained weights in the classifier, the rest being those at the start; 1: the trained ones alone (paper)
 ast_class_weights=false    # bool: each class has the same weight in the loss
 synthetic_weight=auto      # number 0.. or auto: how often a synthetic clip comes for one time that a gold one does; auto: what is best on the validation clips (paper: 1)
 ast_waveform_augment=none  # none|noise|pitch|chain: changes each clip anew at each step; chain: gain, noise, pitch, shift, filter
@@ -1084,7 +1085,7 @@ classify() { # NAME TRAIN_CSV
         inputs+=("$ast_model")
         step 10 "classify_$1" "${ast_python[@]}" "$root/ast/train.py" "${options[@]}" --model "$ast_model" \
             --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" --learning_rate "$ast_learning_rate" \
-            --head_init "$ast_head_init" --class_weights "$ast_class_weights" \
+            --head_init "$ast_head_init" --wise_ft_alpha "$ast_wise_ft_alpha" --class_weights "$ast_class_weights" \
             --synthetic_weight "$synthetic_weight" --waveform_augment "$ast_waveform_augment" \
             --spec_augment "$ast_spec_augment" --mixup "$ast_mixup" \
             --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature" \

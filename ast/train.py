@@ -51,6 +51,12 @@ def get_parser():
     add(
         "--head_init", choices=("probe", "random"), default="random", help="new head: a linear probe, or random (paper)"
     )
+    add(
+        "--wise_ft_alpha",
+        type=in_range(float, 0, 1),
+        default=1.0,
+        help="with --head_init probe, share of the trained weights in the result; the rest are those at the start",
+    )
     add("--mixup", type=in_range(float, 0), default=0.0, help="alpha of mixup's Beta distribution; 0 for none")
     add("--spec_augment", type=str2bool, default=False, help="mask a frequency band and a stretch of time")
     add("--class_weights", type=str2bool, default=False, help="give each class the same weight in the loss")
@@ -94,6 +100,7 @@ def make_recipe(args, clips: int):
         head_init=args.head_init,
         synthetic_weight=args.synthetic_weight,
         class_weights=args.class_weights,
+        wise_ft_alpha=args.wise_ft_alpha if args.head_init == "probe" else 1.0,
     )
 
 

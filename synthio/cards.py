@@ -24,6 +24,7 @@ AST_OPTIONS = {
     "weight decay": "weight_decay",
     "waveform augmentation": "waveform_augment",
     "SpecAugment": "spec_augment",
+    "share of the trained weights (WiSE-FT)": "wise_ft_alpha",
     "mixup alpha": "mixup",
     "synthetic clips for a real one": "synthetic_weight",
     "SupCon weight": "supcon_weight",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -60,6 +61,7 @@ class Recipe:
     head_init: str = "random"
     synthetic_weight: float | str = 1.0
     class_weights: bool = False
+    wise_ft_alpha: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,15 @@ class Split:
 
 @dataclass
 class TrainState:
-    """What a training run has reached; all of it goes into the checkpoint. `best_*` are of the step chosen so far."""
+    """What a training run has reached; all of it goes into the checkpoint.
+
+    `best_*` are of the step chosen so far, `start_state` is what the weights are averaged with, if they are.
+    """
 
     step: int = 0
     best_step: int = 0
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
+    start_state: dict[str, torch.Tensor] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -463,6 +469,9 @@ def fit(
     That is the latest step whose validation score is within one standard error of the best one (Breiman et al. 1984,
     section 3.4.3): on few validation clips the highest score is mostly luck, and it stops the training early.
 
+    What is evaluated and left is the mean of the starting and the trained weights where `wise_ft_alpha`, the share of
+    the trained ones, is below 1 (WiSE-FT, Wortsman et al. 2022): a few clips also unlearn what the start knew.
+
     Args:
         model: from `load_ast`, on `device`; inside a `SupConAst` where the recipe wants SupCon.
         train: training clips.
@@ -487,13 +496,17 @@ def fit(
         fit_head(model.ast if isinstance(model, SupConAst) else model, train, recipe, device)
         loss = evaluate(model, train, recipe, device)[0]  # it may be better than all that follows
         _record(state, model, loss, *evaluate(model, valid, recipe, device), len(valid.features))
+    if state.step == 0 and recipe.wise_ft_alpha < 1:
+        state.start_state = _copy_state(model)
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         for step in progress(range(state.step, recipe.num_steps), "training steps"):
             losses.append(train_step(model, optimizer, train, step, recipe, device, fitting))
             if (step + 1) % recipe.eval_every and step + 1 < recipe.num_steps:
                 continue
             state.step = step + 1
-            _record(state, model, float(np.mean(losses)), *evaluate(model, valid, recipe, device), len(valid.features))
+            with _averaged(model, state.start_state, recipe.wise_ft_alpha):
+                result = evaluate(model, valid, recipe, device)
+                _record(state, model, float(np.mean(losses)), *result, len(valid.features))
             state.seconds = time.monotonic() - started
             save_checkpoint(checkpoint, key, model, optimizer, state)
             losses = []
@@ -503,13 +516,31 @@ def fit(
     return state
 
 
+def _copy_state(model) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+@contextmanager
+def _averaged(model, start: dict[str, torch.Tensor], alpha: float) -> Iterator[None]:
+    """Inside, the model has (1 - alpha) x the starting weights + alpha x its own."""
+    if not start:
+        yield
+        return
+    trained = _copy_state(model)
+    model.load_state_dict({name: torch.lerp(start[name], tensor, alpha) for name, tensor in trained.items()})
+    try:
+        yield
+    finally:
+        model.load_state_dict(trained)
+
+
 def _record(state: TrainState, model, train_loss: float, valid_loss: float, score: float, clips: int) -> None:
     """Note an evaluation on `clips` validation clips, and keep the weights if this is the step to choose so far."""
     state.history.append({"step": state.step, "train_loss": train_loss, "valid_loss": valid_loss, "valid_score": score})
     highest = max(row["valid_score"] for row in state.history)
     if score >= highest - standard_error(highest, clips):
         state.best_step = state.step
-        state.best_state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+        state.best_state = _copy_state(model)
 
 
 def standard_error(score: float, clips: int) -> float:

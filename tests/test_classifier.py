@@ -605,9 +605,31 @@ def test_the_fitted_head_is_the_probe_of_the_pooled_output(data):
     np.testing.assert_allclose(logits, probe.logits(x), atol=1e-3)
 
 
+def test_the_result_is_the_mean_of_start_and_trained_weights(data, tmp_path):
+    """Training goes on from the trained weights, not from the mean: step 4 of both runs is the same."""
+    states, history = {}, {}
+    for alpha in (0.25, 1.0):
+        recipe = recipe_of(data, head_init="probe", num_steps=4, eval_every=2, wise_ft_alpha=alpha)
+        recipe = replace(recipe, learning_rate=1e-6)  # too little to change a score, so that the last step is kept
+        ast = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
+        train, valid = noise_splits()
+        state = classifier.fit(ast, train, valid, recipe, "cpu", tmp_path / str(alpha), "key")
+        assert state.best_step == 4
+        assert classifier.evaluate(ast, valid, recipe, "cpu")[0] == pytest.approx(state.best_row()["valid_loss"])
+        states[alpha], history[alpha] = ast.state_dict(), state.history
+    start = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
+    classifier.fit_head(start, train, recipe, "cpu")
+    for name, tensor in start.state_dict().items():
+        torch.testing.assert_close(states[0.25][name], tensor.lerp(states[1.0][name], 0.25), rtol=0, atol=1e-7)
+    assert not torch.equal(states[0.25]["classifier.dense.weight"], states[1.0]["classifier.dense.weight"])
+    assert [row["train_loss"] for row in history[0.25]] == [row["train_loss"] for row in history[1.0]]
+    assert recipe_of(data, head_init="random", wise_ft_alpha=0.25).wise_ft_alpha == 1
+
+
 @pytest.mark.parametrize("is_supcon", [False, True])
 def test_a_training_that_goes_on_does_not_fit_its_head_again(data, tmp_path, monkeypatch, is_supcon):
-    recipe, splits = recipe_of(data, head_init="probe", num_steps=4, eval_every=2, supcon=is_supcon), noise_splits()
+    changes = {"head_init": "probe", "wise_ft_alpha": 0.5, "num_steps": 4, "eval_every": 2, "supcon": is_supcon}
+    recipe, splits = recipe_of(data, **changes), noise_splits()
     fit_head, fitted = classifier.fit_head, []
     monkeypatch.setattr(classifier, "fit_head", lambda *words: (fitted.append(words), fit_head(*words)))
 

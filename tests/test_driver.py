@@ -678,8 +678,13 @@ def test_a_dry_run_does_nothing(world, copy):
         ({"initialize_audio": "true"}, ["--initialize_audio true --init_noise_level 0.6"], []),
         ({}, ["6 generate"], ["--initialize_audio"]),
         (
-            {"ast_head_init": "random", "ast_class_weights": "yes", "synthetic_weight": ".5"},
-            ["--head_init random --class_weights true --synthetic_weight .5"],
+            {
+                "ast_head_init": "random",
+                "ast_wise_ft_alpha": ".7",
+                "ast_class_weights": "yes",
+                "synthetic_weight": ".5",
+            },
+            ["--head_init random --wise_ft_alpha .7 --class_weights true --synthetic_weight .5"],
             [],
         ),
         (
