@@ -4,9 +4,10 @@
     python ast/train.py --train_csv train.csv --valid_csv valid.csv --test_csv test.csv \\
         --output_folder W/classifier/synthio
 
-The step is chosen on the validation clips: the latest whose score is within one standard error of the best. The test
-clips are read and scored once, after training. A run that was killed goes on from its last evaluation when it is
-started again with the same options and data.
+The step is chosen on the validation clips: the latest whose score is within one standard error of the best. With
+--wise_ft_alpha below 1 the weights of a step are averaged with those at the start before they are scored, and so are
+those that are kept. The test clips are read and scored once, after training. A run that was killed goes on from its
+last evaluation when it is started again with the same options and data.
 
 Outputs: model/ (for transformers.pipeline("audio-classification"), with a card, README.md), scores.json,
 predictions.csv, history.csv.
