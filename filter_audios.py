@@ -20,7 +20,6 @@ exactly one of the two outputs. A picture of the scores lies beside the kept CSV
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from dataclasses import dataclass
@@ -29,10 +28,12 @@ from typing import TYPE_CHECKING
 
 from synthio.batching import Halving
 from synthio.cli import (
+    AUTO,
     UserError,
     add_device_option,
     in_range,
     new_parser,
+    number_or_auto,
     pick_device,
     progress,
     quiet_libraries,
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent
 SILENCE_DB = -70.0
 FULL_SCALE = 0.999  # 16-bit files end at 32767 / 32768, lossy ones a little below
-AUTO = "auto"
 
 
 def get_parser():
@@ -59,7 +59,8 @@ def get_parser():
     add("--rejected_csv", required=True, help="output: the others, with the reason")
     add("--model", default=str(ROOT / "extras/embedded/weights/clap"), help=SCORER_HELP)
     add("--threshold_kind", choices=["absolute", "class_quantile", "rank"], default="absolute", help="see above")
-    add("--threshold", type=number_or_auto, default=0.85, help="least sigmoid(scale * cosine), 0 keeps all; or auto")
+    kind = number_or_auto(0, 1, "probability")
+    add("--threshold", type=kind, default=0.85, help="least sigmoid(scale * cosine), 0 keeps all; or auto")
     add("--auto_quantile", type=in_range(float, 0, 1), default=0.1, help="share of real clips that auto would reject")
     add("--keep_percent", type=in_range(float, 1, 100), default=70.0, help="of each class, for class_quantile and rank")
     add("--classifier", default="", help="output folder of ast/train.py on gold clips alone; empty: CLAP alone")
@@ -74,14 +75,6 @@ def get_parser():
     add("--batch_size", type=in_range(int, 1), default=16, help="clips embedded at once")
     add_device_option(parser)
     return parser
-
-
-def number_or_auto(text: str) -> float | str:
-    """Argument type of --threshold."""
-    try:
-        return AUTO if text == AUTO else in_range(float, 0, 1)(text)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{error}; give a probability or auto") from None
 
 
 def check_options(args) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from synthio.cli import UserError, new_parser, run_main
+from synthio.cli import AUTO, UserError, new_parser, number_or_auto, run_main
 from synthio.evaluation import (
     add_embedding_options,
     add_evaluation_options,
@@ -33,7 +33,7 @@ from synthio.evaluation import (
     write_test_results,
 )
 from synthio.models import SCORER_HELP
-from synthio.weighting import AUTO, SYNTHETIC_WEIGHT_HELP, describe_choice, weight_or_auto
+from synthio.weighting import SYNTHETIC_WEIGHT_HELP, describe_choice
 
 
 def get_parser():
@@ -42,7 +42,7 @@ def get_parser():
     add = parser.add_argument
     add("--clap_model", default="", help=f"{SCORER_HELP}; empty: none")
     add("--ast_model", default="", help="AST folder, hub id or .pth checkpoint; empty: none")
-    add("--synthetic_weight", type=weight_or_auto, default=1.0, help=SYNTHETIC_WEIGHT_HELP)
+    add("--synthetic_weight", type=number_or_auto(0), default=1.0, help=SYNTHETIC_WEIGHT_HELP)
     add_embedding_options(parser)
     return parser
 

@@ -23,7 +23,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from synthio.cli import UserError, add_compile_option, compile_network, in_range, new_parser, run_main, str2bool
+from synthio.cli import (
+    UserError,
+    add_compile_option,
+    compile_network,
+    in_range,
+    new_parser,
+    number_or_auto,
+    run_main,
+    str2bool,
+)
 from synthio.evaluation import (
     add_evaluation_options,
     is_synthetic,
@@ -33,7 +42,7 @@ from synthio.evaluation import (
     write_test_results,
 )
 from synthio.tracking import add_tracking_options, open_tracker
-from synthio.weighting import SYNTHETIC_WEIGHT_HELP, describe_choice, weight_or_auto
+from synthio.weighting import SYNTHETIC_WEIGHT_HELP, describe_choice
 
 WAVEFORM_AUGMENTS = ("none", "noise", "pitch", "chain")
 
@@ -61,7 +70,7 @@ def get_parser():
     add("--mixup", type=in_range(float, 0), default=0.0, help="alpha of mixup's Beta distribution; 0 for none")
     add("--spec_augment", type=str2bool, default=False, help="mask a frequency band and a stretch of time")
     add("--class_weights", type=str2bool, default=False, help="give each class the same weight in the loss")
-    add("--synthetic_weight", type=weight_or_auto, default=1.0, help=SYNTHETIC_WEIGHT_HELP)
+    add("--synthetic_weight", type=number_or_auto(0), default=1.0, help=SYNTHETIC_WEIGHT_HELP)
     add("--waveform_augment", choices=WAVEFORM_AUGMENTS, default="none", help="change the sound of each clip anew")
     add("--supcon", type=str2bool, default=False, help="add a supervised contrastive loss")
     add("--supcon_weight", type=in_range(float, 0), default=1.0, help="of that loss beside cross-entropy, which has 1")

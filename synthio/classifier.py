@@ -25,14 +25,14 @@ from torch.nn import functional
 from synthio.audio import BadAudio, fit_length, read_audio
 from synthio.augment import augment
 from synthio.batching import Halving
-from synthio.cli import UserError, progress
+from synthio.cli import AUTO, UserError, progress
 from synthio.fbank import SAMPLE_RATE, WINDOW, kaldi_fbank, num_frames, num_samples
 from synthio.files import atomic_path, stable_seed
 from synthio.manifest import LABEL_SEPARATOR, split_labels
 from synthio.metrics import accuracy, mean_average_precision
 from synthio.probe import FEW_CLIPS_C, fit_probe
 from synthio.supcon import SupConAst, supcon_loss
-from synthio.weighting import AUTO, choose_synthetic_weight, class_weights, draw_rates
+from synthio.weighting import choose_synthetic_weight, class_weights, draw_rates
 
 # SpecAugment of AST's ESC-50 recipe: up to 24 of 128 bands and 96 of 512 frames.
 MASKED_BANDS, MASKED_TIME = 24 / 128, 96 / 512

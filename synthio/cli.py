@@ -37,6 +37,9 @@ def str2bool(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"'{text}' is not a boolean; use true or false")
 
 
+AUTO = "auto"
+
+
 def in_range(kind: type, low: float, high: float = float("inf")) -> Callable[[str], float]:
     """Argument type: a number of `kind` within [low, high]."""
 
@@ -48,6 +51,18 @@ def in_range(kind: type, low: float, high: float = float("inf")) -> Callable[[st
         if not low <= value <= high:
             raise argparse.ArgumentTypeError(f"{text} is outside [{low:g}, {high:g}]")
         return value
+
+    return parse
+
+
+def number_or_auto(low: float, high: float = float("inf"), noun: str = "number") -> Callable[[str], float | str]:
+    """Argument type: a number within [low, high], or `AUTO`; `noun` is what the message asks for."""
+
+    def parse(text: str) -> float | str:
+        try:
+            return AUTO if text == AUTO else in_range(float, low, high)(text)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(f"{error}; give a {noun} or auto") from None
 
     return parse
 

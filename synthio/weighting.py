@@ -6,26 +6,16 @@ weights = class_weights(y, draw_rates(is_synthetic, weight))
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 import numpy as np
 
-from synthio.cli import UserError, in_range
+from synthio.cli import UserError
 
-AUTO = "auto"
 SYNTHETIC_WEIGHT_HELP = "how often a synthetic clip comes; a real one: 1; auto: what is best on the validation clips"
 # What the synthetic clips together may count for 1 of the real ones together. At all sizes of the training set and any
 # number of synthetic clips a total does about the same (docs/results).
 TOTALS = (0.1, 0.2, 0.4, 0.8, 1.6)
-
-
-def weight_or_auto(text: str) -> float | str:
-    """Argument type of --synthetic_weight."""
-    try:
-        return AUTO if text == AUTO else in_range(float, 0)(text)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{error}; give a number or auto") from None
 
 
 def draw_rates(is_synthetic: np.ndarray, synthetic_weight: float) -> np.ndarray:
