@@ -70,7 +70,12 @@ def procedural(job: tuple[int, int, int]) -> tuple[np.ndarray, dict]:
     names = sounds.labels()
     clip = sounds.make_clip(names[i % len(names)], rng, float(rng.uniform(2.0, 5.0)))
     row = {"label": clip.label, "caption": clip.caption, "source": "procedural", "events": ";".join(clip.events)}
-    return clip.audio, row | {"heldout": str(int(i >= 0.95 * count))}
+    return as_int16(clip.audio), row | {"heldout": str(int(i >= 0.95 * count))}
+
+
+def as_int16(audio: np.ndarray) -> np.ndarray:
+    """float [T] -> int16 [T], clipped."""
+    return np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16)
 
 
 def recorded(job: tuple[Path, dict]) -> tuple[np.ndarray, dict]:
@@ -80,7 +85,13 @@ def recorded(job: tuple[Path, dict]) -> tuple[np.ndarray, dict]:
     name = folder.name
     label, caption = name_recording(name, record)
     heldout = str(int(record["fold"] == HELD_OUT_FOLD.get(name)))
-    return audio[0, :SAMPLES], {"label": label, "caption": caption, "source": name, "events": label, "heldout": heldout}
+    return as_int16(audio[0, :SAMPLES]), {
+        "label": label,
+        "caption": caption,
+        "source": name,
+        "events": label,
+        "heldout": heldout,
+    }
 
 
 def name_recording(source: str, record: dict) -> tuple[str, str]:
@@ -119,7 +130,7 @@ def main() -> int:
         audio = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.int16, shape=shape)
         results = chain(pool.map(procedural, made, chunksize=50), pool.map(recorded, found, chunksize=50))
         for i, (clip, row) in enumerate(progress(results, "corpus: clips", total=shape[0])):
-            audio[i, : len(clip)] = np.round(np.clip(clip, -1, 1) * 32767).astype(np.int16)
+            audio[i, : len(clip)] = clip
             rows.append(row | {"length": str(len(clip))})
         audio.flush()
     with atomic_path(args.cache / "table.csv") as temporary:

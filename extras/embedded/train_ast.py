@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT)]
 import numpy as np
 from training import recipe_parser
 
-from synthio.cli import progress, quiet_libraries, run_main, set_threads
+from synthio.cli import pick_device, progress, quiet_libraries, run_main, set_threads
 from synthio.manifest import all_labels, split_labels
 
 FRAMES = 496  # 31 patches of 16 frames, 4.97 s
@@ -54,16 +54,16 @@ def new_model(names: list[str], seed: int):
     return ASTForAudioClassification(config)
 
 
-def fbank(waveforms) -> np.ndarray:
+def fbank(waveforms, device: str) -> np.ndarray:
     """Waveforms [B, 80000] -> log-mels [B, FRAMES, BANDS], as ASTFeatureExtractor gives them before normalisation."""
     import torch
 
     from synthio.fbank import kaldi_fbank
 
-    return kaldi_fbank(torch.as_tensor(waveforms), BANDS)[:, :FRAMES].numpy()
+    return kaldi_fbank(torch.as_tensor(waveforms).to(device), BANDS)[:, :FRAMES].cpu().numpy()
 
 
-def encode_corpus(corpus, path: Path) -> np.ndarray:
+def encode_corpus(corpus, path: Path, device: str) -> np.ndarray:
     """Log-mels of every clip, float16 [N, FRAMES, BANDS], computed once and kept in `path`.
 
     Short clips are repeated, not padded: in training on real clips the input is as long as they are.
@@ -75,7 +75,7 @@ def encode_corpus(corpus, path: Path) -> np.ndarray:
         out = np.empty((count, FRAMES, BANDS), np.float16)
         for start in progress(range(0, count, 64), "log-mels: batches"):
             rows = np.arange(start, min(start + 64, count))
-            out[rows] = fbank(corpus.filled(rows))
+            out[rows] = fbank(corpus.filled(rows), device)
         with atomic_path(path) as temporary:
             np.save(temporary, out)
     return np.load(path)
@@ -183,7 +183,8 @@ def main() -> int:
     set_threads()
     corpus = Corpus(args.cache)
     names = all_labels(corpus.table["events"])
-    matrix, mels = label_matrix(corpus, names), encode_corpus(corpus, args.scratch / "log_mels.npy")
+    matrix = label_matrix(corpus, names)
+    mels = encode_corpus(corpus, args.scratch / "log_mels.npy", pick_device(args.device))
     sample = draw(corpus, mels, matrix, np.random.default_rng([args.seed, 5]), 512)[0]
     mean, std = round(float(sample.mean()), 4), round(float(sample.std()), 4)
     ASTFeatureExtractor(mean=mean, std=std, max_length=FRAMES, num_mel_bins=BANDS).save_pretrained(args.output)
@@ -196,13 +197,17 @@ def main() -> int:
     model = new_model(names, args.seed)
     parts = torch.nn.ModuleDict({"ast": model, "describe": torch.nn.Linear(model.config.hidden_size, len(centre))})
 
-    def loss_of(step: int):
+    def batch_of(step: int):
         rng = np.random.default_rng([args.seed, 6, step])
         drawn, labels = draw(corpus, mels, matrix, rng, args.batch_size)
         x = scale(drawn)
-        pooled = pooled_output(model, mask_stripes(x, rng))
-        events = F.cross_entropy(model.classifier(pooled), torch.from_numpy(labels))
-        statistics = F.mse_loss(parts["describe"](pooled), (describe(x) - centre) / spread)
+        return mask_stripes(x, rng), torch.from_numpy(labels), (describe(x) - centre) / spread
+
+    def loss_of(batch):
+        x, labels, statistics_of_x = batch
+        pooled = pooled_output(model, x)
+        events = F.cross_entropy(model.classifier(pooled), labels)
+        statistics = F.mse_loss(parts["describe"](pooled), statistics_of_x)
         return {"loss": events + statistics, "events": events, "statistics": statistics}
 
     def export():
@@ -213,8 +218,7 @@ def main() -> int:
         print(scores, flush=True)
         model.train()
 
-    rate = {"steps": args.steps, "peak_lr": args.learning_rate, "weight_decay": 0.05}
-    fit("ast", parts, loss_of, scratch=args.scratch, export=export, **rate)
+    fit("ast", parts, batch_of, loss_of, args=args, export=export, weight_decay=0.05)
     return 0
 
 

@@ -98,7 +98,7 @@ def round_trip(model, corpus) -> dict[str, float]:
     import torch
 
     rng = np.random.default_rng(0)
-    rows = rng.choice(corpus.heldout, 64, replace=False)
+    rows = rng.choice(corpus.heldout, min(64, len(corpus.heldout)), replace=False)
     audio = torch.from_numpy(corpus.waveforms(rows))[:, None]
     with torch.no_grad():
         out = model.decode(model.encode(audio).latent_dist.mode()).sample
@@ -123,12 +123,15 @@ def main() -> int:
     mean, std = measure_mels(MelAutoencoder(), corpus, args.seed)
     model = MelAutoencoder(code_channels=CODE_CHANNELS, mel_mean=round(mean, 4), mel_std=round(std, 4))
 
-    def loss_of(step: int):
+    def batch_of(step: int):
         rng = np.random.default_rng([args.seed, 3, step])
-        mel = model.log_mel(balanced_crops(corpus, rng, args.batch_size))
-        shape = (args.batch_size, CODE_CHANNELS, mel.shape[2] // FRAMES_PER_CODE)
-        noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
-        l1, edges, spread, size = reconstruction_loss(model, mel, noise)
+        audio = balanced_crops(corpus, rng, args.batch_size)
+        shape = (args.batch_size, CODE_CHANNELS, CROP // (model.config.hop * FRAMES_PER_CODE))
+        return audio, torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+
+    def loss_of(batch):
+        audio, noise = batch
+        l1, edges, spread, size = reconstruction_loss(model, model.log_mel(audio), noise)
         loss = l1 + 0.25 * edges + 0.05 * spread + 0.01 * size
         return {"loss": loss, "l1": l1, "edges": edges, "spread": spread, "size": size}
 
@@ -139,16 +142,7 @@ def main() -> int:
         write_json(args.output.parent / "metrics_autoencoder.json", metrics)
         print(metrics, flush=True)
 
-    fit(
-        "autoencoder",
-        model,
-        loss_of,
-        steps=args.steps,
-        peak_lr=args.learning_rate,
-        scratch=args.scratch,
-        export=export,
-        decay=0.998,
-    )
+    fit("autoencoder", model, batch_of, loss_of, args=args, export=export, decay=0.998)
     return 0
 
 

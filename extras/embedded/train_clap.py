@@ -172,13 +172,16 @@ def main() -> int:
     train_tokenizer(corpus, args.output, start=True, max_length=MAX_TOKENS)
     tokenizer = AutoTokenizer.from_pretrained(args.output)
 
-    def loss_of(step: int):
+    def batch_of(step: int):
         rng = np.random.default_rng([args.seed, 4, step])
         audio, captions, labels = draw(corpus, rng, args.batch_size)
         mels = mask_patches(batched_mels(torch.from_numpy(audio), extractor), rng)
         tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt")
-        tokens.pop("token_type_ids", None)
-        return {"loss": contrastive_loss(model, mels, tokens, targets(captions, labels))}
+        texts = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
+        return mels, texts, targets(captions, labels)
+
+    def loss_of(batch):
+        return {"loss": contrastive_loss(model, *batch)}
 
     def export():
         model.eval()
@@ -189,8 +192,7 @@ def main() -> int:
         print(scores, flush=True)
         model.train()
 
-    rate = {"steps": args.steps, "peak_lr": args.learning_rate, "weight_decay": 0.05}
-    fit("clap", model, loss_of, scratch=args.scratch, export=export, **rate)
+    fit("clap", model, batch_of, loss_of, args=args, export=export, weight_decay=0.05)
     return 0
 
 

@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT)]
 import numpy as np
 from training import recipe_parser
 
-from synthio.cli import progress, quiet_libraries, run_main, set_threads
+from synthio.cli import pick_device, progress, quiet_libraries, run_main, set_threads
 
 FRAMES = 40  # latent frames of 2048 samples: 5.12 s
 MAX_TOKENS = 32
@@ -59,7 +59,7 @@ def new_parts(latent_channels: int, seed: int):
     )
 
 
-def encode_corpus(corpus, vae_folder: Path, path: Path):
+def encode_corpus(corpus, vae_folder: Path, path: Path, device: str):
     """Latents of every clip, float16 [N, D, FRAMES], computed once and kept in `path`."""
     import torch
 
@@ -67,50 +67,68 @@ def encode_corpus(corpus, vae_folder: Path, path: Path):
     from synthio.models.mel_autoencoder import MelAutoencoder
 
     if not path.exists():
-        vae = MelAutoencoder.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
+        vae = MelAutoencoder.from_pretrained(vae_folder, torch_dtype=torch.float32).eval().to(device)
         shape = (len(corpus.table), vae.config.latent_channels, FRAMES)
         latents = np.zeros(shape, np.float16)
         with torch.no_grad():
             for start in progress(range(0, shape[0], 64), "latents: batches"):
                 rows = np.arange(start, min(start + 64, shape[0]))
-                audio = torch.from_numpy(corpus.waveforms(rows))[:, None]
-                latents[rows] = vae.encode(audio).latent_dist.mode()[:, :, :FRAMES].numpy()
+                audio = torch.from_numpy(corpus.waveforms(rows))[:, None].to(device)
+                latents[rows] = vae.encode(audio).latent_dist.mode()[:, :, :FRAMES].cpu().numpy()
         with atomic_path(path) as temporary:
             np.save(temporary, latents)
     return np.load(path)
 
 
-def condition(parts, tokens, seconds):
+def condition(parts, ids, mask, seconds):
     """(attended states, global states) exactly as `DiffusersTextToAudio.condition` lays them out."""
     import torch
 
-    states = parts["text_encoder"](tokens.input_ids, attention_mask=tokens.attention_mask)[0]
+    states = parts["text_encoder"](ids, attention_mask=mask)[0]
     out = parts["projection_model"](states, torch.zeros_like(seconds), seconds)
-    text = out.text_hidden_states * tokens.attention_mask.unsqueeze(-1)
+    text = out.text_hidden_states * mask.unsqueeze(-1)
     ends = (out.seconds_start_hidden_states, out.seconds_end_hidden_states)
     return torch.cat([text, *ends], dim=1), torch.cat(ends, dim=2)
 
 
-def flow_loss(parts, latents, captions, seconds, tokenizer, rotary, rng):
-    """Rectified-flow loss of a batch, [B].
+def flow_batch(latents, captions, seconds, tokenizer, rng):
+    """What the loss of a batch needs: latents [B, D, FRAMES], tokens, seconds, dropped prompts, times and noise.
 
     Times are logit-normal (Esser et al. 2024), moved towards noise: the first principal components of the latents,
     which tell one sound from another, come out of the noise at times of .6 to .8.
     """
     import torch
 
-    from synthio.diffusion import add_noise, squared_errors
-
     count = len(latents)
     tokens = tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt")
-    cross, pooled = condition(parts, tokens, torch.from_numpy(seconds))
-    dropped = torch.from_numpy(rng.random(count) < CONDITION_DROPOUT)
-    cross = torch.where(dropped[:, None, None], 0.0, cross)
-    t = torch.from_numpy(rng.standard_normal(count, dtype=np.float32) + TIME_SHIFT).sigmoid()
-    noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
-    noisy, target = add_noise("rectified_flow", torch.from_numpy(latents), noise, t)
+    return {
+        "latents": torch.from_numpy(latents),
+        "ids": tokens.input_ids,
+        "mask": tokens.attention_mask,
+        "seconds": torch.from_numpy(seconds),
+        "dropped": torch.from_numpy(rng.random(count) < CONDITION_DROPOUT),
+        "t": torch.from_numpy(rng.standard_normal(count, dtype=np.float32) + TIME_SHIFT).sigmoid(),
+        "noise": torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)),
+    }
+
+
+def flow_loss(parts, batch, rotary):
+    """Rectified-flow loss of a batch of `flow_batch`, [B]."""
+    import torch
+
+    from synthio.diffusion import add_noise, squared_errors
+
+    cross, pooled = condition(parts, batch["ids"], batch["mask"], batch["seconds"])
+    cross = torch.where(batch["dropped"][:, None, None], 0.0, cross)
+    noisy, target = add_noise("rectified_flow", batch["latents"], batch["noise"], batch["t"])
+    rotary = tuple(part.to(noisy.device) for part in rotary)
     out = parts["transformer"](
-        noisy, t, encoder_hidden_states=cross, global_hidden_states=pooled, rotary_embedding=rotary, return_dict=False
+        noisy,
+        batch["t"],
+        encoder_hidden_states=cross,
+        global_hidden_states=pooled,
+        rotary_embedding=rotary,
+        return_dict=False,
     )[0]
     return squared_errors(out, target)
 
@@ -129,7 +147,7 @@ def main() -> int:
     quiet_libraries()
     set_threads()
     corpus = Corpus(args.cache)
-    latents = encode_corpus(corpus, args.output / "vae", args.scratch / "latents.npy")
+    latents = encode_corpus(corpus, args.output / "vae", args.scratch / "latents.npy", pick_device(args.device))
     parts = new_parts(latents.shape[1], args.seed)
     train_tokenizer(corpus, args.output / "tokenizer", start=False, max_length=MAX_TOKENS)
     tokenizer = AutoTokenizer.from_pretrained(args.output / "tokenizer")
@@ -137,26 +155,29 @@ def main() -> int:
     write_json(args.output / "model_index.json", pipeline_index())
     rotary = get_1d_rotary_pos_embed(32, FRAMES + 1, use_real=True, repeat_interleave_real=False)
 
-    def batch_loss(rows, rng):
+    def batch(rows, rng):
         captions = [corpus.caption(row, rng) for row in rows]
         seconds = (corpus.lengths[rows] / 16000).astype(np.float32)
-        return flow_loss(parts, latents[rows].astype(np.float32), captions, seconds, tokenizer, rotary, rng)
+        return flow_batch(latents[rows].astype(np.float32), captions, seconds, tokenizer, rng)
 
-    def loss_of(step: int):
+    def batch_of(step: int):
         rng = np.random.default_rng([args.seed, 7, step])
-        return {"loss": batch_loss(corpus.balanced_rows(rng, args.batch_size), rng).mean()}
+        return batch(corpus.balanced_rows(rng, args.batch_size), rng)
+
+    def loss_of(batch):
+        return {"loss": flow_loss(parts, batch, rotary).mean()}
 
     def export():
         rng = np.random.default_rng(0)
         with torch.no_grad():
-            losses = [batch_loss(heldout_rows(corpus, rng, 64), rng).mean() for _ in range(8)]
+            losses = [flow_loss(parts, batch(heldout_rows(corpus, rng, 64), rng), rotary).mean() for _ in range(8)]
         for name, part in parts.items():
             save_half(part, args.output / name)
         metrics = {"heldout_loss": float(np.mean(losses))}
         write_json(args.output / "metrics_generator.json", metrics)
         print(metrics, flush=True)
 
-    fit("generator", parts, loss_of, steps=args.steps, peak_lr=args.learning_rate, scratch=args.scratch, export=export)
+    fit("generator", parts, batch_of, loss_of, args=args, export=export)
     return 0
 
 

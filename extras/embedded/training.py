@@ -9,17 +9,19 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from synthio.cli import in_range, new_parser
+from synthio.cli import add_device_option, in_range, new_parser, pick_device
 from synthio.files import atomic_path
 
 if TYPE_CHECKING:
     import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-# A step's loss: (step) -> {"loss": scalar tensor, other names: numbers to log}. All randomness comes from the step.
-LossFunction = Callable[[int], "dict[str, torch.Tensor]"]
+# (step) -> what the loss needs: CPU tensors in tuples, lists or dicts. All randomness of a step is drawn here.
+BatchFunction = Callable[[int], Any]
+# (batch, on the device) -> {"loss": scalar tensor, other names: scalar tensors to log}
+LossFunction = Callable[[Any], "dict[str, torch.Tensor]"]
 
 
 def recipe_parser(doc: str, output: str, steps: int, batch_size: int):
@@ -33,6 +35,8 @@ def recipe_parser(doc: str, output: str, steps: int, batch_size: int):
     add("--batch_size", type=in_range(int, 2), default=batch_size, help="clips a step")
     add("--learning_rate", type=in_range(float, 0), default=1e-3, help="peak")
     add("--seed", type=in_range(int, 0), default=0, help="of everything random")
+    add("--workers", type=in_range(int, 0), default=0, help="processes that make batches; 0: none, they wait for each")
+    add_device_option(parser)
     return parser
 
 
@@ -46,10 +50,11 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int = 200) -> floa
 
 def update_average(average: dict[str, torch.Tensor], module: torch.nn.Module, step: int, decay: float) -> None:
     """Exponential moving average of the weights; it forgets faster at the start, where the weights are worst."""
+    import torch
+
     rate = max(1 - decay, 1 / (1 + step / 10))
-    for name, value in module.state_dict().items():
-        if value.is_floating_point():
-            average[name].lerp_(value, rate)
+    state = module.state_dict()
+    torch._foreach_lerp_(list(average.values()), [state[name] for name in average], rate)
 
 
 def save_checkpoint(path: Path, module, optimizer, average, step: int) -> None:
@@ -61,13 +66,13 @@ def save_checkpoint(path: Path, module, optimizer, average, step: int) -> None:
         torch.save(record, temporary)
 
 
-def load_checkpoint(path: Path, module, optimizer, average) -> int:
+def load_checkpoint(path: Path, module, optimizer, average, device: str) -> int:
     """Take up what `save_checkpoint` wrote, if anything; returns the number of steps that are done."""
     import torch
 
     if not path.exists():
         return 0
-    record = torch.load(path, weights_only=True)
+    record = torch.load(path, weights_only=True, map_location=device)
     module.load_state_dict(record["module"])
     optimizer.load_state_dict(record["optimizer"])
     average.update(record["average"])
@@ -99,51 +104,76 @@ def train_step(optimizer, losses: dict[str, torch.Tensor], rate: float) -> None:
     optimizer.step()
 
 
+def batches(batch_of: BatchFunction, first: int, steps: int, workers: int):
+    """The batches of the steps from `first` on, in order, made ahead by `workers` processes."""
+    from torch.utils.data import DataLoader
+
+    class Batches:
+        def __len__(self):
+            return steps - first
+
+        def __getitem__(self, i):
+            return batch_of(first + i)
+
+    ahead = {"prefetch_factor": 4, "multiprocessing_context": "fork"} if workers else {}
+    return DataLoader(Batches(), batch_size=None, num_workers=workers, **ahead)
+
+
+def to_device(batch, device: str):
+    """A batch with its tensors on the device."""
+    import torch
+    from torch.utils._pytree import tree_map
+
+    return tree_map(lambda x: x.to(device, non_blocking=True) if isinstance(x, torch.Tensor) else x, batch)
+
+
 def fit(
     name: str,
     module: torch.nn.Module,
+    batch_of: BatchFunction,
     loss_of: LossFunction,
     *,
-    steps: int,
-    peak_lr: float,
-    scratch: Path,
+    args,
     export: Callable[[], None],
     weight_decay: float = 0.01,
     decay: float = 0.999,
     every: int = 100,
     export_every_s: float = 480.0,
 ) -> None:
-    """Train `module` and leave the averaged weights in it.
+    """Train `module` on the device and leave the averaged weights in it, on the CPU.
 
     Args:
-        name: of the checkpoint and the log in `scratch`.
+        name: of the checkpoint `<name>.pt` and the log `<name>.csv` in the scratch folder.
         module: everything that is trained.
-        loss_of: gives the loss of a step; must depend on the step number and the weights alone.
-        steps: optimiser steps.
-        peak_lr: AdamW's learning rate after warm-up.
-        scratch: folder for `<name>.pt` and `<name>.csv`.
-        export: called with the averaged weights in `module`, now and then and at the end.
+        batch_of: makes the batch of a step; must depend on the step number alone.
+        loss_of: gives the loss of a batch; must depend on it and the weights alone.
+        args: of `recipe_parser`.
+        export: called with the averaged weights in `module`, on the CPU, now and then and at the end.
         every: steps between log lines and checkpoints.
     """
     import torch
 
+    device, steps, scratch = pick_device(args.device), args.steps, args.scratch
+    torch.set_float32_matmul_precision("high")  # TF32 where there is a GPU
+    module.to(device)
     parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=peak_lr, weight_decay=weight_decay, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(parameters, lr=args.learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98))
     average = {k: v.clone() for k, v in module.state_dict().items() if v.is_floating_point()}
     checkpoint = scratch / f"{name}.pt"
-    first = load_checkpoint(checkpoint, module, optimizer, average)
+    first = load_checkpoint(checkpoint, module, optimizer, average, device)
     started = exported = time.monotonic()
-    sums: dict[str, float] = {}
-    for step in range(first, steps):
-        losses = loss_of(step)
-        if not torch.isfinite(losses["loss"]):
-            sys.exit(f"{name}: the loss is not finite at step {step}")
-        train_step(optimizer, losses, learning_rate(step, steps, peak_lr))
+    sums: dict[str, torch.Tensor] = {}
+    for step, batch in enumerate(batches(batch_of, first, steps, args.workers), first):
+        losses = loss_of(to_device(batch, device))
+        train_step(optimizer, losses, learning_rate(step, steps, args.learning_rate))
         update_average(average, module, step, decay)
-        sums = {key: sums.get(key, 0.0) + float(value.detach()) / every for key, value in losses.items()}
+        # summed on the device: a number asked for at each step would make the GPU wait
+        sums = {key: sums.get(key, 0.0) + value.detach() / every for key, value in losses.items()}
         if (step + 1) % every:
             continue
-        means = {key: round(value, 5) for key, value in sums.items()}
+        means = {key: round(float(value), 5) for key, value in sums.items()}
+        if not math.isfinite(means["loss"]):
+            sys.exit(f"{name}: the loss is not finite in the steps before {step + 1}")
         log_row(scratch / f"{name}.csv", {"step": step + 1, **means, "seconds": round(time.monotonic() - started, 1)})
         save_checkpoint(checkpoint, module, optimizer, average, step + 1)
         sums = {}
@@ -151,14 +181,18 @@ def fit(
             with_average(module, average, export)
             exported = time.monotonic()
     module.load_state_dict(average, strict=False)
+    module.cpu()
     export()
 
 
 def with_average(module, average: dict[str, torch.Tensor], action: Callable[[], None]) -> None:
-    """Run `action` with the averaged weights, then put the current ones back."""
+    """Run `action` with the averaged weights, on the CPU, then put the current ones back."""
     current = {k: v.clone() for k, v in module.state_dict().items()}
+    device = next(module.parameters()).device
     module.load_state_dict(average, strict=False)
+    module.cpu()
     action()
+    module.to(device)
     module.load_state_dict(current)
 
 
