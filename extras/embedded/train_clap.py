@@ -20,6 +20,7 @@ from training import recipe_parser
 from synthio.cli import quiet_libraries, run_main, set_threads
 
 MAX_TOKENS = 48
+SAMPLES = 80000  # of a window, 5 s
 
 
 def get_parser():
@@ -80,40 +81,76 @@ def batched_mels(waveforms, extractor):
     """What the extractor gives for windows of exactly 5 s, [B, 80000] -> [B, 1, 251, 64], in one pass of torch."""
     import torch
 
-    window = torch.hann_window(extractor.fft_window_size)
     spectrum = torch.stft(
         waveforms,
         extractor.fft_window_size,
         extractor.hop_length,
-        window=window,
+        window=torch.hann_window(extractor.fft_window_size, device=waveforms.device),
         return_complex=True,
         pad_mode="reflect",
     )
-    filters = torch.from_numpy(extractor.mel_filters_slaney).float()
+    filters = torch.from_numpy(extractor.mel_filters_slaney).to(waveforms)
     power = torch.einsum("bft,fm->btm", spectrum.abs().square(), filters)
     return 10 * power.clamp_min(1e-10).log10()[:, None]
 
 
 def draw(corpus, rng, count: int):
-    """Augmented waveforms [B, 80000], captions and labels: random gain and shift, and noise over a third of them."""
-    rows = corpus.balanced_rows(rng, count)
-    audio = corpus.filled(rows)  # as the extractor's "repeatpad" does for short clips
-    for i in range(count):
-        audio[i] = np.roll(audio[i], rng.integers(audio.shape[1])) * 10 ** (rng.uniform(-15, 6) / 20)
-        if rng.random() < 0.3:
-            level = np.sqrt(np.mean(audio[i] ** 2)) * 10 ** (-rng.uniform(3, 25) / 20)
-            audio[i] += level * rng.standard_normal(audio.shape[1], dtype=np.float32)
-    captions = [corpus.caption(row, rng) for row in rows]
-    return np.clip(audio, -1, 1), captions, corpus.table["label"].to_numpy()[rows]
+    """What `mix` and `mask` make a batch of; and the captions and labels of its clips.
+
+    Random gain and shift, a quieter other clip behind half of the clips, as recordings have, noise over a third, and
+    a stripe of time and one of frequency to be masked (SpecAugment). Levels are amplitudes; 0: none.
+    """
+    import torch
+
+    rows = corpus.balanced_rows(rng, 2 * count)
+    mels = (251, 64)
+    widths = np.stack([rng.integers(0, 50, count), rng.integers(0, 10, count)])
+    batch = {
+        "audio": corpus.audio[rows],
+        "lengths": np.maximum(corpus.lengths[rows], 1),
+        "shifts": rng.integers(SAMPLES, size=2 * count),
+        "gain": 10 ** (rng.uniform(-15, 6, count) / 20),
+        "behind": (rng.random(count) < 0.5) * 10 ** (-rng.uniform(3, 20, count) / 20),
+        "noise_level": (rng.random(count) < 0.3) * 10 ** (-rng.uniform(3, 25, count) / 20),
+        "noise": rng.standard_normal(SAMPLES, dtype=np.float32),  # of all clips, each with a shift of its own
+        "noise_shifts": rng.integers(SAMPLES, size=count),
+        "widths": widths,
+        "starts": np.stack([rng.integers(0, size - 1 - width) for size, width in zip(mels, widths, strict=True)]),
+    }
+    captions = [corpus.caption(row, rng) for row in rows[:count]]
+    batch = {k: torch.as_tensor(v if v.dtype.kind == "i" else v.astype(np.float32)) for k, v in batch.items()}
+    return batch, captions, corpus.table["label"].to_numpy()[rows[:count]]
 
 
-def mask_patches(mels, rng):
-    """SpecAugment: one stripe of time and one of frequency per clip, set to the clip's mean."""
-    for i in range(len(mels)):
-        width, start = rng.integers(0, 50), rng.integers(0, mels.shape[2] - 50)
-        mels[i, :, start : start + width] = mels[i].mean()
-        width, start = rng.integers(0, 10), rng.integers(0, mels.shape[3] - 10)
-        mels[i, :, :, start : start + width] = mels[i].mean()
+def mix(batch):
+    """The clips of a batch, float [B, 80000].
+
+    They are repeated to the full length, not padded, as the extractor's "repeatpad" does for short clips.
+    """
+    import torch
+
+    place = torch.arange(SAMPLES, device=batch["audio"].device)
+    index = (place + batch["shifts"][:, None]) % SAMPLES % batch["lengths"][:, None]
+    clips, behind = (batch["audio"].gather(1, index).float() / 32767).chunk(2)
+
+    def rms(x):
+        return x.square().mean(dim=1, keepdim=True).sqrt()
+
+    clips = clips + behind * batch["behind"][:, None] * rms(clips) / (rms(behind) + 1e-4)
+    noise = batch["noise"][(place + batch["noise_shifts"][:, None]) % SAMPLES]
+    clips = clips + noise * batch["noise_level"][:, None] * rms(clips)
+    return (clips * batch["gain"][:, None]).clamp(-1, 1)
+
+
+def mask(mels, batch):
+    """Log-mels [B, 1, 251, 64] with the stripes of the batch set to the clip's mean."""
+    import torch
+
+    mean = mels.mean(dim=(2, 3), keepdim=True)
+    for dim, width, start in zip((2, 3), batch["widths"], batch["starts"], strict=True):
+        place = torch.arange(mels.shape[dim], device=mels.device)
+        stripe = (place >= start[:, None]) & (place < (start + width)[:, None])
+        mels = torch.where(stripe[:, None, :, None] if dim == 2 else stripe[:, None, None, :], mean, mels)
     return mels
 
 
@@ -156,7 +193,6 @@ def zero_shot(scorer, corpus, source: str) -> float:
 
 def main() -> int:
     args = get_parser().parse_args()
-    import torch
     from corpus import Corpus, train_tokenizer
     from training import fit, save_half
     from transformers import AutoTokenizer
@@ -174,14 +210,15 @@ def main() -> int:
 
     def batch_of(step: int):
         rng = np.random.default_rng([args.seed, 4, step])
-        audio, captions, labels = draw(corpus, rng, args.batch_size)
-        mels = mask_patches(batched_mels(torch.from_numpy(audio), extractor), rng)
+        batch, captions, labels = draw(corpus, rng, args.batch_size)
         tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt")
         texts = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
-        return mels, texts, targets(captions, labels)
+        return batch, texts, targets(captions, labels)
 
     def loss_of(batch):
-        return {"loss": contrastive_loss(model, *batch)}
+        clips, texts, target = batch
+        mels = mask(batched_mels(mix(clips), extractor), clips)
+        return {"loss": contrastive_loss(model, mels, texts, target)}
 
     def export():
         model.eval()
