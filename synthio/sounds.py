@@ -290,7 +290,7 @@ def _formants(x, centers, bandwidths, gains=None, floor: float = 0.02):
     gains = np.ones(len(centers)) if gains is None else gains
     moments = np.minimum(np.arange(len(x) // _HOP + 2) * _HOP, len(x) - 1)
     f = np.fft.rfftfreq(_FRAME, 1 / SAMPLE_RATE)
-    gain = np.full((len(moments), len(f)), floor)
+    gain = np.full((len(moments), len(f)), float(floor))
     for center, bandwidth, level in zip(centers, bandwidths, gains, strict=True):
         away = f - np.broadcast_to(center, len(x))[moments, None]
         gain += level / np.sqrt(1 + (2 * away / bandwidth) ** 2)
@@ -321,8 +321,19 @@ def _cords(rng, pitch_hz, breath=0.1, rough=0.0, double=0.0, corner_hz: float = 
     pulses = pulses - pulses.sum() * pitch_hz / np.sum(pitch_hz)  # no air flows on average
     pole = np.exp(-2 * np.pi * corner_hz / SAMPLE_RATE)
     voice = signal.lfilter([0.5, 0, -0.5], np.polymul([1, -0.985], [1, -pole]), pulses)
-    noise = rng.standard_normal(n) * (0.4 + (angle % 1))
+    noise = signal.lfilter([0.5], [1, -0.5], rng.standard_normal(n) * (0.4 + (angle % 1)))  # softer above 2 kHz
     return _level(voice) + (breath + 0.3 * rough) * noise
+
+
+def _individual(rng, gains):
+    """The throat of one animal or person: (gains, floor) of its resonances, from dull to shrill."""
+    tilt = rng.normal(0, 0.6) * np.arange(len(gains)) / 2
+    return np.array(gains) * np.exp(tilt + rng.normal(0, 0.35, len(gains))), _log_uniform(rng, 0.003, 0.04)
+
+
+def _settle(x):
+    """Take out the steady pressure that bent and one-sided waves carry and no microphone passes."""
+    return signal.lfilter([1, -1], [1, -0.99], x)
 
 
 def _far(x, metres: float):
@@ -462,20 +473,44 @@ def _waves(rng, n):
 
 @_event("wind", "wind blowing")
 def _wind(rng, n):
-    gust = _slow(rng, n, rng.uniform(0.5, 2), 0.15, 1) ** 1.5
-    body = _band(_noise(rng, n, 0.9), 60, rng.uniform(500, 1200))
-    howl_hz = rng.uniform(250, 900)
-    howl = _resonate(_noise(rng, n), [howl_hz, howl_hz * 1.6], [40, 60]) * 6
-    share = rng.uniform(0, 0.8)
-    return gust * (body * (1 - share) + howl * share * _slow(rng, n, 2)), ["howling" if share > 0.45 else "gusty"]
+    gust = np.exp(rng.uniform(0.15, 0.6) * _smooth(rng, n, _log_uniform(rng, 0.3, 2)))
+    # Turbulence on the microphone is low and buffets; leaves hiss in time with it; gaps howl higher as it freshens.
+    buffets = _level(_band(_noise(rng, n, rng.uniform(0.7, 1.3)), 30, _log_uniform(rng, 200, 1200), 1))
+    buffets = buffets * np.exp(rng.uniform(0, 0.6) * _smooth(rng, n, 5))
+    leaves = _level(_band(rng.standard_normal(n), _log_uniform(rng, 700, 3000), rng.uniform(4000, 7800), 1))
+    share = rng.uniform(0, 0.8) if rng.random() < 0.6 else 0.0
+    out = gust * (buffets * (1 - share) + leaves * _log_uniform(rng, 0.02, 0.8) * (1 - share))
+    if share:
+        note = _log_uniform(rng, 200, 900) * np.clip(gust, 0.4, 2.5) ** rng.uniform(0.1, 0.4)
+        widths = [_log_uniform(rng, 40, 200), 150, 300]
+        howl = _formants(
+            rng.standard_normal(n), [note, note * rng.uniform(1.4, 2.2), note * 3], widths, [1, 0.5, 0.15], 0
+        )
+        out = out + _level(howl) * share * gust**1.5
+    return out, ["howling" if share > 0.45 else "gusty"]
 
 
 @_event("thunder", "thunder rumbling")
 def _thunder(rng, n):
-    crack = _noise(rng, n) * _decay(n, rng.uniform(0.2, 0.6), 0.004) * rng.uniform(0, 1)
-    roll = _band(_noise(rng, n, 1.2), 30, rng.uniform(150, 400)) * _slow(rng, n, 4, 0.2, 1)
-    out = _band(crack, 300, None) * 0.6 + roll * _decay(n, rng.uniform(2, 6), 0.1) * 1.5
-    return np.roll(out, 0), ["distant" if np.abs(crack).max() < 1 else "cracking"]
+    near, t = rng.random() < 0.4, _time(n)
+    begin = rng.uniform(0, 0.25) * n / SAMPLE_RATE * (rng.random() < 0.6)
+    # The channel is kilometres long: its parts arrive one after the other as claps of their own, ever duller.
+    claps, level = rng.integers(3, 14), np.zeros(n)
+    for at in np.append(0, rng.exponential(1.2, claps)):
+        late = t - begin - at
+        level += rng.lognormal(0, 0.6) * np.exp(-at / 3) * np.where(late > 0, np.exp(-late / rng.uniform(0.2, 1.2)), 0)
+    level = signal.lfilter([0.002], [1, -0.998], level) + 0.003
+    roll = _level(_band(_noise(rng, n, 1.2), 25, _log_uniform(rng, 90, 400), 1)) * np.exp(0.4 * _smooth(rng, n, 8))
+    mid = _level(_band(rng.standard_normal(n), 150, _log_uniform(rng, 500, 1800), 1)) * level * rng.uniform(0.05, 0.4)
+    out = roll * level + mid * level
+    if near:
+        tears = _s(begin) + np.append(0, rng.integers(0, _s(0.5), rng.integers(1, 12)))
+        tears = tears[tears < n] if np.any(tears < n) else np.array([0])
+        crack = _spray(rng, n, tears, _pareto(rng, len(tears), 1.5, 5), rng.uniform(0.15, 0.7), 300, None)
+        out = out + _level(crack) * level.max() * rng.uniform(0.3, 1.2)
+    if rng.random() < 0.3:
+        out = _level(out) + _level(_EVENTS["rain"].make(rng, n)[0]) * rng.uniform(0.02, 0.15)
+    return out, ["cracking" if near else "distant"]
 
 
 @_event("water_drops", "water dripping")
@@ -493,26 +528,38 @@ def _drops(rng, n):
 
 @_event("stream", "a stream of water running")
 def _stream(rng, n):
-    bubbles = rng.integers(15, 60) * n // SAMPLE_RATE
-    starts = rng.integers(0, n, bubbles)
-    sounds = []
-    for _ in range(bubbles):
-        m = _s(rng.uniform(0.02, 0.08))
-        f = _log_uniform(rng, 400, 2500) * (1 + 0.5 * np.arange(m) / m)
-        sounds.append(_tone(f, 1) * _decay(m, 0.06) * rng.uniform(0.1, 0.6))
-    bed = _band(_noise(rng, n, 0.3), 400, 5000) * _slow(rng, n, 6, 0.15, 0.35)
-    return _place(n, starts, sounds) + bed, ["bubbling"]
+    rate, low = _log_uniform(rng, 30, 900), _log_uniform(rng, 250, 800)
+    at = _bursts(rng, n, rate, rng.uniform(0.2, 0.8), 6)
+    at = np.append(at, 0)
+    bubbles = _grains(rng, n, at, _pareto(rng, len(at), 1.8, 12), low, low * 6, _log_uniform(rng, 0.01, 0.04), 12)
+    rush = _band(_noise(rng, n, rng.uniform(0, 0.6)), _log_uniform(rng, 150, 900), rng.uniform(3000, 7800), 1)
+    rush = _level(rush) * np.exp(0.15 * _smooth(rng, n, 3))
+    bubbles_db = rng.uniform(-14, 10)
+    return rush + _level(bubbles) * 10 ** (bubbles_db / 20), ["bubbling" if bubbles_db > -4 else "rushing"]
 
 
 @_event("pouring_water", "water being poured")
 def _pouring(rng, n):
-    f = np.linspace(rng.uniform(400, 800), rng.uniform(1200, 2500), n)
-    x = _noise(rng, n)
-    blocks = max(2, n // 2000)
-    out = np.concatenate(
-        [_resonate(part, [f[i * n // blocks]], [150]) for i, part in enumerate(np.array_split(x, blocks))]
+    glug = rng.random() < 0.3
+    begin, end = rng.uniform(0, 0.25) * (rng.random() < 0.5), rng.uniform(0.7, 1.3)
+    share = np.linspace(0, 1, n)
+    on = np.clip((share - begin) * 30, 0, 1) * np.clip((end - share) * 12, 0, 1)
+    # The air left in the vessel shortens while it fills, so its resonances rise.
+    air = rng.uniform(0.08, 0.3) * (1 - rng.uniform(0.2, 0.85) * share)
+    note = 343 / (4 * (air + 0.02))
+    flow = on * np.exp(rng.uniform(0.1, 0.5) * _smooth(rng, n, 6))
+    if glug:  # a bottle takes in its air in gulps
+        gulps = np.cumsum(rng.uniform(3, 7) * np.exp(0.2 * _smooth(rng, n, 2))) / SAMPLE_RATE
+        flow = flow * (0.15 + np.exp(-3 * (gulps % 1)))
+    at = np.append(_bursts(rng, n, _log_uniform(rng, 80, 900), 0.4, 8), 0)
+    bubbles = _level(_grains(rng, n, at, _pareto(rng, len(at), 2, 10), 350, 3500, 0.02, 12))
+    splash = _level(_band(rng.standard_normal(n), _log_uniform(rng, 500, 2500), None, 1))
+    inside = rng.standard_normal(n) + bubbles * rng.uniform(0.5, 2)
+    ring = _formants(inside, [note, 3 * note, 5 * note], [rng.uniform(60, 250), 250, 400], [1, 0.7, 0.4])
+    out = (
+        _level(ring) * _log_uniform(rng, 0.3, 2) + bubbles * rng.uniform(0.2, 1) + splash * _log_uniform(rng, 0.1, 1.2)
     )
-    return out * 4 * _slow(rng, n, 12, 0.4, 1) + 0.2 * _band(x, 2000, 6000), ["splashing"]
+    return out * flow + 1e-4 * splash, ["glugging" if glug else "splashing"]
 
 
 @_event("toilet_flush", "a toilet flushing")
@@ -566,10 +613,26 @@ def _motor(rng, n, rate_hz, cylinders, wobble, noise_level, formants):
 
 @_event("engine", "an engine running")
 def _engine(rng, n):
-    rate = _log_uniform(rng, 20, 120)
-    drift = rng.choice([0.02, 0.25])
-    x = _motor(rng, n, rate, 4, drift, rng.uniform(0.05, 0.3), [rng.uniform(60, 140), rng.uniform(200, 500), 1200])
-    return x, [_height(rate, 20, 120), "revving" if drift > 0.1 else "steady"]
+    rate, revving = _log_uniform(rng, 20, 120), rng.random() < 0.5
+    revs = 1 + 0.015 * _smooth(rng, n, 2)
+    if revving:
+        revs = revs * np.exp(rng.uniform(0.15, 0.4) * _smooth(rng, n, rng.uniform(0.3, 0.9)))
+    turns = np.cumsum(rate * revs) / SAMPLE_RATE
+    # Cylinders differ, so half orders sound between the firing harmonics; the block and the exhaust color them.
+    cylinders = rng.integers(1, 9)
+    uneven = 1 + rng.uniform(0.05, 0.5) * rng.standard_normal(cylinders)
+    pulses = _strokes(rng, turns, rng.uniform(0.03, 0.3)) * uneven[turns.astype(int) % cylinders]
+    body = [_log_uniform(rng, f, 2.2 * f) for f in (60, 180, 500, 1300)]
+    gains = np.array([1, 0.8, 0.5, 0.3]) * rng.lognormal(0, 0.5, 4) * (np.array(body) / 100) ** rng.uniform(0, 0.6)
+    x = _level(_resonate(pulses, body, [f * rng.uniform(0.15, 0.6) for f in body], gains)) * revs
+    intake = _level(_band(_noise(rng, n, 0.4), 100, rng.uniform(1500, 6000), 1)) * (0.4 + np.exp(-3 * (turns % 1)))
+    x = np.tanh(x * rng.uniform(0.2, 1)) + intake * _log_uniform(rng, 0.03, 0.4) * revs**2
+    if rng.random() < 0.5:  # tappets and injectors tick on every stroke
+        at = np.flatnonzero(pulses > 0.3)
+        ticks = _spray(rng, n, np.append(at, 0), np.append(pulses[at], 0.1), 0.01, 1500, 6500)
+        x = x + _level(ticks) * rng.uniform(0.03, 0.2)
+    x = _band(x, None, _log_uniform(rng, 900, 7000), 1)  # behind a hood, or down the road
+    return _settle(x), [_height(rate, 20, 120), "revving" if revving else "steady"]
 
 
 @_event("engine_idling", "an engine idling")
@@ -593,7 +656,7 @@ def _from_the_sky(rng, x, distance):
     air = _far(x, float(distance.min())) * near**1.5 + _far(x, 3 * float(distance.max())) * near * (1 - near)
     delay = rng.uniform(1, 9) * SAMPLE_RATE / 1000 * np.clip(rng.uniform(40, 300) / distance, 0.05, 1)
     place = np.arange(len(x))
-    return air + rng.uniform(0, 0.8) * np.interp(place - delay, place, air)
+    return air + rng.uniform(0, 0.6) * np.interp(place - delay, place, air)
 
 
 def _wave(turns, levels, phases):
@@ -682,13 +745,13 @@ def _chainsaw(rng, n):
     chain = _band(_noise(rng, n), rng.uniform(1500, 3500), None, 1) * throttle**2 * (0.3 + load) * teeth
     out = buzz + rng.uniform(0.05, 0.4) * intake + _log_uniform(rng, 0.1, 1.2) * chain
     if rng.random() < 0.1:
-        pulls = [_starter(rng) * rng.uniform(0.2, 0.5) for _ in range(rng.integers(1, 4))]
+        pulls = [_starter(rng) * rng.uniform(0.05, 0.25) for _ in range(rng.integers(1, 4))]
         gaps = rng.uniform(0.15, 0.8, len(pulls))
         silent = min(n // 2, sum(len(x) for x in pulls) + _s(float(gaps.sum())))
         out = _place(n, [silent], [out]) + _in_turn(rng, n, pulls, gaps, 0.0)[0]
-    if rng.random() < 0.4:
-        out = _open_air(rng, _far(out, _log_uniform(rng, 20, 600)))
-    return out, [style, "buzzing" if style != "idling" else ""]
+    if rng.random() < 0.55:
+        out = _open_air(rng, _far(out, _log_uniform(rng, 20, 800)))
+    return _settle(out), [style, "buzzing" if style != "idling" else ""]
 
 
 @_event("drilling", "a drill drilling")
@@ -724,8 +787,21 @@ def _air_conditioner(rng, n):
 
 @_event("vacuum_cleaner", "a vacuum cleaner running")
 def _vacuum(rng, n):
-    f = rng.uniform(180, 400) * (1 + 0.03 * _slow(rng, n, 1, -1, 1))
-    return _tone(f, 14, 0.8) * 0.4 + _band(_noise(rng, n, 0.2), 300, 7000) * 0.8, ["loud"]
+    spin = 1 + 0.004 * _smooth(rng, n, 3)
+    stroke = _smooth(rng, n, rng.uniform(0.4, 1.2)) * rng.uniform(0, 1)  # over carpet and bare floor
+    if rng.random() < 0.2:  # it is switched on, or off
+        at = rng.uniform(0.1, 0.7) * n / SAMPLE_RATE
+        edge = 1 / (1 + np.exp(-(_time(n) - at) / 0.15))
+        spin = spin * np.clip(edge if rng.random() < 0.5 else 1 - edge, 0.01, 1)
+    turns = np.cumsum(_log_uniform(rng, 170, 480) * spin * (1 - 0.02 * stroke)) / SAMPLE_RATE
+    count = int(rng.integers(4, 16))
+    levels = rng.uniform(0.1, 1, count) / np.arange(1, count + 1) ** rng.uniform(0, 1)
+    whine = _level(_wave(turns, levels, rng.uniform(0, 6.28, count)))
+    nozzle = np.array([_log_uniform(rng, 250, 600), _log_uniform(rng, 700, 1800), _log_uniform(rng, 2000, 5000)])
+    nozzle = nozzle[:, None] * (1 + 0.12 * stroke)
+    air = rng.standard_normal(n)
+    air = _level(_formants(air, nozzle, [300, 600, 1500], rng.uniform(0.3, 1, 3), rng.uniform(0.05, 0.4)))
+    return spin**2 * (air + whine * _log_uniform(rng, 0.1, 1.2)) + 1e-4 * air, ["loud"]
 
 
 @_event("washing_machine", "a washing machine turning")
@@ -738,22 +814,46 @@ def _washer(rng, n):
 @_event("train", "a train passing on rails")
 def _train(rng, n):
     rate = rng.uniform(1.2, 3.5)
+    axles, body = rng.uniform(0.07, 0.16), [_log_uniform(rng, 120, 300), _log_uniform(rng, 400, 900), 1800]
 
     def one(rng, k):
-        m = _s(0.25)
-        clack = _band(_noise(rng, m), 200, 2500) * _decay(m, 0.12)
-        return clack + 0.8 * np.roll(clack, _s(0.11))
+        """A bogie over a rail joint: two axles, each a knock with the ring of rail and wagon."""
+        m = _s(0.4)
+        at = np.array([0, _s(axles)])
+        knock = _spray(rng, m, at, rng.uniform(0.6, 1, 2), 0.09, 150, 5000)
+        return (knock + _resonate(knock, body, [60, 120, 300])) * rng.lognormal(0, 0.2)
 
-    clack, _ = _repeat(rng, n, 1 / rate, 0.03, one)
-    return clack + _band(_noise(rng, n, 0.8), 40, 900) * 0.6, [_pace(rate, 1.8, 2.8), "rumbling"]
+    clack = _level(_repeat(rng, n, 1 / rate, 0.05, one)[0])
+    distance, _ = _fly_past(rng, n, _log_uniform(rng, 5, 60), rng.uniform(8, 30))
+    near = (distance.min() / distance) ** rng.uniform(0.2, 1)
+    rumble = _level(_band(_noise(rng, n, rng.uniform(0.5, 1)), 30, _log_uniform(rng, 400, 3000), 1))
+    hiss = _level(_band(rng.standard_normal(n), 800, 6000, 1)) * np.exp(0.2 * _smooth(rng, n, 4))
+    out = clack * _log_uniform(rng, 0.15, 1.5) + rumble + hiss * _log_uniform(rng, 0.05, 0.7)
+    if rng.random() < 0.25:  # flanges squeal in a curve
+        f = _log_uniform(rng, 1500, 5500) * (1 + 0.01 * _smooth(rng, n, 3))
+        out = out + _tone(f, 2, 1) * np.maximum(0, _smooth(rng, n, 1.5)) * rng.uniform(0.03, 0.4)
+    return out * near, [_pace(rate, 1.8, 2.8), "rumbling"]
 
 
 @_event("airplane", "an airplane flying over")
 def _airplane(rng, n):
-    pass_by = np.exp(-(((_time(n) / (n / SAMPLE_RATE) - rng.uniform(0.3, 0.7)) / rng.uniform(0.3, 0.8)) ** 2))
-    roar = _band(_noise(rng, n, 0.6), 60, rng.uniform(1500, 4000))
-    whine = _tone(np.linspace(1, 0.8, n) * rng.uniform(500, 1500), 3, 1) * rng.uniform(0, 0.2)
-    return pass_by * (roar + whine), ["roaring"]
+    propeller, nearest = rng.random() < 0.4, _log_uniform(rng, 60, 2500)
+    distance, doppler = _fly_past(rng, n, nearest, rng.uniform(40, 110) if nearest > 150 else rng.uniform(40, 70))
+    turns = np.cumsum(_log_uniform(rng, 55, 130) * doppler * (1 + 0.003 * _smooth(rng, n, 1))) / SAMPLE_RATE
+    roar = _level(_band(_noise(rng, n, rng.uniform(0.3, 0.9)), 40, _log_uniform(rng, 800, 6000), 1))
+    roar = roar * np.exp(0.15 * _smooth(rng, n, 3))
+    if propeller:  # blade and firing harmonics, with the slow beat of two engines now and then
+        count = int(rng.integers(8, 30))
+        levels = rng.uniform(0.3, 1, count) / np.arange(1, count + 1) ** rng.uniform(0.3, 1.2)
+        drone = _wave(turns, levels, rng.uniform(0, 6.28, count))
+        if rng.random() < 0.4:
+            drone = drone + _wave(turns * (1 + rng.uniform(0.002, 0.02)), levels, rng.uniform(0, 6.28, count))
+        out = _level(drone) + roar * _log_uniform(rng, 0.1, 0.8)
+    else:
+        fan = _tone(_log_uniform(rng, 700, 3500) * doppler, 2, 1) * np.exp(0.3 * _smooth(rng, n, 4))
+        out = roar + _level(fan) * _log_uniform(rng, 0.01, 0.4)
+    out = _from_the_sky(rng, out, distance)
+    return out, ["droning" if propeller else "roaring", "distant" if nearest > 900 else ""]
 
 
 @_event("car_horn", "a car horn honking")
@@ -877,18 +977,35 @@ def _clock(rng, n):
 
 @_event("footsteps", "footsteps walking")
 def _footsteps(rng, n):
-    rate, gravel = rng.uniform(1.2, 3.6), rng.random() < 0.45
-    thud_hz, top = rng.uniform(60, 160), rng.uniform(1500, 6000)
+    rate = rng.uniform(1.2, 3.6)
+    ground = str(rng.choice(["floor", "pavement", "gravel", "snow", "leaves"], p=[0.35, 0.2, 0.2, 0.1, 0.15]))
+    loose = ground in ("gravel", "snow", "leaves")
+    thud_hz, ring, hollow = _log_uniform(rng, 55, 200), rng.uniform(0.04, 0.16), rng.uniform(0, 1)
+    heel_hz, heel = _log_uniform(rng, 500, 3500), _log_uniform(rng, 0.15, 2.5)
+    low, high, t60, grains = {"gravel": (900, 6000, 0.006, 60), "snow": (500, 4000, 0.004, 300)}.get(
+        ground, (1800, 7000, 0.004, 90)
+    )
+    limp = rng.uniform(0, 0.12)
 
     def one(rng, k):
-        m = _s(0.28)
-        thud = _modes(rng, m, thud_hz * rng.uniform(0.95, 1.05), [1, 1.9, 3.3], 0.12, 0.02)
-        scuff = _band(_noise(rng, m), 500, top) * (_hump(m, 0.15, 0.7) if gravel else _decay(m, 0.07))
-        if gravel:
-            scuff *= 0.3 + 2 * (rng.random(m) < 0.06)
-        return thud * rng.uniform(0.5, 1) + scuff * (0.6 if gravel else 0.4)
+        """Heel, then sole: two contacts; loose ground gives way while the weight rolls over it."""
+        m, roll = _s(0.35), rng.uniform(0.05, 0.14) * 2 / rate
+        at, levels = np.array([0, _s(roll)]), np.array([1, rng.uniform(0.1, 0.7)])
+        thud = _grains(rng, m, at, levels, thud_hz * 0.9, thud_hz * 1.1, ring, 1)
+        thud = thud + hollow * _grains(rng, m, at, levels, thud_hz * 2, thud_hz * 5, ring * 0.7, 2)
+        step = _level(thud) * rng.uniform(0.6, 1)
+        if loose:
+            when = np.minimum(rng.beta(1.5, 3, rng.poisson(grains) + 1) * _s(0.3), m - 1).astype(int)
+            sizes = _pareto(rng, len(when), 2, 10)
+            crunch = _grains(rng, m, when, sizes, low, high, t60, 4) + _spray(rng, m, when, sizes, t60, low, None)
+            step = 0.3 * heel * step + _level(crunch)
+        else:
+            click = _spray(rng, m, at, levels, rng.uniform(0.01, 0.03), heel_hz * 0.5, heel_hz * 2)
+            scrape = _band(rng.standard_normal(m), 800, 5000, 1) * _hump(m, 0.2, 0.7) ** 2 * rng.lognormal(-3, 0.8)
+            step = step + heel * _level(click) + scrape
+        return step * rng.lognormal(0, 0.2) * (1 - limp * (k % 2))
 
-    return _repeat(rng, n, 1 / rate, 0.06, one)[0], [_pace(rate, 1.7, 2.6), "crunching" if gravel else ""]
+    return _settle(_repeat(rng, n, 1 / rate, 0.05, one)[0]), [_pace(rate, 1.7, 2.6), "crunching" if loose else ""]
 
 
 @_event("knocking", "knocking on a door")
@@ -1044,12 +1161,33 @@ def _crowd(rng, n):
 
 @_event("laughing", "a person laughing")
 def _laughing(rng, n):
-    pitch, rate = _log_uniform(rng, 140, 420), rng.uniform(4, 7)
+    pitch, rate = _log_uniform(rng, 140, 420), rng.uniform(3.5, 6.5)
+    scale = 0.9 + 0.4 * (pitch - 140) / 280
+    vowel = (
+        np.array([[750, 1250, 2600, 3700], [560, 1750, 2600, 3700], [420, 2000, 2800, 3800]])[rng.integers(3)] * scale
+    )
+    breath, per_bout = _log_uniform(rng, 0.1, 1.2), int(rng.integers(3, 11))
 
-    def one(rng, k):
-        return _syllable(rng, pitch * (1.1 - 0.02 * (k % 8)), 0.5 / rate, 0.5) * (1 - 0.08 * (k % 8))
+    def ha(k):
+        """A puff of breath, then a short vowel; pitch and level sink as the air runs out."""
+        m, sink = _s(rng.uniform(0.75, 0.95) / rate), k / per_bout
+        f = pitch * rng.lognormal(0, 0.05) * (1.25 - 0.45 * sink) * _contour(m, (0, 0.4, 1), (1, 1.08, 0.85))
+        puff = _contour(m, (0, 0.3, 0.5, 1), (1.5, 1.2, 0.15, 0.5))
+        source = _cords(rng, f, breath * puff, 0.15) * _contour(m, (0, 0.25, 0.5, 1), (0.3, 0.5, 1, 0.3))
+        voice = _formants(source, vowel * rng.lognormal(0, 0.04), [120, 180, 260, 400], [1, 0.6, 0.3, 0.15])
+        return _level(voice) * _hump(m, 0.2, 0.35) * (1.1 - 0.7 * sink) * rng.lognormal(0, 0.15)
 
-    return _repeat(rng, n, 1 / rate, 0.08, one)[0], [_height(pitch, 140, 420)]
+    sounds, gaps, total = [], [], 0
+    while total < n:
+        for k in range(per_bout):
+            sounds.append(ha(k))
+            gaps.append(0.1 / rate * rng.lognormal(0, 0.4))
+        m = _s(rng.uniform(0.25, 0.6))  # the breath drawn in between bouts
+        gasp = _level(_formants(rng.standard_normal(m), vowel * 1.2, [300, 400, 600, 800], floor=0.08))
+        sounds.append(gasp * _hump(m, 0.6, 0.2) * rng.uniform(0.03, 0.3))
+        gaps.append(_log_uniform(rng, 0.1, 1.2))
+        total = sum(map(len, sounds)) + _s(sum(gaps))
+    return _in_turn(rng, n, sounds, gaps, 0.0)[0], [_height(pitch, 140, 420)]
 
 
 # Kinds of crying: shortest and longest cry and pause in s, how hoarse, how much breath.
@@ -1068,7 +1206,7 @@ _MELODIES = (
 )
 
 
-def _cry(rng, pitch, style, throat):
+def _cry(rng, pitch, style, size, throat):
     """One breath of crying, or of a toddler's whimper."""
     (short, long), _, hoarse, breath = _CRIES[style]
     m = _s(rng.uniform(short, long))
@@ -1080,8 +1218,8 @@ def _cry(rng, pitch, style, throat):
         f = f * np.where((np.arange(m) > leap[0]) & (np.arange(m) < leap[1]), rng.uniform(1.9, 2.6), 1)
     strain = np.clip(hoarse * (0.4 + 0.9 * _smooth(rng, m, 2)), 0, 1)
     source = _cords(rng, f, breath * rng.uniform(0.5, 1.5), strain, 0.7 * strain, rng.uniform(200, 900))
-    mouth = _contour(m, (0, 0.2, 0.75, 1), (0.8, 1, 1, 0.75)) * throat
-    voice = _formants(source, [1050 * mouth, 2300 * mouth**0.5, 3700, 5300], [250, 400, 600, 900], [1, 0.8, 0.5, 0.25])
+    mouth = _contour(m, (0, 0.2, 0.75, 1), (0.8, 1, 1, 0.75)) * size
+    voice = _formants(source, [1050 * mouth, 2300 * mouth**0.5, 3700, 5300], [250, 400, 600, 900], *throat)
     envelope = _hump(m, rng.uniform(0.03, 0.2), rng.uniform(0.15, 0.45)) * np.exp(0.15 * _smooth(rng, m, 5))
     if style == "sobbing":
         envelope *= 1 - rng.uniform(0.6, 1) * (0.5 + 0.5 * np.cos(2 * np.pi * rng.uniform(3.5, 6.5) * _time(m)))
@@ -1099,16 +1237,19 @@ def _gasp(rng, pitch, length_s):
 @_event("baby_cry", "a baby crying")
 def _baby(rng, n):
     pitch, style = _log_uniform(rng, 330, 620), str(rng.choice(list(_CRIES), p=[0.35, 0.15, 0.15, 0.15, 0.2]))
-    (low, high), throat, air = _CRIES[style][1], rng.uniform(0.8, 1.2), rng.uniform(0.02, 0.3)
-    skip = int(rng.uniform(0, 1.5) * SAMPLE_RATE) if rng.random() < 0.6 else 0  # often the crying has begun already
+    (low, high), size, air = _CRIES[style][1], rng.uniform(0.75, 1.2), _log_uniform(rng, 0.01, 0.3)
+    throat = _individual(rng, [1, 0.8, 0.5, 0.25])
+    skip = (
+        int(rng.uniform(0, 1.5) * SAMPLE_RATE) if rng.random() < 0.6 and n > _s(1.5) else 0
+    )  # often the crying has begun already
     sounds, gaps, total = [], [], 0
     while total < n + skip:
-        sounds += [_cry(rng, pitch, style, throat), _gasp(rng, pitch, rng.uniform(0.1, 0.3)) * air]
+        sounds += [_cry(rng, pitch, style, size, throat), _gasp(rng, pitch, rng.uniform(0.1, 0.3)) * air]
         gaps += [rng.uniform(low, high) * rng.lognormal(0, 0.2), rng.uniform(0.02, 0.12)]
         total += len(sounds[-2]) + len(sounds[-1]) + _s(gaps[-2]) + _s(gaps[-1])
     lead = _s(rng.uniform(0, 0.4)) if not skip and n > SAMPLE_RATE else 0
     out = _place(n, [lead], [_in_turn(rng, n + skip, sounds, gaps, 0.0)[0][skip:]])
-    return out, [_height(pitch, 330, 620), style]
+    return _settle(out), [_height(pitch, 330, 620), style]
 
 
 def _sneeze_vowel(rng, pitch, bend, formants, length_s, breath):
@@ -1165,7 +1306,7 @@ def _sneeze(rng, n):
     gaps = [_log_uniform(rng, 0.15, 1.2) for _ in sounds]
     while len(sounds) > 1 and sum(map(len, sounds)) + _s(sum(gaps)) > n:  # only what fits is in the clip, and counted
         sounds, gaps = sounds[:-1], gaps[:-1]
-    count = len(sounds)
+    count, sounds[0] = len(sounds), sounds[0][-max(n, 2) :]  # a short clip loses the breath, not the burst
     if rng.random() < 0.3:  # a sniff, or a breath out
         m = _s(rng.uniform(0.15, 0.5))
         sniff = _level(_formants(rng.standard_normal(m), [700 * scale, 2200, 4500], [500, 900, 1500], floor=0.15))
@@ -1175,12 +1316,28 @@ def _sneeze(rng, n):
 
 @_event("coughing", "a person coughing")
 def _coughing(rng, n):
-    def one(rng, k):
-        m = _s(rng.uniform(0.15, 0.35))
-        rough = _resonate(_noise(rng, m), [rng.uniform(400, 800), 1300, 2700], [250, 350, 500]) * 3
-        return rough * _decay(m, 0.25, 0.006) + 0.5 * _syllable(rng, rng.uniform(100, 220), m / SAMPLE_RATE, 0.8)[:m]
+    pitch = _log_uniform(rng, 95, 380)
+    scale, wet = 0.9 + pitch / 1000, rng.uniform(0, 1) ** 2
+    voiced, air = rng.uniform(0, 0.8), np.array([rng.uniform(500, 900), 1500, 2700, 4200])
 
-    x, count = _few(rng, n, 1, 5, 0.4, one)
+    def one():
+        """The glottis bursts open, air rushes, and the cords may close again with a voiced end."""
+        m = _s(rng.uniform(0.15, 0.42))
+        burst = _spray(rng, m, np.array([0]), np.array([1.0]), rng.uniform(0.08, 0.2), 300, None)
+        rush = rng.standard_normal(m) * _contour(m, (0, 0.1, 0.5, 1), (1, 0.8, 0.3, 0.02))
+        rattle = 1 - wet * (0.5 + 0.5 * np.sin(2 * np.pi * np.cumsum(30 + 12 * _smooth(rng, m, 10)) / SAMPLE_RATE))
+        end = _cords(rng, pitch * np.linspace(1.2, 0.75, m), 0.5, rng.uniform(0.2, 0.8))
+        end = end * _contour(m, (0, 0.3, 0.65, 1), (0.2, 0.35, 1, 0)) * voiced
+        x = _formants(
+            2 * _level(burst) + _level(rush) * rattle + end, air * scale, [250, 350, 500, 800], [1, 0.8, 0.5, 0.3], 0.05
+        )
+        return np.tanh(_level(x) * 0.8) * _hump(m, 0.01, 0.4) * rng.lognormal(0, 0.25)
+
+    wanted = int(rng.integers(1, 7))
+    sounds = [one() for _ in range(wanted)]
+    gaps = [_log_uniform(rng, 0.05, 0.35) if rng.random() < 0.75 else rng.uniform(0.5, 1.5) for _ in sounds]
+    gaps[-1] = 0.0
+    x, count = _in_turn(rng, n, sounds, gaps)
     return x, [_count(count)]
 
 
@@ -1211,16 +1368,15 @@ def _snoring(rng, n):
 # --- animals ---
 
 
-def _bark(rng, pitch, length_s, hoarse, tonal):
+def _bark(rng, pitch, length_s, hoarse, tonal, size, throat):
     """A jaw that snaps open and shut: pitch and resonances leap up and fall within a tenth of a second or two."""
     m = _s(length_s * rng.lognormal(0, 0.12))
     top = rng.uniform(0.15, 0.45)
     f = pitch * rng.lognormal(0, 0.06) * _contour(m, (0, top, 1), (rng.uniform(0.6, 0.9), 1.15, rng.uniform(0.45, 0.8)))
     source = _cords(rng, f, (1 - tonal) * 1.5 + 0.1, hoarse * rng.uniform(0.5, 1), 0.5 * hoarse, rng.uniform(150, 600))
     jaw = _contour(m, (0, top, 1), (0.7, 1.1, 0.65))
-    size = (pitch / 400) ** 0.4
     centers = [620 * size * jaw, 1250 * size * jaw**0.5, 2500 * size, 4000 * size**0.5]
-    voice = _formants(source, centers, [200, 300, 500, 800], [1, 0.8, 0.35, 0.15], 0.03)
+    voice = _formants(source, centers, [200, 300, 500, 800], *throat)
     return np.tanh(_level(voice) * rng.uniform(0.6, 1.5)) * _hump(m, rng.uniform(0.04, 0.15), rng.uniform(0.4, 0.8))
 
 
@@ -1237,11 +1393,12 @@ def _dog(rng, n):
     pitch = _log_uniform(rng, 130, 1000)
     length = _log_uniform(rng, 0.06, 0.28) * (400 / pitch) ** 0.25
     hoarse, tonal = rng.uniform(0, 1) ** 1.5, rng.uniform(0, 1)
+    size, throat = (pitch / 400) ** 0.4 * rng.lognormal(0, 0.15), _individual(rng, [1, 0.8, 0.3, 0.1])
     per_group, pause = rng.integers(1, 6), _log_uniform(rng, 0.3, 2.5)
     within = _log_uniform(rng, 0.06, 0.5)  # between the barks of one group
     count, total, sounds, gaps = int(rng.integers(1, 9)), 0, [], []
     while len(sounds) < count and total < n:
-        sounds.append(_bark(rng, pitch, length, hoarse, tonal) * rng.lognormal(0, 0.2))
+        sounds.append(_bark(rng, pitch, length, hoarse, tonal, size, throat) * rng.lognormal(0, 0.2))
         ends = len(sounds) % per_group == 0
         gaps.append((pause if ends else within) * rng.lognormal(0, 0.25))
         total += len(sounds[-1]) + _s(gaps[-1])
@@ -1252,21 +1409,39 @@ def _dog(rng, n):
         out = out + _place(n, [rng.uniform(0, n * 0.7)], [growl])
     if rng.random() < 0.5:
         out = _open_air(rng, _far(out, _log_uniform(rng, 20, 400)))
-    return out, [_count(count), _height(pitch, 160, 800)]
+    return _settle(out), [_count(count), _height(pitch, 160, 800)]
 
 
 @_event("cat_meow", "a cat meowing")
 def _cat(rng, n):
-    pitch = rng.uniform(380, 800)
+    pitch = _log_uniform(rng, 330, 1000)  # up to kittens
+    length, hoarse, size = _log_uniform(rng, 0.25, 1.3), rng.uniform(0, 1) ** 2, (pitch / 550) ** 0.3
+    throat = _individual(rng, [1, 0.8, 0.5, 0.2])
 
-    def one(rng, k):
-        m = _s(rng.uniform(0.4, 1.0))
-        t = np.linspace(0, 1, m)
-        voice = _glottis(rng, pitch * (0.8 + 0.5 * np.sin(np.pi * t**0.7)), 0.05)
-        return _resonate(voice, [900, 1800, 3500], [150, 250, 400]) * _hump(m, 0.2, 0.4) * 3
+    def one():
+        """The mouth opens from "m" through "ee" to "a" and closes to "ow": the resonances follow."""
+        m = _s(length * rng.lognormal(0, 0.15))
+        top = rng.uniform(0.25, 0.6)
+        f = (
+            _contour(m, (0, top, 1), (rng.uniform(0.65, 0.95), 1.12, rng.uniform(0.6, 0.95)))
+            * pitch
+            * rng.lognormal(0, 0.05)
+        )
+        f = f * (
+            1 + rng.uniform(0, 0.02) * np.sin(2 * np.pi * rng.uniform(5, 9) * _time(m)) + 0.01 * _smooth(rng, m, 8)
+        )
+        strain = np.clip(hoarse * (0.5 + 0.6 * _smooth(rng, m, 3)), 0, 1)
+        source = _cords(rng, f, rng.uniform(0.03, 0.2), strain, 0.5 * strain, rng.uniform(200, 800))
+        first = _contour(m, (0, 0.25, 0.6, 1), (450, 900, 1150, 650)) * size
+        second = _contour(m, (0, 0.25, 0.6, 1), (2300, 2500, 1900, 1300)) * size
+        voice = _formants(source, [first, second, 3800 * size, 5500], [250, 350, 600, 900], *throat)
+        return _level(voice) * _hump(m, rng.uniform(0.1, 0.35), rng.uniform(0.25, 0.5)) * rng.lognormal(0, 0.15)
 
-    x, count = _few(rng, n, 1, 3, 1.0, one)
-    return x, [_count(count), _height(pitch, 380, 800)]
+    sounds = [one() for _ in range(rng.choice([1, 2, 3, 4], p=[0.45, 0.3, 0.15, 0.1]))]
+    gaps = [_log_uniform(rng, 0.15, 1.5) for _ in sounds]
+    gaps[-1] = 0.0
+    x, count = _in_turn(rng, n, sounds, gaps)
+    return x, [_count(count), _height(pitch, 330, 1000)]
 
 
 # The parts of a crow, "cock-a-doodle-doo": length in s, gap after, pitch at the start, its peak and the end.
@@ -1278,7 +1453,7 @@ _CROW_PARTS = (
 )
 
 
-def _crow_call(rng, pitch, pace, hoarse, parts):
+def _crow_call(rng, pitch, pace, hoarse, parts, throat):
     """A crow of a rooster: beak and windpipe open with each part, and the last, longest one sinks and roughens."""
     lengths = [max(0.05, part[0] * pace * rng.lognormal(0, 0.12)) for part in parts]
     gaps = [part[1] * rng.lognormal(0, 0.6) for part in parts]
@@ -1302,7 +1477,7 @@ def _crow_call(rng, pitch, pace, hoarse, parts):
     source = _cords(rng, f * (1 + 0.006 * _smooth(rng, m, 12)), 0.05 + 0.25 * hoarse, strain, 0.6 * strain, 1200)
     size = (pitch / 700) ** 0.4
     centers = [950 * size * open_, 2100 * size * open_**0.7, 3500 * size, 5200 * size]
-    voice = _formants(source, centers, [450, 500, 700, 900], [1, rng.uniform(0.6, 1.1), 0.5, 0.2], 0.03)
+    voice = _formants(source, centers, [450, 500, 700, 900], *throat)
     return np.tanh(_level(voice) * rng.uniform(0.4, 1.2)) * level
 
 
@@ -1311,47 +1486,74 @@ def _rooster(rng, n):
     pitch = _log_uniform(rng, 420, 1050)  # from heavy breeds to bantams
     pace, hoarse = _log_uniform(rng, 0.65, 1.35), rng.uniform(0, 1) ** 1.7
     parts = [_CROW_PARTS, _CROW_PARTS, _CROW_PARTS[:1] + _CROW_PARTS[2:], _CROW_PARTS[2:]][rng.integers(4)]
-    metres = _log_uniform(rng, 20, 400)
+    metres, throat = _log_uniform(rng, 20, 400), _individual(rng, [1, 0.85, 0.5, 0.2])
     wanted = int(rng.choice([1, 2, 3], p=[0.65, 0.27, 0.08]))
-    calls = [_crow_call(rng, pitch * rng.lognormal(0, 0.03), pace, hoarse, parts) for _ in range(wanted)]
+    calls = [_crow_call(rng, pitch * rng.lognormal(0, 0.03), pace, hoarse, parts, throat) for _ in range(wanted)]
     gaps = list(rng.uniform(0.5, 2.5, wanted))
     while len(calls) > 1 and sum(map(len, calls)) + _s(sum(gaps)) > n:
         calls, gaps = calls[:-1], gaps[:-1]
     gaps[-1] = 0.0
     out = _far(_in_turn(rng, n, calls, gaps)[0], metres)
     if rng.random() < 0.15:  # a neighbour answers from far
-        answer = _far(_crow_call(rng, pitch * rng.uniform(0.8, 1.25), 1.0, 0.1, _CROW_PARTS), 500)
+        answer = _far(_crow_call(rng, pitch * rng.uniform(0.8, 1.25), 1.0, 0.1, _CROW_PARTS, throat), 500)
         out = out + _place(n, [rng.uniform(0, 0.8 * n)], [answer * rng.uniform(0.03, 0.15)])
     if rng.random() < 0.15:  # its hens
         out = out + _level(_EVENTS["hen"].make(rng, n)[0]) * rng.uniform(0.01, 0.06)
     if rng.random() < 0.6:
         out = _open_air(rng, out)
-    return out, [_count(len(calls)), _height(pitch, 420, 1050), "distant" if metres > 200 else ""]
+    return _settle(out), [_count(len(calls)), _height(pitch, 420, 1050), "distant" if metres > 200 else ""]
 
 
 @_event("hen", "a hen clucking")
 def _hen(rng, n):
-    pitch = rng.uniform(350, 700)
+    pitch, hoarse, cackling = _log_uniform(rng, 280, 700), rng.uniform(0.1, 0.8), rng.random() < 0.4
+    size, period = (pitch / 450) ** 0.3, _log_uniform(rng, 0.18, 0.7)
+    first, cries = rng.integers(5), []
 
     def one(rng, k):
-        m = _s(rng.uniform(0.05, 0.14))
-        voice = _glottis(rng, pitch * rng.uniform(0.85, 1.2) * np.linspace(1, 0.8, m), 0.3)
-        return _resonate(voice, [900, 1900, 3200], [200, 300, 400]) * _hump(m, 0.1, 0.5) * 3
+        """Clucks, and in a cackle every few of them a long rising cry."""
+        long = cackling and k % 5 == first
+        cries.append(long)
+        m = _s(rng.uniform(0.25, 0.6) if long else rng.uniform(0.04, 0.13))
+        bend = (0.8, 1.5, 1.1) if long else (1, 1.1, 0.75)
+        f = pitch * rng.lognormal(0, 0.08) * _contour(m, (0, 0.4, 1), bend)
+        source = _cords(rng, f, 0.3, hoarse * rng.uniform(0.5, 1), 0.4 * hoarse, 600)
+        beak = _contour(m, (0, 0.4, 1), (0.8, 1.1, 0.85)) * size
+        voice = _formants(
+            source, [950 * beak, 1900 * beak, 3300 * size, 5000], [250, 350, 500, 800], [1, 0.7, 0.4, 0.15]
+        )
+        return _level(voice) * _hump(m, 0.12, 0.6) * rng.lognormal(0, 0.35) * (1.5 if long else 1)
 
-    return _repeat(rng, n, rng.uniform(0.2, 0.5), 0.4, one)[0], ["clucking"]
+    x = _repeat(rng, n, period, 0.4, one)[0]
+    if rng.random() < 0.4:
+        x = _open_air(rng, x)
+    return x, ["cackling" if any(cries) else "clucking"]
 
 
 @_event("cow", "a cow mooing")
 def _cow(rng, n):
-    pitch = rng.uniform(70, 160)
+    deep = rng.random() < 0.65
+    pitch = _log_uniform(rng, 65, 150) if deep else _log_uniform(rng, 180, 420)  # calves, and cows that call far
+    hoarse = rng.uniform(0, 1) ** 1.5
 
-    def one(rng, k):
-        m = _s(rng.uniform(1.0, 2.0))
-        voice = _glottis(rng, pitch * (0.85 + 0.25 * np.sin(np.pi * np.linspace(0, 1, m))), 0.1)
-        return _resonate(voice, [350, 800, 2000], [90, 150, 300]) * _hump(m, 0.2, 0.3) * 4
+    def one():
+        """Begins in the nose with a closed mouth, then opens: the second half is brighter and strained."""
+        m = _s(rng.uniform(0.8, 2.4))
+        opens = rng.uniform(0.2, 0.6)
+        f = pitch * _contour(m, (0, opens, 0.8, 1), (0.75, 0.95, 1.1, 0.8)) * (1 + 0.012 * _smooth(rng, m, 6))
+        strain = np.clip(hoarse * _contour(m, (0, opens, 1), (0.1, 0.5, 1)), 0, 1)
+        source = _cords(rng, f, 0.08 + 0.15 * hoarse, strain, 0.6 * strain, rng.uniform(150, 500))
+        mouth = _contour(m, (0, opens, 0.85, 1), (0.55, 1, 1, 0.7))
+        centers = [480 * mouth, 1100 * mouth, 2100, 3300]
+        voice = _formants(source, centers, [130, 220, 350, 500], [1, 0.5, 0.3, 0.15], 0.01)
+        return np.tanh(_level(voice) * rng.uniform(0.4, 1)) * mouth * _hump(m, 0.15, 0.25)
 
-    x, count = _few(rng, n, 1, 2, 1.6, one)
-    return x, [_count(count), "deep"]
+    calls = [one() for _ in range(rng.choice([1, 2], p=[0.7, 0.3]))]
+    gaps = [*rng.uniform(0.3, 2, len(calls) - 1), 0.0]
+    x, count = _in_turn(rng, n, calls, gaps)
+    if rng.random() < 0.5:
+        x = _open_air(rng, _far(x, _log_uniform(rng, 20, 300)))
+    return _settle(x), [_count(count), "deep" if deep else "high-pitched"]
 
 
 @_event("sheep", "a sheep bleating")
@@ -1374,27 +1576,57 @@ def _sheep(rng, n):
 
 @_event("crow", "a crow cawing")
 def _crow(rng, n):
-    def one(rng, k):
-        m = _s(rng.uniform(0.2, 0.45))
-        voice = _glottis(rng, rng.uniform(250, 450) * np.linspace(1.1, 0.85, m), 1.2)
-        return np.tanh(4 * _resonate(voice, [1100, 1700, 3000], [250, 300, 500])) * _hump(m, 0.1, 0.3)
+    pitch, length = _log_uniform(rng, 250, 600), _log_uniform(rng, 0.15, 0.5)
+    hoarse, gap = rng.uniform(0.3, 1), _log_uniform(rng, 0.08, 0.6)
 
-    x, count = _few(rng, n, 1, 5, 0.55, one)
-    return x, [_count(count), "harsh"]
+    def one():
+        m = _s(length * rng.lognormal(0, 0.1))
+        f = pitch * rng.lognormal(0, 0.04) * _contour(m, (0, 0.3, 1), (0.85, 1.08, 0.8))
+        source = _cords(rng, f, 0.1 + 0.4 * hoarse, 0.8 * hoarse, 0.5 * hoarse, 900)
+        beak = _contour(m, (0, 0.3, 0.8, 1), (0.85, 1.05, 1, 0.85))
+        voice = _formants(
+            source, [1250 * beak, 1900 * beak, 3200, 5000], [350, 400, 700, 1000], [1, 0.9, 0.4, 0.2], 0.04
+        )
+        return np.tanh(_level(voice) * rng.uniform(0.6, 1.3)) * _hump(m, 0.12, 0.35) * rng.lognormal(0, 0.12)
+
+    wanted = int(rng.integers(1, 8))
+    calls = [one() for _ in range(wanted)]
+    gaps = [gap * rng.lognormal(0, 0.15) + (rng.uniform(0.5, 2) if rng.random() < 0.15 else 0) for _ in calls]
+    gaps[-1] = 0.0
+    x, count = _in_turn(rng, n, calls, gaps)
+    if rng.random() < 0.7:
+        x = _open_air(rng, _far(x, _log_uniform(rng, 20, 400)))
+    return _settle(x), [_count(count), "harsh"]
 
 
 @_event("bird", "a bird chirping")
 def _bird(rng, n):
     base, rate = rng.uniform(1800, 5200), rng.uniform(1.5, 9)
-    kind = rng.integers(3)
+    # A species repeats a few notes of its own: whistles, sweeps, warbles, trills.
+    motif = [(rng.integers(4), rng.lognormal(0, 0.12), rng.uniform(-0.35, 0.35)) for _ in range(rng.integers(1, 5))]
+    depth, trill, overtones = rng.uniform(0.02, 0.15), rng.uniform(15, 60), rng.uniform(1.2, 3)
+    length = rng.uniform(0.3, 0.9)
 
     def one(rng, k):
-        m = _s(rng.uniform(0.04, 0.25))
+        kind, height, bend = motif[k % len(motif)]
+        m = _s(min(0.3, length / rate) * rng.lognormal(0, 0.1))
         t = np.linspace(0, 1, m)
-        sweep = [1 + 0.3 * t, 1.25 - 0.4 * t, 1 + 0.12 * np.sin(2 * np.pi * rng.uniform(3, 9) * t)][kind]
-        return _tone(base * rng.uniform(0.9, 1.15) * sweep, 2, 2.5) * _hump(m, 0.2, 0.4) * rng.uniform(0.4, 1)
+        curve = (
+            1 + bend * t,
+            1 + bend * np.sin(np.pi * t),
+            1 + depth * np.sin(2 * np.pi * trill * _time(m)),
+            1 + bend * t,
+        )
+        f = base * height * rng.lognormal(0, 0.01) * curve[kind]
+        note = _tone(f, 2, overtones) * _hump(m, rng.uniform(0.1, 0.4), 0.4)
+        if kind == 3:
+            note = note * (0.5 - 0.5 * np.cos(2 * np.pi * trill * _time(m)))
+        return note * rng.lognormal(0, 0.25)
 
-    return _repeat(rng, n, 1 / rate, 0.35, one)[0], [_pace(rate, 3, 6), _height(base, 1800, 5200)]
+    song = _repeat(rng, n, 1 / rate, rng.uniform(0.03, 0.4), one)[0]
+    if rng.random() < 0.6:
+        song = _open_air(rng, _far(song, _log_uniform(rng, 20, 150)))
+    return song, [_pace(rate, 3, 6), _height(base, 1800, 5200)]
 
 
 @_event("crickets", "crickets chirping")
