@@ -325,10 +325,11 @@ def _cords(rng, pitch_hz, breath=0.1, rough=0.0, double=0.0, corner_hz: float = 
     return _level(voice) + (breath + 0.3 * rough) * noise
 
 
-def _individual(rng, gains):
-    """The throat of one animal or person: (gains, floor) of its resonances, from dull to shrill."""
-    tilt = rng.normal(0, 0.6) * np.arange(len(gains)) / 2
-    return np.array(gains) * np.exp(tilt + rng.normal(0, 0.35, len(gains))), _log_uniform(rng, 0.003, 0.04)
+def _individual(rng, widths, gains):
+    """The throat of one animal or person: (widths, gains, floor) of its resonances, from dull to shrill."""
+    tilt = rng.normal(0, 0.8) * np.arange(len(gains)) / 2
+    gains = np.array(gains) * np.exp(tilt + rng.normal(0, 0.35, len(gains)))
+    return np.array(widths) * _log_uniform(rng, 0.35, 1.2), gains, _log_uniform(rng, 0.003, 0.04)
 
 
 def _settle(x):
@@ -1217,9 +1218,9 @@ def _cry(rng, pitch, style, size, throat):
         leap = np.sort(rng.uniform(0.1, 0.95, 2)) * m
         f = f * np.where((np.arange(m) > leap[0]) & (np.arange(m) < leap[1]), rng.uniform(1.9, 2.6), 1)
     strain = np.clip(hoarse * (0.4 + 0.9 * _smooth(rng, m, 2)), 0, 1)
-    source = _cords(rng, f, breath * rng.uniform(0.5, 1.5), strain, 0.7 * strain, rng.uniform(200, 900))
+    source = _cords(rng, f, breath * _log_uniform(rng, 0.15, 1.5), strain, 0.7 * strain, rng.uniform(200, 900))
     mouth = _contour(m, (0, 0.2, 0.75, 1), (0.8, 1, 1, 0.75)) * size
-    voice = _formants(source, [1050 * mouth, 2300 * mouth**0.5, 3700, 5300], [250, 400, 600, 900], *throat)
+    voice = _formants(source, [1050 * mouth, 2300 * mouth**0.5, 3700, 5300], *throat)
     envelope = _hump(m, rng.uniform(0.03, 0.2), rng.uniform(0.15, 0.45)) * np.exp(0.15 * _smooth(rng, m, 5))
     if style == "sobbing":
         envelope *= 1 - rng.uniform(0.6, 1) * (0.5 + 0.5 * np.cos(2 * np.pi * rng.uniform(3.5, 6.5) * _time(m)))
@@ -1238,7 +1239,7 @@ def _gasp(rng, pitch, length_s):
 def _baby(rng, n):
     pitch, style = _log_uniform(rng, 330, 620), str(rng.choice(list(_CRIES), p=[0.35, 0.15, 0.15, 0.15, 0.2]))
     (low, high), size, air = _CRIES[style][1], rng.uniform(0.75, 1.2), _log_uniform(rng, 0.01, 0.3)
-    throat = _individual(rng, [1, 0.8, 0.5, 0.25])
+    throat = _individual(rng, [250, 400, 600, 900], [1, 0.8, 0.5, 0.25])
     skip = (
         int(rng.uniform(0, 1.5) * SAMPLE_RATE) if rng.random() < 0.6 and n > _s(1.5) else 0
     )  # often the crying has begun already
@@ -1368,16 +1369,17 @@ def _snoring(rng, n):
 # --- animals ---
 
 
-def _bark(rng, pitch, length_s, hoarse, tonal, size, throat):
+def _bark(rng, pitch, length_s, bend, hoarse, air, size, throat, corner_hz):
     """A jaw that snaps open and shut: pitch and resonances leap up and fall within a tenth of a second or two."""
     m = _s(length_s * rng.lognormal(0, 0.12))
     top = rng.uniform(0.15, 0.45)
-    f = pitch * rng.lognormal(0, 0.06) * _contour(m, (0, top, 1), (rng.uniform(0.6, 0.9), 1.15, rng.uniform(0.45, 0.8)))
-    source = _cords(rng, f, (1 - tonal) * 1.5 + 0.1, hoarse * rng.uniform(0.5, 1), 0.5 * hoarse, rng.uniform(150, 600))
+    arch = _contour(m, (0, top, 1), (rng.uniform(0.6, 0.9), 1.15, rng.uniform(0.45, 0.8)))
+    f = pitch * rng.lognormal(0, 0.06) * arch**bend
+    source = _cords(rng, f, air, hoarse * rng.uniform(0.5, 1), 0.5 * hoarse, corner_hz)
     jaw = _contour(m, (0, top, 1), (0.7, 1.1, 0.65))
     centers = [620 * size * jaw, 1250 * size * jaw**0.5, 2500 * size, 4000 * size**0.5]
-    voice = _formants(source, centers, [200, 300, 500, 800], *throat)
-    return np.tanh(_level(voice) * rng.uniform(0.6, 1.5)) * _hump(m, rng.uniform(0.04, 0.15), rng.uniform(0.4, 0.8))
+    voice = _formants(source, centers, *throat)
+    return np.tanh(_level(voice) * rng.uniform(0.4, 1.3)) * _hump(m, rng.uniform(0.04, 0.15), rng.uniform(0.4, 0.8))
 
 
 def _growl(rng, pitch, length_s):
@@ -1392,13 +1394,20 @@ def _growl(rng, pitch, length_s):
 def _dog(rng, n):
     pitch = _log_uniform(rng, 130, 1000)
     length = _log_uniform(rng, 0.06, 0.28) * (400 / pitch) ** 0.25
-    hoarse, tonal = rng.uniform(0, 1) ** 1.5, rng.uniform(0, 1)
-    size, throat = (pitch / 400) ** 0.4 * rng.lognormal(0, 0.15), _individual(rng, [1, 0.8, 0.3, 0.1])
+    # From the clear yap of one gaping throat to the noisy, doubled bark of a hoarse one.
+    voice = {
+        "bend": rng.uniform(0.15, 1.1),
+        "hoarse": rng.uniform(0, 1) ** 3,
+        "air": _log_uniform(rng, 0.01, 1),
+        "size": (pitch / 400) ** 0.4 * rng.lognormal(0, 0.15),
+        "throat": _individual(rng, [200, 300, 500, 800], [1, 0.7, 0.25, 0.08]),
+        "corner_hz": _log_uniform(rng, 60, 600),
+    }
     per_group, pause = rng.integers(1, 6), _log_uniform(rng, 0.3, 2.5)
     within = _log_uniform(rng, 0.06, 0.5)  # between the barks of one group
-    count, total, sounds, gaps = int(rng.integers(1, 9)), 0, [], []
+    count, total, sounds, gaps = int(rng.integers(1, 13)), 0, [], []
     while len(sounds) < count and total < n:
-        sounds.append(_bark(rng, pitch, length, hoarse, tonal, size, throat) * rng.lognormal(0, 0.2))
+        sounds.append(_bark(rng, pitch, length, **voice) * rng.lognormal(0, 0.2))
         ends = len(sounds) % per_group == 0
         gaps.append((pause if ends else within) * rng.lognormal(0, 0.25))
         total += len(sounds[-1]) + _s(gaps[-1])
@@ -1416,7 +1425,7 @@ def _dog(rng, n):
 def _cat(rng, n):
     pitch = _log_uniform(rng, 330, 1000)  # up to kittens
     length, hoarse, size = _log_uniform(rng, 0.25, 1.3), rng.uniform(0, 1) ** 2, (pitch / 550) ** 0.3
-    throat = _individual(rng, [1, 0.8, 0.5, 0.2])
+    throat = _individual(rng, [250, 350, 600, 900], [1, 0.8, 0.5, 0.2])
 
     def one():
         """The mouth opens from "m" through "ee" to "a" and closes to "ow": the resonances follow."""
@@ -1434,7 +1443,7 @@ def _cat(rng, n):
         source = _cords(rng, f, rng.uniform(0.03, 0.2), strain, 0.5 * strain, rng.uniform(200, 800))
         first = _contour(m, (0, 0.25, 0.6, 1), (450, 900, 1150, 650)) * size
         second = _contour(m, (0, 0.25, 0.6, 1), (2300, 2500, 1900, 1300)) * size
-        voice = _formants(source, [first, second, 3800 * size, 5500], [250, 350, 600, 900], *throat)
+        voice = _formants(source, [first, second, 3800 * size, 5500], *throat)
         return _level(voice) * _hump(m, rng.uniform(0.1, 0.35), rng.uniform(0.25, 0.5)) * rng.lognormal(0, 0.15)
 
     sounds = [one() for _ in range(rng.choice([1, 2, 3, 4], p=[0.45, 0.3, 0.15, 0.1]))]
@@ -1474,10 +1483,17 @@ def _crow_call(rng, pitch, pace, hoarse, parts, throat):
     strain = np.clip(
         hoarse * _contour(m, (0, 0.5, 0.75, 1), (0.4, 0.3, 0.5, 1.2)) * (1 + 0.5 * _smooth(rng, m, 4)), 0, 1
     )
-    source = _cords(rng, f * (1 + 0.006 * _smooth(rng, m, 12)), 0.05 + 0.25 * hoarse, strain, 0.6 * strain, 1200)
+    source = _cords(
+        rng,
+        f * (1 + 0.006 * _smooth(rng, m, 12)),
+        _log_uniform(rng, 0.01, 0.1) + 0.25 * hoarse,
+        strain,
+        0.6 * strain,
+        1200,
+    )
     size = (pitch / 700) ** 0.4
     centers = [950 * size * open_, 2100 * size * open_**0.7, 3500 * size, 5200 * size]
-    voice = _formants(source, centers, [450, 500, 700, 900], *throat)
+    voice = _formants(source, centers, *throat)
     return np.tanh(_level(voice) * rng.uniform(0.4, 1.2)) * level
 
 
@@ -1486,7 +1502,7 @@ def _rooster(rng, n):
     pitch = _log_uniform(rng, 420, 1050)  # from heavy breeds to bantams
     pace, hoarse = _log_uniform(rng, 0.65, 1.35), rng.uniform(0, 1) ** 1.7
     parts = [_CROW_PARTS, _CROW_PARTS, _CROW_PARTS[:1] + _CROW_PARTS[2:], _CROW_PARTS[2:]][rng.integers(4)]
-    metres, throat = _log_uniform(rng, 20, 400), _individual(rng, [1, 0.85, 0.5, 0.2])
+    metres, throat = _log_uniform(rng, 20, 400), _individual(rng, [450, 500, 700, 900], [1, 0.85, 0.5, 0.2])
     wanted = int(rng.choice([1, 2, 3], p=[0.65, 0.27, 0.08]))
     calls = [_crow_call(rng, pitch * rng.lognormal(0, 0.03), pace, hoarse, parts, throat) for _ in range(wanted)]
     gaps = list(rng.uniform(0.5, 2.5, wanted))
