@@ -1510,14 +1510,16 @@ def _rooster(rng, n):
         calls, gaps = calls[:-1], gaps[:-1]
     gaps[-1] = 0.0
     out = _far(_in_turn(rng, n, calls, gaps)[0], metres)
-    if rng.random() < 0.15:  # a neighbour answers from far
+    count = _count(len(calls))
+    if rng.random() < 0.15:  # a neighbour answers from far, and is not counted
+        count = ""
         answer = _far(_crow_call(rng, pitch * rng.uniform(0.8, 1.25), 1.0, 0.1, _CROW_PARTS, throat), 500)
         out = out + _place(n, [rng.uniform(0, 0.8 * n)], [answer * rng.uniform(0.03, 0.15)])
     if rng.random() < 0.15:  # its hens
         out = out + _level(_EVENTS["hen"].make(rng, n)[0]) * rng.uniform(0.01, 0.06)
     if rng.random() < 0.6:
         out = _open_air(rng, out)
-    return _settle(out), [_count(len(calls)), _height(pitch, 420, 1050), "distant" if metres > 200 else ""]
+    return _settle(out), [count, _height(pitch, 420, 1050), "distant" if metres > 200 else ""]
 
 
 @_event("hen", "a hen clucking")
