@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import signal
+from scipy import interpolate, signal
 
 SAMPLE_RATE = 16000
 DEMO_LABELS = (
@@ -224,45 +224,294 @@ def _count(count: int) -> str:
     return {1: "single", 2: "two", 3: "three"}.get(count, "several")
 
 
+# --- building blocks for sounds in the open and from throats: clusters, distance, resonances that move ---
+
+_FRAME, _HOP = 512, 128
+
+
+def _smooth(rng, n: int, rate_hz: float):
+    """A random curve of mean 0 and variance about 1 that changes at rate_hz and, less, at two octaves above it."""
+    m = n // 80 + 2  # these curves are slow: 200 values a second do
+    curve = sum(_slow(rng, m, 80 * rate_hz * 2**k, -1, 1) / 2 ** (k / 2) for k in range(3)) / 0.62
+    return np.interp(np.arange(n), 80 * np.arange(m), curve)
+
+
+def _contour(n: int, times, values):
+    """A smooth curve [n] through values at increasing times, which are shares of its length."""
+    return interpolate.PchipInterpolator(times, values)(np.linspace(times[0], times[-1], n))
+
+
+def _bursts(rng, n: int, rate: float, cluster: float, change_hz: float):
+    """Places of impacts, `rate` a second in the mean. The rate itself wanders, by a factor of e**cluster: real
+    drops and pops come in clusters, where a Poisson process sounds like a machine."""
+    wander = np.exp(cluster * _smooth(rng, n, change_hz))
+    return np.flatnonzero(rng.random(n) * wander.mean() * SAMPLE_RATE < rate * wander)
+
+
+def _pareto(rng, count: int, shape: float, top: float):
+    """Power-law levels from 1 to top. Equal sources spread over a plane and heard as 1 / distance have shape 2."""
+    return np.minimum((1 - rng.random(count)) ** (-1 / shape), top)
+
+
+def _grains(rng, n: int, at, levels, low: float, high: float, t60_s: float, kinds: int = 6):
+    """Impacts that each ring one of some small bodies: centers between low and high Hz, dying within about t60_s."""
+    kind, out = rng.integers(kinds, size=len(at)), np.zeros(n)
+    for k in range(kinds):
+        angle = 2 * np.pi * _log_uniform(rng, low, high) / SAMPLE_RATE
+        radius = 10 ** (-3 / (t60_s * rng.uniform(0.4, 1.6) * SAMPLE_RATE))
+        train = np.bincount(at[kind == k], levels[kind == k], n)
+        out += signal.lfilter([np.sin(angle)], [1, -2 * radius * np.cos(angle), radius**2], train)
+    return out
+
+
+def _spray(rng, n: int, at, levels, t60_s: float, low: float | None, high: float | None):
+    """Bursts of noise that die within t60_s: splashes, cracks, breath."""
+    fade = 10 ** (-3 / (t60_s * SAMPLE_RATE))
+    envelope = signal.lfilter([1], [1, -fade], np.bincount(at, levels, n))
+    return _band(envelope * rng.standard_normal(n), low, high, 1)
+
+
+def _filter_over_time(x, gain):
+    """Filter with a magnitude response that moves: gain [len(x) // _HOP + 2, _FRAME // 2 + 1]."""
+    count = len(gain)
+    padded = np.pad(x, (_FRAME // 2, count * _HOP + _FRAME - len(x)))
+    window = np.hanning(_FRAME + 1)[:-1]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_HOP][:count] * window
+    shaped = np.fft.irfft(np.fft.rfft(frames) * gain, _FRAME) * window
+    step = _FRAME // _HOP
+    out = np.zeros((count + step, _HOP))
+    for j in range(step):
+        out[j : j + count] += shaped[:, j * _HOP : (j + 1) * _HOP]
+    return out.ravel()[_FRAME // 2 : _FRAME // 2 + len(x)] / 1.5  # the squared windows add up to 1.5
+
+
+def _formants(x, centers, bandwidths, gains=None, floor: float = 0.02):
+    """Resonances of a throat that opens and closes: each center is a number or a curve [len(x)], in Hz."""
+    gains = np.ones(len(centers)) if gains is None else gains
+    moments = np.minimum(np.arange(len(x) // _HOP + 2) * _HOP, len(x) - 1)
+    f = np.fft.rfftfreq(_FRAME, 1 / SAMPLE_RATE)
+    gain = np.full((len(moments), len(f)), float(floor))
+    for center, bandwidth, level in zip(centers, bandwidths, gains, strict=True):
+        away = f - np.broadcast_to(center, len(x))[moments, None]
+        gain += level / np.sqrt(1 + (2 * away / bandwidth) ** 2)
+    return _filter_over_time(x, gain)
+
+
+def _strokes(rng, angle, spread: float, alternate=0.0):
+    """One pulse each time the angle [n] in turns passes a whole number, shared between two samples so that pitch
+    does not snap to the sample grid. Strengths vary by `spread`; every other one is weaker by `alternate` [n]."""
+    n = len(angle)
+    at = np.flatnonzero(np.diff(np.floor(angle), prepend=np.floor(angle[0])) > 0)
+    late = np.clip((angle[at] % 1) / np.maximum(angle[at] - angle[at - 1], 1e-9), 0, 1)
+    strength = np.maximum(1 + spread * rng.standard_normal(len(at)), 0)
+    strength[::2] *= 1 - np.broadcast_to(alternate, n)[at[::2]]
+    return np.bincount(at, strength * (1 - late), n) + np.bincount(np.maximum(at - 1, 0), strength * late, n)
+
+
+def _cords(rng, pitch_hz, breath=0.1, rough=0.0, double=0.0, corner_hz: float = 200.0):
+    """A voice source along a pitch curve [n]: a pulse a cycle that falls by 6 dB per octave above corner_hz.
+
+    breath: level of noise, most while the cords are open. rough: 0 to 1, irregular cycles as in strained voices.
+    double: 0 to 1, period doubling, the subharmonics of hoarse animals and screams. All may be curves [n].
+    """
+    n = len(pitch_hz)
+    uneven = 0.006 * _smooth(rng, n, 25) + 0.12 * rough * _slow(rng, n, 150, -1, 1)
+    angle = np.cumsum(pitch_hz * (1 + uneven)) / SAMPLE_RATE + rng.random()
+    pulses = _strokes(rng, angle, 0.06 + 0.4 * float(np.mean(rough)), double)
+    pulses = pulses - pulses.sum() * pitch_hz / np.sum(pitch_hz)  # no air flows on average
+    pole = np.exp(-2 * np.pi * corner_hz / SAMPLE_RATE)
+    voice = signal.lfilter([0.5, 0, -0.5], np.polymul([1, -0.985], [1, -pole]), pulses)
+    noise = signal.lfilter([0.5], [1, -0.5], rng.standard_normal(n) * (0.4 + (angle % 1)))  # softer above 2 kHz
+    return _level(voice) + (breath + 0.3 * rough) * noise
+
+
+def _individual(rng, widths, gains):
+    """The throat of one animal or person: (widths, gains, floor) of its resonances, from dull to shrill."""
+    tilt = rng.normal(0, 0.8) * np.arange(len(gains)) / 2
+    gains = np.array(gains) * np.exp(tilt + rng.normal(0, 0.35, len(gains)))
+    return np.array(widths) * _log_uniform(rng, 0.35, 1.2), gains, _log_uniform(rng, 0.003, 0.04)
+
+
+def _settle(x):
+    """Take out the steady pressure that bent and one-sided waves carry and no microphone passes."""
+    return signal.lfilter([1, -1], [1, -0.99], x)
+
+
+def _far(x, metres: float):
+    """Air and ground take the high frequencies of what is far."""
+    return _band(x, None, 16000 * (20 / max(metres, 20)) ** 0.7, 1)
+
+
+def _open_air(rng, x):
+    """A yard or a wood: echoes of a few walls, then a thin, dull tail."""
+    m = _s(rng.uniform(0.3, 1.2))
+    tail = _band(rng.standard_normal(m) * _decay(m, _log_uniform(rng, 0.4, 2.5), 0.02), 150, rng.uniform(1500, 5000), 1)
+    tail /= np.sqrt(np.sum(tail**2)) + 1e-9
+    for _ in range(rng.integers(0, 4)):
+        tail[rng.integers(m)] += rng.uniform(0.1, 0.5)
+    return x + rng.uniform(0.1, 0.6) * signal.oaconvolve(x, tail)[: len(x)]
+
+
+def _in_turn(rng, n: int, sounds, gaps_s, lead: float | None = None):
+    """Sounds one after the other with gaps_s after each; returns (audio, how many begin before the end).
+
+    What is left of the clip is shared between the silence before and after; `lead` is the part before, 0 to 1.
+    """
+    lengths = np.array([len(x) for x in sounds]) + np.array([_s(gap) for gap in gaps_s])
+    free = max(0, n - int(lengths.sum()))
+    starts = int(free * (rng.beta(1, 2) if lead is None else lead)) + np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    return _place(n, starts, sounds), int(max(1, np.sum(starts < n - _s(0.05))))
+
+
 # --- weather and water ---
+
+
+# What rain falls on: lowest and highest resonance in Hz, how long a drop rings in s, how tonal it is.
+_RAIN_SURFACES = {
+    "leaves": (1500, 7000, 0.004, 0.3),
+    "ground": (700, 6000, 0.006, 0.3),
+    "puddle": (900, 4500, 0.016, 0.7),
+    "roof": (350, 4500, 0.02, 0.6),
+    "canvas": (110, 900, 0.025, 0.6),
+}
+
+
+def _drips(rng, n):
+    """Water that runs together and falls as big drops: each traps a bubble whose note rises as it shrinks."""
+    base, period = _log_uniform(rng, 400, 2500), _log_uniform(rng, 0.12, 1.2)
+
+    def one(rng, k):
+        m = _s(rng.uniform(0.04, 0.12))
+        f = base * rng.lognormal(0, 0.15) * (1 + rng.uniform(0, 4) * _time(m))
+        click = _spray(rng, m, np.array([0]), np.array([0.4]), 0.008, 1000, None)
+        return (_tone(f, 1) * _decay(m, rng.uniform(0.03, 0.12), 0.001) + click) * rng.lognormal(0, 0.4)
+
+    return _repeat(rng, n, period, rng.uniform(0.02, 0.4), one)[0]
 
 
 @_event("rain", "rain falling")
 def _rain(rng, n):
+    low, high, ring_s, tonal = _RAIN_SURFACES[str(rng.choice(list(_RAIN_SURFACES)))]
     density = _log_uniform(rng, 40, 1500)
-    drops = rng.random(n) < density / SAMPLE_RATE
-    hits = drops * rng.lognormal(0, 0.8, n)
-    tap = _band(hits, rng.uniform(800, 2500), rng.uniform(4000, 7500)) * 6
-    hiss = _band(_noise(rng, n, rng.uniform(0, 0.3)), rng.uniform(300, 1000), None) * rng.uniform(0.15, 0.5)
-    return tap + hiss * np.sqrt(density / 600) * _slow(rng, n, 1, 0.8, 1), ["light" if density < 200 else "heavy"]
+    # The far drops merge into a hiss; whether single ones are heard above it depends on density and on the microphone.
+    near_db = rng.uniform(-22, 4) if density > 200 else rng.uniform(-8, 20)
+    at = _bursts(rng, n, density, rng.uniform(0.1, 0.5), 3)
+    levels = _pareto(rng, len(at), rng.uniform(1.6, 3), 20)
+    drops = tonal * _level(_grains(rng, n, at, levels, low, high, ring_s, 10))
+    drops = drops + (1 - tonal) * _level(_spray(rng, n, at, levels, ring_s * 0.7, low, None))
+    hiss = _band(_noise(rng, n, rng.uniform(0, 0.9)), _log_uniform(rng, 80, 1000), rng.uniform(3500, 7800), 1)
+    body = _resonate(_noise(rng, n), [np.sqrt(low * high), low], [high - low, low])
+    bed = _level(_level(hiss) + rng.uniform(0, 0.8) * _level(body))
+    out = bed * 10 ** (rng.uniform(0, 2.5) * _smooth(rng, n, 0.4) / 20) + drops * 10 ** (near_db / 20)
+    words = ["light" if density < 200 else "heavy", "pattering" if near_db > 0 else "steady" if near_db < -12 else ""]
+    if rng.random() < 0.25:
+        out = out + _level(_drips(rng, n)) * rng.uniform(0.15, 0.8)
+        words.append("dripping")
+    if rng.random() < 0.3:  # wind on the microphone, traffic, or thunder far away
+        rumble = _level(_noise(rng, n, 1.3)) * np.exp(0.6 * _smooth(rng, n, 0.7))
+        out = out + _band(rumble, 25, _log_uniform(rng, 120, 400), 1) * rng.uniform(0.1, 1)
+    return out, words
+
+
+def _breakers(rng, n, times, scale):
+    """The level of four bands for waves that break at `times`: the low body swells ahead of the crash, the foam
+    comes after it and hisses on while it drains, the finest longest, so the centroid rises through each wave."""
+    t = np.arange(0, n + 160, 160) / SAMPLE_RATE
+    levels = np.zeros((4, len(t)))
+    for at in times:
+        strength = rng.lognormal(0, 0.35)
+        lag, rises, falls = rng.uniform(0.1, 0.6), (1.4, 0.6, 0.35, 0.4), (0.7, 0.8, 1.1, 1.8)
+        for k in range(4):
+            x = t - at - lag * (0, 0, 0.7, 1.3)[k] * scale
+            rise, fall = rises[k] * scale * rng.uniform(0.6, 1.4), falls[k] * scale * rng.uniform(0.6, 1.5)
+            drain = np.maximum(x, 0) / fall
+            levels[k] += strength * np.where(x < 0, np.exp(-((x / rise) ** 2)), (1 + drain) * np.exp(-1.4 * drain))
+    return np.array([np.interp(np.arange(n), np.arange(len(t)) * 160, level) for level in levels])
+
+
+def _lapping(rng, n):
+    """A calm shore, a jetty: small slaps of water and the bubbles they fold in."""
+
+    def slap(rng, k):
+        m = _s(rng.uniform(0.3, 1.1))
+        wash = _band(_noise(rng, m, 0.4), rng.uniform(150, 400), rng.uniform(1200, 5000), 1)
+        at = np.sort(rng.integers(0, m, rng.integers(2, 20)))
+        gulp = _grains(rng, m, at, rng.lognormal(-1, 0.6, len(at)), 250, 1400, 0.06, 4)
+        return (
+            (_level(wash) * 0.6 + _level(gulp) * rng.uniform(0, 0.7)) * _hump(m, 0.3, 0.7) ** 2 * rng.lognormal(0, 0.6)
+        )
+
+    out = sum(_repeat(rng, n, rng.uniform(0.4, 1.5), 0.5, slap)[0] for _ in range(2))
+    bed = _level(_band(_noise(rng, n, 0.5), 150, 5000, 1)) * np.exp(0.3 * _smooth(rng, n, 1))
+    return out + bed * _log_uniform(rng, 0.05, 0.4)
 
 
 @_event("sea_waves", "sea waves washing on a shore")
 def _waves(rng, n):
-    period = rng.uniform(2.5, 7)
-    phase = 2 * np.pi * (_time(n) / period + rng.random()) + _slow(rng, n, 0.5, -0.5, 0.5)
-    swell = (0.5 + 0.5 * np.sin(phase)) ** rng.uniform(1, 3)
-    low = _band(_noise(rng, n, 0.8), 60, 900)
-    foam = _band(_noise(rng, n), 1200, 7000) * swell**2
-    return low * (0.3 + 0.7 * swell) + rng.uniform(0.3, 1) * foam, ["slow" if period > 5 else "rolling"]
+    wind = _band(_noise(rng, n, 1.2), 30, 250, 1) * np.exp(0.7 * _smooth(rng, n, 0.8)) * rng.choice([0, 0.1, 0.5])
+    if rng.random() < 0.18:
+        return _level(_lapping(rng, n)) + 0.3 * wind, ["calm", "lapping"]
+    period, scale = _log_uniform(rng, 2.5, 11), _log_uniform(rng, 0.5, 1.6)
+    count = int(n / SAMPLE_RATE / period) + 3
+    times = np.cumsum(period * rng.uniform(0.6, 1.4, count)) - period * rng.uniform(1, 2)
+    near = _breakers(rng, n, times, scale)
+    far = _breakers(rng, n, times + rng.uniform(-2, 2, count), scale * 2)
+    calm = rng.uniform(0.02, 0.35)  # surf along the rest of the beach, never silent
+    tilt = rng.uniform(0, 1)  # a dull roar from afar, or foam at the microphone's feet
+    edges = ((40, 300), (250, 1200), (1000, 3500), (3000, None))
+    out, water = np.zeros(n), _noise(rng, n, 0.4)
+    for k, (low, high) in enumerate(edges):
+        noise = _level(_band(water, low, high, 1))
+        out += noise * (near[k] + rng.uniform(0.1, 0.6) * far[k] / (1 + k) + calm) / (1 + tilt * k)
+    words = ["slow" if period > 5 else "rolling"]
+    if rng.random() < 0.2:  # pebbles roll in the backwash
+        at = _bursts(rng, n, rng.uniform(60, 400), 0.5, 6)
+        rattle = _grains(rng, n, at, _pareto(rng, len(at), 1.8, 15), 1800, 6500, 0.008)
+        out = out + _level(rattle) * near[3] * rng.uniform(0.2, 0.7)
+        words.append("rattling")
+    return out + wind, words
 
 
 @_event("wind", "wind blowing")
 def _wind(rng, n):
-    gust = _slow(rng, n, rng.uniform(0.5, 2), 0.15, 1) ** 1.5
-    body = _band(_noise(rng, n, 0.9), 60, rng.uniform(500, 1200))
-    howl_hz = rng.uniform(250, 900)
-    howl = _resonate(_noise(rng, n), [howl_hz, howl_hz * 1.6], [40, 60]) * 6
-    share = rng.uniform(0, 0.8)
-    return gust * (body * (1 - share) + howl * share * _slow(rng, n, 2)), ["howling" if share > 0.45 else "gusty"]
+    gust = np.exp(rng.uniform(0.15, 0.6) * _smooth(rng, n, _log_uniform(rng, 0.3, 2)))
+    # Turbulence on the microphone is low and buffets; leaves hiss in time with it; gaps howl higher as it freshens.
+    buffets = _level(_band(_noise(rng, n, rng.uniform(0.7, 1.3)), 30, _log_uniform(rng, 200, 1200), 1))
+    buffets = buffets * np.exp(rng.uniform(0, 0.6) * _smooth(rng, n, 5))
+    leaves = _level(_band(rng.standard_normal(n), _log_uniform(rng, 700, 3000), rng.uniform(4000, 7800), 1))
+    share = rng.uniform(0, 0.8) if rng.random() < 0.6 else 0.0
+    out = gust * (buffets * (1 - share) + leaves * _log_uniform(rng, 0.02, 0.8) * (1 - share))
+    if share:
+        note = _log_uniform(rng, 200, 900) * np.clip(gust, 0.4, 2.5) ** rng.uniform(0.1, 0.4)
+        widths = [_log_uniform(rng, 40, 200), 150, 300]
+        howl = _formants(
+            rng.standard_normal(n), [note, note * rng.uniform(1.4, 2.2), note * 3], widths, [1, 0.5, 0.15], 0
+        )
+        out = out + _level(howl) * share * gust**1.5
+    return out, ["howling" if share > 0.45 else "gusty"]
 
 
 @_event("thunder", "thunder rumbling")
 def _thunder(rng, n):
-    crack = _noise(rng, n) * _decay(n, rng.uniform(0.2, 0.6), 0.004) * rng.uniform(0, 1)
-    roll = _band(_noise(rng, n, 1.2), 30, rng.uniform(150, 400)) * _slow(rng, n, 4, 0.2, 1)
-    out = _band(crack, 300, None) * 0.6 + roll * _decay(n, rng.uniform(2, 6), 0.1) * 1.5
-    return np.roll(out, 0), ["distant" if np.abs(crack).max() < 1 else "cracking"]
+    near, t = rng.random() < 0.4, _time(n)
+    begin = rng.uniform(0, 0.25) * n / SAMPLE_RATE * (rng.random() < 0.6)
+    # The channel is kilometres long: its parts arrive one after the other as claps of their own, ever duller.
+    claps, level = rng.integers(3, 14), np.zeros(n)
+    for at in np.append(0, rng.exponential(1.2, claps)):
+        late = t - begin - at
+        level += rng.lognormal(0, 0.6) * np.exp(-at / 3) * np.where(late > 0, np.exp(-late / rng.uniform(0.2, 1.2)), 0)
+    level = signal.lfilter([0.002], [1, -0.998], level) + 0.003
+    roll = _level(_band(_noise(rng, n, 1.2), 25, _log_uniform(rng, 90, 400), 1)) * np.exp(0.4 * _smooth(rng, n, 8))
+    mid = _level(_band(rng.standard_normal(n), 150, _log_uniform(rng, 500, 1800), 1)) * level * rng.uniform(0.05, 0.4)
+    out = roll * level + mid * level
+    if near:
+        tears = _s(begin) + np.append(0, rng.integers(0, _s(0.5), rng.integers(1, 12)))
+        tears = tears[tears < n] if np.any(tears < n) else np.array([0])
+        crack = _spray(rng, n, tears, _pareto(rng, len(tears), 1.5, 5), rng.uniform(0.15, 0.7), 300, None)
+        out = out + _level(crack) * level.max() * rng.uniform(0.3, 1.2)
+    if rng.random() < 0.3:
+        out = _level(out) + _level(_EVENTS["rain"].make(rng, n)[0]) * rng.uniform(0.02, 0.15)
+    return out, ["cracking" if near else "distant"]
 
 
 @_event("water_drops", "water dripping")
@@ -280,26 +529,38 @@ def _drops(rng, n):
 
 @_event("stream", "a stream of water running")
 def _stream(rng, n):
-    bubbles = rng.integers(15, 60) * n // SAMPLE_RATE
-    starts = rng.integers(0, n, bubbles)
-    sounds = []
-    for _ in range(bubbles):
-        m = _s(rng.uniform(0.02, 0.08))
-        f = _log_uniform(rng, 400, 2500) * (1 + 0.5 * np.arange(m) / m)
-        sounds.append(_tone(f, 1) * _decay(m, 0.06) * rng.uniform(0.1, 0.6))
-    bed = _band(_noise(rng, n, 0.3), 400, 5000) * _slow(rng, n, 6, 0.15, 0.35)
-    return _place(n, starts, sounds) + bed, ["bubbling"]
+    rate, low = _log_uniform(rng, 30, 900), _log_uniform(rng, 250, 800)
+    at = _bursts(rng, n, rate, rng.uniform(0.2, 0.8), 6)
+    at = np.append(at, 0)
+    bubbles = _grains(rng, n, at, _pareto(rng, len(at), 1.8, 12), low, low * 6, _log_uniform(rng, 0.01, 0.04), 12)
+    rush = _band(_noise(rng, n, rng.uniform(0, 0.6)), _log_uniform(rng, 150, 900), rng.uniform(3000, 7800), 1)
+    rush = _level(rush) * np.exp(0.15 * _smooth(rng, n, 3))
+    bubbles_db = rng.uniform(-14, 10)
+    return rush + _level(bubbles) * 10 ** (bubbles_db / 20), ["bubbling" if bubbles_db > -4 else "rushing"]
 
 
 @_event("pouring_water", "water being poured")
 def _pouring(rng, n):
-    f = np.linspace(rng.uniform(400, 800), rng.uniform(1200, 2500), n)
-    x = _noise(rng, n)
-    blocks = max(2, n // 2000)
-    out = np.concatenate(
-        [_resonate(part, [f[i * n // blocks]], [150]) for i, part in enumerate(np.array_split(x, blocks))]
+    glug = rng.random() < 0.3
+    begin, end = rng.uniform(0, 0.25) * (rng.random() < 0.5), rng.uniform(0.7, 1.3)
+    share = np.linspace(0, 1, n)
+    on = np.clip((share - begin) * 30, 0, 1) * np.clip((end - share) * 12, 0, 1)
+    # The air left in the vessel shortens while it fills, so its resonances rise.
+    air = rng.uniform(0.08, 0.3) * (1 - rng.uniform(0.2, 0.85) * share)
+    note = 343 / (4 * (air + 0.02))
+    flow = on * np.exp(rng.uniform(0.1, 0.5) * _smooth(rng, n, 6))
+    if glug:  # a bottle takes in its air in gulps
+        gulps = np.cumsum(rng.uniform(3, 7) * np.exp(0.2 * _smooth(rng, n, 2))) / SAMPLE_RATE
+        flow = flow * (0.15 + np.exp(-3 * (gulps % 1)))
+    at = np.append(_bursts(rng, n, _log_uniform(rng, 80, 900), 0.4, 8), 0)
+    bubbles = _level(_grains(rng, n, at, _pareto(rng, len(at), 2, 10), 350, 3500, 0.02, 12))
+    splash = _level(_band(rng.standard_normal(n), _log_uniform(rng, 500, 2500), None, 1))
+    inside = rng.standard_normal(n) + bubbles * rng.uniform(0.5, 2)
+    ring = _formants(inside, [note, 3 * note, 5 * note], [rng.uniform(60, 250), 250, 400], [1, 0.7, 0.4])
+    out = (
+        _level(ring) * _log_uniform(rng, 0.3, 2) + bubbles * rng.uniform(0.2, 1) + splash * _log_uniform(rng, 0.1, 1.2)
     )
-    return out * 4 * _slow(rng, n, 12, 0.4, 1) + 0.2 * _band(x, 2000, 6000), ["splashing"]
+    return out * flow + 1e-4 * splash, ["glugging" if glug else "splashing"]
 
 
 @_event("toilet_flush", "a toilet flushing")
@@ -311,12 +572,30 @@ def _flush(rng, n):
 
 @_event("fire_crackling", "a fire crackling")
 def _fire(rng, n):
-    rate = _log_uniform(rng, 6, 50)
-    pops = (rng.random(n) < rate / SAMPLE_RATE) * rng.lognormal(0, 1.0, n) * rng.choice([-1, 1], n)
-    snap = _band(pops, rng.uniform(600, 1800), 7500) * 8 + _resonate(pops, [rng.uniform(1500, 4000)], [500]) * 3
-    roar = _band(_noise(rng, n, 0.9), 50, 500) * _slow(rng, n, 5, 0.05, rng.uniform(0.1, 0.5))
-    hiss = _band(_noise(rng, n), 2500, None) * rng.uniform(0.005, 0.06)
-    return snap + roar + hiss, ["lively" if rate > 20 else "gentle"]
+    rate = _log_uniform(rng, 4, 60)
+    # Gas bursts out of wood in volleys and its energy follows a power law: many ticks, few loud pops.
+    at = _bursts(rng, n, rate, rng.uniform(0.5, 1.6), rng.uniform(2, 12))
+    at = np.append(at, rng.integers(0, n))
+    levels = _pareto(rng, len(at), rng.uniform(1.1, 2), _log_uniform(rng, 6, 50))
+    low = _log_uniform(rng, 350, 2000)
+    ticks = _grains(rng, n, at, levels, low, 7000, _log_uniform(rng, 0.003, 0.02))
+    loud = levels > np.quantile(levels, 0.7)
+    cracks = _spray(rng, n, at[loud], levels[loud], _log_uniform(rng, 0.008, 0.06), low * 0.6, None)
+    fine = _bursts(rng, n, rate * _log_uniform(rng, 4, 40), 0.8, 3)  # embers and small twigs
+    fine = _spray(rng, n, fine, _pareto(rng, len(fine), 2, 6), 0.004, low, None)
+    snap = np.tanh((_level(ticks) + rng.uniform(0.1, 1.2) * _level(cracks)) / 12) * 12
+    snap = snap + _log_uniform(rng, 0.03, 0.6) * _level(fine)
+    # Flames lap at 1 to 10 Hz; the roar of a big fire reaches into the middle of the spectrum.
+    roar_db = rng.uniform(-35, 3)
+    flicker = np.exp(rng.uniform(0.3, 0.8) * _smooth(rng, n, rng.uniform(1, 7)))
+    roar = _level(_band(_noise(rng, n, 1.1), 30, _log_uniform(rng, 150, 1200), 1) * flicker)
+    hiss = _level(_band(rng.standard_normal(n), _log_uniform(rng, 600, 3500), None, 1))
+    hiss = hiss * np.exp(0.5 * _smooth(rng, n, 1.5)) * 10 ** (rng.uniform(-40, -6) / 20)
+    out = _level(snap) + 10 ** (roar_db / 20) * roar + hiss
+    if rng.random() < 0.2:  # sap boils out of a log: a jet of steam that comes and goes
+        jet = _resonate(_noise(rng, n), [_log_uniform(rng, 1500, 5000)], [_log_uniform(rng, 300, 2500)])
+        out = out + _level(jet) * np.maximum(0, _smooth(rng, n, 0.7)) * rng.uniform(0.03, 0.25)
+    return out, ["lively" if rate > 20 else "gentle", "roaring" if roar_db > -3 else ""]
 
 
 # --- machines and vehicles ---
@@ -335,10 +614,26 @@ def _motor(rng, n, rate_hz, cylinders, wobble, noise_level, formants):
 
 @_event("engine", "an engine running")
 def _engine(rng, n):
-    rate = _log_uniform(rng, 20, 120)
-    drift = rng.choice([0.02, 0.25])
-    x = _motor(rng, n, rate, 4, drift, rng.uniform(0.05, 0.3), [rng.uniform(60, 140), rng.uniform(200, 500), 1200])
-    return x, [_height(rate, 20, 120), "revving" if drift > 0.1 else "steady"]
+    rate, revving = _log_uniform(rng, 20, 120), rng.random() < 0.5
+    revs = 1 + 0.015 * _smooth(rng, n, 2)
+    if revving:
+        revs = revs * np.exp(rng.uniform(0.15, 0.4) * _smooth(rng, n, rng.uniform(0.3, 0.9)))
+    turns = np.cumsum(rate * revs) / SAMPLE_RATE
+    # Cylinders differ, so half orders sound between the firing harmonics; the block and the exhaust color them.
+    cylinders = rng.integers(1, 9)
+    uneven = 1 + rng.uniform(0.05, 0.5) * rng.standard_normal(cylinders)
+    pulses = _strokes(rng, turns, rng.uniform(0.03, 0.3)) * uneven[turns.astype(int) % cylinders]
+    body = [_log_uniform(rng, f, 2.2 * f) for f in (60, 180, 500, 1300)]
+    gains = np.array([1, 0.8, 0.5, 0.3]) * rng.lognormal(0, 0.5, 4) * (np.array(body) / 100) ** rng.uniform(0, 0.6)
+    x = _level(_resonate(pulses, body, [f * rng.uniform(0.15, 0.6) for f in body], gains)) * revs
+    intake = _level(_band(_noise(rng, n, 0.4), 100, rng.uniform(1500, 6000), 1)) * (0.4 + np.exp(-3 * (turns % 1)))
+    x = np.tanh(x * rng.uniform(0.2, 1)) + intake * _log_uniform(rng, 0.03, 0.4) * revs**2
+    if rng.random() < 0.5:  # tappets and injectors tick on every stroke
+        at = np.flatnonzero(pulses > 0.3)
+        ticks = _spray(rng, n, np.append(at, 0), np.append(pulses[at], 0.1), 0.01, 1500, 6500)
+        x = x + _level(ticks) * rng.uniform(0.03, 0.2)
+    x = _band(x, None, _log_uniform(rng, 900, 7000), 1)  # behind a hood, or down the road
+    return _settle(x), [_height(rate, 20, 120), "revving" if revving else "steady"]
 
 
 @_event("engine_idling", "an engine idling")
@@ -348,26 +643,116 @@ def _idling(rng, n):
     return x, ["rough" if rate < 20 else "steady"]
 
 
+def _fly_past(rng, n, nearest: float, speed: float):
+    """Distance [n] in m and the Doppler factor [n] of what passes at nearest m; it may come, pass or leave."""
+    along = speed * (_time(n) - n / SAMPLE_RATE * rng.uniform(-0.3, 1.3))
+    distance = np.sqrt(nearest**2 + along**2)
+    return distance, 1 / (1 + speed * along / distance / 343)
+
+
+def _from_the_sky(rng, x, distance):
+    """What reaches the ground: level by distance, dull when far, and combed by the reflection from the ground,
+    whose delay changes while the source moves."""
+    near = distance.min() / distance
+    air = _far(x, float(distance.min())) * near**1.5 + _far(x, 3 * float(distance.max())) * near * (1 - near)
+    delay = rng.uniform(1, 9) * SAMPLE_RATE / 1000 * np.clip(rng.uniform(40, 300) / distance, 0.05, 1)
+    place = np.arange(len(x))
+    return air + rng.uniform(0, 0.6) * np.interp(place - delay, place, air)
+
+
+def _wave(turns, levels, phases):
+    """A periodic wave along turns [n], one period a turn, from the levels and phases of its harmonics."""
+    grid = np.arange(1025) / 1024
+    harmonics = np.arange(1, len(levels) + 1)
+    table = levels @ np.cos(2 * np.pi * harmonics[:, None] * grid + np.reshape(phases, (-1, 1)))
+    return np.interp(turns % 1, grid, table)
+
+
+def _blades(rng, turns, sharp: float):
+    """The pressure of blades that pass, at 1 a turn: phase-locked harmonics, a sharp slap or a round thump."""
+    k = np.arange(1, 80)
+    levels = k ** rng.uniform(0, 1) * np.exp(-k / (2 + 30 * sharp**2)) * (1 - k / 80)
+    wave = _wave(turns, levels, rng.uniform(0, 6.28) + rng.normal(0, 0.25, len(k)))
+    blade = 1 + rng.uniform(0, 0.25) * rng.standard_normal(rng.integers(2, 6))  # no two blades are alike
+    return wave * blade[turns.astype(int) % len(blade)]
+
+
 @_event("helicopter", "a helicopter flying")
 def _helicopter(rng, n):
-    rate = rng.uniform(9, 22)
-    angle = (np.cumsum(np.full(n, rate) * (1 + 0.02 * _slow(rng, n, 1, -1, 1))) / SAMPLE_RATE) % 1
-    chop = np.exp(-rng.uniform(4, 10) * angle)
-    low = _band(_noise(rng, n, 0.8), 40, 500) * chop
-    whine = 0.06 * _tone(np.full(n, rng.uniform(400, 1200)), 4)
-    swell = _slow(rng, n, 0.4, 0.5, 1)
-    return swell * (low * 1.5 + 0.3 * chop * _band(_noise(rng, n), 500, 4000) + whine), [
-        _pace(rate, 13, 18),
-        "chopping",
-    ]
+    rate, sharp = _log_uniform(rng, 9, 25), rng.uniform(0, 1)
+    passing, inside = rng.random() < 0.6, rng.random() < 0.12
+    nearest = _log_uniform(rng, 25, 1000)
+    distance, doppler = _fly_past(rng, n, nearest, rng.uniform(20, 75) if passing else rng.uniform(0, 6))
+    turns = np.cumsum(rate * doppler * (1 + 0.004 * _smooth(rng, n, 0.6))) / SAMPLE_RATE
+    beat = _level(_blades(rng, turns, sharp)) * np.exp(rng.uniform(0.05, 0.35) * _smooth(rng, n, 1.5))
+    gate = np.exp(rng.uniform(1, 6) * (np.cos(2 * np.pi * (turns + rng.random())) - 1))
+    depth = rng.uniform(0.3, 0.95)
+    wash = _band(_noise(rng, n, rng.uniform(0, 0.7)), _log_uniform(rng, 60, 400), rng.uniform(1500, 7000), 1) * (
+        1 - depth + depth * gate
+    )
+    tail = _wave(turns * rng.uniform(3.6, 6.3) * rng.choice([1, 1, 2]), rng.uniform(0.2, 1, 12), rng.uniform(0, 6, 12))
+    out = beat * rng.uniform(0.3, 1) + _level(wash) * _log_uniform(rng, 0.3, 3)
+    out = out + _level(tail) * _log_uniform(rng, 0.02, 0.5)
+    for _ in range(rng.integers(0, 4)):  # turbine and gears
+        f = _log_uniform(rng, 500, 6500) * doppler * (1 + 0.002 * _smooth(rng, n, 2))
+        out = out + _tone(f, 1) * np.exp(0.4 * _smooth(rng, n, 3)) * _log_uniform(rng, 0.004, 0.15)
+    if inside:
+        out = _band(out, None, rng.uniform(400, 1500), 1) + 0.1 * _level(_noise(rng, n, 0.8))
+    else:
+        out = _from_the_sky(rng, out, distance)
+    out = _band(out, _log_uniform(rng, 30, 160), None)  # small microphones do not hear the blade rate itself
+    far = "distant" if nearest > 400 and not inside else ""
+    return out, [_pace(rate, 13, 18), "chopping" if sharp > 0.55 and depth > 0.6 else "", far]
+
+
+def _throttle(rng, n, style: str):
+    """How far the trigger of a saw is pulled, 0 to 1 [n]; the engine follows with its inertia."""
+    low, high, hold = {"idling": (0, 0.06, 3), "revving": (0, 1, 0.9), "steady": (0.8, 1, 1.6)}[style]
+    target, count, up = np.zeros(n), 0, bool(rng.random() < 0.5)
+    while count < n:
+        m = _s(hold * rng.lognormal(0, 0.6) * (1 if up else 0.8))
+        target[count : count + m] = rng.uniform(0.75, 1) * high if up else low + rng.uniform(0, 0.12) * high
+        count, up = count + m, not up
+    pole = np.exp(-1 / (rng.uniform(0.06, 0.2) * SAMPLE_RATE))
+    return signal.lfilter([1 - pole], [1, -pole], target, zi=[pole * target[0]])[0]
+
+
+def _starter(rng):
+    """A pull at the cord: the ratchet and a few compressions that do not catch."""
+    m = _s(rng.uniform(0.3, 0.7))
+    turns = np.cumsum(rng.uniform(12, 25) * _hump(m, 0.3, 0.6)) / SAMPLE_RATE
+    puff = _resonate(_strokes(rng, turns, 0.3) * 40, [120, 400, 1100], [80, 200, 500])
+    return puff + 0.3 * _band(_noise(rng, m), 600, 5000) * _hump(m, 0.3, 0.5) * (0.4 + (turns * 6 % 1))
 
 
 @_event("chainsaw", "a chainsaw cutting")
 def _chainsaw(rng, n):
-    rate = rng.uniform(70, 170)
-    load = 1 + 0.35 * _slow(rng, n, 1.5, -1, 1)
-    buzz = np.tanh(2 * _tone(rate * load, 24, 0.5))
-    return buzz * _slow(rng, n, 3, 0.6, 1) + 0.3 * _band(_noise(rng, n), 1500, None), ["buzzing", "revving"]
+    style = str(rng.choice(["idling", "revving", "steady"], p=[0.12, 0.43, 0.45]))
+    throttle = _throttle(rng, n, style)
+    # In the wood the chain takes speed from the engine, and gives it back when the cut ends.
+    load = np.clip(0.5 + 0.8 * _smooth(rng, n, rng.uniform(0.4, 1.5)), 0, 1) * rng.uniform(0, 1)
+    idle, full = rng.uniform(32, 52), rng.uniform(125, 225)
+    rate = (idle + (full - idle) * throttle) * (1 - 0.3 * load * throttle) * (1 + 0.012 * _smooth(rng, n, 8))
+    turns = np.cumsum(rate) / SAMPLE_RATE
+    # A two-stroke at idle misses every other fire and is uneven; at full speed it is a hard, dense buzz.
+    pulses = _strokes(rng, turns, 0.18, np.clip(0.5 - 0.6 * throttle, 0, 1) * rng.uniform(0, 1.2))
+    muffler = [_log_uniform(rng, 150, 350), _log_uniform(rng, 450, 1000), _log_uniform(rng, 1200, 2500), 4000]
+    gains = rng.uniform(0.3, 1.2, 4) * (np.array(muffler) / 300) ** rng.uniform(0.2, 1)
+    buzz = _level(_resonate(pulses, muffler, [f * rng.uniform(0.2, 0.6) for f in muffler], gains))
+    buzz = buzz + rng.uniform(0, 0.6) * _level(_band(pulses, 800, None, 1))
+    buzz = np.tanh(buzz * rng.uniform(0.5, 2.5)) * (0.3 + 0.7 * throttle)
+    intake = _band(_noise(rng, n, 0.3), 300, 5000, 1) * (0.3 + (turns % 1)) * (0.15 + 0.85 * throttle)
+    teeth = 0.7 + 0.3 * np.sin(2 * np.pi * turns * rng.uniform(1.5, 4))
+    chain = _band(_noise(rng, n), rng.uniform(1500, 3500), None, 1) * throttle**2 * (0.3 + load) * teeth
+    out = buzz + rng.uniform(0.05, 0.4) * intake + _log_uniform(rng, 0.1, 1.2) * chain
+    if rng.random() < 0.1:
+        pulls = [_starter(rng) * rng.uniform(0.05, 0.25) for _ in range(rng.integers(1, 4))]
+        gaps = rng.uniform(0.15, 0.8, len(pulls))
+        silent = min(n // 2, sum(len(x) for x in pulls) + _s(float(gaps.sum())))
+        out = _place(n, [silent], [out]) + _in_turn(rng, n, pulls, gaps, 0.0)[0]
+    if rng.random() < 0.55:
+        out = _open_air(rng, _far(out, _log_uniform(rng, 20, 800)))
+    return _settle(out), [style, "buzzing" if style != "idling" else ""]
 
 
 @_event("drilling", "a drill drilling")
@@ -403,8 +788,21 @@ def _air_conditioner(rng, n):
 
 @_event("vacuum_cleaner", "a vacuum cleaner running")
 def _vacuum(rng, n):
-    f = rng.uniform(180, 400) * (1 + 0.03 * _slow(rng, n, 1, -1, 1))
-    return _tone(f, 14, 0.8) * 0.4 + _band(_noise(rng, n, 0.2), 300, 7000) * 0.8, ["loud"]
+    spin = 1 + 0.004 * _smooth(rng, n, 3)
+    stroke = _smooth(rng, n, rng.uniform(0.4, 1.2)) * rng.uniform(0, 1)  # over carpet and bare floor
+    if rng.random() < 0.2:  # it is switched on, or off
+        at = rng.uniform(0.1, 0.7) * n / SAMPLE_RATE
+        edge = 1 / (1 + np.exp(-(_time(n) - at) / 0.15))
+        spin = spin * np.clip(edge if rng.random() < 0.5 else 1 - edge, 0.01, 1)
+    turns = np.cumsum(_log_uniform(rng, 170, 480) * spin * (1 - 0.02 * stroke)) / SAMPLE_RATE
+    count = int(rng.integers(4, 16))
+    levels = rng.uniform(0.1, 1, count) / np.arange(1, count + 1) ** rng.uniform(0, 1)
+    whine = _level(_wave(turns, levels, rng.uniform(0, 6.28, count)))
+    nozzle = np.array([_log_uniform(rng, 250, 600), _log_uniform(rng, 700, 1800), _log_uniform(rng, 2000, 5000)])
+    nozzle = nozzle[:, None] * (1 + 0.12 * stroke)
+    air = rng.standard_normal(n)
+    air = _level(_formants(air, nozzle, [300, 600, 1500], rng.uniform(0.3, 1, 3), rng.uniform(0.05, 0.4)))
+    return spin**2 * (air + whine * _log_uniform(rng, 0.1, 1.2)) + 1e-4 * air, ["loud"]
 
 
 @_event("washing_machine", "a washing machine turning")
@@ -417,22 +815,46 @@ def _washer(rng, n):
 @_event("train", "a train passing on rails")
 def _train(rng, n):
     rate = rng.uniform(1.2, 3.5)
+    axles, body = rng.uniform(0.07, 0.16), [_log_uniform(rng, 120, 300), _log_uniform(rng, 400, 900), 1800]
 
     def one(rng, k):
-        m = _s(0.25)
-        clack = _band(_noise(rng, m), 200, 2500) * _decay(m, 0.12)
-        return clack + 0.8 * np.roll(clack, _s(0.11))
+        """A bogie over a rail joint: two axles, each a knock with the ring of rail and wagon."""
+        m = _s(0.4)
+        at = np.array([0, _s(axles)])
+        knock = _spray(rng, m, at, rng.uniform(0.6, 1, 2), 0.09, 150, 5000)
+        return (knock + _resonate(knock, body, [60, 120, 300])) * rng.lognormal(0, 0.2)
 
-    clack, _ = _repeat(rng, n, 1 / rate, 0.03, one)
-    return clack + _band(_noise(rng, n, 0.8), 40, 900) * 0.6, [_pace(rate, 1.8, 2.8), "rumbling"]
+    clack = _level(_repeat(rng, n, 1 / rate, 0.05, one)[0])
+    distance, _ = _fly_past(rng, n, _log_uniform(rng, 5, 60), rng.uniform(8, 30))
+    near = (distance.min() / distance) ** rng.uniform(0.2, 1)
+    rumble = _level(_band(_noise(rng, n, rng.uniform(0.5, 1)), 30, _log_uniform(rng, 400, 3000), 1))
+    hiss = _level(_band(rng.standard_normal(n), 800, 6000, 1)) * np.exp(0.2 * _smooth(rng, n, 4))
+    out = clack * _log_uniform(rng, 0.15, 1.5) + rumble + hiss * _log_uniform(rng, 0.05, 0.7)
+    if rng.random() < 0.25:  # flanges squeal in a curve
+        f = _log_uniform(rng, 1500, 5500) * (1 + 0.01 * _smooth(rng, n, 3))
+        out = out + _tone(f, 2, 1) * np.maximum(0, _smooth(rng, n, 1.5)) * rng.uniform(0.03, 0.4)
+    return out * near, [_pace(rate, 1.8, 2.8), "rumbling"]
 
 
 @_event("airplane", "an airplane flying over")
 def _airplane(rng, n):
-    pass_by = np.exp(-(((_time(n) / (n / SAMPLE_RATE) - rng.uniform(0.3, 0.7)) / rng.uniform(0.3, 0.8)) ** 2))
-    roar = _band(_noise(rng, n, 0.6), 60, rng.uniform(1500, 4000))
-    whine = _tone(np.linspace(1, 0.8, n) * rng.uniform(500, 1500), 3, 1) * rng.uniform(0, 0.2)
-    return pass_by * (roar + whine), ["roaring"]
+    propeller, nearest = rng.random() < 0.4, _log_uniform(rng, 60, 2500)
+    distance, doppler = _fly_past(rng, n, nearest, rng.uniform(40, 110) if nearest > 150 else rng.uniform(40, 70))
+    turns = np.cumsum(_log_uniform(rng, 55, 130) * doppler * (1 + 0.003 * _smooth(rng, n, 1))) / SAMPLE_RATE
+    roar = _level(_band(_noise(rng, n, rng.uniform(0.3, 0.9)), 40, _log_uniform(rng, 800, 6000), 1))
+    roar = roar * np.exp(0.15 * _smooth(rng, n, 3))
+    if propeller:  # blade and firing harmonics, with the slow beat of two engines now and then
+        count = int(rng.integers(8, 30))
+        levels = rng.uniform(0.3, 1, count) / np.arange(1, count + 1) ** rng.uniform(0.3, 1.2)
+        drone = _wave(turns, levels, rng.uniform(0, 6.28, count))
+        if rng.random() < 0.4:
+            drone = drone + _wave(turns * (1 + rng.uniform(0.002, 0.02)), levels, rng.uniform(0, 6.28, count))
+        out = _level(drone) + roar * _log_uniform(rng, 0.1, 0.8)
+    else:
+        fan = _tone(_log_uniform(rng, 700, 3500) * doppler, 2, 1) * np.exp(0.3 * _smooth(rng, n, 4))
+        out = roar + _level(fan) * _log_uniform(rng, 0.01, 0.4)
+    out = _from_the_sky(rng, out, distance)
+    return out, ["droning" if propeller else "roaring", "distant" if nearest > 900 else ""]
 
 
 @_event("car_horn", "a car horn honking")
@@ -503,18 +925,52 @@ def _mouse(rng, n):
     return x, [_count(count)]
 
 
+# Kinds of clock: ticks a second, lowest and highest resonance of the case in Hz, how long it rings in s.
+_CLOCKS = {
+    "quartz": ((1.0,), 900, 4000, 0.03),
+    "pendulum": ((1.0, 1.0, 1.25, 1.5), 180, 2500, 0.12),
+    "mantel": ((2.0, 2.5), 500, 4000, 0.06),
+    "alarm": ((4.0, 4.0, 3.33, 5.0), 1200, 6500, 0.05),
+    "watch": ((5.0, 5.5, 6.0, 8.0), 2500, 7400, 0.015),
+}
+
+
+def _escapement(rng, low, high, ring_s):
+    """One side of an escapement: the fork is unlocked, struck and locked again, two to five impacts within some
+    milliseconds, in a case with resonances of its own."""
+    m = _s(0.04 + 2 * ring_s)
+    hits = rng.integers(2, 6)
+    at = np.append(0, np.cumsum(rng.uniform(0.001, 0.009, hits - 1)) * SAMPLE_RATE).astype(int)
+    levels = rng.uniform(0.15, 1, hits) * rng.choice([-1, 1], hits)
+    tick = np.zeros(m)
+    for _ in range(12):  # each impact excites every mode of the case, in shares of its own
+        shares = levels * rng.uniform(0.2, 1, hits) * rng.lognormal(0, 0.6)
+        tick += _grains(rng, m, at, shares, low * 0.7, high, ring_s, 1)
+    body = _grains(rng, m, at, levels, low * 0.4, low, ring_s * 1.5, 1)
+    click = _spray(rng, m, at, np.abs(levels), _log_uniform(rng, 0.003, 0.012), low, None)
+    return _level(tick) + rng.uniform(0, 0.7) * _level(body) + rng.uniform(0.2, 1.5) * _level(click)
+
+
 @_event("clock_tick", "a clock ticking")
 def _clock(rng, n):
-    rate = rng.choice([1.0, 2.0, 2.5, 4.0, 5.0]) * rng.uniform(0.97, 1.03)
-    f, damp = _log_uniform(rng, 900, 4000), rng.uniform(0.01, 0.06)
-    tock = rng.uniform(0.6, 1.0)
-
-    def one(rng, k):
-        m = _s(0.09)
-        hit = _modes(rng, m, f * (tock if k % 2 else 1), [1, 1.7, 2.9], damp, 0.004)
-        return hit + 0.4 * _band(_noise(rng, m), 1500, None) * _decay(m, 0.01)
-
-    return _repeat(rng, n, 1 / rate, 0.004, one)[0], [_pace(rate, 1.5, 3), _height(f, 900, 4000)]
+    rates, low, high, ring_s = _CLOCKS[str(rng.choice(list(_CLOCKS)))]
+    rate = rng.choice(rates) * rng.uniform(0.98, 1.02)
+    tune = _log_uniform(rng, 0.7, 1.4)
+    low, high, ring_s = low * tune, min(high * tune, 7500), ring_s * _log_uniform(rng, 0.5, 2)
+    tick, tock = _escapement(rng, low, high, ring_s), _escapement(rng, low, high, ring_s)
+    if rate < 1.3 or rng.random() < 0.4:  # both sides sound alike: a quartz step, or a close pair of pallets
+        tock = tick
+    limp = rng.uniform(-0.06, 0.06) if rate > 1.9 else 0.0  # a clock that is not set level
+    weak, spread = rng.uniform(0.5, 1.1), rng.uniform(0.02, 0.12)
+    count = int(n / SAMPLE_RATE * rate) + 1
+    k = np.arange(count)
+    starts = ((k + limp * (k % 2)) / rate + rng.normal(0, 0.0006, count)) * SAMPLE_RATE
+    starts = np.maximum(starts + rng.uniform(0, min(SAMPLE_RATE / rate, max(n - 800, 1))), 0)
+    levels = (1 + spread * rng.standard_normal(count)) * np.where(k % 2, weak, 1)
+    out = _place(n, starts, [(tock if i % 2 else tick) * levels[i] for i in k])
+    grain = _band(_noise(rng, n), low, None, 1) * 10 ** (rng.uniform(-70, -38) / 20)  # wheels, a motor, the room
+    center = np.sqrt(low * high)
+    return _level(out) + grain, [_pace(rate, 1.5, 3), _height(center, 500, 4500)]
 
 
 # --- objects, doors, people's actions ---
@@ -522,18 +978,35 @@ def _clock(rng, n):
 
 @_event("footsteps", "footsteps walking")
 def _footsteps(rng, n):
-    rate, gravel = rng.uniform(1.2, 3.6), rng.random() < 0.45
-    thud_hz, top = rng.uniform(60, 160), rng.uniform(1500, 6000)
+    rate = rng.uniform(1.2, 3.6)
+    ground = str(rng.choice(["floor", "pavement", "gravel", "snow", "leaves"], p=[0.35, 0.2, 0.2, 0.1, 0.15]))
+    loose = ground in ("gravel", "snow", "leaves")
+    thud_hz, ring, hollow = _log_uniform(rng, 55, 200), rng.uniform(0.04, 0.16), rng.uniform(0, 1)
+    heel_hz, heel = _log_uniform(rng, 500, 3500), _log_uniform(rng, 0.15, 2.5)
+    low, high, t60, grains = {"gravel": (900, 6000, 0.006, 60), "snow": (500, 4000, 0.004, 300)}.get(
+        ground, (1800, 7000, 0.004, 90)
+    )
+    limp = rng.uniform(0, 0.12)
 
     def one(rng, k):
-        m = _s(0.28)
-        thud = _modes(rng, m, thud_hz * rng.uniform(0.95, 1.05), [1, 1.9, 3.3], 0.12, 0.02)
-        scuff = _band(_noise(rng, m), 500, top) * (_hump(m, 0.15, 0.7) if gravel else _decay(m, 0.07))
-        if gravel:
-            scuff *= 0.3 + 2 * (rng.random(m) < 0.06)
-        return thud * rng.uniform(0.5, 1) + scuff * (0.6 if gravel else 0.4)
+        """Heel, then sole: two contacts; loose ground gives way while the weight rolls over it."""
+        m, roll = _s(0.35), rng.uniform(0.05, 0.14) * 2 / rate
+        at, levels = np.array([0, _s(roll)]), np.array([1, rng.uniform(0.1, 0.7)])
+        thud = _grains(rng, m, at, levels, thud_hz * 0.9, thud_hz * 1.1, ring, 1)
+        thud = thud + hollow * _grains(rng, m, at, levels, thud_hz * 2, thud_hz * 5, ring * 0.7, 2)
+        step = _level(thud) * rng.uniform(0.6, 1)
+        if loose:
+            when = np.minimum(rng.beta(1.5, 3, rng.poisson(grains) + 1) * _s(0.3), m - 1).astype(int)
+            sizes = _pareto(rng, len(when), 2, 10)
+            crunch = _grains(rng, m, when, sizes, low, high, t60, 4) + _spray(rng, m, when, sizes, t60, low, None)
+            step = 0.3 * heel * step + _level(crunch)
+        else:
+            click = _spray(rng, m, at, levels, rng.uniform(0.01, 0.03), heel_hz * 0.5, heel_hz * 2)
+            scrape = _band(rng.standard_normal(m), 800, 5000, 1) * _hump(m, 0.2, 0.7) ** 2 * rng.lognormal(-3, 0.8)
+            step = step + heel * _level(click) + scrape
+        return step * rng.lognormal(0, 0.2) * (1 - limp * (k % 2))
 
-    return _repeat(rng, n, 1 / rate, 0.06, one)[0], [_pace(rate, 1.7, 2.6), "crunching" if gravel else ""]
+    return _settle(_repeat(rng, n, 1 / rate, 0.05, one)[0]), [_pace(rate, 1.7, 2.6), "crunching" if loose else ""]
 
 
 @_event("knocking", "knocking on a door")
@@ -689,54 +1162,183 @@ def _crowd(rng, n):
 
 @_event("laughing", "a person laughing")
 def _laughing(rng, n):
-    pitch, rate = _log_uniform(rng, 140, 420), rng.uniform(4, 7)
+    pitch, rate = _log_uniform(rng, 140, 420), rng.uniform(3.5, 6.5)
+    scale = 0.9 + 0.4 * (pitch - 140) / 280
+    vowel = (
+        np.array([[750, 1250, 2600, 3700], [560, 1750, 2600, 3700], [420, 2000, 2800, 3800]])[rng.integers(3)] * scale
+    )
+    breath, per_bout = _log_uniform(rng, 0.1, 1.2), int(rng.integers(3, 11))
 
-    def one(rng, k):
-        return _syllable(rng, pitch * (1.1 - 0.02 * (k % 8)), 0.5 / rate, 0.5) * (1 - 0.08 * (k % 8))
+    def ha(k):
+        """A puff of breath, then a short vowel; pitch and level sink as the air runs out."""
+        m, sink = _s(rng.uniform(0.75, 0.95) / rate), k / per_bout
+        f = pitch * rng.lognormal(0, 0.05) * (1.25 - 0.45 * sink) * _contour(m, (0, 0.4, 1), (1, 1.08, 0.85))
+        puff = _contour(m, (0, 0.3, 0.5, 1), (1.5, 1.2, 0.15, 0.5))
+        source = _cords(rng, f, breath * puff, 0.15) * _contour(m, (0, 0.25, 0.5, 1), (0.3, 0.5, 1, 0.3))
+        voice = _formants(source, vowel * rng.lognormal(0, 0.04), [120, 180, 260, 400], [1, 0.6, 0.3, 0.15])
+        return _level(voice) * _hump(m, 0.2, 0.35) * (1.1 - 0.7 * sink) * rng.lognormal(0, 0.15)
 
-    return _repeat(rng, n, 1 / rate, 0.08, one)[0], [_height(pitch, 140, 420)]
+    sounds, gaps, total = [], [], 0
+    while total < n:
+        for k in range(per_bout):
+            sounds.append(ha(k))
+            gaps.append(0.1 / rate * rng.lognormal(0, 0.4))
+        m = _s(rng.uniform(0.25, 0.6))  # the breath drawn in between bouts
+        gasp = _level(_formants(rng.standard_normal(m), vowel * 1.2, [300, 400, 600, 800], floor=0.08))
+        sounds.append(gasp * _hump(m, 0.6, 0.2) * rng.uniform(0.03, 0.3))
+        gaps.append(_log_uniform(rng, 0.1, 1.2))
+        total = sum(map(len, sounds)) + _s(sum(gaps))
+    return _in_turn(rng, n, sounds, gaps, 0.0)[0], [_height(pitch, 140, 420)]
+
+
+# Kinds of crying: shortest and longest cry and pause in s, how hoarse, how much breath.
+_CRIES = {
+    "wailing": ((0.7, 1.6), (0.1, 0.45), 0.25, 0.08),
+    "screaming": ((0.8, 2.2), (0.15, 0.4), 0.8, 0.12),
+    "whimpering": ((0.15, 0.5), (0.15, 0.8), 0.1, 0.3),
+    "sobbing": ((0.5, 1.3), (0.15, 0.5), 0.3, 0.2),
+    "rhythmic": ((0.3, 0.6), (0.25, 0.6), 0.15, 0.1),
+}
+_MELODIES = (
+    ((0, 0.12, 0.35, 0.8, 1), (0.75, 0.95, 1.05, 0.9, 0.6)),  # rises and falls: most cries
+    ((0, 0.1, 0.5, 1), (0.95, 1.08, 0.9, 0.6)),
+    ((0, 0.1, 0.85, 1), (0.8, 1, 1.02, 0.7)),
+    ((0, 0.2, 0.5, 0.75, 1), (0.75, 1.05, 0.88, 1.05, 0.65)),  # two arcs on one breath
+)
+
+
+def _cry(rng, pitch, style, size, throat):
+    """One breath of crying, or of a toddler's whimper."""
+    (short, long), _, hoarse, breath = _CRIES[style]
+    m = _s(rng.uniform(short, long))
+    times, values = _MELODIES[rng.choice(4, p=[0.5, 0.2, 0.2, 0.1])]
+    f = pitch * rng.lognormal(0, 0.06) * _contour(m, times, np.array(values) * rng.lognormal(0, 0.05, len(values)))
+    f = f * (1 + rng.uniform(0, 0.03) * np.sin(2 * np.pi * rng.uniform(5, 9) * _time(m)) + 0.012 * _smooth(rng, m, 6))
+    if rng.random() < 0.12 + 0.3 * (style == "screaming"):  # the voice leaps to the whistle register and back
+        leap = np.sort(rng.uniform(0.1, 0.95, 2)) * m
+        f = f * np.where((np.arange(m) > leap[0]) & (np.arange(m) < leap[1]), rng.uniform(1.9, 2.6), 1)
+    strain = np.clip(hoarse * (0.4 + 0.9 * _smooth(rng, m, 2)), 0, 1)
+    source = _cords(rng, f, breath * _log_uniform(rng, 0.15, 1.5), strain, 0.7 * strain, rng.uniform(200, 900))
+    mouth = _contour(m, (0, 0.2, 0.75, 1), (0.8, 1, 1, 0.75)) * size
+    voice = _formants(source, [1050 * mouth, 2300 * mouth**0.5, 3700, 5300], *throat)
+    envelope = _hump(m, rng.uniform(0.03, 0.2), rng.uniform(0.15, 0.45)) * np.exp(0.15 * _smooth(rng, m, 5))
+    if style == "sobbing":
+        envelope *= 1 - rng.uniform(0.6, 1) * (0.5 + 0.5 * np.cos(2 * np.pi * rng.uniform(3.5, 6.5) * _time(m)))
+    return _level(np.tanh(_level(voice) * rng.uniform(0.3, 1))) * envelope * rng.lognormal(0, 0.2)
+
+
+def _gasp(rng, pitch, length_s):
+    """The short breath in between cries: airy, sometimes voiced and above the cry."""
+    m = _s(length_s)
+    source = _cords(rng, pitch * np.linspace(1, rng.uniform(1.2, 1.7), m), 1, 0.5) if rng.random() < 0.5 else None
+    source = rng.standard_normal(m) if source is None else source
+    return _level(_formants(source, [1300, 2600, 4300], [500, 700, 1200], floor=0.1)) * _hump(m, 0.5, 0.2)
 
 
 @_event("baby_cry", "a baby crying")
 def _baby(rng, n):
-    pitch = rng.uniform(330, 620)
+    pitch, style = _log_uniform(rng, 330, 620), str(rng.choice(list(_CRIES), p=[0.35, 0.15, 0.15, 0.15, 0.2]))
+    (low, high), size, air = _CRIES[style][1], rng.uniform(0.75, 1.2), _log_uniform(rng, 0.01, 0.3)
+    throat = _individual(rng, [250, 400, 600, 900], [1, 0.8, 0.5, 0.25])
+    skip = (
+        int(rng.uniform(0, 1.5) * SAMPLE_RATE) if rng.random() < 0.6 and n > _s(1.5) else 0
+    )  # often the crying has begun already
+    sounds, gaps, total = [], [], 0
+    while total < n + skip:
+        sounds += [_cry(rng, pitch, style, size, throat), _gasp(rng, pitch, rng.uniform(0.1, 0.3)) * air]
+        gaps += [rng.uniform(low, high) * rng.lognormal(0, 0.2), rng.uniform(0.02, 0.12)]
+        total += len(sounds[-2]) + len(sounds[-1]) + _s(gaps[-2]) + _s(gaps[-1])
+    lead = _s(rng.uniform(0, 0.4)) if not skip and n > SAMPLE_RATE else 0
+    out = _place(n, [lead], [_in_turn(rng, n + skip, sounds, gaps, 0.0)[0][skip:]])
+    return _settle(out), [_height(pitch, 330, 620), style]
 
-    def one(rng, k):
-        m = _s(rng.uniform(0.5, 1.2))
-        bend = (
-            pitch
-            * (0.85 + 0.3 * np.sin(np.pi * np.linspace(0.1, 0.9, m)))
-            * (1 + 0.02 * np.sin(2 * np.pi * 8 * _time(m)))
-        )
-        voice = _resonate(_glottis(rng, bend, 0.15), [1000, 1900, 3600], [150, 200, 300], [1, 0.8, 0.5])
-        return np.tanh(3 * voice) * _hump(m, 0.1, 0.3)
 
-    return _repeat(rng, n, rng.uniform(1.0, 1.6), 0.15, one)[0], [_height(pitch, 330, 620), "wailing"]
+def _sneeze_vowel(rng, pitch, bend, formants, length_s, breath):
+    m = _s(length_s)
+    f = pitch * np.linspace(*bend, m) * (1 + 0.02 * _smooth(rng, m, 10))
+    voice = _formants(_cords(rng, f, breath, rng.uniform(0, 0.5)), formants, [130, 180, 260, 400], [1, 0.6, 0.3, 0.15])
+    return _level(voice) * _hump(m, 0.15, 0.6)
+
+
+def _blast(rng, scale, length_s):
+    """Air burst through a mouth: open as in "ha", through the teeth as in "tsh", or held back by a hand."""
+    m = _s(length_s)
+    kind = rng.choice(3, p=[0.35, 0.45, 0.2])
+    low, high = ((600, 4500), (2200, 7600), (200, 2500))[kind]
+    air = _band(rng.standard_normal(m), low * scale, high * scale, 1)
+    peak = np.array(((900, 1900, 3200), (2900, 4500, 6200), (350, 1100, 2000))[kind]) * scale * rng.lognormal(0, 0.1, 3)
+    air = _level(air) * 0.6 + _level(_formants(air, peak, [400, 900, 1300], floor=0.05))
+    return np.tanh(_level(air) * 0.8) * _hump(m, rng.uniform(0.01, 0.15), rng.uniform(0.5, 0.85))
+
+
+def _one_sneeze(rng, pitch, scale):
+    """A breath drawn in, voiced or not, a pause, a burst, and what is left of the breath as a vowel."""
+    formants = np.array([750, 1300, 2600, 3800]) * scale
+    inhale, gap = np.zeros(1), 0.0
+    if rng.random() < 0.7:
+        m = _s(rng.uniform(0.2, 0.9))
+        inhale = _formants(rng.standard_normal(m), formants * 1.2, [300, 400, 600, 800], floor=0.1)
+        inhale = _level(inhale) * _hump(m, 0.8, 0.1) * rng.uniform(0.03, 0.25)
+        if rng.random() < 0.5:  # ah, ah
+            voiced = _sneeze_vowel(rng, pitch, (0.9, 1.3), formants, m / SAMPLE_RATE, 0.8)
+            inhale = inhale + voiced[:m] * rng.uniform(0.05, 0.4)
+        gap = _log_uniform(rng, 0.02, 0.6)
+    parts = [inhale, np.zeros(_s(gap))]
+    if rng.random() < 0.55:  # a shout before the burst: "ha-tshoo"
+        shout = _sneeze_vowel(rng, pitch * 1.3, (1.0, 1.2), formants, rng.uniform(0.06, 0.2), 0.4)
+        parts.append(shout * rng.uniform(0.4, 1.2))
+    parts.append(_blast(rng, scale, rng.uniform(0.08, 0.35)) * rng.uniform(0.8, 1.5))
+    if rng.random() < 0.7:
+        vowel = np.array([[380, 900, 2400, 3500], [750, 1200, 2600, 3800], [500, 1700, 2600, 3800]])[rng.integers(3)]
+        tail = _sneeze_vowel(rng, pitch * 1.2, (1.15, 0.7), vowel * scale, rng.uniform(0.1, 0.5), rng.uniform(0.2, 1.5))
+        over = min(len(parts[-1]), len(tail)) // 3  # the vowel begins while the burst dies
+        parts[-1][-over:] += tail[:over] * 0.7
+        parts.append(tail[over:] * 0.7)
+    return np.concatenate(parts)
 
 
 @_event("person_sneeze", "a person sneezing")
 def _sneeze(rng, n):
-    def one(rng, k):
-        inhale = _band(_noise(rng, _s(0.35)), 800, 4000) * np.linspace(0, 1, _s(0.35)) ** 2 * rng.uniform(0.05, 0.3)
-        m = _s(rng.uniform(0.25, 0.5))
-        burst = (
-            _resonate(_noise(rng, m), [rng.uniform(900, 1600), 2500, 4500], [400, 600, 900]) * 3 * _decay(m, 0.35, 0.01)
-        )
-        voice = _syllable(rng, rng.uniform(180, 420), m / SAMPLE_RATE, 0.6) * 0.8
-        return np.concatenate([inhale, burst + voice[:m] * _decay(m, 0.3, 0.01)])
-
-    x, count = _few(rng, n, 1, 2, 1.1, one)
-    return x, [_count(count)]
+    who = rng.integers(3)  # man, woman, child
+    pitch = _log_uniform(rng, *((110, 230), (220, 420), (320, 600))[who])
+    scale = (0.95, 1.1, 1.3)[who] * rng.uniform(0.95, 1.05)
+    wanted = int(rng.choice([1, 2, 3], p=[0.72, 0.22, 0.06]))
+    sounds = [_one_sneeze(rng, pitch * rng.lognormal(0, 0.08), scale) * rng.uniform(0.6, 1) for _ in range(wanted)]
+    gaps = [_log_uniform(rng, 0.15, 1.2) for _ in sounds]
+    while len(sounds) > 1 and sum(map(len, sounds)) + _s(sum(gaps)) > n:  # only what fits is in the clip, and counted
+        sounds, gaps = sounds[:-1], gaps[:-1]
+    count, sounds[0] = len(sounds), sounds[0][-max(n, 2) :]  # a short clip loses the breath, not the burst
+    if rng.random() < 0.3:  # a sniff, or a breath out
+        m = _s(rng.uniform(0.15, 0.5))
+        sniff = _level(_formants(rng.standard_normal(m), [700 * scale, 2200, 4500], [500, 900, 1500], floor=0.15))
+        sounds, gaps = [*sounds, sniff * _hump(m, 0.5, 0.3) * rng.uniform(0.03, 0.2)], [*gaps, 0.0]
+    return _in_turn(rng, n, sounds, gaps)[0], [_count(count), ("", "", "high-pitched")[who]]
 
 
 @_event("coughing", "a person coughing")
 def _coughing(rng, n):
-    def one(rng, k):
-        m = _s(rng.uniform(0.15, 0.35))
-        rough = _resonate(_noise(rng, m), [rng.uniform(400, 800), 1300, 2700], [250, 350, 500]) * 3
-        return rough * _decay(m, 0.25, 0.006) + 0.5 * _syllable(rng, rng.uniform(100, 220), m / SAMPLE_RATE, 0.8)[:m]
+    pitch = _log_uniform(rng, 95, 380)
+    scale, wet = 0.9 + pitch / 1000, rng.uniform(0, 1) ** 2
+    voiced, air = rng.uniform(0, 0.8), np.array([rng.uniform(500, 900), 1500, 2700, 4200])
 
-    x, count = _few(rng, n, 1, 5, 0.4, one)
+    def one():
+        """The glottis bursts open, air rushes, and the cords may close again with a voiced end."""
+        m = _s(rng.uniform(0.15, 0.42))
+        burst = _spray(rng, m, np.array([0]), np.array([1.0]), rng.uniform(0.08, 0.2), 300, None)
+        rush = rng.standard_normal(m) * _contour(m, (0, 0.1, 0.5, 1), (1, 0.8, 0.3, 0.02))
+        rattle = 1 - wet * (0.5 + 0.5 * np.sin(2 * np.pi * np.cumsum(30 + 12 * _smooth(rng, m, 10)) / SAMPLE_RATE))
+        end = _cords(rng, pitch * np.linspace(1.2, 0.75, m), 0.5, rng.uniform(0.2, 0.8))
+        end = end * _contour(m, (0, 0.3, 0.65, 1), (0.2, 0.35, 1, 0)) * voiced
+        x = _formants(
+            2 * _level(burst) + _level(rush) * rattle + end, air * scale, [250, 350, 500, 800], [1, 0.8, 0.5, 0.3], 0.05
+        )
+        return np.tanh(_level(x) * 0.8) * _hump(m, 0.01, 0.4) * rng.lognormal(0, 0.25)
+
+    wanted = int(rng.integers(1, 7))
+    sounds = [one() for _ in range(wanted)]
+    gaps = [_log_uniform(rng, 0.05, 0.35) if rng.random() < 0.75 else rng.uniform(0.5, 1.5) for _ in sounds]
+    gaps[-1] = 0.0
+    x, count = _in_turn(rng, n, sounds, gaps)
     return x, [_count(count)]
 
 
@@ -767,79 +1369,209 @@ def _snoring(rng, n):
 # --- animals ---
 
 
+def _bark(rng, pitch, length_s, bend, hoarse, air, size, throat, corner_hz):
+    """A jaw that snaps open and shut: pitch and resonances leap up and fall within a tenth of a second or two."""
+    m = _s(length_s * rng.lognormal(0, 0.12))
+    top = rng.uniform(0.15, 0.45)
+    arch = _contour(m, (0, top, 1), (rng.uniform(0.6, 0.9), 1.15, rng.uniform(0.45, 0.8)))
+    f = pitch * rng.lognormal(0, 0.06) * arch**bend
+    source = _cords(rng, f, air, hoarse * rng.uniform(0.5, 1), 0.5 * hoarse, corner_hz)
+    jaw = _contour(m, (0, top, 1), (0.7, 1.1, 0.65))
+    centers = [620 * size * jaw, 1250 * size * jaw**0.5, 2500 * size, 4000 * size**0.5]
+    voice = _formants(source, centers, *throat)
+    return np.tanh(_level(voice) * rng.uniform(0.4, 1.3)) * _hump(m, rng.uniform(0.04, 0.15), rng.uniform(0.4, 0.8))
+
+
+def _growl(rng, pitch, length_s):
+    """Slow, uneven pulses of the cords under the next bark."""
+    m = _s(length_s)
+    f = np.clip(pitch * 0.25, 35, 110) * (1 + 0.1 * _smooth(rng, m, 4))
+    source = _cords(rng, f, 0.6, 0.7, 0.4)
+    return _level(_formants(source, [400, 900, 2000], [200, 300, 500], [1, 0.6, 0.3])) * _hump(m, 0.4, 0.2)
+
+
 @_event("dog_bark", "a dog barking")
 def _dog(rng, n):
-    pitch = _log_uniform(rng, 160, 800)
-    length = rng.uniform(0.08, 0.28)
-    size = (pitch / 400) ** 0.35
-
-    def one(rng, k):
-        m = _s(length * rng.uniform(0.85, 1.15))
-        bend = pitch * rng.uniform(0.92, 1.08) * (0.7 + 0.5 * np.sin(np.pi * np.linspace(0.15, 1, m)))
-        source = _glottis(rng, bend, rng.uniform(0.3, 0.9))
-        return np.tanh(4 * _resonate(source, np.array([650, 1300, 2700]) * size, [180, 260, 400])) * _hump(
-            m, 0.08, 0.45
-        )
-
-    x, count = _few(rng, n, 1, 7, length * 1.6, one)
-    return x, [_count(count), _height(pitch, 160, 800)]
+    pitch = _log_uniform(rng, 130, 1000)
+    length = _log_uniform(rng, 0.06, 0.28) * (400 / pitch) ** 0.25
+    # From the clear yap of one gaping throat to the noisy, doubled bark of a hoarse one.
+    voice = {
+        "bend": rng.uniform(0.15, 1.1),
+        "hoarse": rng.uniform(0, 1) ** 3,
+        "air": _log_uniform(rng, 0.01, 1),
+        "size": (pitch / 400) ** 0.4 * rng.lognormal(0, 0.15),
+        "throat": _individual(rng, [200, 300, 500, 800], [1, 0.7, 0.25, 0.08]),
+        "corner_hz": _log_uniform(rng, 60, 600),
+    }
+    per_group, pause = rng.integers(1, 6), _log_uniform(rng, 0.3, 2.5)
+    within = _log_uniform(rng, 0.06, 0.5)  # between the barks of one group
+    count, total, sounds, gaps = int(rng.integers(1, 13)), 0, [], []
+    while len(sounds) < count and total < n:
+        sounds.append(_bark(rng, pitch, length, **voice) * rng.lognormal(0, 0.2))
+        ends = len(sounds) % per_group == 0
+        gaps.append((pause if ends else within) * rng.lognormal(0, 0.25))
+        total += len(sounds[-1]) + _s(gaps[-1])
+    gaps[-1] = 0.0
+    out, count = _in_turn(rng, n, sounds, gaps)
+    if rng.random() < 0.15:
+        growl = _growl(rng, pitch, rng.uniform(0.3, 1.5)) * rng.uniform(0.03, 0.3)
+        out = out + _place(n, [rng.uniform(0, n * 0.7)], [growl])
+    if rng.random() < 0.5:
+        out = _open_air(rng, _far(out, _log_uniform(rng, 20, 400)))
+    return _settle(out), [_count(count), _height(pitch, 160, 800)]
 
 
 @_event("cat_meow", "a cat meowing")
 def _cat(rng, n):
-    pitch = rng.uniform(380, 800)
+    pitch = _log_uniform(rng, 330, 1000)  # up to kittens
+    length, hoarse, size = _log_uniform(rng, 0.25, 1.3), rng.uniform(0, 1) ** 2, (pitch / 550) ** 0.3
+    throat = _individual(rng, [250, 350, 600, 900], [1, 0.8, 0.5, 0.2])
 
-    def one(rng, k):
-        m = _s(rng.uniform(0.4, 1.0))
-        t = np.linspace(0, 1, m)
-        voice = _glottis(rng, pitch * (0.8 + 0.5 * np.sin(np.pi * t**0.7)), 0.05)
-        return _resonate(voice, [900, 1800, 3500], [150, 250, 400]) * _hump(m, 0.2, 0.4) * 3
+    def one():
+        """The mouth opens from "m" through "ee" to "a" and closes to "ow": the resonances follow."""
+        m = _s(length * rng.lognormal(0, 0.15))
+        top = rng.uniform(0.25, 0.6)
+        f = (
+            _contour(m, (0, top, 1), (rng.uniform(0.65, 0.95), 1.12, rng.uniform(0.6, 0.95)))
+            * pitch
+            * rng.lognormal(0, 0.05)
+        )
+        f = f * (
+            1 + rng.uniform(0, 0.02) * np.sin(2 * np.pi * rng.uniform(5, 9) * _time(m)) + 0.01 * _smooth(rng, m, 8)
+        )
+        strain = np.clip(hoarse * (0.5 + 0.6 * _smooth(rng, m, 3)), 0, 1)
+        source = _cords(rng, f, rng.uniform(0.03, 0.2), strain, 0.5 * strain, rng.uniform(200, 800))
+        first = _contour(m, (0, 0.25, 0.6, 1), (450, 900, 1150, 650)) * size
+        second = _contour(m, (0, 0.25, 0.6, 1), (2300, 2500, 1900, 1300)) * size
+        voice = _formants(source, [first, second, 3800 * size, 5500], *throat)
+        return _level(voice) * _hump(m, rng.uniform(0.1, 0.35), rng.uniform(0.25, 0.5)) * rng.lognormal(0, 0.15)
 
-    x, count = _few(rng, n, 1, 3, 1.0, one)
-    return x, [_count(count), _height(pitch, 380, 800)]
+    sounds = [one() for _ in range(rng.choice([1, 2, 3, 4], p=[0.45, 0.3, 0.15, 0.1]))]
+    gaps = [_log_uniform(rng, 0.15, 1.5) for _ in sounds]
+    gaps[-1] = 0.0
+    x, count = _in_turn(rng, n, sounds, gaps)
+    return x, [_count(count), _height(pitch, 330, 1000)]
+
+
+# The parts of a crow, "cock-a-doodle-doo": length in s, gap after, pitch at the start, its peak and the end.
+_CROW_PARTS = (
+    (0.2, 0.04, 0.6, 0.8, 0.72),
+    (0.13, 0.02, 0.75, 0.9, 0.85),
+    (0.28, 0.02, 0.85, 1.0, 0.95),
+    (0.95, 0.0, 0.9, 1.08, 0.65),
+)
+
+
+def _crow_call(rng, pitch, pace, hoarse, parts, throat):
+    """A crow of a rooster: beak and windpipe open with each part, and the last, longest one sinks and roughens."""
+    lengths = [max(0.05, part[0] * pace * rng.lognormal(0, 0.12)) for part in parts]
+    gaps = [part[1] * rng.lognormal(0, 0.6) for part in parts]
+    f, level, open_ = [], [], []
+    for part, length, gap in zip(parts, lengths, gaps, strict=True):
+        m, last = _s(length), part is parts[-1]
+        start, peak, end = np.array(part[2:]) * rng.lognormal(0, 0.02, 3)
+        hold = (0, 0.2, 0.6, 1) if last else (0, 0.45, 0.7, 1)
+        f.append(_contour(m, hold, (start, peak, 0.95 * peak if last else peak, end)))
+        level.append(_hump(m, 0.08 if last else 0.2, 0.25) * (1 if last else rng.uniform(0.4, 0.95)))
+        open_.append(_contour(m, (0, 0.3, 0.8, 1), (0.8, 1.05, 1.0, 0.8)))
+        k = _s(gap)
+        f.append(np.full(k, f[-1][-1]))
+        level.append(np.full(k, 0.03))
+        open_.append(np.full(k, 0.8))
+    f, level, open_ = np.concatenate(f) * pitch, np.concatenate(level), np.concatenate(open_)
+    m = len(f)
+    strain = np.clip(
+        hoarse * _contour(m, (0, 0.5, 0.75, 1), (0.4, 0.3, 0.5, 1.2)) * (1 + 0.5 * _smooth(rng, m, 4)), 0, 1
+    )
+    source = _cords(
+        rng,
+        f * (1 + 0.006 * _smooth(rng, m, 12)),
+        _log_uniform(rng, 0.01, 0.1) + 0.25 * hoarse,
+        strain,
+        0.6 * strain,
+        1200,
+    )
+    size = (pitch / 700) ** 0.4
+    centers = [950 * size * open_, 2100 * size * open_**0.7, 3500 * size, 5200 * size]
+    voice = _formants(source, centers, *throat)
+    return np.tanh(_level(voice) * rng.uniform(0.4, 1.2)) * level
 
 
 @_event("rooster", "a rooster crowing")
 def _rooster(rng, n):
-    pitch = rng.uniform(550, 950)
-
-    def one(rng, k):
-        parts = [(0.15, 0.75, 0.95), (0.12, 0.95, 1.0), (0.3, 1.1, 1.25), (rng.uniform(0.5, 1.0), 1.25, 0.7)]
-        notes = []
-        for seconds, start, end in parts:
-            m = _s(seconds)
-            f = pitch * np.linspace(start, end, m) * (1 + 0.02 * _slow(rng, m, 40, -1, 1))
-            notes.append(_resonate(_glottis(rng, f, 0.25), [1200, 2400, 3800], [250, 350, 500]) * _hump(m, 0.1, 0.2))
-            notes.append(np.zeros(_s(0.03)))
-        return np.tanh(3 * np.concatenate(notes))
-
-    x, count = _few(rng, n, 1, 2, 1.7, one)
-    return x, [_count(count), _height(pitch, 550, 950)]
+    pitch = _log_uniform(rng, 420, 1050)  # from heavy breeds to bantams
+    pace, hoarse = _log_uniform(rng, 0.65, 1.35), rng.uniform(0, 1) ** 1.7
+    parts = [_CROW_PARTS, _CROW_PARTS, _CROW_PARTS[:1] + _CROW_PARTS[2:], _CROW_PARTS[2:]][rng.integers(4)]
+    metres, throat = _log_uniform(rng, 20, 400), _individual(rng, [450, 500, 700, 900], [1, 0.85, 0.5, 0.2])
+    wanted = int(rng.choice([1, 2, 3], p=[0.65, 0.27, 0.08]))
+    calls = [_crow_call(rng, pitch * rng.lognormal(0, 0.03), pace, hoarse, parts, throat) for _ in range(wanted)]
+    gaps = list(rng.uniform(0.5, 2.5, wanted))
+    while len(calls) > 1 and sum(map(len, calls)) + _s(sum(gaps)) > n:
+        calls, gaps = calls[:-1], gaps[:-1]
+    gaps[-1] = 0.0
+    out = _far(_in_turn(rng, n, calls, gaps)[0], metres)
+    count = _count(len(calls))
+    if rng.random() < 0.15:  # a neighbour answers from far, and is not counted
+        count = ""
+        answer = _far(_crow_call(rng, pitch * rng.uniform(0.8, 1.25), 1.0, 0.1, _CROW_PARTS, throat), 500)
+        out = out + _place(n, [rng.uniform(0, 0.8 * n)], [answer * rng.uniform(0.03, 0.15)])
+    if rng.random() < 0.15:  # its hens
+        out = out + _level(_EVENTS["hen"].make(rng, n)[0]) * rng.uniform(0.01, 0.06)
+    if rng.random() < 0.6:
+        out = _open_air(rng, out)
+    return _settle(out), [count, _height(pitch, 420, 1050), "distant" if metres > 200 else ""]
 
 
 @_event("hen", "a hen clucking")
 def _hen(rng, n):
-    pitch = rng.uniform(350, 700)
+    pitch, hoarse, cackling = _log_uniform(rng, 280, 700), rng.uniform(0.1, 0.8), rng.random() < 0.4
+    size, period = (pitch / 450) ** 0.3, _log_uniform(rng, 0.18, 0.7)
+    first, cries = rng.integers(5), []
 
     def one(rng, k):
-        m = _s(rng.uniform(0.05, 0.14))
-        voice = _glottis(rng, pitch * rng.uniform(0.85, 1.2) * np.linspace(1, 0.8, m), 0.3)
-        return _resonate(voice, [900, 1900, 3200], [200, 300, 400]) * _hump(m, 0.1, 0.5) * 3
+        """Clucks, and in a cackle every few of them a long rising cry."""
+        long = cackling and k % 5 == first
+        cries.append(long)
+        m = _s(rng.uniform(0.25, 0.6) if long else rng.uniform(0.04, 0.13))
+        bend = (0.8, 1.5, 1.1) if long else (1, 1.1, 0.75)
+        f = pitch * rng.lognormal(0, 0.08) * _contour(m, (0, 0.4, 1), bend)
+        source = _cords(rng, f, 0.3, hoarse * rng.uniform(0.5, 1), 0.4 * hoarse, 600)
+        beak = _contour(m, (0, 0.4, 1), (0.8, 1.1, 0.85)) * size
+        voice = _formants(
+            source, [950 * beak, 1900 * beak, 3300 * size, 5000], [250, 350, 500, 800], [1, 0.7, 0.4, 0.15]
+        )
+        return _level(voice) * _hump(m, 0.12, 0.6) * rng.lognormal(0, 0.35) * (1.5 if long else 1)
 
-    return _repeat(rng, n, rng.uniform(0.2, 0.5), 0.4, one)[0], ["clucking"]
+    x = _repeat(rng, n, period, 0.4, one)[0]
+    if rng.random() < 0.4:
+        x = _open_air(rng, x)
+    return x, ["cackling" if any(cries) else "clucking"]
 
 
 @_event("cow", "a cow mooing")
 def _cow(rng, n):
-    pitch = rng.uniform(70, 160)
+    deep = rng.random() < 0.65
+    pitch = _log_uniform(rng, 65, 150) if deep else _log_uniform(rng, 180, 420)  # calves, and cows that call far
+    hoarse = rng.uniform(0, 1) ** 1.5
 
-    def one(rng, k):
-        m = _s(rng.uniform(1.0, 2.0))
-        voice = _glottis(rng, pitch * (0.85 + 0.25 * np.sin(np.pi * np.linspace(0, 1, m))), 0.1)
-        return _resonate(voice, [350, 800, 2000], [90, 150, 300]) * _hump(m, 0.2, 0.3) * 4
+    def one():
+        """Begins in the nose with a closed mouth, then opens: the second half is brighter and strained."""
+        m = _s(rng.uniform(0.8, 2.4))
+        opens = rng.uniform(0.2, 0.6)
+        f = pitch * _contour(m, (0, opens, 0.8, 1), (0.75, 0.95, 1.1, 0.8)) * (1 + 0.012 * _smooth(rng, m, 6))
+        strain = np.clip(hoarse * _contour(m, (0, opens, 1), (0.1, 0.5, 1)), 0, 1)
+        source = _cords(rng, f, 0.08 + 0.15 * hoarse, strain, 0.6 * strain, rng.uniform(150, 500))
+        mouth = _contour(m, (0, opens, 0.85, 1), (0.55, 1, 1, 0.7))
+        centers = [480 * mouth, 1100 * mouth, 2100, 3300]
+        voice = _formants(source, centers, [130, 220, 350, 500], [1, 0.5, 0.3, 0.15], 0.01)
+        return np.tanh(_level(voice) * rng.uniform(0.4, 1)) * mouth * _hump(m, 0.15, 0.25)
 
-    x, count = _few(rng, n, 1, 2, 1.6, one)
-    return x, [_count(count), "deep"]
+    calls = [one() for _ in range(rng.choice([1, 2], p=[0.7, 0.3]))]
+    gaps = [*rng.uniform(0.3, 2, len(calls) - 1), 0.0]
+    x, count = _in_turn(rng, n, calls, gaps)
+    if rng.random() < 0.5:
+        x = _open_air(rng, _far(x, _log_uniform(rng, 20, 300)))
+    return _settle(x), [_count(count), "deep" if deep else "high-pitched"]
 
 
 @_event("sheep", "a sheep bleating")
@@ -862,27 +1594,57 @@ def _sheep(rng, n):
 
 @_event("crow", "a crow cawing")
 def _crow(rng, n):
-    def one(rng, k):
-        m = _s(rng.uniform(0.2, 0.45))
-        voice = _glottis(rng, rng.uniform(250, 450) * np.linspace(1.1, 0.85, m), 1.2)
-        return np.tanh(4 * _resonate(voice, [1100, 1700, 3000], [250, 300, 500])) * _hump(m, 0.1, 0.3)
+    pitch, length = _log_uniform(rng, 250, 600), _log_uniform(rng, 0.15, 0.5)
+    hoarse, gap = rng.uniform(0.3, 1), _log_uniform(rng, 0.08, 0.6)
 
-    x, count = _few(rng, n, 1, 5, 0.55, one)
-    return x, [_count(count), "harsh"]
+    def one():
+        m = _s(length * rng.lognormal(0, 0.1))
+        f = pitch * rng.lognormal(0, 0.04) * _contour(m, (0, 0.3, 1), (0.85, 1.08, 0.8))
+        source = _cords(rng, f, 0.1 + 0.4 * hoarse, 0.8 * hoarse, 0.5 * hoarse, 900)
+        beak = _contour(m, (0, 0.3, 0.8, 1), (0.85, 1.05, 1, 0.85))
+        voice = _formants(
+            source, [1250 * beak, 1900 * beak, 3200, 5000], [350, 400, 700, 1000], [1, 0.9, 0.4, 0.2], 0.04
+        )
+        return np.tanh(_level(voice) * rng.uniform(0.6, 1.3)) * _hump(m, 0.12, 0.35) * rng.lognormal(0, 0.12)
+
+    wanted = int(rng.integers(1, 8))
+    calls = [one() for _ in range(wanted)]
+    gaps = [gap * rng.lognormal(0, 0.15) + (rng.uniform(0.5, 2) if rng.random() < 0.15 else 0) for _ in calls]
+    gaps[-1] = 0.0
+    x, count = _in_turn(rng, n, calls, gaps)
+    if rng.random() < 0.7:
+        x = _open_air(rng, _far(x, _log_uniform(rng, 20, 400)))
+    return _settle(x), [_count(count), "harsh"]
 
 
 @_event("bird", "a bird chirping")
 def _bird(rng, n):
     base, rate = rng.uniform(1800, 5200), rng.uniform(1.5, 9)
-    kind = rng.integers(3)
+    # A species repeats a few notes of its own: whistles, sweeps, warbles, trills.
+    motif = [(rng.integers(4), rng.lognormal(0, 0.12), rng.uniform(-0.35, 0.35)) for _ in range(rng.integers(1, 5))]
+    depth, trill, overtones = rng.uniform(0.02, 0.15), rng.uniform(15, 60), rng.uniform(1.2, 3)
+    length = rng.uniform(0.3, 0.9)
 
     def one(rng, k):
-        m = _s(rng.uniform(0.04, 0.25))
+        kind, height, bend = motif[k % len(motif)]
+        m = _s(min(0.3, length / rate) * rng.lognormal(0, 0.1))
         t = np.linspace(0, 1, m)
-        sweep = [1 + 0.3 * t, 1.25 - 0.4 * t, 1 + 0.12 * np.sin(2 * np.pi * rng.uniform(3, 9) * t)][kind]
-        return _tone(base * rng.uniform(0.9, 1.15) * sweep, 2, 2.5) * _hump(m, 0.2, 0.4) * rng.uniform(0.4, 1)
+        curve = (
+            1 + bend * t,
+            1 + bend * np.sin(np.pi * t),
+            1 + depth * np.sin(2 * np.pi * trill * _time(m)),
+            1 + bend * t,
+        )
+        f = base * height * rng.lognormal(0, 0.01) * curve[kind]
+        note = _tone(f, 2, overtones) * _hump(m, rng.uniform(0.1, 0.4), 0.4)
+        if kind == 3:
+            note = note * (0.5 - 0.5 * np.cos(2 * np.pi * trill * _time(m)))
+        return note * rng.lognormal(0, 0.25)
 
-    return _repeat(rng, n, 1 / rate, 0.35, one)[0], [_pace(rate, 3, 6), _height(base, 1800, 5200)]
+    song = _repeat(rng, n, 1 / rate, rng.uniform(0.03, 0.4), one)[0]
+    if rng.random() < 0.6:
+        song = _open_air(rng, _far(song, _log_uniform(rng, 20, 150)))
+    return song, [_pace(rate, 3, 6), _height(base, 1800, 5200)]
 
 
 @_event("crickets", "crickets chirping")

@@ -97,6 +97,29 @@ def test_a_siren_moves_in_pitch():
     assert peak_hz.max() > 1.2 * peak_hz.min()
 
 
+@pytest.mark.parametrize("label", ["rooster", "person_sneeze", "dog_bark", "coughing", "cat_meow"])
+def test_what_happens_once_begins_at_different_times(label):
+    onsets = [np.argmax(np.abs(x) > 0.1 * np.abs(x).max()) / 16000 for x in (raw(label, s)[0] for s in range(12))]
+    assert np.std(onsets) > 0.2
+
+
+def test_a_distant_rooster_is_duller_than_a_near_one():
+    high = {True: [], False: []}
+    for seed in range(60):
+        audio, words = raw("rooster", seed)
+        power = np.abs(np.fft.rfft(audio)) ** 2
+        high["distant" in words].append(power[len(power) * 3 // 8 :].sum() / power.sum())  # above 3 kHz
+    assert np.median(high[True]) < 0.7 * np.median(high[False])
+
+
+def test_a_throttled_chainsaw_is_louder_than_an_idling_one():
+    levels = {"idling": [], "revving": [], "steady": []}
+    for seed in range(60):
+        audio, words = raw("chainsaw", seed, 1.0)
+        levels[words[0]].append(np.sqrt(np.mean(audio**2)))
+    assert np.median(levels["steady"]) > 1.5 * np.median(levels["idling"])
+
+
 def test_errors_list_near_matches():
     with pytest.raises(ValueError, match="dog_bark"):
         clip("dog_barks")
