@@ -19,10 +19,14 @@ TOTALS = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 def draw_rates(is_synthetic: np.ndarray, synthetic_weight: float) -> np.ndarray:
-    """How often each training clip comes for one time that a real one does, float64 [N].
+    """How often each training clip comes, float64 [N]: a synthetic one `synthetic_weight` times as often as a real one.
 
     A synthetic clip that counts less comes less often, at the full loss: weighted in the loss instead, it would take
     its whole place in the batch, and the few real ones would be seen in fewer steps, each with a large weight.
+
+    The sum is the number of the real clips (of all, if none is real). A linear probe then has the same penalty for
+    each real clip with few and with many synthetic ones. With a sum that grows, `choose_synthetic_weight` takes a
+    weaker penalty, which alone lowers the loss, for the merit of the synthetic clips (docs/results).
 
     Raises:
         UserError: no clip would come.
@@ -30,7 +34,7 @@ def draw_rates(is_synthetic: np.ndarray, synthetic_weight: float) -> np.ndarray:
     rates = np.where(is_synthetic, synthetic_weight, 1.0)
     if not rates.any():
         raise UserError("--synthetic_weight 0 leaves no training clip, for all are synthetic; raise it")
-    return rates
+    return rates * ((~is_synthetic).sum() or len(rates)) / rates.sum()
 
 
 def class_weights(targets: np.ndarray, rates: np.ndarray) -> np.ndarray:

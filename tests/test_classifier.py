@@ -600,7 +600,7 @@ def test_the_fitted_head_is_the_probe_of_the_pooled_output(data):
     with torch.no_grad():
         pooled = model.audio_spectrogram_transformer(features.float()).pooler_output
         x = torch.nn.functional.layer_norm(pooled, pooled.shape[1:], eps=1e-12).numpy()
-    probe = fit_probe(x[:16], train.targets.numpy(), FEW_CLIPS_C, False, np.tile([0.5, 1.0], 8))
+    probe = fit_probe(x[:16], train.targets.numpy(), FEW_CLIPS_C, False, np.tile([1 / 3, 2 / 3], 8))
     logits = classifier.predict(model, features, 8, "cpu")
     np.testing.assert_allclose(logits, probe.logits(x), atol=1e-3)
 

@@ -22,6 +22,23 @@ def test_class_weights_by_hand():
         draw_rates(np.ones(4, bool), 0.0)
 
 
+@pytest.mark.parametrize("synthetic", [[False] * 4, [True] * 4, [False, True, True, True]])
+def test_rates_keep_their_ratio_and_add_up_to_the_real_clips(synthetic):
+    rates = draw_rates(np.array(synthetic), 0.5)
+    assert rates.sum() == pytest.approx(synthetic.count(False) or 4)
+    assert (rates / rates[0]).tolist() == [0.5 if kind and not synthetic[0] else 1.0 for kind in synthetic]
+
+
+def test_clips_that_teach_nothing_are_not_chosen_for_a_weaker_penalty():
+    """Copies of the real clips make the same probe at any weight."""
+    rng = np.random.default_rng(0)
+    x, targets = draw(rng, 30)
+    train = np.tile(x, (3, 1)), np.tile(targets, (3, 1))
+    _, history = choose_synthetic_weight(train, draw(rng, 60), np.arange(90) >= 30, False)
+    losses = [row["valid_loss"] for row in history]
+    np.testing.assert_allclose(losses, [losses[0]] * len(TOTALS), rtol=1e-4)
+
+
 def draw(rng, clips: int, turn: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Clips of 3 classes whose embeddings overlap; `turn` other than 0 gives wrong labels."""
     truth = np.arange(clips) % 3
