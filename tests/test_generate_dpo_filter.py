@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from tests.scripts import call_script, load_script
 from tests.tiny_models import save_clap, save_text_to_audio
@@ -154,7 +155,11 @@ def test_every_sampler_can_be_chosen():
 
 @pytest.mark.parametrize("model", ["flow", "v"])
 def test_a_clip_is_the_same_alone_and_among_clips_of_other_lengths(models, data, model):
-    """To a step of 16 bits; and batches of the same rows give the same bytes."""
+    """To a step of 16 bits; and batches of the same rows give the same bytes.
+
+    A GPU chooses its kernels, and with them the rounding, by the size of the batch: there it is 40 steps.
+    """
+    steps = 64 if torch.cuda.is_available() else 2
     for name, batch_size in (("all", 7), ("again", 7), ("alone", 1)):
         generate(data, models / model, name, batch_size=batch_size, cfg_rescale=0.5)
     assert audio_bytes(data / "all/wav") == audio_bytes(data / "again/wav")
@@ -163,7 +168,7 @@ def test_a_clip_is_the_same_alone_and_among_clips_of_other_lengths(models, data,
     lengths = set()
     for one, other in zip(together, alone, strict=True):
         audio, _ = soundfile.read(one)
-        np.testing.assert_allclose(audio, soundfile.read(other)[0], atol=2 / 2**15)
+        np.testing.assert_allclose(audio, soundfile.read(other)[0], atol=steps / 2**15)
         lengths.add(len(audio))
     assert len(lengths) == 4  # .5, .8 and 1.1 s, and the most that the model makes
 
