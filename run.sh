@@ -840,7 +840,7 @@ write_captions() { # NUMBER NAME MODE INPUT OUTPUT [OPTIONS...]
 }
 
 prepare_demo() {
-    inputs=("$root/synthio/sounds.py" "$root/synthio/datasets_demo.py")
+    inputs=("$root/synthio/datasets_demo.py" "$root"/synthio/sounds/*.py)
     outputs=("$input_train_file" "$valid_csv" "$test_csv")
     step 0 demo "$python" "$root/dataset_csvs/prepare.py" demo --output_folder "$demo" --seed "$seed"
 }

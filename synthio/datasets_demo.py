@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from synthio.sounds import Clip
 
 DEMO_HELP = """Make the demo dataset: ten everyday sounds (rain, engine, siren, clock, footsteps, bird, bell, wind, dog,
-knocking) by the procedural engine synthio/sounds.py, 16 kHz mono WAV of 2 to 4 s.
+knocking) by the procedural engine synthio/sounds, 16 kHz mono WAV of 2 to 4 s.
 
 Nothing is downloaded; what it makes is yours, without conditions (MIT, as the code). Every clip is a function of the
 seed, its split and its number alone. All splits are drawn the same way: most clips have a background scene at -6 to
@@ -85,14 +85,14 @@ def begin_demo(folder: Path, meta: Mapping[str, object]) -> None:
 def read_demo(args) -> Listing:
     """Make the clips that are not there yet."""
     from synthio.audio import write_wav
-    from synthio.files import sha256_file
+    from synthio.files import sha256_file, sha256_value
     from synthio.sounds import DEMO_LABELS
 
     folder, labels = Path(args.output_folder).absolute(), DEMO_LABELS[: args.classes]
     for split in SPLITS:
         if getattr(args, split) < len(labels):
             raise UserError(f"--{split} {getattr(args, split)} is less than the {len(labels)} classes")
-    engine = sha256_file(Path(__file__).with_name("sounds.py"))
+    engine = sha256_value([sha256_file(p) for p in sorted(Path(__file__).with_name("sounds").glob("*.py"))])
     begin_demo(folder, {"seed": args.seed, "classes": args.classes, "recipe": DEMO_RECIPE, "engine": engine})
     rows = []
     for number, split in enumerate(SPLITS):

@@ -207,7 +207,7 @@ def test_the_real_esc10(real_data, tmp_path):
 
 
 HELP_WORDS = {
-    "demo": ("sounds.py", "MIT"),
+    "demo": ("synthio/sounds", "MIT"),
     "esc10": ("github.com/karolpiczak/ESC-50", "CC BY"),
     "esc50": ("github.com/karolpiczak/ESC-50", "CC BY-NC 3.0"),
     "us8k": ("urbansounddataset.weebly.com", "CC BY-NC 3.0"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from synthio import sounds
+from synthio.sounds.registry import EVENTS
 
 
 def clip(label, seed=0, seconds=4.0, **options):
@@ -14,7 +15,7 @@ def clip(label, seed=0, seconds=4.0, **options):
 
 def raw(label, seed, seconds=4.0):
     """The event without room, scene and recorder."""
-    return sounds._EVENTS[label].make(np.random.default_rng(seed), int(seconds * sounds.SAMPLE_RATE))
+    return EVENTS[label].make(np.random.default_rng(seed), int(seconds * sounds.SAMPLE_RATE))
 
 
 @pytest.mark.parametrize("label", sounds.labels())
