@@ -57,7 +57,7 @@ def get_parser():
     parser = new_parser(__doc__)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data", help="folder of the recordings")
     parser.add_argument("--cache", type=Path, default=ROOT / ".scratch/corpus", help="output folder")
-    parser.add_argument("--procedural", type=in_range(int, 20), default=9000, help="number of procedural clips")
+    parser.add_argument("--procedural", type=in_range(int, 20), default=20000, help="number of procedural clips")
     parser.add_argument("--workers", type=in_range(int, 1), default=2, help="processes")
     parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of the procedural clips")
     return parser

@@ -28,7 +28,7 @@ SHORTEST = 96  # frames of the shortest training input
 
 
 def get_parser():
-    return recipe_parser(__doc__, "ast", steps=2000, batch_size=32)
+    return recipe_parser(__doc__, "ast", steps=4000, batch_size=64)
 
 
 def new_model(names: list[str], seed: int):

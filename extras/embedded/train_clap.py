@@ -24,7 +24,7 @@ SAMPLES = 80000  # of a window, 5 s
 
 
 def get_parser():
-    return recipe_parser(__doc__, "clap", steps=2000, batch_size=32)
+    return recipe_parser(__doc__, "clap", steps=3500, batch_size=64)
 
 
 def new_model(seed: int):

@@ -28,7 +28,7 @@ TIME_SHIFT = 0.5  # mean of the logit of the times
 
 
 def get_parser():
-    return recipe_parser(__doc__, "text_to_audio", steps=12000, batch_size=16)
+    return recipe_parser(__doc__, "text_to_audio", steps=5000, batch_size=64)
 
 
 def new_parts(latent_channels: int, seed: int):
