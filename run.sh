@@ -12,7 +12,7 @@ dataset_name=demo          # text: names the outputs, ./<dataset_name>/ and ./<d
 input_train_file=""        # text: CSV of the training clips (path, label); all three CSVs empty: a demo set is made
 valid_csv=""               # text: CSV of the validation clips; they choose the step of the classifier
 test_csv=""                # text: CSV of the test clips; scored once, at the end
-num_samples=""             # whole 0..: training clips to draw, stratified; 0: all; empty: 100 of the demo set, else all
+num_samples=""             # whole 0..: training clips to draw, stratified; 0: all; empty: 50 of the demo set, else all
 multi_label=false          # bool: clips have several labels, joined by ';' in the CSV
 on_bad_audio=stop          # stop|drop: what to do with a clip that cannot be read; drops are listed in a file
 seed=0                     # whole 0..2147483647: of everything random
@@ -488,7 +488,7 @@ resolve_paths() {
         input_train_file=$demo/train.csv valid_csv=$demo/valid.csv test_csv=$demo/test.csv
     fi
     if [[ -z $num_samples ]]; then
-        if $is_demo; then num_samples=100; else num_samples=0; fi
+        if $is_demo; then num_samples=50; else num_samples=0; fi
     fi
     if ((num_samples)); then train_csv=$work/train_$num_samples.csv; else train_csv=$work/train_all.csv; fi
     output_csv_path=${output_csv_path:-${train_csv%.csv}_synthetic.csv}

@@ -134,9 +134,8 @@ def few(rng, n: int, low: int, high: int, length_s: float, one):
     """Place 1.. `high` sounds of about length_s at random, not overlapping much; returns (audio, count)."""
     room = max(1, int(n / SAMPLE_RATE / max(length_s, 0.05)))
     count = int(min(rng.integers(low, high + 1), room))
-    edges = (
-        np.sort(rng.uniform(0, max(n - samples(length_s * 1.1), 1), count)) if count > 1 else [rng.uniform(0, n * 0.2)]
-    )
+    latest = max(n - samples(length_s * 1.1), 1)
+    edges = np.sort(rng.uniform(0, latest, count)) if count > 1 else [rng.uniform(0, n * 0.2)]
     gap = samples(length_s)
     starts = [edges[0]]
     for edge in edges[1:]:

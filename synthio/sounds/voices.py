@@ -238,9 +238,8 @@ def _sneeze(rng, n):
     wanted = int(rng.choice([1, 2, 3], p=[0.72, 0.22, 0.06]))
     sounds = [_one_sneeze(rng, pitch * rng.lognormal(0, 0.08), scale) * rng.uniform(0.6, 1) for _ in range(wanted)]
     gaps = [log_uniform(rng, 0.15, 1.2) for _ in sounds]
-    while (
-        len(sounds) > 1 and sum(map(len, sounds)) + samples(sum(gaps)) > n
-    ):  # only what fits is in the clip, and counted
+    # only what fits is in the clip, and counted
+    while len(sounds) > 1 and sum(map(len, sounds)) + samples(sum(gaps)) > n:
         sounds, gaps = sounds[:-1], gaps[:-1]
     count, sounds[0] = len(sounds), sounds[0][-max(n, 2) :]  # a short clip loses the breath, not the burst
     if rng.random() < 0.3:  # a sniff, or a breath out
