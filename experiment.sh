@@ -24,6 +24,7 @@ experiment_name=""         # text: names the folder of results; empty: <dataset_
 mixup_alpha=0.3            # number 0.001..: of the method mixup
 jobs=auto                  # whole 1..64 or auto: jobs at once; auto: one for each GPU, 1 without
 resamples=1000             # whole 100..100000: of the bootstrap
+compare_to=gold_only       # text: the method that the table takes differences to; synthio: what each part is worth
 paper_csv=""               # text: table to compare with (n,method,<datasets>); empty: dataset_csvs/paper_table.csv
 only_table=false           # bool: start no job; make the tables of what is there, also while jobs run
 # ==== end of variables
@@ -152,6 +153,7 @@ read_methods() {
         [[ $name != retrieval || -n $retrieval_csv ]] || continue
         if contains all "${wanted[@]}" || contains "$name" "${wanted[@]}"; then method_list+=("$name"); fi
     done
+    contains "$compare_to" "${method_list[@]}" || refuse "--compare_to: '$compare_to' is none of ${method_list[*]}"
 }
 
 # ---------------------------------------------------------------- data
@@ -511,7 +513,7 @@ experiment() {
     fi
     write_plan
     helper -m synthio.experiment table --folder "$work" --dataset_name "$dataset_name" --resamples "$resamples" \
-        --paper_csv "${paper_csv:-$root/dataset_csvs/paper_table.csv}" || status=$?
+        --compare_to "$compare_to" --paper_csv "${paper_csv:-$root/dataset_csvs/paper_table.csv}" || status=$?
     name_failures || status=1
     return "$status"
 }

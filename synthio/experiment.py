@@ -11,7 +11,7 @@ name whose classifier is best on its validation clips; the test scores are not l
 A cell is a seed and a fold: each seed draws its own training clips, each fold has its own test clips.
   mean, std     over the cells
   interval_95   of the mean: test clips are drawn anew within each fold, the same draw for all methods and seeds
-  difference    to gold_only in the same cells, its interval from the same draws
+  difference    to gold_only, or what --compare_to names, in the same cells, its interval from the same draws
   p             paired permutation test over the cells, two-sided; with k cells it cannot be below 2 / 2^k
   p_holm        the same, corrected for the number of methods (Holm)
 Cells share training clips, so p is a guide, not a proof.
@@ -118,6 +118,7 @@ def get_parser():
     table.add_argument("--folder", required=True, help="folder of the experiment, with plan.csv")
     table.add_argument("--dataset_name", default="", help="for the title, and to find the paper's figures")
     table.add_argument("--paper_csv", default="", help="the paper's table (n,method,<datasets>); empty: none")
+    table.add_argument("--compare_to", default=BASELINE, choices=NAMES, help="method that differences are taken to")
     table.add_argument("--resamples", type=in_range(int, 100), default=1000, help="of the bootstrap")
     best = command("best", "print the name of the best on validation clips")
     best.add_argument("--scores", nargs="+", required=True, metavar="NAME=FILE", help="scores.json of each")
@@ -308,15 +309,15 @@ def summary_row(method: str, cells: Sequence[Cell], samples: Mapping[tuple, np.n
 
 
 def difference_row(cells: Sequence[Cell], baseline: Sequence[Cell], samples) -> dict[str, Any]:
-    """Difference to the baseline over the cells that both have; empty cells where there is none."""
+    """Difference to the baseline over the cells that both have; None where there are none, or it is the baseline."""
     import numpy as np
 
     ours, theirs = ({cell.key: cell for cell in group} for group in (cells, baseline))
     keys = sorted(set(ours) & set(theirs))
-    if not keys or cells[0].method == BASELINE:
+    if not keys or cells[0].method == baseline[0].method:
         return dict.fromkeys(("difference", "difference_low_95", "difference_high_95", "p"))
-    method, n = cells[0].method, cells[0].n
-    drawn = np.mean([samples[method, n, *key] - samples[BASELINE, n, *key] for key in keys], axis=0)
+    n, pair = cells[0].n, (cells[0].method, baseline[0].method)
+    drawn = np.mean([samples[pair[0], n, *key] - samples[pair[1], n, *key] for key in keys], axis=0)
     low, high = percentile_interval(drawn)
     x, y = ([group[key].score for key in keys] for group in (ours, theirs))
     return {
@@ -327,7 +328,9 @@ def difference_row(cells: Sequence[Cell], baseline: Sequence[Cell], samples) -> 
     }
 
 
-def summarise(cells: Sequence[Cell], resamples: int, paper: Mapping[tuple[int, str], float]) -> list[dict[str, Any]]:
+def summarise(
+    cells: Sequence[Cell], resamples: int, paper: Mapping[tuple[int, str], float], compare_to: str = BASELINE
+) -> list[dict[str, Any]]:
     """A record a method and n, methods in the order of NAMES; p is corrected over the methods of one n."""
     samples = resample_cells(cells, resamples)
     groups: dict[tuple[int, str], list[Cell]] = defaultdict(list)
@@ -338,7 +341,7 @@ def summarise(cells: Sequence[Cell], resamples: int, paper: Mapping[tuple[int, s
         methods = sorted((method for count, method in groups if count == n), key=order.index)
         rows = [
             summary_row(method, groups[n, method], samples)
-            | difference_row(groups[n, method], groups.get((n, BASELINE), []), samples)
+            | difference_row(groups[n, method], groups.get((n, compare_to), []), samples)
             for method in methods
         ]
         for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
@@ -375,9 +378,9 @@ def printed_row(record: Mapping[str, Any], has_paper: bool) -> list[str]:
     return [*row, number(record["paper"], 2, 1)] if has_paper else row
 
 
-def printed_header(metric: str, has_paper: bool) -> list[str]:
+def printed_header(metric: str, has_paper: bool, compare_to: str) -> list[str]:
     """The heads of these columns."""
-    header = ["method", "gold + synthetic", metric, "std", "95 %", "to gold-only (95 %)", "p", "p (Holm)"]
+    header = ["method", "gold + synthetic", metric, "std", "95 %", f"to {compare_to} (95 %)", "p", "p (Holm)"]
     return [*header, "paper"] if has_paper else header
 
 
@@ -394,12 +397,12 @@ def n_text(n: int) -> str:
     return f"n = {n}" if n else "all training clips"
 
 
-def text_table(records: Sequence[Mapping[str, Any]], dataset_name: str) -> str:
+def text_table(records: Sequence[Mapping[str, Any]], dataset_name: str, compare_to: str) -> str:
     """The table as it is printed, a block for each n."""
     from synthio.results import plain_table
 
     has_paper = any(record["paper"] is not None for record in records)
-    header, blocks = printed_header(records[0]["metric"], has_paper), []
+    header, blocks = printed_header(records[0]["metric"], has_paper, compare_to), []
     for n, rows in by_n(records).items():
         counts = sorted({row["cells"] for row in rows})
         cells = f"{' to '.join(map(str, {counts[0]: 0, counts[-1]: 0}))} of seed x fold"
@@ -413,10 +416,10 @@ def tex_escape(text: str) -> str:
     return "".join(TEX_ESCAPES.get(letter, letter) for letter in text)
 
 
-def tex_table(records: Sequence[Mapping[str, Any]], dataset_name: str) -> str:
+def tex_table(records: Sequence[Mapping[str, Any]], dataset_name: str, compare_to: str) -> str:
     """A tabular for booktabs; the best mean of each n is bold."""
     has_paper = any(record["paper"] is not None for record in records)
-    header = printed_header(records[0]["metric"], has_paper)
+    header = printed_header(records[0]["metric"], has_paper, compare_to)
     lines = [f"% {' '.join(dataset_name.split())}: test scores in percent", r"% needs \usepackage{booktabs}"]
     lines += [rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule"]
     lines.append(" & ".join(map(tex_escape, header)) + r" \\")
@@ -431,8 +434,8 @@ def tex_table(records: Sequence[Mapping[str, Any]], dataset_name: str) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def write_picture(records: Sequence[Mapping[str, Any]], dataset_name: str, path: Path) -> None:
-    """Means with their intervals, a panel for each n, as PNG."""
+def write_picture(records: Sequence[Mapping[str, Any]], dataset_name: str, compare_to: str, path: Path) -> None:
+    """Means with their intervals, a panel for each n, a line at the mean of what is compared to; PNG."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -448,9 +451,8 @@ def write_picture(records: Sequence[Mapping[str, Any]], dataset_name: str, path:
         for axes, (n, rows) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
             points = [(r["method"], 100 * r["mean"], 100 * r["low_95"], 100 * r["high_95"]) for r in rows]
             plot_scores(axes, points, rows[0]["metric"])
-            gold = [row["mean"] for row in rows if row["method"] == BASELINE]
-            if gold:
-                axes.axvline(100 * gold[0], color="#6B7280", linewidth=0.8, linestyle=":")
+            for mean in [row["mean"] for row in rows if row["method"] == compare_to]:
+                axes.axvline(100 * mean, color="#6B7280", linewidth=0.8, linestyle=":")
             axes.set_title(f"{dataset_name}, {n_text(n)}", parse_math=False)
         figure.savefig(temporary, metadata={"Software": None})
 
@@ -470,12 +472,12 @@ def make_tables(args) -> int:
     if not cells:
         print(f"{folder}: no job has scores yet, so there is no table")
         return 1
-    records = summarise(cells, args.resamples, paper_figures(args.paper_csv, args.dataset_name))
+    records = summarise(cells, args.resamples, paper_figures(args.paper_csv, args.dataset_name), args.compare_to)
     write_table(results_table(cells), folder / "results.csv")
     write_table(pd.DataFrame(records), folder / "table.csv")
-    write_text(folder / "table.tex", tex_table(records, args.dataset_name))
-    write_picture(records, args.dataset_name, folder / "table.png")
-    print(f"\n{text_table(records, args.dataset_name)}\n")
+    write_text(folder / "table.tex", tex_table(records, args.dataset_name, args.compare_to))
+    write_picture(records, args.dataset_name, args.compare_to, folder / "table.png")
+    print(f"\n{text_table(records, args.dataset_name, args.compare_to)}\n")
     if missing:
         print(f"{len(missing)} of {len(cells) + len(missing)} jobs have no scores and are not in the table")
     pairs = max(record["cells"] for record in records)

@@ -156,6 +156,15 @@ def test_the_summary_by_hand(written):
     assert 0 <= synthio["difference_low_95"] < 0.2 < synthio["difference_high_95"]
 
 
+def test_differences_to_another_method(written):
+    done = call_script(ROOT / "synthio/experiment.py", "table", "--folder", written, "--compare_to", "synthio")
+    assert done.returncode == 0, done.stderr
+    assert " to synthio (95 %) " in done.stdout
+    gold, synthio = rows_of(written / "table.csv")
+    assert float(gold["difference"]) == pytest.approx(-0.2) and synthio["difference"] == ""
+    assert float(gold["difference_low_95"]) < -0.2 < float(gold["difference_high_95"]) <= 0
+
+
 def test_the_interval_of_a_mean_over_seeds_shares_its_clips(tmp_path):
     """Seeds with equal answers tell nothing new about clips: the interval is that of one seed."""
     for seeds in (1, 3):
@@ -496,6 +505,7 @@ def test_gpus_are_dealt_out_and_a_cell_has_one_job_at_a_time(world, tmp_path, se
         (["--source", "/not/there"], "no such file or folder"),
         (["--method", "x"], "unknown option --method; did you mean --methods?"),
         (["--jobs", "many"], "'many' is not a whole number"),
+        (["--compare_to", "wo_dpo"], "--compare_to: 'wo_dpo' is none of gold_only synthio"),
     ],
 )
 def test_a_mistake_is_refused_before_anything_runs(tmp_path, words, part):
