@@ -1,6 +1,6 @@
 """The embedded caption writer: a small grammar. It needs no weights and no network, and a seed decides all it writes.
 
-    main      the label, as it is ("dog bark") or in a phrase ("a recording of a dog bark")
+    main      the label in a phrase ("a recording of a dog bark")
     manner    up to three words or phrases of the pool, one of a kind ("loud", "low-pitched")
     behind    a background of the pool
 
@@ -145,7 +145,7 @@ def one_prompt(request: CaptionRequest, pool: Extraction, rng: random.Random, mo
         text += f", {rng.choice(PLACES)}"
     if request.domain and rng.random() < 0.5:
         text += f", {request.domain}"
-    return text if len(words_of(text)) <= MAX_WORDS else main_clause(request.label, [], rng)
+    return text if len(words_of(text)) <= MAX_WORDS else main_clause(request.label, manners[: int(request.diverse)], rng)
 
 
 def choose_manners(phrases: Sequence[str], count: int, rng: random.Random) -> list[str]:
@@ -167,7 +167,7 @@ def main_clause(label: str, manners: Sequence[str], rng: random.Random) -> str:
         listed = " ".join(part for part in (count, ", ".join(adjectives)) if part)
         text = f"{listed} sound{'s' if count not in ('', 'single') else ''} of a {label}"
     else:
-        text = rng.choice([f"Sound of a {label}", label, f"the sound of a {label}", f"a recording of a {label}"])
+        text = rng.choice([f"Sound of a {label}", f"the sound of a {label}", f"a recording of a {label}"])
         text = ", ".join([text, *adjectives, *([COUNTS[count]] if count else [])])
     if events:
         text += rng.choice([" and ", ", followed by "]) + " and ".join(events)

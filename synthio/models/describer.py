@@ -28,7 +28,7 @@ COUNT_WORDS = {1: "a single", 2: "two", 3: "three"}
 class AcousticDescriber(Captioner):
     """See `Captioner`."""
 
-    name = "embedded-1"
+    name = "embedded-2"
     key = (name,)  # raise the number when the words change
     sample_rate = SAMPLE_RATE
     batch_size = 64
@@ -150,7 +150,12 @@ def noun(bursts: list[int], steady: bool) -> str:
 
 
 def background(power: np.ndarray, level_db: np.ndarray, active: np.ndarray) -> str:
-    """What is heard between the sounds of the foreground; "" where nothing is, or where there is no between."""
+    """A hum or rumble between the sounds of the foreground; "" where there is none, or no between.
+
+    Broadband noise is not named: it may as well be the tail of the sound or a recorder's hiss. Of 1500 procedural clips
+    it was named in 286 as "white noise", and 22 of these have it. A generator takes the word for loud noise that hides
+    the sound.
+    """
     quiet = ~active
     if quiet.sum() < 10 or np.median(level_db[active]) - np.median(level_db[quiet]) > BACKGROUND_DB:
         return ""
@@ -158,8 +163,6 @@ def background(power: np.ndarray, level_db: np.ndarray, active: np.ndarray) -> s
     if 10 * np.log10(spectrum.sum() + 1e-12) < -80:
         return ""
     frequency = np.arange(len(spectrum)) * SAMPLE_RATE / FRAME
-    low = spectrum[frequency < 300].sum() / spectrum.sum()
-    flatness = np.exp(np.log(spectrum[8:] + 1e-15).mean()) / (spectrum[8:].mean() + 1e-15)
-    if low > 0.8:
-        return "a low hum" if spectrum.max() > 0.4 * spectrum.sum() else "a low rumble"
-    return "white noise" if flatness > 0.3 else "noise"
+    if spectrum[frequency < 300].sum() < 0.8 * spectrum.sum():
+        return ""
+    return "a low hum" if spectrum.max() > 0.4 * spectrum.sum() else "a low rumble"
