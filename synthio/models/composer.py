@@ -145,7 +145,9 @@ def one_prompt(request: CaptionRequest, pool: Extraction, rng: random.Random, mo
         text += f", {rng.choice(PLACES)}"
     if request.domain and rng.random() < 0.5:
         text += f", {request.domain}"
-    return text if len(words_of(text)) <= MAX_WORDS else main_clause(request.label, manners[: int(request.diverse)], rng)
+    if len(words_of(text)) <= MAX_WORDS:
+        return text
+    return main_clause(request.label, manners[: int(request.diverse)], rng)
 
 
 def choose_manners(phrases: Sequence[str], count: int, rng: random.Random) -> list[str]:
