@@ -7,7 +7,6 @@ import csv
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -23,6 +22,7 @@ import soundfile
 from synthio.files import fingerprint, sha256_file
 from synthio.models.composer import EVENTS
 from synthio.stamp import LARGE_FILE_BYTES, content
+from tests.cpu_time import children_cpu_s
 from tests.scripts import call_script
 from tests.test_classifier import save_tiny_ast
 from tests.tiny_audio_llms import save_qwen2_audio
@@ -235,12 +235,6 @@ def test_the_outputs_of_a_run(finished):
     assert "12 rows in, 12 out" in stage_answers(printed)["6 generate"]
     assert "dropped (see kept.dropped.csv)" in stage_answers(printed)["7 filter"]
     assert (work / "logs/generate.1.log").is_file() and (work / "logs/generate.2.log").is_file()
-
-
-def children_cpu_s() -> float:
-    """CPU seconds of the processes that ended. Unlike the time on the clock, a busy machine hardly changes them."""
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return spent.ru_utime + spent.ru_stime
 
 
 def test_a_second_call_does_nothing(world, copy):
