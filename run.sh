@@ -33,8 +33,9 @@ iterative=true             # bool: self-reflection, new prompts for the clips th
 reflect_rounds=2           # whole 0..100: rounds of it, at most; they end when each class has num_iters for each gold clip
 balance=false              # bool: cut the synthetic clips so that no class has a larger share of its quota than another
 only_synthetic=false       # bool: train on the synthetic clips without the gold ones
-use_ast=true               # bool: the classifier is AST; false: a linear probe on frozen embeddings
-zero_shot=false            # bool: for use_ast=false and augment=false: no training, CLAP takes the label whose prompt is nearest
+classifier=auto            # auto|fusion|probe|ast: what is saved as the classifier; all are trained and shown. auto: the fusion of what the models know and what the clips teach, unless validation clips say clearly that another is better
+use_ast=true               # bool: fine-tune AST; false: only heads on frozen embeddings, and classifier=auto means probe
+zero_shot=false            # bool: for use_ast=false and augment=false: CLAP takes the label whose prompts are nearest
 retrieval_csv=""           # text: CSV of a corpus (path): its clips nearest to the gold ones by CLAP, in place of generated ones
 domain=""                  # text: where the sounds come from, for the prompts ("urban street recordings")
 # -- models: embedded, a folder, or a Hugging Face id
@@ -95,14 +96,14 @@ ast_batch_size=16          # whole 1..: clips a step (paper: 48)
 ast_head_init=probe        # probe|random: the new head starts at a linear probe, or at random (paper: random)
 ast_wise_ft_alpha=0.5      # number 0..1: for ast_head_init=probe, share of the trained weights in the classifier, the rest being those at the start; 1: the trained ones alone (paper)
 ast_class_weights=false    # bool: each class has the same weight in the loss
-synthetic_weight=auto      # number 0.. or auto: how often a synthetic clip comes for one time that a gold one does; auto: what is best on the validation clips (paper: 1)
+synthetic_weight=auto      # number 0.. or auto: how often a synthetic clip comes for one time that a gold one does; auto: what is best on the validation clips, 0 where they do not help there (paper: 1)
 ast_waveform_augment=none  # none|noise|pitch|chain: changes each clip anew at each step; chain: gain, noise, pitch, shift, filter
 ast_spec_augment=false     # bool: mask a band of frequencies and a stretch of time, at each step (SpecAugment)
 ast_mixup=0                # number 0..: alpha of mixup's Beta distribution; 0: no mixup
 supcon_weight=1            # number 0..: for supcon=true, of the contrastive loss; cross-entropy has 1
 supcon_temperature=0.1     # number 0.001..: for supcon=true (its paper: 0.1)
-probe_embeddings=auto      # auto|clap|ast|both: for use_ast=false, what the linear probe hears; auto: ast if CLAP filters, else clap
-probe_clap_model=""        # text: the same: a CLAP for it that is not clap_model, which filters
+probe_embeddings=both      # both|ast|clap: for classifier=probe, what the linear probe hears
+probe_clap_model=""        # text: another CLAP than clap_model, which filters, for all heads on frozen embeddings
 # -- outputs
 quality=true               # bool: measure the synthetic clips against real ones: FAD, diversity, label agreement, copies
 results_root=""            # text: folder of all outputs; empty: that of run.sh
@@ -311,12 +312,11 @@ check_choices() {
     ! $zero_shot || { ! $use_ast && ! $augment; } || refuse "zero_shot=true trains nothing; it needs use_ast=false and augment=false"
     $use_ast || ! $supcon || refuse "supcon=true trains AST, but use_ast is false; drop one of them"
     if ! $use_ast; then
+        [[ $classifier != ast ]] || refuse "classifier=ast needs use_ast=true"
         [[ $ast_waveform_augment == none && $ast_spec_augment == false ]] || refuse "use_ast=false takes no augmentation of AST"
         is_zero "$ast_mixup" || refuse "use_ast=false takes no ast_mixup"
-        choose_probe
-    else
-        [[ -z $probe_clap_model ]] || refuse "probe_clap_model goes with use_ast=false"
     fi
+    choose_head
     ! $supcon || is_zero "$ast_mixup" ||
         refuse "supcon=true asks which clips share a label, and ast_mixup blends the labels; drop one of them"
     if [[ $captioner == gama ]]; then
@@ -360,24 +360,17 @@ check_choices() {
     esac
 }
 
-# What the linear probe hears. The model that chose synthetic clips must not measure success: it would like its own
-# choice.
-choose_probe() {
-    local clap_chooses=false
-    if $augment; then
-        if $clap_filter || [[ -n $retrieval_csv ]]; then clap_chooses=true; fi
-        if [[ $dpo == true && -z $dpo_ckpt_folder && $dpo_pairs == ranked ]]; then clap_chooses=true; fi
+# Set `head`, the trained method that becomes the classifier, or auto.
+choose_head() {
+    head=$classifier
+    if $zero_shot; then
+        [[ $classifier == auto ]] || refuse "zero_shot=true is a classifier of its own; leave classifier at auto"
+        head=zero_shot
+    elif [[ $classifier == probe || ($classifier == auto && $use_ast == false) ]]; then
+        head=probe
+        [[ $probe_embeddings == both ]] || head=probe_$probe_embeddings
     fi
-    if [[ $probe_embeddings == auto ]]; then
-        probe_embeddings=clap
-        if $clap_chooses && [[ -z $probe_clap_model ]]; then probe_embeddings=ast; fi
-    fi
-    if [[ $probe_embeddings == ast ]]; then
-        [[ -z $probe_clap_model ]] || refuse "probe_clap_model goes with probe_embeddings=clap or both"
-    elif $clap_chooses && [[ -z $probe_clap_model ]]; then
-        refuse "probe_embeddings=$probe_embeddings would measure success with the CLAP that chose the synthetic clips;" \
-            "give --probe_clap_model another CLAP, or take --probe_embeddings ast"
-    fi
+    [[ $head == probe* || $probe_embeddings == both ]] || refuse "probe_embeddings goes with classifier=probe"
 }
 
 # ---------------------------------------------------------------- paths and interpreters
@@ -519,9 +512,9 @@ set_writer() {
 resolve_interpreters() {
     local generates=text_to_audio_model listens=captioner scores=clap_model asked # "": nothing asks it
     if ! $augment || [[ -n $retrieval_csv ]]; then generates="" listens=""; fi
-    if $use_ast && { ! $augment || [[ $clap_filter == false && -z $retrieval_csv ]]; }; then scores=""; fi
+    if ! $augment || [[ $clap_filter == false && -z $retrieval_csv ]]; then scores=""; fi
     own_envs=() # those of extras/ that this run needs
-    asked=("clap_model=$clap_model" "captioner=$captioner")
+    asked=("clap_model=$clap_model" "probe_clap_model=$probe_clap_model" "captioner=$captioner")
     if [[ -n $generates && -z $stable_audio_env ]]; then asked+=("$generates=$text_to_audio_model"); fi
     find_environments "${asked[@]}"
     set_interpreter stable_audio_env "$generates"
@@ -529,17 +522,23 @@ resolve_interpreters() {
     set_interpreter gama_env "$listens"
     caption_python=("${interpreter[@]}")
     if [[ $captioner == gama ]]; then caption_python=("$python"); fi # it starts GAMA's process in gama_env
-    if [[ -n $msclap_env && ${library[clap_model]:-} == msclap ]]; then
-        set_interpreter msclap_env "$scores"
-    else
-        set_interpreter clap_env "$scores"
-    fi
+    set_clap_interpreter clap_model "$scores"
     clap_python=("${interpreter[@]}")
+    set_clap_interpreter probe_clap_model probe_clap_model
+    heads_python=("${interpreter[@]}")
     [[ $dpo_pairs == gold || -n $stable_audio_env || -z ${own_env[clap_model]:-} ]] ||
         refuse "dpo_pairs=ranked scores in the process that trains; choose a clap_model of transformers, or name a" \
             "stable_audio_env that can load this one too"
     set_interpreter ast_env
     ast_python=("${interpreter[@]}")
+}
+
+set_clap_interpreter() { # MODEL VARIABLE [THE SAME, IF SOMETHING ASKS IT]
+    if [[ -n $msclap_env && ${library[$1]:-} == msclap ]]; then
+        set_interpreter msclap_env "${2:-}"
+    else
+        set_interpreter clap_env "${2:-}"
+    fi
 }
 
 # Fill `devices` with GPU numbers, set `shards`, and where there is no GPU `threads`, of each process.
@@ -1076,42 +1075,48 @@ reflect() { # ROUND KEPT...
     generate_and_filter "$round" 8 8
 }
 
+# Train every classifier on a CSV, and make one of them *the* classifier.
 classify() { # NAME TRAIN_CSV
-    local folder=$work/classifier/$1 options models=()
-    inputs=("$2" "$work/checked/valid.csv" "$work/checked/test.csv") outputs=("$folder")
-    options=(--train_csv "$2" --valid_csv "${inputs[1]}" --test_csv "${inputs[2]}" --output_folder "$folder"
-        --multi_label "$multi_label" --seed "$seed" --device "$device")
+    local folder=$work/classifier/$1 trained=() csvs=("$2" "$work/checked/valid.csv" "$work/checked/test.csv")
+    local options=(--train_csv "${csvs[0]}" --valid_csv "${csvs[1]}" --test_csv "${csvs[2]}"
+        --multi_label "$multi_label" --seed "$seed" --device "$device" --synthetic_weight "$synthetic_weight")
     if $use_ast; then
-        inputs+=("$ast_model")
-        step 10 "classify_$1" "${ast_python[@]}" "$root/ast/train.py" "${options[@]}" --model "$ast_model" \
-            --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" --learning_rate "$ast_learning_rate" \
-            --head_init "$ast_head_init" --wise_ft_alpha "$ast_wise_ft_alpha" --class_weights "$ast_class_weights" \
-            --synthetic_weight "$synthetic_weight" --waveform_augment "$ast_waveform_augment" \
-            --spec_augment "$ast_spec_augment" --mixup "$ast_mixup" \
-            --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature" \
-            "${compiling[@]}" "${tracking[@]}"
-        return
+        train_ast "$1"
+        trained+=("${folder}_ast")
     fi
-    if $zero_shot; then
-        inputs+=("$probe_clap_model")
-        step 10 "classify_$1" "${clap_python[@]}" "$root/ast/zero_shot.py" "${options[@]}" \
-            --clap_model "$probe_clap_model" --cache_folder "$embeddings_folder"
-        return
-    fi
-    if [[ $probe_embeddings != ast ]]; then models+=(--clap_model "$probe_clap_model"); fi
-    if [[ $probe_embeddings != clap ]]; then models+=(--ast_model "$ast_model"); fi
-    inputs+=("${models[1]}" ${models[3]:+"${models[3]}"})
-    step 10 "classify_$1" "${clap_python[@]}" "$root/ast/probe.py" "${options[@]}" "${models[@]}" \
-        --synthetic_weight "$synthetic_weight" --cache_folder "$embeddings_folder"
+    inputs=("${csvs[@]}" "$ast_model" "$probe_clap_model") outputs=("${folder}_heads")
+    step 10 "heads_$1" "${heads_python[@]}" "$root/ast/heads.py" "${options[@]}" --output_folder "${folder}_heads" \
+        --ast_model "$ast_model" --clap_model "$probe_clap_model" --cache_folder "$embeddings_folder"
+    case $head in
+        auto) trained+=("${folder}_heads/fusion" "${folder}_heads/probe") ;;
+        ast) ;;
+        *) trained+=("${folder}_heads/$head") ;;
+    esac
+    inputs=("${trained[@]}") outputs=("$folder")
+    step 10 "choose_$1" "$python" -m synthio.classification.choose --classifier "$head" --folders "${trained[@]}" \
+        --output_folder "$folder"
+}
+
+train_ast() { # NAME; reads the arrays csvs and options of classify
+    inputs=("${csvs[@]}" "$ast_model") outputs=("$work/classifier/${1}_ast")
+    step 10 "classify_$1" "${ast_python[@]}" "$root/ast/train.py" "${options[@]}" --output_folder "${outputs[0]}" \
+        --model "$ast_model" --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" \
+        --learning_rate "$ast_learning_rate" --head_init "$ast_head_init" --wise_ft_alpha "$ast_wise_ft_alpha" \
+        --class_weights "$ast_class_weights" --waveform_augment "$ast_waveform_augment" \
+        --spec_augment "$ast_spec_augment" --mixup "$ast_mixup" \
+        --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature" \
+        "${compiling[@]}" "${tracking[@]}"
 }
 
 # The synthetic clips against real ones, by models that did not filter them where there are such.
 measure_quality() {
     local csvs=("$output_csv_path" "$train_csv" "$work/checked/valid.csv" "$work/checked/test.csv")
+    local judge=$work/classifier/gold_only_heads/probe_ast # CLAP has no part in it, for CLAP filters
     $quality || return 0
-    inputs=("${csvs[@]}" "$work/classifier/gold_only" "$ast_model" "$probe_clap_model") outputs=("$work/quality.json")
-    step 10 quality "${clap_python[@]}" -m synthio.quality --input_csv "${csvs[0]}" --gold_csv "${csvs[1]}" \
-        --valid_csv "${csvs[2]}" --test_csv "${csvs[3]}" --classifier "$work/classifier/gold_only" \
+    if $use_ast; then judge=$work/classifier/gold_only_ast; fi
+    inputs=("${csvs[@]}" "$judge" "$ast_model" "$probe_clap_model") outputs=("$work/quality.json")
+    step 10 quality "${heads_python[@]}" -m synthio.quality --input_csv "${csvs[0]}" --gold_csv "${csvs[1]}" \
+        --valid_csv "${csvs[2]}" --test_csv "${csvs[3]}" --classifier "$judge" \
         --ast_model "$ast_model" --clap_model "$probe_clap_model" --classifier_weight "$classifier_weight" \
         --duplicate_cosine "$duplicate_cosine" --output_json "$work/quality.json" --cache_folder "$embeddings_folder" \
         --seed "$seed" --device "$device"
@@ -1120,6 +1125,8 @@ measure_quality() {
 # Write W/timings.csv and W/report.html, print scores and seconds, say where things are.
 report() {
     local i scores=("gold-only=$work/classifier/gold_only/scores.json") name=synthio measured=()
+    local trained=("gold-only=$work/classifier/gold_only_heads")
+    if $use_ast; then trained+=("gold-only=$work/classifier/gold_only_ast"); fi
     mkdir -p "$work"
     {
         echo stage,seconds
@@ -1130,11 +1137,13 @@ report() {
     if $augment; then
         if $only_synthetic; then name=synthetic-only; fi
         scores+=("$name=$work/classifier/synthio/scores.json")
+        trained+=("$name=$work/classifier/synthio_heads")
+        if $use_ast; then trained+=("$name=$work/classifier/synthio_ast"); fi
         if $quality; then measured=(--quality "$work/quality.json"); fi
     fi
     echo
     helper -m synthio.results --output_json "$work/scores.json" --timings "$work/timings.csv" --seed "$seed" \
-        "${measured[@]}" "${tracking[@]}" --scores "${scores[@]}"
+        "${measured[@]}" "${tracking[@]}" --scores "${scores[@]}" --trained "${trained[@]}"
     echo
     echo "scores           $(shown "$work/scores.json")"
     echo "classifiers      $(shown "$work/classifier")"

@@ -36,6 +36,7 @@ from synthio.cli import (
 from synthio.evaluation import (
     add_evaluation_options,
     is_synthetic,
+    print_score,
     read_splits,
     start_clean,
     write_history,
@@ -126,18 +127,19 @@ def run_key(args, recipe, device: str, tables, labels) -> str:
 
 
 def read_training_data(args, tables, targets, config):
-    """(train split, validation split, normalisation), all statistics from the training clips as they are."""
+    """(train split, validation split, normalisation): the model's own, the length that of the real training clips."""
     from synthio.augment import MAX_SPEED
     from synthio.classifier import (
+        Normalisation,
         choose_frames,
         log_mel,
         make_split,
-        measure,
         read_features,
         read_waveforms,
     )
     from synthio.fbank import SAMPLE_RATE, num_frames, num_samples
     from synthio.manifest import PATH
+    from synthio.models.ast_model import load_extractor
 
     limit = num_frames(round(args.max_length_s * SAMPLE_RATE)) if args.max_length_s else config.max_length
     bands, waveforms, paths = config.num_mel_bins, (), tables["train"][PATH]
@@ -148,9 +150,12 @@ def read_training_data(args, tables, targets, config):
         waveforms = [waveform[:longest].copy() for waveform in read_waveforms(paths, args.train_csv)]
         train = [log_mel(waveform, bands, limit) for waveform in waveforms]
     valid = read_features(tables["valid"][PATH], args.valid_csv, bands, limit)
-    counts = [limit] if args.max_length_s else [len(clip) for clip in train]
-    norm = measure(train, choose_frames(counts, limit, config))
-    train = make_split(train, targets["train"], norm, waveforms, is_synthetic(tables["train"]))
+    synthetic, extractor = is_synthetic(tables["train"]), load_extractor(args.model)
+    heard = [len(clip) for clip, made in zip(train, synthetic, strict=True) if not made or synthetic.all()]
+    norm = Normalisation(
+        choose_frames([limit] if args.max_length_s else heard, limit, config), extractor.mean, extractor.std
+    )
+    train = make_split(train, targets["train"], norm, waveforms, synthetic)
     return train, make_split(valid, targets["valid"], norm), norm
 
 
@@ -178,14 +183,20 @@ def save_model(model, norm, folder: Path) -> None:
     extractor.save_pretrained(folder)
 
 
-def test_once(args, model, norm, tables, targets, device: str):
-    """Read the test clips, for the first time, and return the probabilities [N, C]."""
-    from synthio.classifier import make_split, predict, probabilities, read_features
+def test_once(args, model, norm, tables, targets, valid):
+    """Calibrate the model, in its weights, and score it on the test clips, which are read for the first time."""
+    from synthio.classification.pool import fit_temperature
+    from synthio.classifier import predict, predict_clips, probabilities, scale_logits
+    from synthio.evaluation import Result
     from synthio.manifest import PATH
 
-    clips = read_features(tables["test"][PATH], args.test_csv, model.config.num_mel_bins, norm.frames)
-    split = make_split(clips, targets["test"], norm)
-    return probabilities(predict(model, split.features, args.batch_size, device), args.multi_label)
+    device, multi_label = model.device, args.multi_label
+    logits = predict(model, valid.features, args.batch_size, device)
+    temperature, offset = fit_temperature(logits.double().numpy(), targets["valid"], multi_label)
+    heard = predict_clips(model, norm, tables["test"][PATH], args.test_csv, args.batch_size, device)
+    scale_logits(model, temperature, offset)
+    valid_chances, chances = (probabilities(part / temperature + offset, multi_label) for part in (logits, heard))
+    return Result(valid_chances, chances, probabilities(heard, multi_label), temperature)
 
 
 def main() -> int:
@@ -212,12 +223,12 @@ def main() -> int:
     on_eval = partial(report_evaluation, folder, recipe, tracker=tracker)
     state = fit(learner, train, valid, recipe, device, checkpoint, key, on_eval)
     tracker.close()
-    save_model(model, norm, folder / "model")
-
     tested = time.monotonic()
-    chances = test_once(args, model, norm, tables, targets, device)
+    result = test_once(args, model, norm, tables, targets, valid)
+    save_model(model, norm, folder / "model")
     best = state.best_row()
     details = {
+        "head": "ast",
         "best_step": state.best_step,
         "num_steps": recipe.num_steps,
         "best_valid": (best["valid_score"], best["valid_loss"]),
@@ -226,7 +237,7 @@ def main() -> int:
         "seconds": {"read": read_s, "train": state.seconds, "test": time.monotonic() - tested},
         "options": {**vars(args), **vars(recipe), "device": device},
     }
-    write_test_results(args, tables, labels, targets["test"], chances, details)
+    print_score(write_test_results(folder, args, tables, labels, targets, result, details))
     checkpoint.unlink(missing_ok=True)
     return 0
 

@@ -31,6 +31,8 @@ AST_OPTIONS = {
     "seed": "seed",
 }
 
+HEAD_OPTIONS = {"synthetic clips for a real one": "synthetic_weight", "seed": "seed"}
+
 
 def escape(value: Any) -> str:
     """Any text as a piece of a line of Markdown that shows it as it is, also in a cell of a table."""
@@ -98,10 +100,17 @@ def base_models(options: Mapping[str, Any]) -> list[dict[str, Any]]:
 def training_rows(record: Mapping[str, Any]) -> dict[str, Any]:
     """How a classifier was trained: name -> value."""
     options = record["options"]
-    if "best_C" in record:
-        return {"inverse strength of the L2 penalty": record["best_C"]}
+    if record["head"] != "ast":
+        return {name: options[option] for name, option in HEAD_OPTIONS.items() if option in options}
     rows = {name: options[option] for name, option in AST_OPTIONS.items() if option in options}
     return rows | {"step chosen on the validation clips": record["best_step"]}
+
+
+def title_of(head: str) -> str:
+    """A method's name in print."""
+    from synthio.classification.heads import TITLES
+
+    return TITLES[head]
 
 
 def classifier_card(record: Mapping[str, Any]) -> str:
@@ -118,7 +127,9 @@ def classifier_card(record: Mapping[str, Any]) -> str:
             "accuracy": record.get("accuracy"),
             "per_class": record["per_class"],
             "best_valid": record["best_valid"],
-            "is_probe": "best_C" in record,
+            "head": "" if record["head"] == "ast" else title_of(record["head"]),
+            "temperature": record["calibration"]["temperature"],
+            "calibration": {when: record["calibration"][when] for when in ("before", "after")},
             "seconds": frames and frames / 100,
             "models": base_models(record["options"]),
             "training": training_rows(record),

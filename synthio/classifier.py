@@ -36,6 +36,7 @@ from synthio.weighting import choose_synthetic_weight, class_weights, draw_rates
 
 # SpecAugment of AST's ESC-50 recipe: up to 24 of 128 bands and 96 of 512 frames.
 MASKED_BANDS, MASKED_TIME = 24 / 128, 96 / 512
+CLIPS_AT_ONCE = 256  # whose features are kept while the others are read
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Input length in frames (10 ms) and the statistics of the training audio, as ASTFeatureExtractor keeps them."""
+    """Input length in frames (10 ms) and the statistics of the pretraining audio, as ASTFeatureExtractor keeps them."""
 
     frames: int
     mean: float
@@ -181,12 +182,6 @@ def choose_frames(counts: Sequence[int], limit: int, config) -> int:
     return frames - (frames - config.patch_size) % config.time_stride
 
 
-def measure(features: Sequence[torch.Tensor], frames: int) -> Normalisation:
-    """Mean and standard deviation over the real frames of the training clips, padding left out."""
-    values = torch.cat([f[:frames] for f in features]).double()
-    return Normalisation(frames, float(values.mean()), max(float(values.std(correction=0)), 1e-3))
-
-
 def make_split(
     features: Sequence[torch.Tensor],
     targets: np.ndarray,
@@ -194,15 +189,20 @@ def make_split(
     waveforms: Sequence[np.ndarray] = (),
     is_synthetic: np.ndarray | None = None,
 ) -> Split:
-    """Cut or pad to `norm.frames`, normalise, and keep as float16.
+    """Clips as the model hears them (`fill`), kept as float16."""
+    return Split(fill(features, norm, torch.float16), torch.from_numpy(targets), norm, waveforms, None, is_synthetic)
+
+
+def fill(features: Sequence[torch.Tensor], norm: Normalisation, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Log-mels, each [frames, bands], cut or padded to `norm.frames` and normalised: [N, norm.frames, bands].
 
     Padding is 0 before normalisation, which is what ASTFeatureExtractor does: a saved model must hear the same.
     """
-    batch = torch.empty(len(features), norm.frames, features[0].shape[1], dtype=torch.float16)
+    batch = torch.empty(len(features), norm.frames, features[0].shape[1], dtype=dtype)
     for i, clip in enumerate(features):
         clip = functional.pad(clip[: norm.frames], (0, 0, 0, max(0, norm.frames - len(clip))))
         batch[i] = norm.apply(clip)
-    return Split(batch, torch.from_numpy(targets), norm, waveforms, is_synthetic=is_synthetic)
+    return batch
 
 
 def augmented_features(
@@ -313,6 +313,23 @@ def predict(model, features: torch.Tensor, batch_size: int, device: str) -> torc
     return _in_batches(lambda batch: model(batch).logits, features, batch_size, device)
 
 
+def predict_clips(
+    model, norm: Normalisation, paths: Sequence[str], csv: str | Path, batch_size: int, device: str
+) -> torch.Tensor:
+    """Logits float32 [N, C] of sound files, N >= 1, as the saved model gives them in transformers' pipeline.
+
+    Raises:
+        UserError: a clip cannot be used (CSV, row, path and reason).
+    """
+    logits, waiting = [], []
+    for row, waveform in enumerate(read_waveforms(paths, csv), 1):
+        waiting.append(log_mel(waveform, model.config.num_mel_bins, norm.frames))
+        if len(waiting) == CLIPS_AT_ONCE or row == len(paths):
+            logits.append(predict(model, fill(waiting, norm), batch_size, device))
+            waiting = []
+    return torch.cat(logits)
+
+
 def _in_batches(
     function: Callable[[torch.Tensor], torch.Tensor], features: torch.Tensor, batch_size: int, device: str
 ) -> torch.Tensor:
@@ -405,6 +422,14 @@ def _pooled(model, features: torch.Tensor, batch_size: int, device: str) -> torc
     model.eval()
     body, norm = model.audio_spectrogram_transformer, model.classifier.layernorm
     return _in_batches(lambda batch: norm(body(batch).pooler_output), features, batch_size, device)
+
+
+@torch.no_grad()
+def scale_logits(model, temperature: float, offset: float) -> None:
+    """Turn an AST's logits into logits / temperature + offset, in its own weights, so that any program has them."""
+    dense = model.classifier.dense
+    dense.weight.div_(temperature)
+    dense.bias.div_(temperature).add_(offset)
 
 
 def _drawn_rows(train: Split, recipe: Recipe, step: int) -> np.ndarray:

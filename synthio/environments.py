@@ -31,7 +31,7 @@ def library_of(variable: str, model: str) -> str | None:
     """The library that loads a model; None where only its files could tell, which cannot be seen."""
     if variable == "text_to_audio_model":
         return known_backend(model)
-    if variable == "clap_model":
+    if variable in ("clap_model", "probe_clap_model"):
         return scorer_backend_of(model)
     return "gama" if model == "gama" else "transformers"
 

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODELS = {
     "text_to_audio_model": "text_to_audio",
     "clap_model": "clap",
+    "probe_clap_model": "clap",
     "ast_model": "ast",
     "captioner": "",
     "caption_writer": "",
@@ -35,7 +36,7 @@ DROPPED = 0.27
 SAMPLED, STEPPED = ("losers", "generate"), ("dpo", "filter_classifier", "classify")
 ON_CPU = ("demo", "check", "stratify", "captions", "rewrite", "dataset", "report")  # with and without a GPU
 # Seconds of a unit (see Work.amount) and of the start: embedded models, about one core; the demo and ESC-10. Those of
-# quality, report, probe and zero-shot are guesses from a dozen clips.
+# quality, report and heads are guesses from a dozen clips.
 MEASURED = {
     "demo": (0.05, 0.0),
     "check": (0.013, 0.5),
@@ -50,8 +51,7 @@ MEASURED = {
     "dataset": (0.0, 0.6),
     "classify": (0.031, 5.0),
     "filter_classifier": (0.031, 5.0),
-    "probe": (0.02, 5.0),
-    "zero_shot": (0.02, 5.0),
+    "heads": (0.03, 8.0),
     "quality": (0.06, 6.0),
     "report": (0.05, 5.0),
 }
@@ -177,24 +177,23 @@ def synthetic_clips(variables: Mapping[str, str], gold: int) -> int:
 def classification(variables: Mapping[str, str], gold: int) -> list[tuple[int, Work]]:
     """(number, work) of stage 10. Of clips that are heard, each counts once, for their embeddings are kept."""
     heard = gold + sum(rows_in(variables[name]) or 0 for name in ("valid_csv", "test_csv"))
-    works, made = [classifier_work("gold_only", variables, heard)], synthetic_clips(variables, gold)
+    models, made = ",".join([variables["ast_model"], heads_clap(variables)]), synthetic_clips(variables, gold)
+    works = classifier_works("gold_only", variables, heard, models)
     if is_on(variables, "augment"):
-        models = [variables["ast_model"], variables["probe_clap_model"] or variables["clap_model"]]
-        works += [Work("quality", heard + made, model=",".join(models))] if is_on(variables, "quality") else []
-        works.append(classifier_work("synthio", variables, made))
+        works += [Work("quality", made, model=models)] if is_on(variables, "quality") else []
+        works += classifier_works("synthio", variables, made, models)
     return [(10, work) for work in works]
 
 
-def classifier_work(name: str, variables: Mapping[str, str], heard: int) -> Work:
-    """A classifier: AST, a linear probe, or CLAP alone."""
-    if is_on(variables, "use_ast"):
-        return ast_work(f"classify_{name}", variables)
-    clap = variables["probe_clap_model"] or variables["clap_model"]
-    if is_on(variables, "zero_shot"):
-        return Work(f"zero_shot_{name}", heard, model=clap)
-    models = {"ast": [variables["ast_model"]], "clap": [clap]}
-    chosen = models.get(variables["probe_embeddings"], [variables["ast_model"], clap])
-    return Work(f"probe_{name}", heard, model=",".join(chosen))
+def heads_clap(variables: Mapping[str, str]) -> str:
+    """The CLAP of the heads."""
+    return variables["probe_clap_model"] or variables["clap_model"]
+
+
+def classifier_works(name: str, variables: Mapping[str, str], heard: int, models: str) -> list[Work]:
+    """AST, where it is trained, and the heads."""
+    works = [ast_work(f"classify_{name}", variables)] if is_on(variables, "use_ast") else []
+    return [*works, Work(f"heads_{name}", heard, model=models)]
 
 
 def ast_work(stage: str, variables: Mapping[str, str]) -> Work:
@@ -278,9 +277,6 @@ def work_of(stage: str, rows: str, command: str) -> Work:
     options = dict(pairwise(words))
     heard = [options[name] for name in ("--ast_model", "--clap_model") if name in options]
     model = options.get("--model") or options.get("--captioner") or options.get("--writer") or ",".join(heard)
-    for script in ("probe", "zero_shot"):
-        if any(word.endswith(f"ast/{script}.py") for word in words):
-            stage = stage.replace("classify", script)
     steps = int(options.get("--num_steps", 0)) if float(options.get("--num_epochs", 0)) == 0 else 0
     batch = int(options.get("--batch_size", 0)) * int(options.get("--gradient_accumulation", 1))
     return Work(stage, int(rows) if rows.isdigit() else 0, steps, batch, model)
@@ -342,18 +338,22 @@ def shown_model(variables: Mapping[str, str], name: str) -> str:
 def used_models(variables: Mapping[str, str]) -> list[str]:
     """The model variables that this run reads."""
     used, augment = [], is_on(variables, "augment")
-    mode, probe = prompt_mode(variables), variables["probe_embeddings"]
+    mode = prompt_mode(variables)
     retrieved = augment and bool(variables["retrieval_csv"])
     if augment and not retrieved:
         used.append("text_to_audio_model")
         used += ["captioner"] * (mode in ("mixcap", "plain")) + ["caption_writer"] * (mode != "template")
-    by_probe = not is_on(variables, "use_ast") and (probe != "ast" or is_on(variables, "zero_shot"))
-    ranked = is_on(variables, "dpo") and variables["dpo_pairs"] == "ranked"
-    if by_probe or retrieved or (augment and (is_on(variables, "clap_filter") or ranked)):
+    if variables["probe_clap_model"] not in ("", variables["clap_model"]):
+        used.append("probe_clap_model")
+    if "probe_clap_model" not in used or filters_with_clap(variables):
         used.append("clap_model")
-    if is_on(variables, "use_ast") or (probe != "clap" and not is_on(variables, "zero_shot")):
-        used.append("ast_model")
-    return used
+    return [*used, "ast_model"]
+
+
+def filters_with_clap(variables: Mapping[str, str]) -> bool:
+    """Whether clap_model chooses clips."""
+    ranked = is_on(variables, "dpo") and variables["dpo_pairs"] == "ranked"
+    return is_on(variables, "augment") and bool(variables["retrieval_csv"] or is_on(variables, "clap_filter") or ranked)
 
 
 def clips_line(variables: Mapping[str, str], gold: int | None) -> str:

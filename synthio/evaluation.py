@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synthio.cli import UserError, add_device_option, in_range, pick_device, quiet_libraries, set_threads, str2bool
 
+if TYPE_CHECKING:
+    import numpy as np
+
 SPLITS = ("train", "valid", "test")
+VALID_PREDICTIONS = "valid_predictions.csv"  # by which one classifier is chosen among several
 
 
 def add_evaluation_options(parser) -> None:
@@ -63,7 +68,7 @@ def start_clean(args) -> tuple[str, Path]:
     set_threads()
     device, folder = pick_device(args.device), Path(args.output_folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("scores.json", "predictions.csv", "history.csv", "penalties.csv"):
+    for name in ("scores.json", "predictions.csv", VALID_PREDICTIONS, "history.csv", "penalties.csv"):
         (folder / name).unlink(missing_ok=True)
     if (folder / "model").is_dir():
         shutil.rmtree(folder / "model")
@@ -110,36 +115,64 @@ def count_clips(table) -> dict[str, int]:
     return {"clips": len(table), "gold": len(table) - synthetic, "synthetic": synthetic}
 
 
-def write_test_results(args, tables, labels, truth, chances, details: Mapping[str, Any]) -> None:
-    """predictions.csv, the model's card and scores.json, and a line on stdout.
+@dataclass(frozen=True)
+class Result:
+    """What a classifier says.
+
+    Attributes:
+        valid, test: its probabilities of the validation and test clips [N, C], calibrated on the former.
+        test_before: those of the test clips before calibration.
+        temperature: what the logits were divided by; None where it is not one number.
+    """
+
+    valid: np.ndarray
+    test: np.ndarray
+    test_before: np.ndarray
+    temperature: float | None = None
+
+
+def write_test_results(folder: Path, args, tables, labels, targets, result: Result, details: Mapping[str, Any]) -> dict:
+    """predictions.csv, valid_predictions.csv, the model's card and scores.json; returns what the last says.
 
     Args:
+        folder: of the outputs.
         args: options of `add_evaluation_options`.
         tables: the manifest of each split.
         labels: the C classes.
-        truth: 0/1 [N, C] of the test clips.
-        chances: probabilities [N, C].
+        targets: 0/1 [N, C] of each split.
+        result: the probabilities.
         details: what else scores.json says; `best_valid` is (score, loss) of the chosen model.
     """
     from synthio.cards import classifier_card
     from synthio.files import write_json, write_text
     from synthio.manifest import versions
-    from synthio.metrics import score_predictions
+    from synthio.metrics import calibration, score_predictions
 
-    folder = Path(args.output_folder)
-    scores = score_predictions(truth, chances, labels, args.multi_label, args.seed)
-    write_predictions(tables["test"], labels, chances, args.multi_label, folder / "predictions.csv")
+    multi_label = args.multi_label
+    scores = score_predictions(targets["test"], result.test, labels, multi_label, args.seed)
+    write_predictions(tables["test"], labels, result.test, multi_label, folder / "predictions.csv")
+    write_predictions(tables["valid"], labels, result.valid, multi_label, folder / VALID_PREDICTIONS)
     score, loss = details["best_valid"]
     record = {
         **scores,
+        "calibration": {
+            "temperature": result.temperature,
+            "before": calibration(targets["test"], result.test_before, multi_label),
+            "after": calibration(targets["test"], result.test, multi_label),
+        },
         "labels": labels,
         **details,
         "best_valid": {scores["metric"]: score, "loss": loss},
         "splits": {split: count_clips(table) for split, table in tables.items()},
         "versions": versions(),
     }
-    if (folder / "model").is_dir():  # zero-shot makes none
+    if (folder / "model").is_dir():
         write_text(folder / "model/README.md", classifier_card(record))
     write_json(folder / "scores.json", record)
-    low, high = scores["interval_95"]
-    print(f"test {scores['metric']} {scores[scores['metric']]:.3f} ({low:.3f} to {high:.3f})")
+    return record
+
+
+def print_score(record: Mapping[str, Any]) -> None:
+    """The main score on one line."""
+    low, high = record["interval_95"]
+    print(f"test {record['metric']} {record[record['metric']]:.3f} ({low:.3f} to {high:.3f})")

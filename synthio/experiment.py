@@ -177,11 +177,10 @@ def resampled_scores(truth, probabilities, multi_label: bool, rows: np.ndarray) 
     """
     import numpy as np
 
-    from synthio.metrics import mean_average_precision
+    from synthio.metrics import main_statistic
 
-    if multi_label:
-        return np.array([mean_average_precision(truth[draw], probabilities[draw]) for draw in rows])
-    return (truth.argmax(axis=1) == probabilities.argmax(axis=1))[rows].mean(axis=1)
+    statistic = main_statistic(truth, probabilities, multi_label)
+    return np.array([statistic(draw) for draw in rows])
 
 
 def percentile_interval(values: np.ndarray) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 THRESHOLD = 0.5  # a label is predicted, in multi-label data, when its probability is above this
+RELIABILITY_BINS = 15
 PROBABILITY_PREFIX = "probability_"  # columns of predictions.csv
 
 
@@ -99,10 +100,84 @@ def score_predictions(
     return scores
 
 
+def reliability(truth: np.ndarray, probabilities: np.ndarray, multi_label: bool) -> list[dict[str, float]]:
+    """How often answers of about the same confidence are right, in 15 bins of equal width (Guo et al. 2017, section 2).
+
+    An answer is the most probable class of a clip; of multi-label data each label of each clip is one, and "right"
+    means that the clip has the label.
+
+    Args:
+        truth: 0/1 [N, C].
+        probabilities: [N, C].
+        multi_label: see above.
+
+    Returns:
+        confidence (mean), right (share) and answers (number) of each bin that has any.
+    """
+    if multi_label:
+        confidence, right = probabilities.ravel(), truth.ravel()
+    else:
+        confidence = probabilities.max(axis=1)
+        right = truth[np.arange(len(truth)), probabilities.argmax(axis=1)]
+    bins = np.minimum((confidence * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
+    return [
+        {"confidence": float(confidence[rows].mean()), "right": float(right[rows].mean()), "answers": int(rows.sum())}
+        for rows in (bins == number for number in range(RELIABILITY_BINS))
+        if rows.any()
+    ]
+
+
+def calibration(truth: np.ndarray, probabilities: np.ndarray, multi_label: bool) -> dict[str, Any]:
+    """How far probabilities can be believed; arguments as in `reliability`.
+
+    Returns:
+        ece: expected calibration error, the mean distance of confidence and share of right answers.
+        brier: mean squared error of the probabilities, summed over the classes (Brier 1950); 0 to 2.
+        reliability: see there.
+    """
+    rows = reliability(truth, probabilities, multi_label)
+    answers = sum(row["answers"] for row in rows)
+    ece = sum(row["answers"] * abs(row["confidence"] - row["right"]) for row in rows) / answers
+    brier = float(((probabilities - truth) ** 2).sum(axis=1).mean())
+    return {"ece": ece, "brier": brier, "reliability": rows}
+
+
 def main_statistic(truth: np.ndarray, probabilities: np.ndarray, multi_label: bool) -> Callable[[np.ndarray], float]:
     """The main metric as a function of row numbers, as the bootstrap wants it."""
-    metric = mean_average_precision if multi_label else accuracy
-    return lambda rows: metric(truth[rows], probabilities[rows])
+    if multi_label:
+        return ResampledPrecision(truth, probabilities)
+    right = truth.argmax(axis=1) == probabilities.argmax(axis=1)
+    return lambda rows: float(right[rows].mean())
+
+
+class ResampledPrecision:
+    """`mean_average_precision` of draws of clips: the probabilities are sorted once, a draw only counts the clips.
+
+    Args:
+        truth: 0/1 [N, C].
+        probabilities: [N, C].
+    """
+
+    def __init__(self, truth: np.ndarray, probabilities: np.ndarray):
+        self.order = np.argsort(-probabilities, axis=0, kind="stable").T
+        values = np.take_along_axis(probabilities.T, self.order, axis=1)
+        self.truth = np.take_along_axis(truth.T, self.order, axis=1) > 0
+        # of equal probabilities all are above the threshold or none: each place is judged at the last of its equals
+        last = np.where(np.diff(values, axis=1) != 0, np.arange(values.shape[1] - 1), values.shape[1] - 1)
+        last = np.concatenate([last, np.full((len(last), 1), values.shape[1] - 1)], axis=1)
+        self.last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
+        self.has_equals = bool((self.last != np.arange(values.shape[1])).any())
+
+    def __call__(self, rows: np.ndarray) -> float:
+        """The mean over the classes that occur among some rows, drawn with replacement."""
+        drawn = np.bincount(rows, minlength=self.order.shape[1]).astype(np.int32)[self.order]
+        found = drawn * self.truth
+        hits, seen = (x.cumsum(axis=1, dtype=np.int32) for x in (found, drawn))
+        if self.has_equals:
+            hits, seen = (np.take_along_axis(x, self.last, axis=1) for x in (hits, seen))
+        total = found.sum(axis=1)
+        precision = (found * hits / np.maximum(seen, 1)).sum(axis=1)
+        return float((precision[total > 0] / total[total > 0]).mean())
 
 
 def bootstrap_interval(

@@ -36,6 +36,22 @@ def label_prompt(label: str) -> str:
     return f"Sound of a {label_words(label)}"
 
 
+# Zero-shot classification takes the mean over these, a label's words in the braces.
+ZERO_SHOT_TEMPLATES = (
+    "Sound of a {}",
+    "This is a sound of a {}",
+    "A recording of a {}",
+    "{}",
+    "A {} can be heard",
+    "The sound of {} in the background",
+)
+
+
+def zero_shot_prompts(label: str) -> list[str]:
+    """Every template, filled in for a label cell."""
+    return [template.format(label_words(label)) for template in ZERO_SHOT_TEMPLATES]
+
+
 def words_of(text: str) -> list[str]:
     """Lower-case words; hyphens and apostrophes stay inside ('low-pitched')."""
     return re.findall(r"[^\W_]+(?:[-'’][^\W_]+)*", text.lower())

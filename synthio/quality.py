@@ -56,7 +56,11 @@ def get_parser():
     add("--output_json", required=True, help="output: the measures")
     add("--ast_model", default=str(ROOT / "extras/embedded/weights/ast"), help="AST whose embeddings are compared")
     add("--clap_model", default="", help="CLAP folder or hub id; empty: no agreement by CLAP")
-    add("--classifier", default="", help="output folder of ast/train.py or ast/probe.py on gold clips; empty: none")
+    add(
+        "--classifier",
+        default="",
+        help="output folder of ast/train.py, or of a head of ast/heads.py, on gold clips; empty: none",
+    )
     add(
         "--classifier_weight",
         type=in_range(float, 0, 1),
@@ -157,16 +161,17 @@ def mean_diversity(classes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def classifier_scores(args, tables, device: str):
     """(set -> probabilities [N, C] of synthetic and validation clips, labels) by the classifier of the gold clips."""
+    from synthio.classification.pool import is_pool
+    from synthio.classification.saved import saved_probabilities
     from synthio.manifest import PATH
     from synthio.models.agreement import class_probabilities, find_model, load
-    from synthio.probe import is_probe, probe_probabilities
 
     folder, found = find_model(args.classifier), {}
     names = ("synthetic", "valid")
-    if is_probe(folder):
+    if is_pool(folder):
         for name in names:
             paths, csv = tables[name][PATH], csv_of(args, name)
-            found[name], labels = probe_probabilities(folder, paths, cache_of(args), csv, device=device)
+            found[name], labels = saved_probabilities(folder, paths, cache_of(args), csv, device=device)
         return found, labels
     model, norm = load(folder, device)
     for name in names:
@@ -216,13 +221,13 @@ def measure_agreement(args, tables, device: str) -> dict[str, dict[str, np.ndarr
 
 def judge_notes(args) -> dict[str, str]:
     """Judge -> whether its opinion is worth something; AST's embeddings are judged by the same."""
+    from synthio.classification.pool import is_pool, load_pool
     from synthio.models.agreement import find_model
-    from synthio.probe import is_probe, load_probe
 
     ast_note = NOT_INDEPENDENT if args.classifier_weight > 0 else "independent of the filter"
     notes = {"ast": ast_note, "classifier": ast_note, "clap": NOT_INDEPENDENT}
-    if args.classifier and is_probe(find_model(args.classifier)):
-        kinds = {part["kind"] for part in load_probe(find_model(args.classifier))[1]["embeddings"]}
+    if args.classifier and is_pool(find_model(args.classifier)):
+        kinds = {part["kind"] for part in load_pool(find_model(args.classifier))[1]["embeddings"]}
         notes["classifier"] = NOT_INDEPENDENT if "clap" in kinds else ast_note
     return notes
 
@@ -302,11 +307,11 @@ def cache_of(args) -> Path:
 
 def embed(args, tables, device: str) -> dict[str, np.ndarray]:
     """Set -> AST embeddings [N, E]."""
+    from synthio.classification.listening import Listener
     from synthio.manifest import PATH
-    from synthio.probe import make_embed
 
-    hear = make_embed([("ast", args.ast_model)], cache_of(args), device)
-    return {name: hear(tables[name][PATH], csv_of(args, name)) for name in SETS}
+    listener = Listener({"ast": args.ast_model}, cache_of(args), device)
+    return {name: listener.hear(tables[name][PATH], csv_of(args, name))["ast"] for name in SETS}
 
 
 def summary(tables, vectors, judged, copied, rows: Mapping[str, np.ndarray], seed: int) -> dict[str, Any]:

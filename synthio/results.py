@@ -1,15 +1,18 @@
 """Print the test scores of several classifiers side by side, and where the time went.
 
     python -m synthio.results --output_json W/scores.json --timings W/timings.csv \\
-        --scores gold-only=W/classifier/gold_only/scores.json synthio=W/classifier/synthio/scores.json
+        --scores gold-only=W/classifier/gold_only/scores.json synthio=W/classifier/synthio/scores.json \\
+        --trained gold-only=W/classifier/gold_only_heads synthio=W/classifier/synthio_heads
 
 The first one is the baseline. Differences to it carry a paired bootstrap interval: both classifiers are scored on the
-same resampled test clips, from the predictions.csv beside each scores.json.
+same resampled test clips, from the predictions.csv beside each scores.json. --trained adds a table of every method that
+was trained, and says what synthetic clips are worth against the best one without them.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +20,16 @@ from synthio.cli import UserError, in_range, new_parser, run_main
 from synthio.tracking import add_tracking_options, open_tracker
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 
 def get_parser():
     parser = new_parser(__doc__)
     parser.add_argument("--scores", nargs="+", required=True, metavar="NAME=FILE", help="scores.json of each method")
+    parser.add_argument(
+        "--trained", nargs="+", default=[], metavar="NAME=FOLDER", help="all that was trained under a name"
+    )
     parser.add_argument("--output_json", default="", help="write the same as JSON; empty for none")
     parser.add_argument("--timings", default="", help="CSV with stage,seconds; empty for none")
     parser.add_argument(
@@ -33,8 +40,8 @@ def get_parser():
     return parser
 
 
-def read_scores(argument: str) -> dict[str, Any]:
-    """NAME=FILE -> the scores with `name` and the table of `predictions`."""
+def read_scores(argument: str, predictions: str = "predictions.csv") -> dict[str, Any]:
+    """NAME=FILE -> the scores with `name` and the table of `predictions`, a file beside them."""
     from synthio.files import read_json
     from synthio.manifest import read_manifest
 
@@ -47,8 +54,8 @@ def read_scores(argument: str) -> dict[str, Any]:
         scores = read_json(file)
     except ValueError as error:
         raise UserError(f"{file}: not a JSON file ({error})") from None
-    predictions = read_manifest(Path(file).with_name("predictions.csv"), check_files=False)
-    return {**scores, "name": name, "predictions": predictions}
+    table = read_manifest(Path(file).with_name(predictions), check_files=False)
+    return {**scores, "name": name, "predictions": table}
 
 
 def truth_and_probabilities(scores: dict[str, Any]):
@@ -62,14 +69,14 @@ def truth_and_probabilities(scores: dict[str, Any]):
     return truth, table[[f"{PROBABILITY_PREFIX}{label}" for label in labels]].to_numpy(float)
 
 
-def paired_difference(scores: dict[str, Any], baseline: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Difference of the main metric and its 95 % interval over the same test clips.
+def paired_statistic(scores: dict[str, Any], baseline: dict[str, Any]) -> tuple[Callable[[np.ndarray], float], int]:
+    """(difference of the main metric on some rows of the predictions, how many rows there are).
 
     Raises:
         UserError: the two were not tested on the same clips, or not by the same metric.
     """
     from synthio.manifest import LABEL, PATH
-    from synthio.metrics import bootstrap_interval, main_statistic
+    from synthio.metrics import main_statistic
 
     names = f"'{scores['name']}' and '{baseline['name']}'"
     if scores["metric"] != baseline["metric"]:
@@ -79,14 +86,21 @@ def paired_difference(scores: dict[str, Any], baseline: dict[str, Any], seed: in
         raise UserError(f"{names} were not tested on the same clips in the same order; test both on one CSV")
     multi_label = scores["metric"] == "mAP"
     new, old = (main_statistic(*truth_and_probabilities(s), multi_label) for s in (scores, baseline))
-    low, high = bootstrap_interval(lambda rows: new(rows) - old(rows), len(tables[0]), seed)
+    return lambda rows: new(rows) - old(rows), len(tables[0])
+
+
+def paired_difference(scores: dict[str, Any], baseline: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Difference of the main metric and its 95 % interval over the same test clips; raises as `paired_statistic`."""
+    from synthio.metrics import bootstrap_interval
+
+    low, high = bootstrap_interval(*paired_statistic(scores, baseline), seed)
     metric = scores["metric"]
     return {"difference": scores[metric] - baseline[metric], "interval_95": [low, high]}
 
 
 def summarise(all_scores: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
     """One record a method; the first is the baseline of the differences."""
-    keys = ("metric", "accuracy", "mAP", "macro_f1", "interval_95", "best_step", "num_steps")
+    keys = ("metric", "accuracy", "mAP", "macro_f1", "interval_95", "best_step", "num_steps", "head", "choice")
     records = []
     for scores in all_scores:
         record = {"name": scores["name"], "train": scores["splits"]["train"], "test": scores["splits"]["test"]}
@@ -141,7 +155,7 @@ def score_rows(records: list[dict[str, Any]]) -> tuple[list[str], list[list[str]
             versus = f"{difference} ({percent(bounds[0], '+')} to {percent(bounds[1], '+')})"
         rows.append(
             [
-                record["name"],
+                f"{record['name']}: {record['head']}" if "head" in record else record["name"],
                 f"{train['clips']} ({train['gold']} + {train['synthetic']})",
                 f"{percent(record[metric])} ({percent(low)} to {percent(high)})",
                 percent(record["macro_f1"]),
@@ -170,14 +184,31 @@ def track(records: list[dict[str, Any]], args) -> None:
     tracker.close()
 
 
+def compare_trained(trained: list[str], scores: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+    """Print the table of every method and the verdict; returns both for the JSON."""
+    from synthio.classification.comparison import compare, comparison_table, read_trained, verdict
+
+    if not trained:
+        return {}
+    methods, baseline = read_trained(trained), scores[0]["name"]
+    if baseline not in methods:
+        raise UserError(f"--trained names none of '{baseline}', the first of --scores; give its folders too")
+    records = compare(methods, baseline, seed)
+    said = verdict(methods, baseline, scores[-1] if len(scores) > 1 else None, seed)
+    print(f"\nEvery method, the same test clips\n{comparison_table(records, scores[0]['metric'])}\n\n{said['line']}")
+    return {"trained": records, "verdict": said}
+
+
 def main() -> int:
     args = get_parser().parse_args()
     from synthio.files import read_json, write_json
     from synthio.quality import lines
 
-    records = summarise([read_scores(argument) for argument in args.scores], args.seed)
+    found = [read_scores(argument) for argument in args.scores]
+    records = summarise(found, args.seed)
     timings = read_timings(args.timings) if args.timings else None
     print(score_lines(records))
+    compared = compare_trained(args.trained, found, args.seed)
     if timings is not None:
         print(f"\n{timing_lines(timings)}")
     if args.quality:
@@ -186,7 +217,7 @@ def main() -> int:
         stages = [] if timings is None else timings.to_dict("records")
         for record, argument in zip(records, args.scores, strict=True):
             record["file"] = os.path.relpath(argument.partition("=")[2], Path(args.output_json).parent)
-        write_json(args.output_json, {"methods": records, "seconds": stages})
+        write_json(args.output_json, {"methods": records, **compared, "seconds": stages})
     track(records, args)
     return 0
 

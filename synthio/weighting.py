@@ -59,10 +59,11 @@ def choose_synthetic_weight(
     multi_label: bool,
     equal_classes: bool = False,
 ) -> tuple[float, list[dict[str, float]]]:
-    """The weight of a synthetic clip with which a linear probe has the lowest loss on the validation clips.
+    """The weight of a synthetic clip with which a linear probe has the lowest loss on the validation clips, or 0.
 
-    Clips of sounds that the generator knows are worth much, those of others do harm unless they count little. Which it
-    is shows on the validation clips, and in the loss sooner than in the accuracy.
+    Clips of sounds that the generator knows are worth much, those of others do harm. Which it is shows on the
+    validation clips, and in the loss sooner than in the accuracy. They count at all only where the loss is lower than
+    without them by more than its standard error over the validation clips: a lower one than that is chance.
 
     Args:
         train: embeddings [N, E] and targets 0/1 [N, C].
@@ -72,19 +73,19 @@ def choose_synthetic_weight(
         equal_classes: the classes get `class_weights`.
 
     Returns:
-        (weight, one of `TOTALS` shared out among the synthetic clips; history: synthetic_weight, train_loss,
+        (weight: one of `TOTALS` shared out among the synthetic clips, or 0; history: synthetic_weight, train_loss,
         valid_loss and valid_score of each). Where all clips are of one kind there is no choice: 1 and an empty history.
 
     Raises:
         UserError: all training clips have one label.
     """
-    from synthio.probe import FEW_CLIPS_C, evaluate_probe, fit_probe
+    from synthio.probe import FEW_CLIPS_C, evaluate_probe, fit_probe, surprise
 
     synthetic = int(is_synthetic.sum())
     if synthetic in (0, len(is_synthetic)):
         return 1.0, []
-    history = []
-    for total in TOTALS:
+    history, losses = [], []
+    for total in (0.0, *TOTALS):
         weight = total * (len(is_synthetic) - synthetic) / synthetic
         rates = draw_rates(is_synthetic, weight)
         weights = rates * class_weights(train[1], rates) if equal_classes else rates
@@ -93,7 +94,15 @@ def choose_synthetic_weight(
         valid_loss, score = evaluate_probe(probe, *valid, multi_label)
         row = {"train_loss": train_loss, "valid_loss": valid_loss, "valid_score": score}
         history.append({"synthetic_weight": weight, **row})
-    return min(history, key=lambda row: row["valid_loss"])["synthetic_weight"], history
+        losses.append(surprise(probe.logits(valid[0]), valid[1], multi_label))
+    best = min(range(1, len(history)), key=lambda i: history[i]["valid_loss"])
+    return history[best]["synthetic_weight"] if is_lower(losses[best], losses[0]) else 0.0, history
+
+
+def is_lower(losses: np.ndarray, others: np.ndarray) -> bool:
+    """Whether losses [N] are lower than others of the same clips by more than the standard error of the difference."""
+    gains = others - losses
+    return bool(gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else False
 
 
 def describe_choice(weight: float, history: Sequence[dict[str, float]]) -> str:

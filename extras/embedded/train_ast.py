@@ -5,7 +5,9 @@
 
 Two losses: the events of each clip, mixtures among them, and the statistics of its log-mel spectrogram. The second
 makes the pooled output keep what a plain classifier on such statistics reads, which few real labels would teach it.
-Prints and stores the accuracy on the held-out fold of us8k_part and on held-out procedural clips.
+Half of the clips are shorter than the input, from 0.3 s on, and are filled up as ASTFeatureExtractor does it, so that
+the model hears a short clip in a pipeline as it heard it here. Prints and stores the accuracy on the held-out fold of
+us8k_part (as the extractor gives them, and repeated to 5 s) and on held-out procedural clips.
 """
 
 from __future__ import annotations
@@ -19,16 +21,24 @@ sys.path[:0] = [str(ROOT)]
 import numpy as np
 from training import recipe_parser
 
-from synthio.cli import pick_device, progress, quiet_libraries, run_main, set_threads
+from synthio.cli import UserError, pick_device, progress, quiet_libraries, run_main, set_threads
+from synthio.fbank import num_frames
 from synthio.manifest import all_labels, split_labels
 
 FRAMES = 496  # 31 patches of 16 frames, 4.97 s
 BANDS = 64  # half of AudioSet's AST, for half the patches
 SHORTEST = 96  # frames of the shortest training input
+SHORTEST_SOUND = 28  # frames of the shortest sound in it, 0.3 s
+# What fills up a short clip: ASTFeatureExtractor pads log-mels with zeros, before it normalises them.
+PADDING = 0.0
 
 
 def get_parser():
-    return recipe_parser(__doc__, "ast", steps=4000, batch_size=64)
+    parser = recipe_parser(__doc__, "ast", steps=4000, batch_size=64)
+    parser.add_argument(
+        "--init", default="", help="AST folder whose weights and normalisation to go on from; empty: none"
+    )
+    return parser
 
 
 def new_model(names: list[str], seed: int):
@@ -64,10 +74,7 @@ def fbank(waveforms, device: str) -> np.ndarray:
 
 
 def encode_corpus(corpus, path: Path, device: str) -> np.ndarray:
-    """Log-mels of every clip, float16 [N, FRAMES, BANDS], computed once and kept in `path`.
-
-    Short clips are repeated, not padded: in training on real clips the input is as long as they are.
-    """
+    """Log-mels of every clip repeated to 5 s, float16 [N, FRAMES, BANDS], computed once and kept in `path`."""
     from synthio.files import atomic_path
 
     if not path.exists():
@@ -91,34 +98,63 @@ def label_matrix(corpus, names: list[str]) -> np.ndarray:
     return out
 
 
-def draw(corpus, mels, matrix, rng, count: int):
-    """Log-mels [B, F, BANDS] and the share of each event [B, K]; half of the clips are the sum of two.
+def sounding_piece(mels, length: int, frames: int, rng) -> np.ndarray:
+    """Part of a clip's log-mels [FRAMES, BANDS] as float32 [at most `frames`, BANDS].
 
-    All clips of a batch have the same random length. Sums are taken of energies, as if phases were independent.
+    Half are as long as the input, from anywhere; a quarter is the clip as it is; a quarter is a piece of it, its length
+    drawn evenly on a logarithmic scale.
+
+    Args:
+        length: frames of the clip itself, after which it is repeated.
+    """
+    way = rng.random()
+    if 0.5 <= way < 0.75:
+        return mels[: min(length, frames)].astype(np.float32)
+    count = frames if way < 0.5 else round(np.exp(rng.uniform(np.log(SHORTEST_SOUND), np.log(frames))))
+    return np.roll(mels, rng.integers(FRAMES), axis=0)[:count].astype(np.float32)
+
+
+def draw(corpus, mels, matrix, rng, count: int):
+    """Sounding log-mels, `count` of [at most F, BANDS], the input length F and the share of each event [B, K].
+
+    Half of the clips are the sum of two. Sums are taken of energies, as if phases were independent.
     """
     rows, others = corpus.balanced_rows(rng, count), corpus.balanced_rows(rng, count)
     frames = int(rng.choice([FRAMES, FRAMES, 400, 304, 208, SHORTEST]))
-    out, labels = np.empty((count, frames, BANDS), np.float32), matrix[rows].copy()
+    sounding, labels = [], matrix[rows].copy()
     for i in range(count):
-        mel = np.roll(mels[rows[i]], rng.integers(FRAMES), axis=0)[:frames].astype(np.float32)
+        length = max(SHORTEST_SOUND, num_frames(int(corpus.lengths[rows[i]])))
+        mel = sounding_piece(mels[rows[i]], length, frames, rng)
         if rng.random() < 0.5:
-            second = np.roll(mels[others[i]], rng.integers(FRAMES), axis=0)[:frames].astype(np.float32)
+            second = np.roll(mels[others[i]], rng.integers(FRAMES), axis=0)[: len(mel)].astype(np.float32)
             level = np.log(np.exp(mel).mean() / np.exp(second).mean()) - np.log(10) * rng.uniform(0, 0.9)
             mel = np.logaddexp(mel, second + level)
             labels[i] = np.maximum(labels[i], matrix[others[i]])
-        out[i] = mel + np.log(10) * rng.uniform(-2.0, 0.6)
-    return out, labels / labels.sum(axis=1, keepdims=True)
+        sounding.append((mel + np.log(10) * rng.uniform(-2.0, 0.6)).astype(np.float32))
+    return sounding, frames, labels / labels.sum(axis=1, keepdims=True)
 
 
-def describe(mels):
-    """Statistics of normalised log-mels [B, F, BANDS] over time, [B, 5 * BANDS].
+def padded(sounding, frames: int):
+    """Log-mels [B, frames, BANDS] of clips that are at most as long."""
+    import torch
+
+    out = torch.full((len(sounding), frames, BANDS), PADDING)
+    for row, mel in zip(out, sounding, strict=True):
+        row[: len(mel)] = torch.as_tensor(mel)
+    return out
+
+
+def describe(clips):
+    """Statistics over time of normalised log-mels, B of [F, BANDS]: [B, 5 * BANDS].
 
     Mean, deviation, deviation of the change from frame to frame, and the quietest and loudest tenth.
     """
     import torch
 
-    low, high = torch.quantile(mels, torch.tensor([0.1, 0.9]), dim=1)
-    return torch.cat([mels.mean(1), mels.std(1), mels.diff(dim=1).std(1), low, high], dim=1)
+    tenths = torch.tensor([0.1, 0.9])
+    return torch.stack(
+        [torch.cat([x.mean(0), x.std(0), x.diff(dim=0).std(0), *torch.quantile(x, tenths, dim=0)]) for x in clips]
+    )
 
 
 def mask_stripes(x, rng):
@@ -156,17 +192,35 @@ def predict(model, mels) -> np.ndarray:
 
 
 def evaluate(model, corpus, mels, names, scale) -> dict[str, float]:
-    """Accuracy on held-out clips: among us8k_part's labels on its fold, and among all labels on procedural clips."""
+    """Accuracy on held-out clips: among us8k_part's labels on its fold, and among all labels on procedural clips.
+
+    Clips are repeated to 5 s; for us8k_part it is told as well with their own lengths, filled up as the extractor does.
+    """
     sources, labels = corpus.table["source"].to_numpy(), corpus.table["label"].to_numpy()
+    lengths = [max(1, min(FRAMES, num_frames(int(length)))) for length in corpus.lengths]
     scores = {}
-    for source in ("us8k_part", "procedural"):
+    for source, is_padded in (("us8k_part", False), ("us8k_part", True), ("procedural", False)):
         rows = corpus.heldout[sources[corpus.heldout] == source]
         kept = [names.index(name) for name in sorted(set(labels[rows]))]
-        best = predict(model, scale(mels[rows].astype(np.float32)))[:, kept].argmax(axis=1)
-        scores[f"accuracy_{source}"] = float(
-            np.mean([names[kept[i]] == labels[r] for i, r in zip(best, rows, strict=True)])
-        )
+        clips = [mels[r][: lengths[r] if is_padded else FRAMES].astype(np.float32) for r in rows]
+        best = predict(model, scale(padded(clips, FRAMES)))[:, kept].argmax(axis=1)
+        right = np.mean([names[kept[i]] == labels[r] for i, r in zip(best, rows, strict=True)])
+        scores[f"accuracy_{source}{'_padded' if is_padded else ''}"] = float(right)
     return scores
+
+
+def first_model(args, sample, names: list[str]):
+    """The model to start from and its feature extractor, whose statistics are those of the sounding log-mels."""
+    from transformers import ASTFeatureExtractor, ASTForAudioClassification
+
+    if args.init:
+        model = ASTForAudioClassification.from_pretrained(args.init).float()
+        if list(model.config.id2label.values()) != names:
+            raise UserError(f"--init {args.init}: its labels are not those of {args.cache}")
+        return model, ASTFeatureExtractor.from_pretrained(args.init)
+    values = np.concatenate(sample)
+    mean, std = round(float(values.mean()), 4), round(float(values.std()), 4)
+    return new_model(names, args.seed), ASTFeatureExtractor(mean=mean, std=std, max_length=FRAMES, num_mel_bins=BANDS)
 
 
 def main() -> int:
@@ -175,7 +229,6 @@ def main() -> int:
     import torch.nn.functional as F
     from corpus import Corpus
     from training import fit, save_half
-    from transformers import ASTFeatureExtractor
 
     from synthio.files import write_json
 
@@ -186,22 +239,21 @@ def main() -> int:
     matrix = label_matrix(corpus, names)
     mels = encode_corpus(corpus, args.scratch / "log_mels.npy", pick_device(args.device))
     sample = draw(corpus, mels, matrix, np.random.default_rng([args.seed, 5]), 512)[0]
-    mean, std = round(float(sample.mean()), 4), round(float(sample.std()), 4)
-    ASTFeatureExtractor(mean=mean, std=std, max_length=FRAMES, num_mel_bins=BANDS).save_pretrained(args.output)
+    model, extractor = first_model(args, sample, names)
+    extractor.save_pretrained(args.output)
 
     def scale(x):
-        return (torch.as_tensor(x) - mean) / (2 * std)
+        return (torch.as_tensor(x) - extractor.mean) / (2 * extractor.std)
 
-    targets = describe(scale(sample))
+    targets = describe([scale(clip) for clip in sample])
     centre, spread = targets.mean(0), targets.std(0)
-    model = new_model(names, args.seed)
     parts = torch.nn.ModuleDict({"ast": model, "describe": torch.nn.Linear(model.config.hidden_size, len(centre))})
 
     def batch_of(step: int):
         rng = np.random.default_rng([args.seed, 6, step])
-        drawn, labels = draw(corpus, mels, matrix, rng, args.batch_size)
-        x = scale(drawn)
-        return mask_stripes(x, rng), torch.from_numpy(labels), (describe(x) - centre) / spread
+        drawn, frames, labels = draw(corpus, mels, matrix, rng, args.batch_size)
+        statistics = (describe([scale(clip) for clip in drawn]) - centre) / spread
+        return mask_stripes(scale(padded(drawn, frames)), rng), torch.from_numpy(labels), statistics
 
     def loss_of(batch):
         x, labels, statistics_of_x = batch

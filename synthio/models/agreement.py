@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from synthio.classifier import Normalisation, make_split, predict, probabilities, read_features
+from synthio.classifier import Normalisation, predict_clips, probabilities
 from synthio.cli import UserError
 from synthio.files import read_json
 from synthio.manifest import split_labels
@@ -43,10 +43,8 @@ def load(folder: Path, device: str):
 
 def class_probabilities(model, norm: Normalisation, paths: Sequence[str], csv: str, device: str) -> np.ndarray:
     """Probabilities float64 [N, C] of N >= 1 clips, classes in the order of the model's config."""
-    clips = read_features(paths, csv, model.config.num_mel_bins, norm.frames)
-    split = make_split(clips, np.zeros((len(clips), model.config.num_labels), np.float32), norm)
     multi_label = model.config.problem_type == "multi_label_classification"
-    return probabilities(predict(model, split.features, BATCH, device), multi_label)
+    return probabilities(predict_clips(model, norm, paths, csv, BATCH, device), multi_label)
 
 
 def label_probabilities(folder: str, paths: Sequence[str], cells: Sequence[str], csv: str, device: str) -> list[float]:

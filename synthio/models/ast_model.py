@@ -8,6 +8,7 @@ A model is named by a folder, a hub id, or a checkpoint of the AST repository (`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,7 @@ from synthio.models.ast_checkpoint import is_ast_checkpoint, read_ast_checkpoint
 
 SPECIAL_TOKENS = 2  # AST's cls and distillation token
 WINDOWS_AT_ONCE = 16
+UNNAMED = re.compile(r"LABEL_\d+")  # what transformers calls a class without a name
 
 
 def resize_positions(positions: torch.Tensor, bands: int, time_steps: int) -> torch.Tensor:
@@ -75,7 +77,12 @@ def load_ast_config(name: str):
 
 
 def load_pretrained_ast(name: str, config=None):
-    """ASTForAudioClassification in float32 with its own input length; the head may be new.
+    """ASTForAudioClassification in float32 with its own input length; the head may be new. See `_load`."""
+    return _load(name, config)[0]
+
+
+def _load(name: str, config=None):
+    """(ASTForAudioClassification in float32 with its own input length, whether its head was in the checkpoint).
 
     Args:
         name: folder or hub id, of ASTModel or ASTForAudioClassification, or `.pth` checkpoint.
@@ -96,14 +103,14 @@ def load_pretrained_ast(name: str, config=None):
         )
     except OSError as error:
         raise UserError(f"AST '{name}': cannot be loaded ({first_line(error)})") from None
-    lost = [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
-    lost = sorted(key for key in lost if not key.startswith("classifier."))
+    missing = [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
+    lost = sorted(key for key in missing if not key.startswith("classifier."))
     if lost:
         raise UserError(
             f"AST '{name}': its weights lack {lost[0]} of the shape that its config wants, and {len(lost) - 1} more; "
             "is it whole?"
         )
-    return model
+    return model, len(missing) == len(lost)
 
 
 def load_ast(name: str, labels: Sequence[str], frames: int, multi_label: bool, seed: int):
@@ -162,6 +169,9 @@ class AstEmbedder:
             AudioSet's.
         device: torch device.
 
+    Attributes:
+        names: the K classes of its pretrained head; empty where the checkpoint has no head, or no names for it.
+
     Raises:
         UserError: see `load_pretrained_ast`.
     """
@@ -170,9 +180,17 @@ class AstEmbedder:
 
     def __init__(self, model: str, device: str = "cpu"):
         self.device = torch.device(device)
-        self.body = load_pretrained_ast(model).audio_spectrogram_transformer
+        whole, has_head = _load(model)
+        self.body, self.head = whole.audio_spectrogram_transformer, whole.classifier
         self.body.requires_grad_(False).eval().to(self.device)
-        self.extractor = _load_extractor(model)
+        self.extractor = load_extractor(model)
+        names = [whole.config.id2label[i] for i in range(whole.config.num_labels)]
+        self.names = names if has_head and not any(map(UNNAMED.fullmatch, names)) else []
+
+    @torch.no_grad()
+    def name(self, pooled: np.ndarray) -> np.ndarray:
+        """What the pretrained head says of pooled outputs [N, E]: logits float32 [N, K] of `names`."""
+        return self.head(torch.from_numpy(pooled)).numpy()
 
     @torch.no_grad()
     def embed_audio(self, clips: Sequence[np.ndarray]) -> np.ndarray:
@@ -186,7 +204,7 @@ class AstEmbedder:
         return torch.stack(means).numpy()
 
 
-def _load_extractor(name: str):
+def load_extractor(name: str):
     """The feature extractor beside a model, or one with AudioSet's normalisation."""
     from transformers import ASTFeatureExtractor
 

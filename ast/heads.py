@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""Fit classifiers to what frozen models hear, in seconds, and test each once: the baselines of every gain.
+
+    python ast/heads.py --train_csv train.csv --valid_csv valid.csv --test_csv test.csv --output_folder W/heads
+
+A head reads the embeddings of an AST and of a CLAP, what AST's own head calls a clip, or how near CLAP finds it to
+prompts that name the labels; `fusion` is all of it, weighed on the validation clips, which also choose penalties and
+calibrate the probabilities. `gold_and_valid` is the fusion with the validation clips as training clips. A head whose
+models know none of the labels is left out. The test clips are read once all heads are fitted.
+
+Outputs, a folder a head: model/ (config.json, model.safetensors and a card; synthio.classification.saved reads it),
+scores.json, predictions.csv, valid_predictions.csv.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from synthio.cli import AUTO, new_parser, number_or_auto, run_main
+from synthio.evaluation import (
+    Result,
+    add_embedding_options,
+    add_evaluation_options,
+    embeddings_folder,
+    read_splits,
+    start_clean,
+    write_test_results,
+)
+from synthio.models import SCORER_HELP
+from synthio.weighting import SYNTHETIC_WEIGHT_HELP
+
+EMBEDDED = ROOT / "extras/embedded/weights"
+
+
+def get_parser():
+    parser = new_parser(__doc__)
+    add_evaluation_options(parser)
+    add = parser.add_argument
+    add("--heads", nargs="+", default=["all"], metavar="HEAD", help="all, or the names of some heads")
+    add("--clap_model", default=str(EMBEDDED / "clap"), help=SCORER_HELP)
+    add("--ast_model", default=str(EMBEDDED / "ast"), help="AST folder, hub id or .pth checkpoint")
+    add("--synthetic_weight", type=number_or_auto(0), default=AUTO, help=SYNTHETIC_WEIGHT_HELP)
+    add_embedding_options(parser)
+    return parser
+
+
+def score_head(args, folder: Path, pool, task, test, tables, labels, targets, details: dict) -> None:
+    """Write a head, its scores and what it says of each clip, and print its line."""
+    import torch
+
+    from synthio.classification.pool import save_pool
+    from synthio.classification.saved import sources
+    from synthio.classifier import probabilities, score_of
+    from synthio.probe import surprise
+
+    def chances(model, features):
+        return probabilities(torch.from_numpy(model.logits(features)), args.multi_label)
+
+    valid = pool.logits(task.valid)
+    score = score_of(torch.from_numpy(valid), torch.from_numpy(task.valid_targets), args.multi_label)
+    loss = float(surprise(valid, task.valid_targets, args.multi_label).mean())
+    models = {"ast": args.ast_model, "clap": args.clap_model}
+    save_pool(pool, folder / "model", {"labels": labels, "embeddings": sources(pool, models)})
+    result = Result(
+        chances(pool, task.valid), chances(pool, test), chances(pool.uncalibrated(), test), pool.temperature
+    )
+    details = {"head": folder.name, "best_valid": (score, loss), **details}
+    record = write_test_results(folder, args, tables, labels, targets, result, details)
+    metric = record["metric"]
+    print(f"{folder.name}: test {metric} {record[metric]:.3f}, valid {score:.3f}", flush=True)
+
+
+def main() -> int:
+    args = get_parser().parse_args()
+    started = time.monotonic()
+    tables, labels, targets = read_splits(args)
+    device, folder = start_clean(args)
+    from synthio.classification.heads import fit_head, fittable
+    from synthio.classification.listening import Listener
+    from synthio.classification.tasks import prepare
+    from synthio.manifest import PATH
+
+    models = {"ast": args.ast_model, "clap": args.clap_model}
+    listener = Listener(models, embeddings_folder(args), device, args.batch_size)
+    csvs = {"train": args.train_csv, "valid": args.valid_csv}
+    options = {"synthetic_weight": args.synthetic_weight, "multi_label": args.multi_label, "seed": args.seed}
+    prepared = prepare(listener, tables, csvs, targets, labels, **options)
+    read_s = time.monotonic() - started
+    names = fittable(prepared.task) if args.heads == ["all"] else args.heads
+    pools = {name: fit_head(name, prepared.task) for name in names}
+    fitted_s = time.monotonic() - started - read_s
+    test = listener.hear(tables["test"][PATH], args.test_csv)
+    details = {
+        "seconds": {"read": read_s, "train": fitted_s, "test": time.monotonic() - started - read_s - fitted_s},
+        "synthetic_weights": prepared.choice,
+        "options": {**vars(args), "synthetic_weight": prepared.synthetic_weight, "device": device},
+    }
+    for name, pool in pools.items():
+        score_head(args, folder / name, pool, prepared.task, test, tables, labels, targets, details)
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,261 @@
+"""Classifiers that are fitted in seconds to what frozen models hear: the baselines of every gain.
+
+    pool = fit_head("fusion", task)
+    pool.logits(features)  # [N, C]
+
+Each is a `Pool` of experts, so each is calibrated, saved and read in the same way. Strengths of penalties and the like
+are chosen by the loss on the validation clips. Only `gold_and_valid` is fitted to the validation clips themselves, by
+cross-validation: what the labels that choose a step are worth as training clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from synthio.classification.experts import CacheExpert, Expert, Features, LinearExpert, NamingExpert, beside
+from synthio.classification.pool import Pool, fit_pool, fit_temperature, fit_weights
+from synthio.cli import UserError
+from synthio.probe import C_GRID, CERTAIN, LinearProbe, fit_probe, surprise
+
+BOTH = ("ast", "clap")
+FOLDS = 5
+# Tip-Adapter: what the training clips say beside the prompts, and how fast it fades, for the median distance of clips.
+ALPHAS = (0.3, 1.0, 3.0, 10.0, 30.0)
+SHARPNESS = (0.5, 1.0, 2.0, 4.0, 8.0)
+KEY_STEPS, KEY_RATE, KEY_EVERY = 100, 1e-3, 10  # of its trained form
+
+
+@dataclass(frozen=True)
+class Task:
+    """What heads are fitted to.
+
+    Attributes:
+        train, valid: embeddings by kind, [N, E] each.
+        targets, valid_targets: 0/1 [N, C].
+        rates: how much each training clip counts [N]; the sum is the number of real ones.
+        is_synthetic: which training clips are synthetic, bool [N].
+        members: which names of AST's own head mean which label, bool [C, K]; None without such a head.
+        texts: unit vectors of the labels' prompts [C, E].
+        scale: of CLAP's cosines.
+        multi_label: clips may have several labels.
+        groups: what belongs together among training and validation clips, in this order [N + V]; None: nothing does.
+        seed: of the folds of cross-validation.
+    """
+
+    train: Features
+    valid: Features
+    targets: np.ndarray
+    valid_targets: np.ndarray
+    rates: np.ndarray
+    is_synthetic: np.ndarray
+    members: np.ndarray | None
+    texts: np.ndarray
+    scale: float
+    multi_label: bool
+    groups: np.ndarray | None = None
+    seed: int = 0
+
+    @property
+    def names_labels(self) -> bool:
+        """Whether AST's own head has names for the labels: for all of multi-label data, else for one at least."""
+        if self.members is None:
+            return False
+        known = self.members.any(axis=1)
+        return bool(known.all() if self.multi_label else known.any())
+
+
+def valid_loss(expert: Expert, task: Task) -> float:
+    """Mean cross-entropy on the validation clips at the best temperature: what chooses between settings."""
+    logits = expert.logits(task.valid)
+    temperature, offset = fit_temperature(logits, task.valid_targets, task.multi_label)
+    return float(surprise(logits / temperature + offset, task.valid_targets, task.multi_label).mean())
+
+
+def nearest_mean(task: Task) -> list[Expert]:
+    """The class whose mean is nearest, on standardised embeddings; as a linear classifier, m.x - |m|^2 / 2."""
+    from sklearn.preprocessing import StandardScaler
+
+    x = beside(task.train, BOTH)
+    scaler = StandardScaler().fit(x)
+    counts = task.rates @ task.targets
+    sums = (task.targets * task.rates[:, None]).T @ scaler.transform(x)
+    means = sums / np.maximum(counts, 1e-12)[:, None] / np.sqrt(x.shape[1])
+    bias = np.where(counts > 0, -(means**2).sum(axis=1) / 2, -CERTAIN)
+    means = means / np.sqrt(x.shape[1])
+    return [LinearExpert(BOTH, LinearProbe.unscaled(means, bias, scaler.mean_, scaler.scale_))]
+
+
+def probe_on(*kinds: str) -> Callable[[Task], list[Expert]]:
+    """Logistic regression on some kinds of embeddings, its penalty chosen on the validation clips."""
+
+    def fit(task: Task) -> list[Expert]:
+        x = beside(task.train, kinds)
+        probes = [LinearExpert(kinds, fit_probe(x, task.targets, c, task.multi_label, task.rates)) for c in C_GRID]
+        return [min(probes, key=lambda expert: valid_loss(expert, task))]
+
+    return fit
+
+
+def own_names(task: Task) -> list[Expert]:
+    return [NamingExpert(task.members)]
+
+
+def zero_shot(task: Task) -> list[Expert]:
+    probe = LinearProbe((task.scale * task.texts).astype(np.float32), np.zeros(len(task.texts), np.float32))
+    return [LinearExpert(("clap",), probe)]
+
+
+def tip_adapter(task: Task) -> list[Expert]:
+    """Training-free fusion of prompts and training clips (Zhang et al. 2022, section 3.1), both numbers searched."""
+    keys, values = task.train["clap"], task.targets * task.rates[:, None]
+    distance = float(np.median(1 - keys @ keys.T)) or 1.0
+    tried = [
+        CacheExpert(keys, values, task.texts, task.scale, alpha, sharpness / distance)
+        for alpha in ALPHAS
+        for sharpness in SHARPNESS
+    ]
+    return [min(tried, key=lambda expert: valid_loss(expert, task))]
+
+
+def tip_adapter_f(task: Task) -> list[Expert]:
+    """The same with keys that are learnt (section 3.2), as many steps as is best on the validation clips."""
+    import torch
+
+    start = tip_adapter(task)[0]
+    keys = torch.tensor(start.keys, requires_grad=True)
+    x, values, texts = (torch.from_numpy(np.asarray(a, np.float32)) for a in (start.keys, start.values, start.texts))
+    targets, rates = torch.from_numpy(task.targets), torch.from_numpy(task.rates).float()
+    optimizer = torch.optim.AdamW([keys], lr=KEY_RATE)
+    tried = [start]
+    for step in range(1, KEY_STEPS + 1):
+        near = torch.exp(-start.beta * (1 - x @ keys.T))
+        logits = start.scale * x @ texts.T + start.alpha * near @ values
+        losses = (
+            torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1)
+            if task.multi_label
+            else torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+        )
+        optimizer.zero_grad()
+        (losses * rates / rates.sum()).sum().backward()
+        optimizer.step()
+        if step % KEY_EVERY == 0:
+            tried.append(replace(start, keys=keys.detach().numpy().copy()))
+    return [min(tried, key=lambda expert: valid_loss(expert, task))]
+
+
+def knowledge(task: Task) -> list[Expert]:
+    """What the models know of the labels without a training clip: the names of AST's own head, CLAP's prompts."""
+    return [*(own_names(task) if task.names_labels else ()), *zero_shot(task)]
+
+
+def fusion(task: Task) -> list[Expert]:
+    """What the training clips teach by each model's embeddings, and what the models know of the labels."""
+    return [expert for kind in BOTH for expert in probe_on(kind)(task)] + knowledge(task)
+
+
+def gold_and_valid(task: Task) -> Pool:
+    """The fusion with the validation clips as training clips; penalties, weights and temperature by cross-validation.
+
+    Synthetic clips are no judges: only real ones are left out in turn.
+    """
+    both = {kind: np.concatenate([task.train[kind], task.valid[kind]]) for kind in task.train}
+    targets = np.concatenate([task.targets, task.valid_targets])
+    rates = np.concatenate([task.rates, np.ones(len(task.valid_targets))])
+    real = np.flatnonzero(np.concatenate([~task.is_synthetic, np.ones(len(task.valid_targets), bool)]))
+    folds = held_out(targets[real], None if task.groups is None else task.groups[real], task.seed)
+    known = knowledge(task)
+    experts, parts = [], [expert.logits(both)[real] for expert in known]
+    for kind in BOTH:
+        outside = {
+            c: unheard(both[kind], targets, rates, c, task.multi_label, [real[f] for f in folds]) for c in C_GRID
+        }
+        best = min(C_GRID, key=lambda c: surprise(outside[c][real], targets[real], task.multi_label).mean())
+        experts.append(LinearExpert((kind,), fit_probe(both[kind], targets, best, task.multi_label, rates)))
+        parts.append(outside[best][real])
+    weights, offset = fit_weights(parts, targets[real], task.multi_label)
+    return Pool([*known, *experts], weights, offset, task.multi_label)
+
+
+def unheard(
+    x: np.ndarray, targets: np.ndarray, rates: np.ndarray, c: float, multi_label: bool, folds: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Logits [N, C] of the clips of each fold by a probe that is fitted to all others; 0 of clips in no fold."""
+    out = np.zeros(targets.shape)
+    for held in folds:
+        rest = np.setdiff1d(np.arange(len(x)), held)
+        out[held] = fit_probe(x[rest], targets[rest], c, multi_label, rates[rest]).logits(x[held])
+    return out
+
+
+def held_out(targets: np.ndarray, groups: np.ndarray | None, seed: int) -> list[np.ndarray]:
+    """Rows of each fold of a cross-validation [N, C]: classes in even shares, groups whole."""
+    from sklearn.model_selection import KFold, StratifiedGroupKFold
+
+    classes, folds = targets.argmax(axis=1), min(FOLDS, len(targets))
+    if groups is None:
+        groups = np.arange(len(targets))
+    if len(np.unique(groups)) < folds:
+        return [test for _, test in KFold(folds, shuffle=True, random_state=seed).split(targets)]
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    return [test for _, test in splitter.split(targets, classes, groups) if len(test)]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head of the table: its name in print, what makes its experts, and whether training clips have a part in it."""
+
+    title: str
+    experts: Callable[[Task], list[Expert]]
+    is_trained: bool = True
+
+
+HEADS: Mapping[str, Head] = {
+    "nearest_mean": Head("nearest class mean, AST + CLAP", nearest_mean),
+    "probe_ast": Head("logistic regression, AST", probe_on("ast")),
+    "probe_clap": Head("logistic regression, CLAP", probe_on("clap")),
+    "probe": Head("logistic regression, AST + CLAP", probe_on(*BOTH)),
+    "probe_names": Head("logistic regression, logits of AST's own head", probe_on("ast_logits")),
+    "own_names": Head("AST's own head", own_names, is_trained=False),
+    "zero_shot": Head("CLAP zero-shot, six prompts", zero_shot, is_trained=False),
+    "tip_adapter": Head("Tip-Adapter, CLAP", tip_adapter),
+    "tip_adapter_f": Head("Tip-Adapter-F, CLAP", tip_adapter_f),
+    "fusion": Head("fusion: probes, own head, zero-shot", fusion),
+}
+UNITED = "gold_and_valid"
+TITLES = {  # of all that is trained, in the order of the table
+    "ast": "AST, fine-tuned",
+    **{name: head.title for name, head in HEADS.items()},
+    UNITED: "fusion, validation clips as training clips",
+}
+
+
+def fittable(task: Task) -> list[str]:
+    """The heads whose models know what they need."""
+    return [name for name in HEADS if problem_with(name, task) == ""] + [UNITED]
+
+
+def problem_with(name: str, task: Task) -> str:
+    """Why a head cannot be fitted to a task; "" where it can."""
+    if name != UNITED and name not in HEADS:
+        return f"there is no head '{name}'; choose among {', '.join([*HEADS, UNITED])}"
+    if name == "own_names" and not task.names_labels:
+        return "own_names needs an AST whose own head has names for the labels; choose another head"
+    if name == "probe_names" and "ast_logits" not in task.train:
+        return "probe_names needs an AST with a head of its own, whose classes have names; choose another head"
+    return ""
+
+
+def fit_head(name: str, task: Task) -> Pool:
+    """A head by its name, calibrated on the validation clips.
+
+    Raises:
+        UserError: there is no such head, or its models do not know what it needs.
+    """
+    if problem := problem_with(name, task):
+        raise UserError(problem)
+    if name == UNITED:
+        return gold_and_valid(task)
+    return fit_pool(HEADS[name].experts(task), task.valid, task.valid_targets, task.multi_label)

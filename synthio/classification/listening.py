@@ -1,0 +1,77 @@
+"""What frozen models hear in clips and know of labels: embeddings from a cache, the names of AST's own head, prompts.
+
+listener = Listener(ast_model, clap_model, "embeddings", device="cpu")
+features = listener.hear(paths, "train.csv")  # {"ast": [N, E], "ast_logits": [N, K], "clap": [N, E]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from synthio.classification.experts import Features
+from synthio.embeddings import EmbeddingCache, embed_clips
+from synthio.models import load_scorer
+from synthio.prompts import zero_shot_prompts
+
+
+class Listener:
+    """An AST and a CLAP, or one of them, each loaded when it is first needed.
+
+    Args:
+        models: kind ("ast", "clap") -> model, see `load_pretrained_ast` and `load_scorer`.
+        cache_folder: keeps embeddings by content.
+        device: torch device.
+        batch_size: clips embedded at once.
+    """
+
+    def __init__(self, models: Mapping[str, str], cache_folder: str | Path, device: str, batch_size: int = 16):
+        self.models = dict(models)
+        self.caches = {kind: EmbeddingCache(cache_folder, kind, model) for kind, model in self.models.items()}
+        self.device, self.batch_size = device, batch_size
+
+    @cached_property
+    def ast(self):
+        from synthio.models.ast_model import AstEmbedder
+
+        return AstEmbedder(self.models["ast"], self.device)
+
+    @cached_property
+    def clap(self):
+        return load_scorer(self.models["clap"], self.device)
+
+    @property
+    def names(self) -> list[str]:
+        """The classes of AST's pretrained head; empty where the checkpoint has none."""
+        return self.ast.names if "ast" in self.models else []
+
+    @property
+    def logit_scale(self) -> float:
+        """What CLAP multiplies its cosines with."""
+        return self.clap.logit_scale
+
+    def hear(self, paths: Sequence[str], csv: str | Path) -> Features:
+        """Embeddings of clips, float32 [N, E] by kind.
+
+        Args:
+            paths: sound files.
+            csv: where they come from, for messages.
+
+        Raises:
+            UserError: a clip cannot be used (CSV, row, path and reason).
+        """
+        loaders = {"ast": lambda: self.ast, "clap": lambda: self.clap}
+        found = {
+            kind: embed_clips(cache, loaders[kind], paths, csv, self.batch_size) for kind, cache in self.caches.items()
+        }
+        if self.names:
+            found["ast_logits"] = self.ast.name(found["ast"])
+        return found
+
+    def label_vectors(self, labels: Sequence[str]) -> np.ndarray:
+        """Unit vectors float32 [C, E] of labels: the mean of several prompts' (Radford et al. 2021)."""
+        means = [self.clap.embed_text(zero_shot_prompts(label)).mean(axis=0) for label in labels]
+        return np.stack([mean / np.linalg.norm(mean) for mean in means])

@@ -1,0 +1,93 @@
+"""From the manifests of a run to what heads are fitted to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from synthio.classification.experts import Features, beside
+from synthio.classification.heads import BOTH, Task
+from synthio.classification.listening import Listener
+from synthio.classification.naming import match_names
+from synthio.cli import AUTO
+from synthio.evaluation import is_synthetic
+from synthio.manifest import GROUP, PATH
+from synthio.weighting import choose_synthetic_weight, describe_choice, draw_rates
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task, and what was settled on the way: the weight of a synthetic clip, and how it was chosen."""
+
+    task: Task
+    synthetic_weight: float
+    choice: list[dict[str, float]]
+
+
+def prepare(
+    listener: Listener,
+    tables: Mapping[str, pd.DataFrame],
+    csvs: Mapping[str, str],
+    targets: Mapping[str, np.ndarray],
+    labels: list[str],
+    *,
+    synthetic_weight: float | str,
+    multi_label: bool,
+    seed: int,
+) -> Prepared:
+    """Hear training and validation clips, and settle how much the synthetic ones count.
+
+    Args:
+        listener: what hears them.
+        tables: manifests of train and valid.
+        csvs: where these come from, for messages.
+        targets: 0/1 [N, C] of each.
+        labels: the C labels.
+        synthetic_weight: how often a synthetic clip comes for one time that a real one does, or "auto".
+        multi_label: clips may have several labels.
+        seed: of what is drawn.
+
+    Raises:
+        UserError: a clip cannot be used; all training clips have one label.
+    """
+    heard: dict[str, Features] = {
+        split: listener.hear(tables[split][PATH], csvs[split]) for split in ("train", "valid")
+    }
+    synthetic, choice = is_synthetic(tables["train"]), []
+    if synthetic_weight == AUTO:
+        pairs = ((beside(heard[split], BOTH), targets[split]) for split in ("train", "valid"))
+        synthetic_weight, choice = choose_synthetic_weight(*pairs, synthetic, multi_label)
+    if choice:
+        print(describe_choice(synthetic_weight, choice), file=sys.stderr, flush=True)
+    task = Task(
+        train=heard["train"],
+        valid=heard["valid"],
+        targets=targets["train"],
+        valid_targets=targets["valid"],
+        rates=draw_rates(synthetic, synthetic_weight),
+        is_synthetic=synthetic,
+        members=match_names(labels, listener.names) if listener.names else None,
+        texts=listener.label_vectors(labels),
+        scale=listener.logit_scale,
+        multi_label=multi_label,
+        groups=groups_of(tables["train"], tables["valid"]),
+        seed=seed,
+    )
+    return Prepared(task, float(synthetic_weight), choice)
+
+
+def groups_of(*tables: pd.DataFrame) -> np.ndarray | None:
+    """The groups of the clips of several manifests, a clip without one being its own; None where no clip has one."""
+    cells: list[Any] = [
+        cell for table in tables for cell in (table[GROUP] if GROUP in table.columns else [""] * len(table))
+    ]
+    if not any(cells):
+        return None
+    return np.array([cell or f"clip {row}" for row, cell in enumerate(cells)])
