@@ -34,8 +34,7 @@ set -euo pipefail
 source "$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/run.sh"
 
 # In the order in which they run.
-all_methods=(gold_only random_noise pitch_shift spec_augment mixup audiomentations clap_zero_shot linear_probe
-    retrieval vanilla_synthetic vanilla_llm synthio erm
+all_methods=(gold_only random_noise pitch_shift spec_augment mixup audiomentations retrieval vanilla_synthetic vanilla_llm synthio erm
     synthio_template wo_reflection wo_mixcap wo_dpo wo_filter
     synthio_best_classical)
 classical=(random_noise pitch_shift spec_augment mixup audiomentations)
@@ -47,8 +46,8 @@ usage: sh experiment.sh [--name value | --name=value]... [--dry_run] [--help]
 Methods, each as options of run.sh:
   gold_only               no synthetic clips
   random_noise, pitch_shift, spec_augment, mixup, audiomentations
-                          gold clips with a classical augmentation (the last: a chain of five)
-  clap_zero_shot          no training; linear_probe: logistic regression on embeddings of the gold clips
+                          AST on gold clips with a classical augmentation (the last: a chain of five); compare it with
+                          the row ast, AST on the gold clips as they are
   retrieval               the nearest clips of --retrieval_csv in place of generated ones, without a filter
   vanilla_synthetic       "Sound of a <label>", no preference optimisation, no filter; vanilla_llm: the same with captions
   erm                     synthio, but plain fine-tuning of the text-to-audio model on the gold clips
@@ -57,7 +56,9 @@ Methods, each as options of run.sh:
                           synthio with one thing changed
   synthio_best_classical  synthio with the classical augmentation whose gold-only classifier is best on validation clips
 
-Each trains its classifier for the same number of steps and wants the same number of synthetic clips.
+Each trains its classifier for the same number of steps and wants the same number of synthetic clips. All that gold_only
+and synthio train has a row of its own: ast, probe, zero_shot, fusion, gold_and_valid and so on, with synthetic clips
+synthio_ast, synthio_probe and so on.
 END
     print_variables "${BASH_SOURCE[0]}"
     echo
@@ -69,13 +70,11 @@ END
 set_method_options() { # METHOD
     case $1 in
         gold_only) method_options=(--augment false) ;;
-        random_noise) method_options=(--augment false --ast_waveform_augment noise) ;;
-        pitch_shift) method_options=(--augment false --ast_waveform_augment pitch) ;;
-        spec_augment) method_options=(--augment false --ast_spec_augment true) ;;
-        mixup) method_options=(--augment false --ast_mixup "$mixup_alpha") ;;
-        audiomentations) method_options=(--augment false --ast_waveform_augment chain) ;;
-        clap_zero_shot) method_options=(--augment false --use_ast false --zero_shot true) ;;
-        linear_probe) method_options=(--augment false --use_ast false) ;;
+        random_noise) method_options=(--augment false --classifier ast --ast_waveform_augment noise) ;;
+        pitch_shift) method_options=(--augment false --classifier ast --ast_waveform_augment pitch) ;;
+        spec_augment) method_options=(--augment false --classifier ast --ast_spec_augment true) ;;
+        mixup) method_options=(--augment false --classifier ast --ast_mixup "$mixup_alpha") ;;
+        audiomentations) method_options=(--augment false --classifier ast --ast_waveform_augment chain) ;;
         # the filter stays, but only for copies of validation and test clips, which any corpus may hold
         retrieval)
             method_options=(--dpo false --clap_threshold 0 --threshold_kind absolute --retrieval_csv "$retrieval_csv")
@@ -153,7 +152,6 @@ read_methods() {
         [[ $name != retrieval || -n $retrieval_csv ]] || continue
         if contains all "${wanted[@]}" || contains "$name" "${wanted[@]}"; then method_list+=("$name"); fi
     done
-    contains "$compare_to" "${method_list[@]}" || refuse "--compare_to: '$compare_to' is none of ${method_list[*]}"
 }
 
 # ---------------------------------------------------------------- data
@@ -465,6 +463,14 @@ make_environments() {
     make_own_environments
 }
 
+# What differences are taken to is a method that runs, or a row of what gold_only and synthio train.
+check_comparison() {
+    local rows=()
+    if [[ -x $python ]]; then mapfile -t rows < <(helper -m synthio.experiment heads); fi
+    contains "$compare_to" "${method_list[@]}" "${rows[@]}" ||
+        refuse "--compare_to: '$compare_to' is none of ${method_list[*]} ${rows[*]}"
+}
+
 # Check the options and fill in what depends on them.
 resolve() {
     given_csv=$input_train_file$valid_csv$test_csv
@@ -477,6 +483,7 @@ resolve() {
     paper_csv=$(absolute "$paper_csv")
     work=$results_root/${experiment_name:-${dataset_name}_experiment}
     $dry_run || make_environments
+    check_comparison
     find_devices
     list_folds
     plan_jobs

@@ -3,17 +3,19 @@
     python -m synthio.experiment table --folder demo_experiment --dataset_name demo
     python -m synthio.experiment best --scores pitch=W/scores.json mixup=V/scores.json
     python -m synthio.experiment folds --csv clips.csv
+    python -m synthio.experiment heads
 
 `table` reads plan.csv (method,n,seed,fold,cell,scores) and jobs.csv in the folder and writes results.csv (a row a
 method, n, seed and fold), table.csv, table.tex (for booktabs) and table.png (a row a method and n). `best` prints the
-name whose classifier is best on its validation clips; the test scores are not looked at. `folds` lists a CSV's folds.
+name whose classifier is best on its validation clips; the test scores are not looked at. `folds` lists a CSV's folds,
+`heads` the rows that a job brings besides its own: every classifier that gold_only and synthio trained has one.
 
 A cell is a seed and a fold: each seed draws its own training clips, each fold has its own test clips.
   mean, std     over the cells
   interval_95   of the mean: test clips are drawn anew within each fold, the same draw for all methods and seeds
   difference    to gold_only, or what --compare_to names, in the same cells, its interval from the same draws
   p             paired permutation test over the cells, two-sided; with k cells it cannot be below 2 / 2^k
-  p_holm        the same, corrected for the number of methods (Holm)
+  p_holm        the same, corrected for the number of methods that were asked for (Holm)
 Cells share training clips, so p is a guide, not a proof.
 """
 
@@ -23,10 +25,11 @@ import argparse
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synthio.classification.heads import TITLES, UNTRAINED
 from synthio.cli import UserError, in_range, new_parser, run_main
 
 if TYPE_CHECKING:
@@ -42,8 +45,6 @@ NAMES = {
     "spec_augment": "SpecAugment",
     "mixup": "Mixup",
     "audiomentations": "Audiomentations",
-    "clap_zero_shot": "CLAP zero-shot",
-    "linear_probe": "Linear probe",
     "retrieval": "Retrieval",
     "vanilla_synthetic": "Vanilla Syn. Aug.",
     "vanilla_llm": "Vanilla Syn. Aug. + LLM Caps.",
@@ -56,6 +57,15 @@ NAMES = {
     "wo_filter": "Synthio w/o Filter",
     "synthio_best_classical": "Synthio + best classical",
 }
+# Method -> what the rows of all that its jobs trained begin with, in the table and in print.
+WITH_HEADS = {BASELINE: ("", ""), "synthio": ("synthio_", "Synthio: ")}
+HEAD_NAMES = {
+    start + head: (begin + title)[:1].upper() + (begin + title)[1:]
+    for start, begin in WITH_HEADS.values()
+    for head, title in TITLES.items()
+    if not start or head not in UNTRAINED
+}
+NAMES |= HEAD_NAMES
 # dataset_name, in small letters and digits alone -> column of the paper's table
 PAPER_DATASETS = {
     "esc50": "ESC-50",
@@ -122,6 +132,7 @@ def get_parser():
     table.add_argument("--resamples", type=in_range(int, 100), default=1000, help="of the bootstrap")
     best = command("best", "print the name of the best on validation clips")
     best.add_argument("--scores", nargs="+", required=True, metavar="NAME=FILE", help="scores.json of each")
+    command("heads", "list the rows of what gold_only and synthio train")
     folds = command("folds", "list the values of the column fold, one a line")
     folds.add_argument("--csv", required=True, help="CSV with a column fold")
     return parser
@@ -226,8 +237,31 @@ def read_cells(folder: Path) -> tuple[list[Cell], list[dict[str, str]]]:
         if known[1] != shown[1] or not known[0].equals(shown[0]):
             raise UserError(f"{folder / row['scores']}: not tested on the clips of the others; run experiment.sh again")
         spent = seconds[row["method"], row["cell"]]
-        cells.append(Cell(row["method"], int(row["n"]), int(row["seed"]), row["fold"], spent, scores))
+        cell = Cell(row["method"], int(row["n"]), int(row["seed"]), row["fold"], spent, scores)
+        cells += [cell, *heads_of(cell, folder / row["scores"])]
     return cells, missing
+
+
+def heads_of(cell: Cell, file: Path) -> list[Cell]:
+    """All that the job of a cell trained, each as a cell of its own.
+
+    Args:
+        cell: of a method; those that are not in `WITH_HEADS` have none.
+        file: scores.json of its classifier.
+    """
+    from synthio.results import read_scores
+
+    if cell.method not in WITH_HEADS:
+        return []
+    start, folder = WITH_HEADS[cell.method][0], file.parent
+    files = [folder.with_name(f"{folder.name}_ast") / file.name]
+    files += sorted(folder.with_name(f"{folder.name}_heads").glob(f"*/{file.name}"))
+    found = [read_scores(f"{cell.method}={path}") for path in files if path.is_file()]
+    return [
+        replace(cell, method=start + scores["head"], seconds=0, scores=scores)
+        for scores in found
+        if start + scores["head"] in NAMES
+    ]
 
 
 def paper_figures(csv: str, dataset_name: str) -> dict[tuple[int, str], float]:
@@ -330,7 +364,7 @@ def difference_row(cells: Sequence[Cell], baseline: Sequence[Cell], samples) -> 
 def summarise(
     cells: Sequence[Cell], resamples: int, paper: Mapping[tuple[int, str], float], compare_to: str = BASELINE
 ) -> list[dict[str, Any]]:
-    """A record a method and n, methods in the order of NAMES; p is corrected over the methods of one n."""
+    """A record a method and n, methods in the order of NAMES; p is corrected over the methods of one n, heads apart."""
     samples = resample_cells(cells, resamples)
     groups: dict[tuple[int, str], list[Cell]] = defaultdict(list)
     for cell in cells:
@@ -343,7 +377,7 @@ def summarise(
             | difference_row(groups[n, method], groups.get((n, compare_to), []), samples)
             for method in methods
         ]
-        for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        for row, p in zip(rows, holm([None if row["method"] in HEAD_NAMES else row["p"] for row in rows]), strict=True):
             row |= {"p_holm": p, "paper": paper.get((n, NAMES[row["method"]]))}
         records += rows
     return records
@@ -517,6 +551,8 @@ def main() -> int:
         from synthio.results import read_scores
 
         print(choose_best([read_scores(argument) for argument in args.scores]))
+    elif args.action == "heads":
+        print("\n".join(HEAD_NAMES))
     else:
         print("\n".join(list_folds(args.csv)))
     return 0

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from synthio.classification.choose import Candidate, best_of, read_candidate
-from synthio.classification.heads import HEADS, TITLES
+from synthio.classification.heads import TITLES, UNTRAINED
 from synthio.cli import UserError
 from synthio.results import paired_difference, percent, plain_table, read_scores
-
-UNTRAINED = {name for name, head in HEADS.items() if not head.is_trained}
 
 
 def read_trained(arguments: Sequence[str]) -> dict[str, dict[str, Candidate]]:

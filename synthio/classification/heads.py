@@ -225,6 +225,7 @@ HEADS: Mapping[str, Head] = {
     "fusion": Head("fusion: probes, own head, zero-shot", fusion),
 }
 UNITED = "gold_and_valid"
+UNTRAINED = {name for name, head in HEADS.items() if not head.is_trained}
 TITLES = {  # of all that is trained, in the order of the table
     "ast": "AST, fine-tuned",
     **{name: head.title for name, head in HEADS.items()},
