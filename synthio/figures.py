@@ -96,6 +96,17 @@ def plot_scores(axes, rows: Sequence[tuple[str, float, float, float]], metric: s
     axes.set_xlabel(f"test {metric}, % (95 % interval)")
 
 
+def plot_reliability(axes, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    """Share of right answers over confidence; name -> bins (confidence, right, answers), the last one in front."""
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
+    for colour, (name, bins) in zip(METHOD_COLOURS, curves.items(), strict=False):
+        x, y, answers = (np.array([row[key] for row in bins], float) for key in ("confidence", "right", "answers"))
+        axes.plot(x, y, color=colour, linewidth=1.2, label=name)
+        axes.scatter(x, y, s=8 + 90 * answers / max(answers.sum(), 1), color=colour, zorder=3)
+    axes.set(xlim=(0, 1), ylim=(-0.03, 1.03), xlabel="confidence", ylabel="share of right answers")
+    axes.legend(loc="upper left")
+
+
 def plot_confusion(axes, counts: np.ndarray, labels: Sequence[str]) -> None:
     """Rows are the true classes and sum to 100 %; numbers are counts, where there is room for them."""
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

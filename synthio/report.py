@@ -137,6 +137,36 @@ def scores_of(run: Run) -> dict[str, Any]:
     return {"header": header, "rows": rows, "clips": run.methods[0].summary["test"]["clips"], "picture": drawn}
 
 
+def compared_of(run: Run) -> dict[str, Any]:
+    """The table of all that was trained."""
+    from synthio.classification.comparison import comparison_rows
+
+    if not run.compared:
+        return {}
+    header, rows = comparison_rows(run.compared, run.methods[0].summary["metric"])
+    return {"header": header, "rows": rows}
+
+
+def calibrations_of(run: Run) -> list[dict[str, Any]]:
+    """How far the probabilities of each method can be believed: a picture, and the errors before and after."""
+    from synthio.figures import plot_reliability
+
+    found = []
+    for method in run.methods:
+        record = method.scores.get("calibration")
+        if not record:
+            continue
+        errors = {when: {key: f"{record[when][key]:.3f}" for key in ("ece", "brier")} for when in ("before", "after")}
+        alt = (
+            f"Reliability of {method.name}: share of right answers by confidence, expected calibration error "
+            f"{errors['before']['ece']} before and {errors['after']['ece']} after calibration."
+        )
+        curves = {f"{when} calibration": record[when]["reliability"] for when in ("before", "after")}
+        draw = functools.partial(plot_reliability, curves=curves)
+        found.append({"picture": picture(draw, 4.0, 3.4, method.name, alt), "name": method.name, "errors": errors})
+    return found
+
+
 def confusions_of(run: Run) -> list[dict[str, Any]]:
     """For each single-label method its matrix and the commonest mistakes."""
     import numpy as np
@@ -194,29 +224,23 @@ def gains_of(run: Run) -> dict[str, Any]:
 # Training
 
 
-def curves_of(methods: Sequence[Method]) -> list[Picture]:
-    """Losses and validation score of the classifiers, over the steps of AST or the penalties of a probe."""
-    pictures = []
-    for axis, best in (("step", "best_step"), ("C", "best_C")):
-        pictures += curves_over(axis, best, [method for method in methods if axis in method.history])
-    return pictures
-
-
-def curves_over(axis: str, best: str, methods: Sequence[Method]) -> list[Picture]:
-    """A picture for each other column of the histories; `best` names the chosen row in scores.json."""
+def curves_of(trainings: Sequence[Method]) -> list[Picture]:
+    """Losses and validation score of AST over its steps; the chosen step is marked."""
     from synthio.figures import plot_curves
 
-    columns = dict.fromkeys(name for method in methods for name in method.history.columns if name != axis)
-    chosen = {method.name: method.scores.get(best) for method in methods}
+    columns = dict.fromkeys(name for one in trainings for name in one.history.columns if name != "step")
+    chosen = {one.name: one.scores.get("best_step") for one in trainings}
     pictures = []
     for column in columns:
         curves = {
-            m.name: (m.history[axis].to_numpy(), m.history[column].to_numpy()) for m in methods if column in m.history
+            one.name: (one.history["step"].to_numpy(), one.history[column].to_numpy())
+            for one in trainings
+            if column in one.history
         }
         title = column.replace("_", " ").replace("valid", "validation").replace("train ", "training ")
-        alt = f"{title} by {axis}; last values: " + ", ".join(f"{n} {v[-1]:.3g}" for n, (_, v) in curves.items())
+        alt = f"{title} by step; last values: " + ", ".join(f"{n} {v[-1]:.3g}" for n, (_, v) in curves.items())
         marks = chosen if column.startswith("valid") else {}
-        draw = functools.partial(plot_curves, curves=curves, name=title, best=marks, axis=axis)
+        draw = functools.partial(plot_curves, curves=curves, name=title, best=marks, axis="step")
         pictures.append(picture(draw, 4.2, 2.8, "", alt))
     return pictures
 
@@ -499,13 +523,16 @@ def sections(run: Run, clips: pd.DataFrame, args) -> dict[str, Any]:
         "gold_count": len(run.gold),
         "rounds": rounds_of(run),
         "scores": scores_of(run),
+        "compared": compared_of(run),
+        "verdict": run.verdict.splitlines(),
+        "calibrations": calibrations_of(run),
         "confusions": confusions_of(run),
         "gains": gains_of(run),
         "distribution": distribution_of(run, clips),
         "quality": table(run.quality) if run.quality else {},
         "dpo": dpo_of(run),
         "captions": captions_of(run),
-        "curves": curves_of(run.methods),
+        "curves": curves_of(run.trainings),
         "map": pictures,
         "no_map": no_map,
         "methods": [method.name for method in run.methods],

@@ -186,7 +186,7 @@ def track(records: list[dict[str, Any]], args) -> None:
 
 def compare_trained(trained: list[str], scores: list[dict[str, Any]], seed: int) -> dict[str, Any]:
     """Print the table of every method and the verdict; returns both for the JSON."""
-    from synthio.classification.comparison import compare, comparison_table, read_trained, verdict
+    from synthio.classification.comparison import compare, comparison_rows, read_trained, verdict
 
     if not trained:
         return {}
@@ -195,7 +195,8 @@ def compare_trained(trained: list[str], scores: list[dict[str, Any]], seed: int)
         raise UserError(f"--trained names none of '{baseline}', the first of --scores; give its folders too")
     records = compare(methods, baseline, seed)
     said = verdict(methods, baseline, scores[-1] if len(scores) > 1 else None, seed)
-    print(f"\nEvery method, the same test clips\n{comparison_table(records, scores[0]['metric'])}\n\n{said['line']}")
+    table = plain_table(*comparison_rows(records, scores[0]["metric"]))
+    print(f"\nEvery method, the same test clips\n{table}\n\n{said['line']}")
     return {"trained": records, "verdict": said}
 
 
@@ -216,7 +217,10 @@ def main() -> int:
     if args.output_json:
         stages = [] if timings is None else timings.to_dict("records")
         for record, argument in zip(records, args.scores, strict=True):
-            record["file"] = os.path.relpath(argument.partition("=")[2], Path(args.output_json).parent)
+            record["file"] = argument.partition("=")[2]
+        for record in (*records, *(row for one in compared.get("trained", []) for row in (one, one.get("with", {})))):
+            if "file" in record:
+                record["file"] = os.path.relpath(record["file"], Path(args.output_json).parent)
         write_json(args.output_json, {"methods": records, **compared, "seconds": stages})
     track(records, args)
     return 0

@@ -21,14 +21,14 @@ from synthio.manifest import CAPTION, LABEL, MODEL, PATH, PROMPT, read_manifest,
 
 ADAPTER = re.compile(r"\+adapter@([0-9a-f]+)")
 OF_A_METHOD = ("name", "file", "metric", "interval_95", "macro_f1", "train", "test")
-HISTORIES = {"history.csv": "step", "penalties.csv": "C"}  # of AST and of a linear probe, and what they go over
+HISTORY = "history.csv"  # of AST's training, over its steps
 
 
 @dataclass(frozen=True)
 class Method:
     """A classifier: its name, what scores.json of the run and of its own folder say, and its training history.
 
-    The history goes over its column `step`, or `C`, a probe's penalty; it is empty where there is none.
+    The history goes over its column `step`; it is empty where there is none.
     """
 
     name: str
@@ -52,12 +52,14 @@ class Run:
     """All that the report shows. `gold` has the column caption where there are captions.
 
     `pools` is label -> {"events": [...], "backgrounds": [...]}; `dpo` is the history of each round of preference
-    training; `records` is stage -> the record beside its output; `quality` is quality.json; `remarks` says what was
-    left out and why.
+    training; `trainings` are those of AST, whether or not it became the classifier; `compared` has a record for all
+    that was trained, and `verdict` says what synthetic clips are worth; `records` is stage -> the record beside its
+    output; `quality` is quality.json; `remarks` says what was left out and why.
     """
 
     work: Path
     methods: list[Method]
+    trainings: list[Method]
     timings: list[dict[str, Any]]
     gold: pd.DataFrame
     rounds: list[Round] = field(default_factory=list)
@@ -65,6 +67,8 @@ class Run:
     pools: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
+    compared: list[dict[str, Any]] = field(default_factory=list)
+    verdict: str = ""
     remarks: list[str] = field(default_factory=list)
 
 
@@ -77,19 +81,22 @@ def read_run(work: Path) -> Run:
     totals = read_totals(work / "scores.json")
     methods = [read_method(work, summary) for summary in totals["methods"]]
     csvs = [locate(method.scores["options"]["train_csv"], work) for method in methods]
-    run = Run(work, methods, totals["seconds"], read_manifest(csvs[0], check_files=False))
+    compared = totals.get("trained", [])
+    trainings = read_trainings(work, compared, methods)
+    run = Run(work, methods, trainings, totals["seconds"], read_manifest(csvs[0], check_files=False))
+    run.compared, run.verdict = compared, totals.get("verdict", {}).get("line", "")
     run.records = {"check": read_record(work / "checked/train.csv"), "stratify": read_record(csvs[0])}
     if len(methods) > 1:
         add_synthetic(run, read_record(csvs[-1]))
         run.quality = read_quality(work, csvs[-1])
-    run.records |= {f"classify {method.name}": method.scores for method in methods}
+    run.records |= {f"classify {method.name}": method.scores for method in (*methods, *trainings)}
     run.records = {stage: record for stage, record in run.records.items() if record}
     return run
 
 
 def read_synthesis(work: Path, merged_csv: str | Path) -> Run:
     """What there is before the classifiers: the rounds that a training CSV was joined from, and their records."""
-    run = Run(work, [], [], pd.DataFrame(columns=[PATH, LABEL]))
+    run = Run(work, [], [], [], pd.DataFrame(columns=[PATH, LABEL]))
     add_synthetic(run, read_record(Path(merged_csv)))
     run.records = {stage: record for stage, record in run.records.items() if record}
     return run
@@ -134,11 +141,20 @@ def read_method(work: Path, summary: dict[str, Any]) -> Method:
     """One record of W/scores.json with the files of its classifier."""
     path = work / summary["file"]
     scores = read_object(path, ("options", "per_class"), "train and test that classifier again")
-    table = pd.DataFrame()
-    for name, axis in HISTORIES.items():
-        if path.with_name(name).is_file():
-            table = as_numbers(read_table(path.with_name(name), [axis]))
+    history, table = path.with_name(HISTORY), pd.DataFrame()
+    if history.is_file():
+        table = as_numbers(read_table(history, ["step"]))
     return Method(summary["name"], summary, scores, table)
+
+
+def read_trainings(work: Path, compared: list[dict[str, Any]], methods: list[Method]) -> list[Method]:
+    """AST's trainings, each by the name of its training data; the first of the methods has no synthetic clips."""
+    found = []
+    for record in compared:
+        if record["method"] == "ast":
+            parts = [(methods[0].name, record), *((more["name"], more) for more in [record.get("with")] if more)]
+            found = [read_method(work, {"name": f"{name}: AST", "file": part["file"]}) for name, part in parts]
+    return found or [method for method in methods if not method.history.empty]
 
 
 def read_quality(work: Path, merged_csv: Path) -> dict[str, Any]:

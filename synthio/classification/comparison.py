@@ -9,7 +9,7 @@ from typing import Any
 from synthio.classification.choose import Candidate, best_of, read_candidate
 from synthio.classification.heads import TITLES, UNTRAINED
 from synthio.cli import UserError
-from synthio.results import paired_difference, percent, plain_table, read_scores
+from synthio.results import paired_difference, percent, read_scores
 
 
 def read_trained(arguments: Sequence[str]) -> dict[str, dict[str, Candidate]]:
@@ -49,29 +49,35 @@ def compare(trained: Mapping[str, Mapping[str, Candidate]], baseline: str, seed:
     records = []
     for method, candidate in trained[baseline].items():
         scores = tested(candidate)
-        record = {"method": method, "title": TITLES[method], "valid": candidate.valid_score, **summary(scores)}
+        record = {"method": method, "title": TITLES[method], **summary(candidate, scores)}
         for name in others if method not in UNTRAINED else ():
             if method in trained[name]:
                 new = tested(trained[name][method])
                 gained = paired_difference(new, scores, seed)
-                record["with"] = {"name": name, **summary(new), "difference": gained["difference"]}
+                record["with"] = {
+                    "name": name,
+                    **summary(trained[name][method], new),
+                    "difference": gained["difference"],
+                }
                 record["with"]["difference_95"] = gained["interval_95"]
         records.append(record)
     return records
 
 
-def summary(scores: Mapping[str, Any]) -> dict[str, Any]:
+def summary(candidate: Candidate, scores: Mapping[str, Any]) -> dict[str, Any]:
     """What the table and the report show of a classifier."""
     metric, errors = scores["metric"], scores["calibration"]
     return {
+        "file": str(candidate.folder / "scores.json"),
+        "valid": candidate.valid_score,
         "score": scores[metric],
         "interval_95": scores["interval_95"],
         "calibration": {when: {key: errors[when][key] for key in ("ece", "brier")} for when in ("before", "after")},
     }
 
 
-def comparison_table(records: Sequence[Mapping[str, Any]], metric: str) -> str:
-    """The records as text, in percent."""
+def comparison_rows(records: Sequence[Mapping[str, Any]], metric: str) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) of the records, in percent."""
     has_more = any("with" in record for record in records)
     header = ["method", f"{metric}, gold alone (95 %)"]
     if has_more:
@@ -91,7 +97,7 @@ def comparison_table(records: Sequence[Mapping[str, Any]], metric: str) -> str:
                 else ["-", "-"]
             )
         rows.append([*row, percent(record["calibration"]["after"]["ece"])])
-    return plain_table(header, rows)
+    return header, rows
 
 
 def with_interval(value: float, interval: Sequence[float], sign: str = "") -> str:

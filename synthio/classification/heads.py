@@ -222,14 +222,14 @@ HEADS: Mapping[str, Head] = {
     "zero_shot": Head("CLAP zero-shot, six prompts", zero_shot, is_trained=False),
     "tip_adapter": Head("Tip-Adapter, CLAP", tip_adapter),
     "tip_adapter_f": Head("Tip-Adapter-F, CLAP", tip_adapter_f),
-    "fusion": Head("fusion: probes, own head, zero-shot", fusion),
+    "fusion": Head("fusion (probes, own head, zero-shot)", fusion),
 }
 UNITED = "gold_and_valid"
 UNTRAINED = {name for name, head in HEADS.items() if not head.is_trained}
 TITLES = {  # of all that is trained, in the order of the table
     "ast": "AST, fine-tuned",
     **{name: head.title for name, head in HEADS.items()},
-    UNITED: "fusion, validation clips as training clips",
+    UNITED: "fusion, trained on the validation clips too",
 }
 
 
