@@ -60,13 +60,17 @@ def get_parser():
     add("--weight_decay", type=in_range(float, 0), default=5e-7, help="of AdamW (AST: 5e-7)")
     add("--warmup_fraction", type=in_range(float, 0, 1), default=0.1, help="share of the steps that warm up")
     add(
-        "--head_init", choices=("probe", "random"), default="random", help="new head: a linear probe, or random (paper)"
+        "--head_init",
+        choices=("names", "probe", "random"),
+        default="random",
+        help="new head: a linear probe and what the pretrained head says, where it knows every label; the probe alone; "
+        "or random (paper)",
     )
     add(
         "--wise_ft_alpha",
         type=in_range(float, 0, 1),
         default=1.0,
-        help="with --head_init probe, share of the trained weights in the result; the rest are those at the start",
+        help="unless --head_init is random, share of the trained weights in the result, the rest being the first ones",
     )
     add("--mixup", type=in_range(float, 0), default=0.0, help="alpha of mixup's Beta distribution; 0 for none")
     add("--spec_augment", type=str2bool, default=False, help="mask a frequency band and a stretch of time")
@@ -111,7 +115,7 @@ def make_recipe(args, clips: int):
         head_init=args.head_init,
         synthetic_weight=args.synthetic_weight,
         class_weights=args.class_weights,
-        wise_ft_alpha=args.wise_ft_alpha if args.head_init == "probe" else 1.0,
+        wise_ft_alpha=args.wise_ft_alpha if args.head_init != "random" else 1.0,
     )
 
 
@@ -204,8 +208,8 @@ def main() -> int:
     started = time.monotonic()
     tables, labels, targets = read_splits(args)
     recipe = make_recipe(args, len(tables["train"]))
-    from synthio.classifier import fit, settle_weights
-    from synthio.models.ast_model import load_ast, load_ast_config
+    from synthio.classifier import fit, rows_of_labels, settle_weights
+    from synthio.models.ast_model import load_ast, load_ast_config, read_own_head
     from synthio.supcon import SupConAst
 
     tracker = open_tracker(args, f"classifier {Path(args.output_folder).name}")
@@ -221,7 +225,8 @@ def main() -> int:
     key, checkpoint = run_key(args, recipe, device, tables, labels), folder / "checkpoint.pt"
     read_s = time.monotonic() - started
     on_eval = partial(report_evaluation, folder, recipe, tracker=tracker)
-    state = fit(learner, train, valid, recipe, device, checkpoint, key, on_eval)
+    known = rows_of_labels(read_own_head(args.model), labels) if recipe.head_init == "names" else None
+    state = fit(learner, train, valid, recipe, device, checkpoint, key, on_eval, known)
     tracker.close()
     tested = time.monotonic()
     result = test_once(args, model, norm, tables, targets, valid)

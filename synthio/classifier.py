@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,9 +30,12 @@ from synthio.fbank import SAMPLE_RATE, WINDOW, kaldi_fbank, num_frames, num_samp
 from synthio.files import atomic_path, stable_seed
 from synthio.manifest import LABEL_SEPARATOR, split_labels
 from synthio.metrics import accuracy, mean_average_precision
-from synthio.probe import FEW_CLIPS_C, fit_probe
+from synthio.probe import FEW_CLIPS_C, LinearProbe, fit_probe
 from synthio.supcon import SupConAst, supcon_loss
 from synthio.weighting import choose_synthetic_weight, class_weights, draw_rates
+
+if TYPE_CHECKING:
+    from synthio.models.ast_model import OwnHead
 
 # SpecAugment of AST's ESC-50 recipe: up to 24 of 128 bands and 96 of 512 frames.
 MASKED_BANDS, MASKED_TIME = 24 / 128, 96 / 512
@@ -92,6 +95,16 @@ class Split:
     waveforms: Sequence[np.ndarray] = ()
     weights: torch.Tensor | None = None
     is_synthetic: np.ndarray | None = None
+
+    def rows(self, kept: np.ndarray) -> Split:
+        """Some of the clips, bool [N]."""
+        if kept.all():
+            return self
+        waveforms = (
+            [waveform for waveform, keep in zip(self.waveforms, kept, strict=True) if keep] if self.waveforms else ()
+        )
+        parts = (None if part is None else part[kept] for part in (self.weights, self.is_synthetic))
+        return Split(self.features[kept], self.targets[kept], self.norm, waveforms, *parts)
 
 
 @dataclass
@@ -369,8 +382,8 @@ def settle_weights(
         device: torch device.
 
     Returns:
-        (training clips with their `weights`, the recipe with a number, history of `choose_synthetic_weight`: empty
-        where there was nothing to choose).
+        (training clips that come at all, with their `weights`; the recipe with a number; history of
+        `choose_synthetic_weight`, empty where there was nothing to choose).
 
     Raises:
         UserError: no clip would come, or all training clips have one label.
@@ -387,33 +400,61 @@ def settle_weights(
         )
         recipe = replace(recipe, synthetic_weight=weight)
     rates = draw_rates(train.is_synthetic, recipe.synthetic_weight)
+    train, targets, rates = train.rows(rates > 0), targets[rates > 0], rates[rates > 0]
     if recipe.class_weights:
         train = replace(train, weights=torch.from_numpy(class_weights(targets, rates)))
     return train, recipe, history
 
 
-def fit_head(model, train: Split, recipe: Recipe, device: str) -> None:
+def fit_head(model, train: Split, valid: Split, recipe: Recipe, device: str, known: LinearProbe | None = None) -> None:
     """Start the linear layer of the head at a linear probe of the untrained body (Kumar et al. 2022, LP-FT).
 
     From a random head, the first steps bend what the body has learnt to suit the head; few clips do not mend that.
+    Where the pretrained head has names for the labels, what it says is added: the sum of two linear layers is one. How
+    much each counts is what the validation clips find least surprising.
 
     Args:
         model: from `load_ast`, on `device`; its head is changed.
         train: what the probe is fitted to.
+        valid: what weighs the two.
         recipe: gives multi_label, synthetic_weight and batch_size.
         device: torch device.
+        known: the pretrained head's rows of the labels, from `rows_of_labels`; None: the probe alone.
 
     Raises:
         UserError: all training clips have one label.
     """
+    from synthio.classification.pool import fit_weights
+
     pooled = _pooled(model, train.features, recipe.batch_size, device).numpy()
     weights = np.ones(len(pooled)) if train.weights is None else train.weights.numpy()
     if train.is_synthetic is not None:
         weights = weights * draw_rates(train.is_synthetic, recipe.synthetic_weight)
     probe = fit_probe(pooled, train.targets.numpy(), FEW_CLIPS_C, recipe.multi_label, weights)
+    if known is not None:
+        heard = _pooled(model, valid.features, recipe.batch_size, device).numpy()
+        logits = [part.logits(heard) for part in (probe, known)]
+        shares, offset = fit_weights(logits, valid.targets.numpy(), recipe.multi_label)
+        probe = LinearProbe.summed((probe, known), shares, offset)
     with torch.no_grad():
         model.classifier.dense.weight.copy_(torch.from_numpy(probe.weight))
         model.classifier.dense.bias.copy_(torch.from_numpy(probe.bias))
+
+
+def rows_of_labels(head: OwnHead | None, labels: Sequence[str]) -> LinearProbe | None:
+    """What a pretrained head says of labels, as a linear layer: of several names of a label the mean.
+
+    Softmax over some of its classes needs no more than their logits. None where it does not know every label.
+    """
+    from synthio.classification.naming import match_names
+
+    if head is None:
+        return None
+    members = match_names(labels, head.names)
+    if not members.any(axis=1).all():
+        return None
+    shares = (members / members.sum(axis=1, keepdims=True)).astype(np.float32)
+    return LinearProbe(shares @ head.weight, shares @ head.bias)
 
 
 @torch.inference_mode()
@@ -487,7 +528,15 @@ def _set_gradient(model, batch: tuple[torch.Tensor, ...], step: int, recipe: Rec
 
 
 def fit(
-    model, train: Split, valid: Split, recipe: Recipe, device: str, checkpoint: Path, key: str, on_eval=None
+    model,
+    train: Split,
+    valid: Split,
+    recipe: Recipe,
+    device: str,
+    checkpoint: Path,
+    key: str,
+    on_eval=None,
+    known: LinearProbe | None = None,
 ) -> TrainState:
     """Train, from the head on that the recipe wants, and leave the weights of the chosen step in `model`.
 
@@ -506,6 +555,7 @@ def fit(
         checkpoint: file written after each evaluation; a run with the same `key` goes on from it.
         key: hash of all that shapes the result.
         on_eval: called with the state after each evaluation.
+        known: see `fit_head`; for a recipe whose head starts at "names".
 
     Raises:
         UserError: the loss is not finite.
@@ -517,8 +567,8 @@ def fit(
     state = load_checkpoint(checkpoint, key, model, optimizer)
     losses, started = [], time.monotonic() - state.seconds
     fitting = Halving(recipe.batch_size)
-    if state.step == 0 and recipe.head_init == "probe":
-        fit_head(model.ast if isinstance(model, SupConAst) else model, train, recipe, device)
+    if state.step == 0 and recipe.head_init != "random":
+        fit_head(model.ast if isinstance(model, SupConAst) else model, train, valid, recipe, device, known)
         loss = evaluate(model, train, recipe, device)[0]  # it may be better than all that follows
         _record(state, model, loss, *evaluate(model, valid, recipe, device), len(valid.features))
     if state.step == 0 and recipe.wise_ft_alpha < 1:

@@ -8,6 +8,7 @@ Inputs are standardised by the training clips; in the result that is folded into
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,13 @@ class LinearProbe:
     def logits(self, x: np.ndarray) -> np.ndarray:
         """Embeddings [N, E] -> float64 [N, C]."""
         return x.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
+
+    @classmethod
+    def summed(cls, probes: Sequence[LinearProbe], shares: Sequence[float], offset: float = 0.0) -> LinearProbe:
+        """The probe whose logits are the sum of those of others, each times its share, and an offset."""
+        pairs = list(zip(shares, probes, strict=True))
+        weight, bias = sum(s * p.weight for s, p in pairs), sum(s * p.bias for s, p in pairs) + offset
+        return cls(np.asarray(weight, np.float32), np.asarray(bias, np.float32))
 
     @classmethod
     def unscaled(cls, weight: np.ndarray, bias: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> LinearProbe:

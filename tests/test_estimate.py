@@ -43,9 +43,10 @@ def stages(variables, gold=100):
 def test_the_plan_has_the_stages_that_take_time(variables):
     whole = ["demo", "check", "stratify", "caption", "losers", "dpo", "captions", "generate", "filter"]
     whole += [f"{name}_{k}" for k in (1, 2) for name in ("rewrite", "generate", "filter")]
-    whole += ["dataset", "classify_gold_only", "quality", "classify_synthio", "report"]
+    last = ["classify_gold_only", "heads_gold_only", "quality", "classify_synthio", "heads_synthio", "report"]
+    whole += ["dataset", *last]
     assert stages(variables) == whole
-    assert stages(variables | {"augment": "false"}) == ["demo", "check", "stratify", "classify_gold_only", "report"]
+    assert stages(variables | {"augment": "false"}) == ["demo", "check", "stratify", *last[:2], "report"]
     assert not {"quality", "report"} & set(stages(variables | {"quality": "false", "make_report": "false"}))
     assert stages(variables | {"stage": "6", "stop_stage": "7"}) == ["generate", "filter"]
     assert "losers" not in stages(variables | {"dpo_loss": "sft"})
@@ -53,7 +54,7 @@ def test_the_plan_has_the_stages_that_take_time(variables):
     assert not {"dpo", "losers"} & set(stages(variables | {"dpo_ckpt_folder": "x"}))
     assert "caption" not in stages(variables | {"use_label": "true"})
     assert "caption" not in stages(variables | {"supcon": "true"})
-    kept = ["demo", "check", "stratify", "retrieve", "filter", "dataset", *whole[-4:]]
+    kept = ["demo", "check", "stratify", "retrieve", "filter", "dataset", *last]
     assert stages(variables | {"retrieval_csv": "corpus.csv"}) == kept
     assert not [
         name for name in stages(variables | {"clap_filter": "false"}) if name.startswith(("filter", "generate_"))
@@ -73,7 +74,7 @@ def test_other_models_and_other_machines_are_unknown(variables):
     text = expected_time(variables | {"text_to_audio_model": "owner/model"})
     assert text == "unknown; not timed yet with these models on this machine: losers, dpo, generate"
     text = expected_time(variables | {"machine": "GPU 0", "dpo": "false"})
-    assert text.endswith(": caption, generate, filter, classify, quality")
+    assert text.endswith(": caption, generate, filter, classify, heads, quality")
     assert expected_time(variables | {"is_demo": "false", "num_samples": "0"}).startswith("unknown: the training clips")
 
 
@@ -103,16 +104,23 @@ def test_what_an_earlier_run_took_counts_scaled_by_the_work(variables):
     assert expected_time(changed | {"dpo": "false"}).endswith("(from the last run)")
 
 
-def test_a_probe_is_told_from_a_training(variables, make_manifest):
-    """Its time grows with the clips that it hears; what the one on gold clips heard is kept for the other."""
-    variables |= {"use_ast": "false", "probe_embeddings": "both", "quality": "false"}
+def test_heads_take_the_time_of_the_clips_that_they_hear(variables, make_manifest):
+    """What those on gold clips heard is kept for the others; the models are those of their command."""
+    variables |= {"use_ast": "false", "quality": "false"}
     variables["valid_csv"] = str(make_manifest("valid.csv", [(f"{i}.wav", "a") for i in range(30)]))
-    gold, synthio = (work for work in plan(variables, 100) if work.kind == "probe")
-    assert gold == Work("probe_gold_only", 130, model="embedded,embedded") and synthio.rows == 200
-    command = "'python' '/x/ast/probe.py' '--clap_model' 'c' '--ast_model' 'a'"
-    assert work_of("classify_gold_only", "", command) == Work("probe_gold_only", model="a,c")
-    zero_shot = {"augment": "false", "zero_shot": "true", "probe_embeddings": "clap"}
-    assert [work.stage for work in plan(variables | zero_shot, 100)][-2:] == ["zero_shot_gold_only", "report"]
+    gold, synthio = (work for work in plan(variables, 100) if work.kind == "heads")
+    assert gold == Work("heads_gold_only", 130, model="embedded,embedded") and synthio.rows == 200
+    assert not {"classify_gold_only", "classify_synthio"} & set(stages(variables))
+    command = "'python' '/x/ast/heads.py' '--ast_model' 'a' '--clap_model' 'c' '--cache_folder' 'e'"
+    then = work_of("heads_gold_only", "", command)
+    assert then == Work("heads_gold_only", model="a,c")
+    own = variables | {"ast_model": "a", "clap_model": "x", "probe_clap_model": "c"}
+    gold, synthio = (work for work in plan(own, 100) if work.kind == "heads")
+    assert seconds_of(gold, [(then, 7.0)], measured=False) == 7
+    other = variables | {"ast_model": "a", "clap_model": "x"}
+    assert seconds_of(plan(other, 100)[-3], [(then, 7.0)], measured=False) is None
+    zero_shot = {"augment": "false", "zero_shot": "true"}
+    assert stages(variables | zero_shot)[-2:] == ["heads_gold_only", "report"]
     assert is_own(f"embedded,{ROOT}/extras/embedded/weights/clap") and not is_own("embedded,laion/clap")
 
 
@@ -136,17 +144,21 @@ def test_the_first_lines(variables):
 
 
 def test_the_models_that_are_used(variables):
-    assert used_models(variables | {"augment": "false"}) == ["ast_model"]
-    probe = {"augment": "false", "use_ast": "false", "probe_embeddings": "clap"}
-    assert used_models(variables | probe) == ["clap_model"]
-    assert used_models(variables | probe | {"probe_embeddings": "both", "zero_shot": "true"}) == ["clap_model"]
+    """The heads always hear AST and a CLAP; clap_model is one more where it filters and they have another."""
+    for change in ({}, {"use_ast": "false"}, {"use_ast": "false", "zero_shot": "true"}):
+        assert used_models(variables | {"augment": "false"} | change) == ["clap_model", "ast_model"]
+    other, alone = {"probe_clap_model": "c"}, {"augment": "false"}
+    assert used_models(variables | alone | other) == ["probe_clap_model", "ast_model"]
+    assert used_models(variables | alone | {"probe_clap_model": variables["clap_model"]}) == ["clap_model", "ast_model"]
+    both = ["probe_clap_model", "clap_model", "ast_model"]
     retrieved = {"retrieval_csv": "corpus.csv", "clap_filter": "false"}
-    assert used_models(variables | retrieved) == ["clap_model", "ast_model"]
+    assert used_models(variables | retrieved) == both[1:] and used_models(variables | retrieved | other) == both
+    assert used_models(variables | other)[-3:] == both
     assert "captioner" not in used_models(variables | {"plain_wo_caption": "true"})
-    assert used_models(variables | {"use_label": "true", "clap_filter": "false"}) == [
-        "text_to_audio_model",
-        "ast_model",
-    ]
+    unfiltered = variables | {"use_label": "true", "clap_filter": "false"}
+    assert used_models(unfiltered) == ["text_to_audio_model", "clap_model", "ast_model"]
+    assert used_models(unfiltered | other) == ["text_to_audio_model", "probe_clap_model", "ast_model"]
+    assert used_models(unfiltered | other | {"dpo_pairs": "ranked"})[1:] == both
 
 
 def test_seconds_in_words():
@@ -154,10 +166,7 @@ def test_seconds_in_words():
 
 
 def test_every_measured_kind_is_one_of_a_stage(variables):
-    probe = {"use_ast": "false"}
-    changes = ({"classifier_weight": "1"}, probe, probe | {"zero_shot": "true", "augment": "false"})
-    kinds = {work.kind for change in changes for work in plan(variables | change, 100)}
-    assert kinds == set(MEASURED)
+    assert {work.kind for work in plan(variables | {"classifier_weight": "1"}, 100)} == set(MEASURED)
 
 
 def test_words_that_are_no_variables():

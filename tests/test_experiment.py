@@ -17,8 +17,11 @@ import pytest
 from scipy import stats
 
 from synthio import experiment as ex
+from synthio.audio import read_audio
 from synthio.check_inputs import listen
+from synthio.classification.heads import TITLES
 from synthio.files import read_json, write_json
+from synthio.models import load_scorer
 from tests.scripts import call_script
 from tests.test_classifier import save_tiny_ast
 from tests.test_driver import LABELS, needs_proc, needs_setpriv, processes_of, rows_of, save_program, wait_until
@@ -95,10 +98,13 @@ def test_draws_are_the_same_for_a_fold_and_others_for_another():
 # ---- tables of written results
 
 
-def save_cell(folder: Path, method: str, seed: int, fold: str, hits: list[int], n: int = 50, synthetic: int = 0):
-    """A finished job whose classifier is right where `hits` has a 1; returns its row of plan.csv."""
+def save_cell(folder: Path, method: str, seed: int, fold: str, hits: list[int], n=50, synthetic=0, head="", place=""):
+    """A finished job whose classifier is right where `hits` has a 1; returns its row of plan.csv.
+
+    With `head` and `place` it is one of the others that the job trained, in that folder beside its classifier.
+    """
     cell = f"n{n}_seed{seed}_fold{fold}"
-    place = folder / cell / method / "set/classifier/gold_only"
+    place = folder / cell / method / "set/classifier" / (place or "gold_only")
     place.mkdir(parents=True)
     truth = [i % 2 for i in range(len(hits))]
     with (place / "predictions.csv").open("w", newline="") as stream:
@@ -111,6 +117,7 @@ def save_cell(folder: Path, method: str, seed: int, fold: str, hits: list[int], 
     counts = {"clips": 50 + synthetic, "gold": 50, "synthetic": synthetic}
     scores = {
         "metric": "accuracy",
+        "head": head or "ast",
         "accuracy": float(np.mean(hits)),
         "macro_f1": 0.5,
         "mAP": 0.5,
@@ -154,6 +161,56 @@ def test_the_summary_by_hand(written):
     assert {cell.seconds for cell in cells if cell.method == "synthio"} == {0, 51}
     # every clip that gold_only knows synthio knows too, so no draw can favour gold_only; unpaired draws would
     assert 0 <= synthio["difference_low_95"] < 0.2 < synthio["difference_high_95"]
+
+
+@pytest.fixture
+def with_heads(written):
+    """The same, and what their jobs trained: a fusion each (.6 and .8 right in every cell), and an AST of gold_only."""
+    for row in rows_of(written / "plan.csv"):
+        where = written, row["method"], int(row["seed"]), row["fold"]
+        right = 8 if row["method"] == "synthio" else 6
+        save_cell(*where, [1] * right + [0] * (10 - right), head="fusion", place="gold_only_heads/fusion")
+        save_cell(*where, [1] * 9 + [0], head="zero_shot", place="gold_only_heads/zero_shot")
+        if row["method"] == "gold_only":
+            save_cell(*where, [1] * 5 + [0] * 5, head="ast", place="gold_only_ast")
+    return written
+
+
+def test_everything_that_was_trained_has_a_row(with_heads):
+    cells, _ = ex.read_cells(with_heads)
+    records = {row["method"]: row for row in ex.summarise(cells, 200, {})}
+    means = {"gold_only": 0.5, "ast": 0.5, "zero_shot": 0.9, "fusion": 0.6, "synthio": 0.7, "synthio_fusion": 0.8}
+    assert {name: row["mean"] for name, row in records.items()} == pytest.approx(
+        means
+    )  # zero-shot has no synthetic clips
+    assert list(records) == [name for name in ex.NAMES if name in means]
+    assert {cell.seconds for cell in cells if cell.method not in ("gold_only", "synthio")} == {0}
+    assert all(row["cells"] == 4 for row in records.values())
+    assert records["synthio_fusion"]["difference"] == pytest.approx(0.3)
+
+
+def test_the_correction_leaves_heads_out(with_heads):
+    """One method was asked for, so its p is not multiplied; theirs has no corrected value."""
+    records = {row["method"]: row for row in ex.summarise(ex.read_cells(with_heads)[0], 200, {})}
+    assert records["synthio"]["p_holm"] == records["synthio"]["p"] == pytest.approx(2 / 2**4)
+    assert records["fusion"]["p"] is not None and records["fusion"]["p_holm"] is None
+
+
+def test_differences_to_a_head(with_heads):
+    done = call_script(ROOT / "synthio/experiment.py", "table", "--folder", with_heads, "--compare_to", "fusion")
+    assert done.returncode == 0, done.stderr
+    rows = {row["method"]: row for row in rows_of(with_heads / "table.csv")}
+    assert float(rows["synthio"]["difference"]) == pytest.approx(0.1) and rows["fusion"]["difference"] == ""
+    assert "Synthio: fusion" in done.stdout
+
+
+def test_heads_are_listed_with_their_names_in_print():
+    listed = call_script(ROOT / "synthio/experiment.py", "heads").stdout.split()
+    assert listed == list(ex.HEAD_NAMES) and set(listed) <= set(ex.NAMES)
+    assert {"ast", "probe", "gold_and_valid", "zero_shot", "synthio_fusion", "synthio_ast"} <= set(listed)
+    assert not {"synthio_zero_shot", "synthio_own_names"} & set(listed)  # no clip has a part in these
+    assert ex.HEAD_NAMES["ast"] == "AST, fine-tuned" and ex.HEAD_NAMES["synthio_ast"] == "Synthio: AST, fine-tuned"
+    assert len(set(ex.NAMES.values())) == len(ex.NAMES)
 
 
 def test_differences_to_another_method(written):
@@ -349,23 +406,27 @@ def test_retrieval_passes_over_clips_of_the_test_set(world, tmp_path):
     assert len(rows) == 2 and all(row["source_path"] and row["label"] == LABELS[0] for row in rows)
 
 
-def test_zero_shot_takes_the_label_whose_prompt_is_nearest(world, tmp_path):
-    from synthio.audio import read_audio
-    from synthio.models import load_scorer
-
+def test_zero_shot_takes_the_label_whose_prompts_are_nearest(world, tmp_path):
+    """Six prompts a label, and a temperature, which changes no order."""
     csvs = [word for split in ("train", "valid", "test") for word in (f"--{split}_csv", world / "fold 1.csv")]
-    done = call_script(
-        ROOT / "ast/zero_shot.py", *csvs, "--output_folder", tmp_path, "--clap_model", world / "clap", "--device", "cpu"
-    )
+    words = ["--output_folder", tmp_path, "--clap_model", world / "clap", "--ast_model", world / "ast"]
+    done = call_script(ROOT / "ast/heads.py", *csvs, *words, "--device", "cpu", "--heads", "zero_shot")
     assert done.returncode == 0, done.stderr
     scorer, labels = load_scorer(str(world / "clap")), sorted(LABELS)
-    prompts = scorer.embed_text([f"Sound of a {label.replace('_', ' ')}" for label in labels])
-    for row in rows_of(tmp_path / "predictions.csv"):
-        (clip,) = scorer.embed_audio([read_audio(tmp_path / row["path"], scorer.sample_rate)[0]])
-        weights = np.exp(scorer.logit_scale * (prompts.astype(float) @ clip.astype(float)))
+    templates = ["Sound of a {}", "This is a sound of a {}", "A recording of a {}", "{}", "A {} can be heard"]
+    templates.append("The sound of {} in the background")
+    spoken = [label.replace("_", " ") for label in labels]
+    means = [
+        scorer.embed_text([text.format(words) for text in templates]).astype(float).mean(axis=0) for words in spoken
+    ]
+    prompts = np.stack([mean / np.linalg.norm(mean) for mean in means])
+    scores = read_json(tmp_path / "zero_shot/scores.json")
+    for row in rows_of(tmp_path / "zero_shot/predictions.csv"):
+        (clip,) = scorer.embed_audio([read_audio(tmp_path / "zero_shot" / row["path"], scorer.sample_rate)[0]])
+        logits = scorer.logit_scale * (prompts @ clip.astype(float)) / scores["calibration"]["temperature"]
         found = [float(row[f"probability_{label}"]) for label in labels]
-        assert found == pytest.approx(list(weights / weights.sum()), abs=1e-4)
-    assert read_json(tmp_path / "scores.json")["metric"] == "accuracy"
+        assert found == pytest.approx(list(np.exp(logits) / np.exp(logits).sum()), abs=1e-4)
+    assert scores["metric"] == "accuracy" and [path.name for path in tmp_path.glob("*/scores.json")] == ["scores.json"]
 
 
 # ---- experiment.sh
@@ -443,7 +504,10 @@ def test_killed_failed_and_finished(world, tmp_path):
         ("vanilla_synthetic", second, "0"),
         ("vanilla_synthetic", first, "0"),
     ]
-    assert len(rows_of(folder / "results.csv")) == 4 and len(rows_of(folder / "table.csv")) == 2
+    # two methods, and what gold_only trained: AST and nine heads, for this AST has no head whose classes have names
+    results, table = rows_of(folder / "results.csv"), [row["method"] for row in rows_of(folder / "table.csv")]
+    assert len(results) == 2 * len(table) == 24 and {"gold_only", "vanilla_synthetic"} < set(table)
+    assert set(table) - {"vanilla_synthetic", "gold_only"} == set(TITLES) - {"own_names", "probe_names"}
     assert "Vanilla Syn. Aug." in done.stdout
     check_sharing(folder, first)
     check_sharing(folder, second)
@@ -462,8 +526,9 @@ def check_sharing(folder: Path, cell: str) -> None:
     assert (vanilla / "logs/generate.log").is_file() and not (vanilla / "round_0/kept.csv").exists()
     scores = "classifier/gold_only/scores.json"
     assert (gold / scores).samefile(vanilla / scores)
+    mine, theirs = vanilla / "classifier/synthio_ast/scores.json", gold / "classifier/gold_only_ast/scores.json"
+    assert read_json(mine)["num_steps"] == read_json(theirs)["num_steps"] == 2
     mine = read_json(vanilla / "classifier/synthio/scores.json")
-    assert mine["num_steps"] == read_json(gold / scores)["num_steps"] == 2
     assert mine["splits"]["train"] == {"clips": 12, "gold": 6, "synthetic": 6}
     assert {row["fold"] for row in rows_of(gold / "checked/test.csv")} == {"3"}
     assert {row["fold"] for row in rows_of(gold / "checked/valid.csv")} == {"2"}
@@ -518,5 +583,6 @@ def test_a_mistake_is_refused_before_anything_runs(tmp_path, words, part):
 def test_help_names_methods_and_variables(tmp_path):
     done = experiment(tmp_path, "--help")
     assert done.returncode == 0
-    assert set(ex.NAMES) <= set(re.findall(r"[a-z_]+", done.stdout))
+    words = set(re.findall(r"[a-z_]+", done.stdout))
+    assert set(ex.NAMES) - set(ex.HEAD_NAMES) <= words and {"fusion", "synthio_probe"} <= words
     assert re.search(r"^  --seeds .*default: 0\]", done.stdout, re.MULTILINE)

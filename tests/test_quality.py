@@ -18,7 +18,7 @@ from tests.test_classifier import RATE, ROOT, TRAIN, save_tiny_ast, save_tones
 from tests.test_report import LABELS, Page, make_report, save_run
 from tests.tiny_models import save_clap
 
-SCRIPT, PROBE = ROOT / "synthio/quality.py", ROOT / "ast/probe.py"
+SCRIPT, HEADS = ROOT / "synthio/quality.py", ROOT / "ast/heads.py"
 
 
 def gaussian(rng, rows: int, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -227,13 +227,28 @@ def test_noise_is_farther_from_real_clips_than_tones_are(data, measured, tmp_pat
     assert floor[0] == floor[1]
 
 
-def test_a_linear_probe_as_the_classifier(data, measured, tmp_path):
-    out = train(data, PROBE, tmp_path / "probe", clap_model=data / "clap", cache_folder=data / "cache")
-    done, record = measure(data, tmp_path / "q.json", classifier=out)
+@pytest.fixture(scope="module")
+def heads(data):
+    """Two heads of ast/heads.py on the gold clips."""
+    chosen = {"train_csv": "gold.csv", "valid_csv": "valid.csv", "test_csv": "test.csv", "ast_model": "ast"}
+    chosen |= {"clap_model": "clap", "output_folder": "heads", "cache_folder": "cache"}
+    words = [part for name, value in chosen.items() for part in (f"--{name}", data / value)]
+    done = call_script(HEADS, *words, "--device", "cpu", "--heads", "probe_ast", "probe")
     assert done.returncode == 0, done.stderr
-    scores = json.loads((out / "scores.json").read_text())
+    return data / "heads"
+
+
+NOTES = {"probe_ast": "independent of the filter", "probe": quality.NOT_INDEPENDENT}
+
+
+@pytest.mark.parametrize(("head", "note"), NOTES.items())
+def test_a_head_as_the_classifier(data, measured, heads, tmp_path, head, note):
+    """One that hears through CLAP, which filters, is no independent judge."""
+    done, record = measure(data, tmp_path / "q.json", classifier=heads / head)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((heads / head / "scores.json").read_text())
     assert record["overall"]["agreement"]["classifier"]["valid"] == pytest.approx(scores["best_valid"]["accuracy"])
-    assert record["judges"]["classifier"]["note"] == quality.NOT_INDEPENDENT  # it hears through CLAP
+    assert record["judges"]["classifier"]["note"] == note
 
 
 def test_a_classifier_in_the_filter_is_told(data, measured, tmp_path):

@@ -10,6 +10,7 @@ import subprocess
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -19,9 +20,9 @@ import soundfile
 
 from synthio import evaluation, report, run_files
 from synthio.audio import content_hash, write_wav
-from synthio.files import fingerprint, read_json, write_json
+from synthio.classification.heads import TITLES
+from synthio.files import fingerprint, write_json
 from synthio.manifest import read_manifest, versions, write_manifest, write_table
-from synthio.metrics import score_predictions
 from tests.scripts import call_script
 from tests.tiny_models import save_clap
 
@@ -100,29 +101,34 @@ def save_round(work: Path, number: int, gold: pd.DataFrame, model: str, clap: st
     return folder / "kept.csv"
 
 
-def save_classifier(folder: Path, train_csv: Path, wrong: set[int], multi_label: bool = False) -> None:
-    """What ast/train.py leaves, with chosen mistakes."""
-    truth = np.eye(4)[np.arange(16) % 4]
-    chances = np.where(truth > 0, 0.7, 0.1)
-    chances[sorted(wrong)] = np.roll(chances[sorted(wrong)], 1, axis=1)
+def save_classifier(folder: Path, train_csv: Path, wrong: set[int], multi_label=False, head="ast") -> None:
+    """What ast/train.py leaves, or a head of ast/heads.py, with chosen mistakes among the 16 test clips."""
+    folder.mkdir(parents=True)
+    truth = np.eye(4, dtype=np.float32)[np.arange(16) % 4]
     test = pd.DataFrame({"path": [f"/data/{i}.wav" for i in range(16)], "label": np.tile(LABELS, 4)})
-    evaluation.write_predictions(test, LABELS, chances, multi_label, folder / "predictions.csv")
-    history = {"step": [5, 10], "train_loss": [1.0, 0.5], "valid_loss": [1.1, 0.7], "valid_accuracy": [0.4, 0.6]}
-    write_table(pd.DataFrame(history), folder / "history.csv")
-    train = evaluation.count_clips(read_manifest(train_csv, check_files=False))
-    record = score_predictions(truth, chances, LABELS, multi_label, 0)
-    record |= {"labels": LABELS, "splits": {"train": train, "test": {"clips": 16}}, "best_step": 10, "num_steps": 10}
-    write_json(folder / "scores.json", record | {"options": {"train_csv": str(train_csv)}, "versions": versions()})
+    tables = {"train": read_manifest(train_csv, check_files=False), "valid": test[:8], "test": test}
+    targets = {"valid": truth[:8], "test": truth}
+    sure, unsure = (np.where(truth > 0, right, (1 - right) / 3) for right in (0.7, 0.4))
+    for chances in (sure, unsure):
+        chances[sorted(wrong)] = np.roll(chances[sorted(wrong)], 1, axis=1)
+    result = evaluation.Result(sure[:8], sure, unsure, 0.5)
+    details = {"head": head, "best_valid": (0.6, 0.7), "options": {"train_csv": str(train_csv)}}
+    if head == "ast":
+        details |= {"best_step": 10, "num_steps": 10}
+        history = {"step": [5, 10], "train_loss": [1.0, 0.5], "valid_loss": [1.1, 0.7], "valid_accuracy": [0.4, 0.6]}
+        write_table(pd.DataFrame(history), folder / "history.csv")
+    args = SimpleNamespace(multi_label=multi_label, seed=0)
+    evaluation.write_test_results(folder, args, tables, LABELS, targets, result, details)
 
 
 def save_results(work: Path, names: dict[str, str]) -> None:
-    """W/scores.json as the driver has it written: name -> folder of each method."""
+    """W/scores.json as the driver has it written: name -> folder of each method, which may have _ast and _heads."""
     (work / "timings.csv").write_text("stage,seconds\n0 check,1.5\n10 classify gold only,30.5\n")
     scores = [f"{name}={work / 'classifier' / folder / 'scores.json'}" for name, folder in names.items()]
-    done = call_script(
-        ROOT / "synthio/results.py",
-        *("--output_json", work / "scores.json", "--timings", work / "timings.csv", "--scores", *scores),
-    )
+    words = ["--output_json", work / "scores.json", "--timings", work / "timings.csv", "--scores", *scores]
+    known = [(name, work / f"classifier/{folder}{end}") for name, folder in names.items() for end in ("_heads", "_ast")]
+    trained = [f"{name}={folder}" for name, folder in known if folder.is_dir()]
+    done = call_script(ROOT / "synthio/results.py", *words, *(["--trained", *trained] if trained else []))
     assert done.returncode == 0, done.stderr
 
 
@@ -195,7 +201,8 @@ def content_of(uri: str) -> bytes:
 
 def test_every_section_is_there(finished):
     page = Page(finished[1])
-    wanted = ["scores", "confusions", "gains", "clips", "filter", "captions", "dpo", "training", "map", "run"]
+    wanted = ["scores", "calibration", "confusions", "gains", "clips"]
+    wanted += ["filter", "captions", "dpo", "training", "map", "run"]
     assert page.sections == wanted
     assert {link["href"] for link in page.all("a")} == {f"#{name}" for name in wanted}
     assert "93.8 (" in page.text and "+25.0 (" in page.text  # 15 and 11 of 16 test clips
@@ -203,8 +210,8 @@ def test_every_section_is_there(finished):
     assert versions()["torch"] in page.text and "beta" in page.text and "2000.0" in page.text
     assert "clap_probability … is below …" in page.text
     counts = Counter(uri["src"].split(";")[0] for uri in page.all("img"))
-    # scores, 2 confusions, gains, distribution, 3 of preference training, 3 of the classifiers, 2 maps
-    assert counts == {"data:image/svg+xml": 13, "data:image/png": 24}
+    # scores, 2 calibrations, 2 confusions, gains, distribution, 3 of preference training, 3 of the classifiers, 2 maps
+    assert counts == {"data:image/svg+xml": 15, "data:image/png": 24}
 
 
 def test_every_clip_can_be_played(finished):
@@ -297,7 +304,7 @@ def load_in_browser(folder: Path, html: str) -> str:
 def test_gold_only(tmp_path):
     html, _ = make_report(save_run(tmp_path / "w", "", rounds=0, dpo=False))
     page = Page(html)
-    assert page.sections == ["scores", "confusions", "clips", "training", "run"]
+    assert page.sections == ["scores", "calibration", "confusions", "clips", "training", "run"]
     assert len(page.all("audio")) == 8
 
 
@@ -311,23 +318,48 @@ def test_without_filter_and_preference_training(tmp_path):
 
 def test_several_labels_have_no_confusion_matrix(tmp_path):
     html, _ = make_report(save_run(tmp_path / "w", "", rounds=0, dpo=False, multi_label=True))
-    assert Page(html).sections == ["scores", "clips", "training", "run"] and "mAP" in html
+    assert Page(html).sections == ["scores", "calibration", "clips", "training", "run"] and "mAP" in html
 
 
-def test_a_linear_probe(tmp_path):
-    """Its history goes over penalties, and its own file has another name."""
-    work = save_run(tmp_path / "w", "", rounds=0, dpo=False)
-    folder = work / "classifier/gold_only"
-    history = {"C": [0.001, 0.1, 10.0], "train_loss": [2.0, 1.0, 0.1], "valid_loss": [2.1, 1.5, 1.9]}
-    write_table(pd.DataFrame(history | {"valid_accuracy": [0.2, 0.6, 0.5]}), folder / "penalties.csv")
-    (folder / "history.csv").unlink()
-    scores = read_json(folder / "scores.json")
-    del scores["best_step"]
-    write_json(folder / "scores.json", scores | {"best_C": 0.1})
-    save_results(work, {"gold-only": "gold_only"})
-    pictures = [p for p in Page(make_report(work)[0]).all("img") if "by C" in p["alt"]]
-    assert [p["alt"].split(" by ")[0] for p in pictures] == ["training loss", "validation loss", "validation accuracy"]
-    assert all("inverse strength of the penalty" in content_of(picture["src"]).decode() for picture in pictures)
+def test_every_method_and_the_verdict(tmp_path):
+    """Fusion became the classifier; the curves are those of AST, which was trained as well."""
+    work, gold_csv = tmp_path / "w", tmp_path / "w/train_8.csv"
+    save_gold(work)
+    model, clap = "t2a@0123456789ab", "hub/clap"
+    merged, gold = work / "train_8_synthetic.csv", read_manifest(gold_csv)
+    parts = [gold_csv, save_round(work, 0, gold, model, clap)]
+    assert call_script(ROOT / "merge_csv.py", "--input_csvs", *parts, "--output_csv", merged).returncode == 0
+    for name, csv, wrong in (("gold_only", gold_csv, set(range(8, 14))), ("synthio", merged, {13})):
+        for folder, head in ((f"{name}_ast", "ast"), (f"{name}_heads/fusion", "fusion"), (name, "fusion")):
+            save_classifier(work / "classifier" / folder, csv, wrong | {14} if head == "ast" else wrong, head=head)
+    save_classifier(work / "classifier/gold_only_heads/zero_shot", gold_csv, set(), head="zero_shot")
+    save_results(work, {"gold-only": "gold_only", "synthio": "synthio"})
+    html, _ = make_report(work)
+    cells = [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)]
+    rows = {row[0]: row[1:] for row in cells if row}
+    fusion, ast, untrained = (rows[TITLES[name]] for name in ("fusion", "ast", "zero_shot"))
+    starts = [[cell.split(" (")[0] for cell in row] for row in (fusion, ast, untrained)]
+    assert [row[:3] for row in starts] == [["62.5", "93.8", "+31.2"], ["56.2", "87.5", "+31.2"], ["100.0", "-", "-"]]
+    assert [float(row[3]) for row in starts] == pytest.approx([7.5, 13.75, 30], abs=0.06)  # 62.5 right at 70 and so on
+    assert "Best without synthetic clips, by the validation clips: fusion (probes, own head, zero-shot), 62.5." in html
+    assert "Synthetic clips help: +31.2 (" in html
+    curves = [picture["alt"] for picture in Page(html).all("img") if " by step" in picture["alt"]]
+    assert len(curves) == 3 and all("gold-only: AST" in text and "synthio: AST" in text for text in curves)
+
+
+def test_calibration_is_shown_before_and_after(finished):
+    pictures = [p["alt"] for p in Page(finished[1]).all("img") if p["alt"].startswith("Reliability of ")]
+    # 15 of 16 are right at a confidence of 0.7, before at one of 0.4
+    assert pictures[1] == (
+        "Reliability of synthio: share of right answers by confidence, expected calibration error 0.537 before and "
+        "0.238 after calibration."
+    )
+    assert "Expected calibration error 0.537 before and 0.238 after" in finished[1]
+
+
+def test_a_classifier_without_steps_has_no_curves(tmp_path):
+    work = save_run(tmp_path / "w", "", rounds=0, dpo=False, head="probe")
+    assert not [p for p in Page(make_report(work)[0]).all("img") if " by step" in p["alt"]]
 
 
 def test_several_rounds_of_preference_training(tmp_path):

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from synthio.cli import UserError
-from synthio.weighting import TOTALS, choose_synthetic_weight, class_weights, describe_choice, draw_rates
+from synthio.weighting import (
+    TOTALS,
+    choose_synthetic_weight,
+    class_weights,
+    describe_choice,
+    draw_rates,
+    is_lower,
+)
 
 
 def test_class_weights_by_hand():
@@ -36,7 +43,30 @@ def test_clips_that_teach_nothing_are_not_chosen_for_a_weaker_penalty():
     train = np.tile(x, (3, 1)), np.tile(targets, (3, 1))
     _, history = choose_synthetic_weight(train, draw(rng, 60), np.arange(90) >= 30, False)
     losses = [row["valid_loss"] for row in history]
-    np.testing.assert_allclose(losses, [losses[0]] * len(TOTALS), rtol=1e-4)
+    np.testing.assert_allclose(losses, [losses[0]] * (1 + len(TOTALS)), rtol=1e-4)
+
+
+def test_a_gain_within_its_standard_error_is_chance():
+    others = np.array([1.0, 2.0, 3.0, 4.0])
+    gains = np.array([0.5, -0.1, 0.4, -0.2])  # mean 0.15, standard error 0.176
+    assert gains.mean() < gains.std(ddof=1) / 2
+    assert not is_lower(others - gains, others) and is_lower(others - gains - 0.05, others)
+    assert not is_lower(others, others) and not is_lower(others + 1, others) and is_lower(others - 1, others)
+    assert not is_lower(np.array([0.0]), np.array([9.0]))  # of one clip there is no standard error
+
+
+def test_a_gain_of_a_few_clips_leaves_the_synthetic_clips_out():
+    """A loss that is lower on 120 validation clips is one; on the first 6 of them it may be chance."""
+    rng = np.random.default_rng(0)
+    gold, synthetic, valid = draw(rng, 9), draw(rng, 90), draw(rng, 120)
+    train = tuple(np.concatenate(pair) for pair in zip(gold, synthetic, strict=True))
+    chosen, best = {}, {}
+    for clips in (6, 120):
+        some = valid[0][:clips], valid[1][:clips]
+        chosen[clips], history = choose_synthetic_weight(train, some, np.arange(99) >= 9, False)
+        best[clips] = min(history, key=lambda row: row["valid_loss"])["synthetic_weight"]
+    assert chosen[120] == best[120] > 0
+    assert chosen[6] == 0 < best[6]
 
 
 def draw(rng, clips: int, turn: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -57,11 +87,11 @@ def test_good_synthetic_clips_count_much_and_wrong_ones_little(multi_label, equa
         x, targets = (np.concatenate(pair) for pair in zip(gold, synthetic, strict=True))
         is_synthetic = np.arange(99) >= 9
         weight, history = choose_synthetic_weight((x, targets), valid, is_synthetic, multi_label, equal_classes)
-        assert [row["synthetic_weight"] * 90 / 9 for row in history] == pytest.approx(TOTALS)
+        assert [row["synthetic_weight"] * 90 / 9 for row in history] == pytest.approx((0, *TOTALS))
         assert {"train_loss", "valid_loss", "valid_score"} < history[0].keys()
         assert f"comes {weight:.3g} times" in describe_choice(weight, history)
         chosen[turn] = weight * 90 / 9
-    assert chosen[0] == pytest.approx(TOTALS[-1]) and chosen[1] == pytest.approx(TOTALS[0])
+    assert chosen[0] == pytest.approx(TOTALS[-1]) and chosen[1] == 0
 
 
 @pytest.mark.parametrize("kind", [True, False])

@@ -79,7 +79,7 @@ def nearest_mean(task: Task) -> list[Expert]:
     from sklearn.preprocessing import StandardScaler
 
     x = beside(task.train, BOTH)
-    scaler = StandardScaler().fit(x)
+    scaler = StandardScaler().fit(x, sample_weight=task.rates)
     counts = task.rates @ task.targets
     sums = (task.targets * task.rates[:, None]).T @ scaler.transform(x)
     means = sums / np.maximum(counts, 1e-12)[:, None] / np.sqrt(x.shape[1])

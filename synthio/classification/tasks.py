@@ -66,18 +66,20 @@ def prepare(
         synthetic_weight, choice = choose_synthetic_weight(*pairs, synthetic, multi_label)
     if choice:
         print(describe_choice(synthetic_weight, choice), file=sys.stderr, flush=True)
+    rates = draw_rates(synthetic, synthetic_weight)
+    kept = rates > 0
     task = Task(
-        train=heard["train"],
+        train={kind: x[kept] for kind, x in heard["train"].items()},
         valid=heard["valid"],
-        targets=targets["train"],
+        targets=targets["train"][kept],
         valid_targets=targets["valid"],
-        rates=draw_rates(synthetic, synthetic_weight),
-        is_synthetic=synthetic,
+        rates=rates[kept],
+        is_synthetic=synthetic[kept],
         members=match_names(labels, listener.names) if listener.names else None,
         texts=listener.label_vectors(labels),
         scale=listener.logit_scale,
         multi_label=multi_label,
-        groups=groups_of(tables["train"], tables["valid"]),
+        groups=groups_of(tables["train"][kept], tables["valid"]),
         seed=seed,
     )
     return Prepared(task, float(synthetic_weight), choice)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -156,6 +157,33 @@ def _reset_head(model, seed: int) -> None:
     head.layernorm.reset_parameters()
     head.dense.weight.normal_(0, model.config.initializer_range, generator=generator)
     head.dense.bias.zero_()
+
+
+@dataclass(frozen=True)
+class OwnHead:
+    """A pretrained head as a linear layer on the normalised pooled output, and the names of its K classes.
+
+    weight float32 [K, E] and bias [K] hold what scale and shift its own LayerNorm has, so that they suit a new one.
+    """
+
+    names: list[str]
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+def read_own_head(name: str) -> OwnHead | None:
+    """The pretrained head of an AST; None where the checkpoint has none, or no names for its classes.
+
+    Raises:
+        UserError: see `load_pretrained_ast`.
+    """
+    model, has_head = _load(name)
+    names = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    if not has_head or any(map(UNNAMED.fullmatch, names)):
+        return None
+    norm, dense = model.classifier.layernorm, model.classifier.dense
+    with torch.no_grad():
+        return OwnHead(names, (dense.weight * norm.weight).numpy(), (dense.bias + dense.weight @ norm.bias).numpy())
 
 
 class AstEmbedder:
