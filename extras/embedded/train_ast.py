@@ -6,8 +6,9 @@
 Two losses: the events of each clip, mixtures among them, and the statistics of its log-mel spectrogram. The second
 makes the pooled output keep what a plain classifier on such statistics reads, which few real labels would teach it.
 Half of the clips are shorter than the input, from 0.3 s on, and are filled up as ASTFeatureExtractor does it, so that
-the model hears a short clip in a pipeline as it heard it here. Prints and stores the accuracy on the held-out fold of
-us8k_part (as the extractor gives them, and repeated to 5 s) and on held-out procedural clips.
+the model hears a short clip in a pipeline as it heard it here. With --teacher there is a third loss: the pooled output
+is to be that of a frozen AST for the same sound, repeated to the whole input. Prints and stores the accuracy on the
+held-out fold of us8k_part (as the extractor gives them, and repeated to 5 s) and on held-out procedural clips.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ SHORTEST = 96  # frames of the shortest training input
 SHORTEST_SOUND = 28  # frames of the shortest sound in it, 0.3 s
 # What fills up a short clip: ASTFeatureExtractor pads log-mels with zeros, before it normalises them.
 PADDING = 0.0
+TEACHER_WEIGHT = 3.0  # of the error of the pooled output, in units of its variance
 
 
 def get_parser():
@@ -38,6 +40,7 @@ def get_parser():
     parser.add_argument(
         "--init", default="", help="AST folder whose weights and normalisation to go on from; empty: none"
     )
+    parser.add_argument("--teacher", default="", help="AST folder that hears each clip repeated; empty: none")
     return parser
 
 
@@ -144,6 +147,13 @@ def padded(sounding, frames: int):
     return out
 
 
+def repeated(sounding):
+    """The same clips repeated to the model's own input length, [B, FRAMES, BANDS]."""
+    import torch
+
+    return torch.stack([torch.as_tensor(mel).repeat(-(-FRAMES // len(mel)), 1)[:FRAMES] for mel in sounding])
+
+
 def describe(clips):
     """Statistics over time of normalised log-mels, B of [F, BANDS]: [B, 5 * BANDS].
 
@@ -231,6 +241,7 @@ def main() -> int:
     from training import fit, save_half
 
     from synthio.files import write_json
+    from synthio.models.ast_model import load_pretrained_ast
 
     quiet_libraries()
     set_threads()
@@ -245,6 +256,7 @@ def main() -> int:
     def scale(x):
         return (torch.as_tensor(x) - extractor.mean) / (2 * extractor.std)
 
+    teacher = load_pretrained_ast(args.teacher).audio_spectrogram_transformer.eval() if args.teacher else None
     targets = describe([scale(clip) for clip in sample])
     centre, spread = targets.mean(0), targets.std(0)
     parts = torch.nn.ModuleDict({"ast": model, "describe": torch.nn.Linear(model.config.hidden_size, len(centre))})
@@ -253,14 +265,21 @@ def main() -> int:
         rng = np.random.default_rng([args.seed, 6, step])
         drawn, frames, labels = draw(corpus, mels, matrix, rng, args.batch_size)
         statistics = (describe([scale(clip) for clip in drawn]) - centre) / spread
-        return mask_stripes(scale(padded(drawn, frames)), rng), torch.from_numpy(labels), statistics
+        whole = scale(repeated(drawn)) if teacher else torch.empty(0)
+        return mask_stripes(scale(padded(drawn, frames)), rng), torch.from_numpy(labels), statistics, whole
 
     def loss_of(batch):
-        x, labels, statistics_of_x = batch
+        x, labels, statistics_of_x, whole = batch
         pooled = pooled_output(model, x)
-        events = F.cross_entropy(model.classifier(pooled), labels)
-        statistics = F.mse_loss(parts["describe"](pooled), statistics_of_x)
-        return {"loss": events + statistics, "events": events, "statistics": statistics}
+        losses = {
+            "events": F.cross_entropy(model.classifier(pooled), labels),
+            "statistics": F.mse_loss(parts["describe"](pooled), statistics_of_x),
+        }
+        if teacher:
+            with torch.no_grad():
+                wanted = teacher.to(x.device)(whole).pooler_output
+            losses["teacher"] = TEACHER_WEIGHT * F.mse_loss(pooled, wanted) / wanted.var(dim=0).mean()
+        return {"loss": sum(losses.values()), **losses}
 
     def export():
         model.eval()

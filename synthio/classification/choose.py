@@ -113,12 +113,17 @@ def link_or_copy(source: str, target: str) -> str:
 
 def take(chosen: Candidate, asked: str, compared: list[dict[str, Any]], output: Path) -> None:
     """Give the output folder the files of the chosen one."""
+    from synthio.evaluation import VALID_PREDICTIONS
     from synthio.files import read_json, write_json
+    from synthio.manifest import read_manifest, write_table
 
     if output.is_dir():
         shutil.rmtree(output)
     shutil.copytree(chosen.folder, output, copy_function=link_or_copy)
     (output / "scores.json").unlink()
+    for name in ("predictions.csv", VALID_PREDICTIONS):  # their paths are relative to the folder
+        (output / name).unlink()
+        write_table(read_manifest(chosen.folder / name, check_files=False), output / name)
     choice = {"asked": asked, "chosen": chosen.name, "compared": compared}
     write_json(output / "scores.json", {**read_json(chosen.folder / "scores.json"), "choice": choice})
 
