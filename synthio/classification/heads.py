@@ -36,7 +36,7 @@ class Task:
         train, valid: embeddings by kind, [N, E] each.
         targets, valid_targets: 0/1 [N, C].
         rates: how much each training clip counts [N]; the sum is the number of real ones.
-        is_synthetic: which training clips are synthetic, bool [N].
+        sources: the training clip that each was made from, row numbers [N]; a real one's own, -1: not among them.
         members: which names of AST's own head mean which label, bool [C, K]; None without such a head.
         texts: unit vectors of the labels' prompts [C, E].
         scale: of CLAP's cosines.
@@ -50,13 +50,18 @@ class Task:
     targets: np.ndarray
     valid_targets: np.ndarray
     rates: np.ndarray
-    is_synthetic: np.ndarray
+    sources: np.ndarray
     members: np.ndarray | None
     texts: np.ndarray
     scale: float
     multi_label: bool
     groups: np.ndarray | None = None
     seed: int = 0
+
+    @property
+    def real(self) -> np.ndarray:
+        """Rows of the training clips that are not synthetic."""
+        return np.flatnonzero(self.sources == np.arange(len(self.sources)))
 
     @property
     def names_labels(self) -> bool:
@@ -74,7 +79,7 @@ def valid_loss(expert: Expert, task: Task) -> float:
     return float(surprise(logits / temperature + offset, task.valid_targets, task.multi_label).mean())
 
 
-def nearest_mean(task: Task) -> list[Expert]:
+def nearest_mean(task: Task) -> Expert:
     """The class whose mean is nearest, on standardised embeddings; as a linear classifier, m.x - |m|^2 / 2."""
     from sklearn.preprocessing import StandardScaler
 
@@ -85,30 +90,39 @@ def nearest_mean(task: Task) -> list[Expert]:
     means = sums / np.maximum(counts, 1e-12)[:, None] / np.sqrt(x.shape[1])
     bias = np.where(counts > 0, -(means**2).sum(axis=1) / 2, -CERTAIN)
     means = means / np.sqrt(x.shape[1])
-    return [LinearExpert(BOTH, LinearProbe.unscaled(means, bias, scaler.mean_, scaler.scale_))]
+    return LinearExpert(BOTH, LinearProbe.unscaled(means, bias, scaler.mean_, scaler.scale_))
 
 
-def probe_on(*kinds: str) -> Callable[[Task], list[Expert]]:
+def best_c(task: Task, kinds: Sequence[str]) -> float:
+    """The penalty (inverse) of a probe on some kinds of embeddings, by the loss on the validation clips."""
+    x = beside(task.train, kinds)
+
+    def loss(c: float) -> float:
+        return valid_loss(LinearExpert(tuple(kinds), fit_probe(x, task.targets, c, task.multi_label, task.rates)), task)
+
+    return min(C_GRID, key=loss)
+
+
+def probe_on(*kinds: str) -> Callable[[Task], Expert]:
     """Logistic regression on some kinds of embeddings, its penalty chosen on the validation clips."""
 
-    def fit(task: Task) -> list[Expert]:
+    def fit(task: Task) -> Expert:
         x = beside(task.train, kinds)
-        probes = [LinearExpert(kinds, fit_probe(x, task.targets, c, task.multi_label, task.rates)) for c in C_GRID]
-        return [min(probes, key=lambda expert: valid_loss(expert, task))]
+        return LinearExpert(kinds, fit_probe(x, task.targets, best_c(task, kinds), task.multi_label, task.rates))
 
     return fit
 
 
-def own_names(task: Task) -> list[Expert]:
-    return [NamingExpert(task.members)]
+def own_names(task: Task) -> Expert:
+    return NamingExpert(task.members)
 
 
-def zero_shot(task: Task) -> list[Expert]:
+def zero_shot(task: Task) -> Expert:
     probe = LinearProbe((task.scale * task.texts).astype(np.float32), np.zeros(len(task.texts), np.float32))
-    return [LinearExpert(("clap",), probe)]
+    return LinearExpert(("clap",), probe)
 
 
-def tip_adapter(task: Task) -> list[Expert]:
+def tip_adapter(task: Task) -> CacheExpert:
     """Training-free fusion of prompts and training clips (Zhang et al. 2022, section 3.1), both numbers searched."""
     keys, values = task.train["clap"], task.targets * task.rates[:, None]
     distance = float(np.median(1 - keys @ keys.T)) or 1.0
@@ -117,14 +131,14 @@ def tip_adapter(task: Task) -> list[Expert]:
         for alpha in ALPHAS
         for sharpness in SHARPNESS
     ]
-    return [min(tried, key=lambda expert: valid_loss(expert, task))]
+    return min(tried, key=lambda expert: valid_loss(expert, task))
 
 
-def tip_adapter_f(task: Task) -> list[Expert]:
+def tip_adapter_f(task: Task) -> CacheExpert:
     """The same with keys that are learnt (section 3.2), as many steps as is best on the validation clips."""
     import torch
 
-    start = tip_adapter(task)[0]
+    start = tip_adapter(task)
     keys = torch.tensor(start.keys, requires_grad=True)
     x, values, texts = (torch.from_numpy(np.asarray(a, np.float32)) for a in (start.keys, start.values, start.texts))
     targets, rates = torch.from_numpy(task.targets), torch.from_numpy(task.rates).float()
@@ -143,51 +157,80 @@ def tip_adapter_f(task: Task) -> list[Expert]:
         optimizer.step()
         if step % KEY_EVERY == 0:
             tried.append(replace(start, keys=keys.detach().numpy().copy()))
-    return [min(tried, key=lambda expert: valid_loss(expert, task))]
+    return min(tried, key=lambda expert: valid_loss(expert, task))
 
 
 def knowledge(task: Task) -> list[Expert]:
     """What the models know of the labels without a training clip: the names of AST's own head, CLAP's prompts."""
-    return [*(own_names(task) if task.names_labels else ()), *zero_shot(task)]
+    return [*([own_names(task)] if task.names_labels else ()), zero_shot(task)]
 
 
-def fusion(task: Task) -> list[Expert]:
-    """What the training clips teach by each model's embeddings, and what the models know of the labels."""
-    return [expert for kind in BOTH for expert in probe_on(kind)(task)] + knowledge(task)
+def fusion(task: Task) -> Pool:
+    """What the training clips teach by each model's embeddings, and what the models know of the labels.
+
+    The weights are those that suit the validation clips and the real training clips, each of these heard by probes that
+    were fitted without it: twice the labels make them less a matter of chance.
+    """
+    known, real = knowledge(task), task.real
+    folds = [real[fold] for fold in held_out(task.targets[real], rows_of(task.groups, real), task.seed)]
+    experts: list[Expert] = []
+    parts: list[np.ndarray] = []
+    for kind in BOTH:
+        x, c = task.train[kind], best_c(task, [kind])
+        experts.append(LinearExpert((kind,), fit_probe(x, task.targets, c, task.multi_label, task.rates)))
+        outside = unheard(x, task, c, folds)[real]
+        parts.append(np.concatenate([experts[-1].logits(task.valid), outside]))
+    for expert in known:
+        parts.append(np.concatenate([expert.logits(task.valid), expert.logits(task.train)[real]]))
+    targets = np.concatenate([task.valid_targets, task.targets[real]])
+    weights, offset = fit_weights(parts, targets, task.multi_label)
+    return Pool([*experts, *known], weights, offset, task.multi_label)
 
 
 def gold_and_valid(task: Task) -> Pool:
-    """The fusion with the validation clips as training clips; penalties, weights and temperature by cross-validation.
-
-    Synthetic clips are no judges: only real ones are left out in turn.
-    """
-    both = {kind: np.concatenate([task.train[kind], task.valid[kind]]) for kind in task.train}
-    targets = np.concatenate([task.targets, task.valid_targets])
-    rates = np.concatenate([task.rates, np.ones(len(task.valid_targets))])
-    real = np.flatnonzero(np.concatenate([~task.is_synthetic, np.ones(len(task.valid_targets), bool)]))
-    folds = held_out(targets[real], None if task.groups is None else task.groups[real], task.seed)
-    known = knowledge(task)
-    experts, parts = [], [expert.logits(both)[real] for expert in known]
+    """The fusion with the validation clips as training clips; penalties and weights by cross-validation."""
+    united = with_valid(task)
+    real, known = united.real, knowledge(task)
+    folds = [real[fold] for fold in held_out(united.targets[real], rows_of(united.groups, real), task.seed)]
+    experts, parts = list(known), [expert.logits(united.train)[real] for expert in known]
     for kind in BOTH:
-        outside = {
-            c: unheard(both[kind], targets, rates, c, task.multi_label, [real[f] for f in folds]) for c in C_GRID
-        }
-        best = min(C_GRID, key=lambda c: surprise(outside[c][real], targets[real], task.multi_label).mean())
-        experts.append(LinearExpert((kind,), fit_probe(both[kind], targets, best, task.multi_label, rates)))
-        parts.append(outside[best][real])
-    weights, offset = fit_weights(parts, targets[real], task.multi_label)
-    return Pool([*known, *experts], weights, offset, task.multi_label)
+        x = united.train[kind]
+        outside = {c: unheard(x, united, c, folds)[real] for c in C_GRID}
+        best = min(C_GRID, key=lambda c: surprise(outside[c], united.targets[real], task.multi_label).mean())
+        experts.append(LinearExpert((kind,), fit_probe(x, united.targets, best, task.multi_label, united.rates)))
+        parts.append(outside[best])
+    weights, offset = fit_weights(parts, united.targets[real], task.multi_label)
+    return Pool(experts, weights, offset, task.multi_label)
 
 
-def unheard(
-    x: np.ndarray, targets: np.ndarray, rates: np.ndarray, c: float, multi_label: bool, folds: Sequence[np.ndarray]
-) -> np.ndarray:
-    """Logits [N, C] of the clips of each fold by a probe that is fitted to all others; 0 of clips in no fold."""
-    out = np.zeros(targets.shape)
+def with_valid(task: Task) -> Task:
+    """The task whose training clips are those of both sets."""
+    more = len(task.valid_targets)
+    return replace(
+        task,
+        train={kind: np.concatenate([task.train[kind], task.valid[kind]]) for kind in task.train},
+        targets=np.concatenate([task.targets, task.valid_targets]),
+        rates=np.concatenate([task.rates, np.ones(more)]),
+        sources=np.concatenate([task.sources, np.arange(len(task.sources), len(task.sources) + more)]),
+    )
+
+
+def unheard(x: np.ndarray, task: Task, c: float, folds: Sequence[np.ndarray]) -> np.ndarray:
+    """Logits [N, C] of the clips of each fold by a probe of all others; 0 of clips in no fold.
+
+    A synthetic clip is left out with the clip that it was made from.
+    """
+    out = np.zeros(task.targets.shape)
     for held in folds:
-        rest = np.setdiff1d(np.arange(len(x)), held)
-        out[held] = fit_probe(x[rest], targets[rest], c, multi_label, rates[rest]).logits(x[held])
+        rest = ~np.isin(task.sources, held)
+        if task.targets[rest].any(axis=0).sum() > 1:
+            probe = fit_probe(x[rest], task.targets[rest], c, task.multi_label, task.rates[rest])
+            out[held] = probe.logits(x[held])
     return out
+
+
+def rows_of(groups: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if groups is None else groups[rows]
 
 
 def held_out(targets: np.ndarray, groups: np.ndarray | None, seed: int) -> list[np.ndarray]:
@@ -203,45 +246,47 @@ def held_out(targets: np.ndarray, groups: np.ndarray | None, seed: int) -> list[
     return [test for _, test in splitter.split(targets, classes, groups) if len(test)]
 
 
+def alone(fit: Callable[[Task], Expert]) -> Callable[[Task], Pool]:
+    """A head of one expert, calibrated on the validation clips."""
+    return lambda task: fit_pool([fit(task)], task.valid, task.valid_targets, task.multi_label)
+
+
 @dataclass(frozen=True)
 class Head:
-    """A head of the table: its name in print, what makes its experts, and whether training clips have a part in it."""
+    """A head of the table: its name in print, what makes it, and whether training clips have a part in it."""
 
     title: str
-    experts: Callable[[Task], list[Expert]]
+    fit: Callable[[Task], Pool]
     is_trained: bool = True
 
 
 HEADS: Mapping[str, Head] = {
-    "nearest_mean": Head("nearest class mean, AST + CLAP", nearest_mean),
-    "probe_ast": Head("logistic regression, AST", probe_on("ast")),
-    "probe_clap": Head("logistic regression, CLAP", probe_on("clap")),
-    "probe": Head("logistic regression, AST + CLAP", probe_on(*BOTH)),
-    "probe_names": Head("logistic regression, logits of AST's own head", probe_on("ast_logits")),
-    "own_names": Head("AST's own head", own_names, is_trained=False),
-    "zero_shot": Head("CLAP zero-shot, six prompts", zero_shot, is_trained=False),
-    "tip_adapter": Head("Tip-Adapter, CLAP", tip_adapter),
-    "tip_adapter_f": Head("Tip-Adapter-F, CLAP", tip_adapter_f),
+    "nearest_mean": Head("nearest class mean, AST + CLAP", alone(nearest_mean)),
+    "probe_ast": Head("logistic regression, AST", alone(probe_on("ast"))),
+    "probe_clap": Head("logistic regression, CLAP", alone(probe_on("clap"))),
+    "probe": Head("logistic regression, AST + CLAP", alone(probe_on(*BOTH))),
+    "probe_names": Head("logistic regression, logits of AST's own head", alone(probe_on("ast_logits"))),
+    "own_names": Head("AST's own head", alone(own_names), is_trained=False),
+    "zero_shot": Head("CLAP zero-shot, six prompts", alone(zero_shot), is_trained=False),
+    "tip_adapter": Head("Tip-Adapter, CLAP", alone(tip_adapter)),
+    "tip_adapter_f": Head("Tip-Adapter-F, CLAP", alone(tip_adapter_f)),
     "fusion": Head("fusion (probes, own head, zero-shot)", fusion),
+    "gold_and_valid": Head("fusion, trained on the validation clips too", gold_and_valid),
 }
-UNITED = "gold_and_valid"
 UNTRAINED = {name for name, head in HEADS.items() if not head.is_trained}
-TITLES = {  # of all that is trained, in the order of the table
-    "ast": "AST, fine-tuned",
-    **{name: head.title for name, head in HEADS.items()},
-    UNITED: "fusion, trained on the validation clips too",
-}
+# of all that is trained, in the order of the table
+TITLES = {"ast": "AST, fine-tuned", **{name: head.title for name, head in HEADS.items()}}
 
 
 def fittable(task: Task) -> list[str]:
     """The heads whose models know what they need."""
-    return [name for name in HEADS if problem_with(name, task) == ""] + [UNITED]
+    return [name for name in HEADS if not problem_with(name, task)]
 
 
 def problem_with(name: str, task: Task) -> str:
     """Why a head cannot be fitted to a task; "" where it can."""
-    if name != UNITED and name not in HEADS:
-        return f"there is no head '{name}'; choose among {', '.join([*HEADS, UNITED])}"
+    if name not in HEADS:
+        return f"there is no head '{name}'; choose among {', '.join(HEADS)}"
     if name == "own_names" and not task.names_labels:
         return "own_names needs an AST whose own head has names for the labels; choose another head"
     if name == "probe_names" and "ast_logits" not in task.train:
@@ -257,6 +302,4 @@ def fit_head(name: str, task: Task) -> Pool:
     """
     if problem := problem_with(name, task):
         raise UserError(problem)
-    if name == UNITED:
-        return gold_and_valid(task)
-    return fit_pool(HEADS[name].experts(task), task.valid, task.valid_targets, task.multi_label)
+    return HEADS[name].fit(task)

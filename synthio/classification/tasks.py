@@ -15,7 +15,7 @@ from synthio.classification.listening import Listener
 from synthio.classification.naming import match_names
 from synthio.cli import AUTO
 from synthio.evaluation import is_synthetic
-from synthio.manifest import GROUP, PATH
+from synthio.manifest import GROUP, PATH, SOURCE
 from synthio.weighting import choose_synthetic_weight, describe_choice, draw_rates
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def prepare(
         targets=targets["train"][kept],
         valid_targets=targets["valid"],
         rates=rates[kept],
-        is_synthetic=synthetic[kept],
+        sources=sources_of(tables["train"][kept]),
         members=match_names(labels, listener.names) if listener.names else None,
         texts=listener.label_vectors(labels),
         scale=listener.logit_scale,
@@ -83,6 +83,14 @@ def prepare(
         seed=seed,
     )
     return Prepared(task, float(synthetic_weight), choice)
+
+
+def sources_of(table: pd.DataFrame) -> np.ndarray:
+    """The row that each clip of a manifest was made from [N]: a real one's own, -1 where the manifest has it not."""
+    rows = {path: row for row, path in enumerate(table[PATH])}
+    made = is_synthetic(table)
+    names = table[SOURCE] if SOURCE in table.columns else table[PATH]
+    return np.array([rows.get(name, -1) if made[row] else row for row, name in enumerate(names)])
 
 
 def groups_of(*tables: pd.DataFrame) -> np.ndarray | None:
