@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,10 +22,11 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassificati
 
 from synthio import cards, classifier, evaluation, metrics, results
 from synthio.audio import read_audio, write_wav
+from synthio.classification.pool import fit_weights
 from synthio.cli import UserError
 from synthio.fbank import kaldi_fbank, num_frames, num_samples
 from synthio.models import ast_model
-from synthio.probe import FEW_CLIPS_C, fit_probe
+from synthio.probe import FEW_CLIPS_C, LinearProbe, fit_probe
 from synthio.supcon import SupConAst
 from synthio.weighting import TOTALS, draw_rates
 
@@ -63,6 +65,20 @@ def save_tiny_ast(folder: Path, head: bool = False, dtype=torch.float16) -> Path
         body = model.audio_spectrogram_transformer if head else model
         torch.nn.init.normal_(body.embeddings.position_embeddings, std=0.1)
     model.to(dtype).save_pretrained(folder)
+    return folder
+
+
+def save_named_ast(folder: Path, names: Sequence[str] = tuple(PITCHES)) -> Path:
+    """A tiny AST whose own head has three names and a LayerNorm with scale and shift; a feature extractor beside it."""
+    model = ASTForAudioClassification.from_pretrained(save_tiny_ast(folder, head=True), dtype=torch.float32)
+    model.config.id2label = dict(enumerate(names))
+    model.config.label2id = {name: i for i, name in enumerate(names)}
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(1)
+        for part in (model.classifier.layernorm.weight, model.classifier.layernorm.bias, model.classifier.dense.bias):
+            part.normal_()
+    model.save_pretrained(folder)
+    ASTFeatureExtractor(max_length=100, num_mel_bins=32, mean=-6.0, std=3.0).save_pretrained(folder)
     return folder
 
 
@@ -631,7 +647,7 @@ def test_the_fitted_head_is_the_probe_of_the_pooled_output(data):
     model = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
     train, valid = noise_splits()
     train = replace(train, is_synthetic=np.arange(16) % 2 == 0)
-    classifier.fit_head(model, train, recipe_of(data, synthetic_weight=0.5), "cpu")
+    classifier.fit_head(model, train, valid, recipe_of(data, synthetic_weight=0.5), "cpu")
     features = torch.cat([train.features, valid.features])
     with torch.no_grad():
         pooled = model.audio_spectrogram_transformer(features.float()).pooler_output
@@ -639,6 +655,56 @@ def test_the_fitted_head_is_the_probe_of_the_pooled_output(data):
     probe = fit_probe(x[:16], train.targets.numpy(), FEW_CLIPS_C, False, np.tile([1 / 3, 2 / 3], 8))
     logits = classifier.predict(model, features, 8, "cpu")
     np.testing.assert_allclose(logits, probe.logits(x), atol=1e-3)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_what_the_pretrained_head_says_is_added_as_the_validation_clips_weigh_it(data, multi_label):
+    model = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, multi_label, seed=1)
+    train, valid = noise_splits()
+    rng = np.random.default_rng(3)
+    known = LinearProbe(*(rng.normal(size=size).astype(np.float32) for size in ((3, 32), 3)))
+    recipe = recipe_of(data, multi_label=multi_label)
+    classifier.fit_head(model, train, valid, recipe, "cpu")
+    pair = [classifier.predict(model, split.features, 8, "cpu").double().numpy() for split in (train, valid)]
+    classifier.fit_head(model, train, valid, recipe, "cpu", known)
+    found = classifier.predict(model, valid.features, 8, "cpu")
+    with torch.no_grad():
+        pooled = model.audio_spectrogram_transformer(valid.features.float()).pooler_output
+        x = torch.nn.functional.layer_norm(pooled, pooled.shape[1:], eps=1e-12).numpy()
+    shares, offset = fit_weights([pair[1], known.logits(x)], valid.targets.numpy(), multi_label)
+    np.testing.assert_allclose(found, shares[0] * pair[1] + shares[1] * known.logits(x) + offset, atol=2e-3)
+
+
+def test_rows_of_labels_are_those_of_their_names():
+    """Of several names of a label the mean; a head that does not know every label is of no use."""
+    rng = np.random.default_rng(0)
+    weight, bias = rng.normal(size=(4, 5)).astype(np.float32), rng.normal(size=4).astype(np.float32)
+    head = ast_model.OwnHead(["rain", "dog_bark", "siren", "dog_whine"], weight, bias)
+    rows = classifier.rows_of_labels(head, ["dog", "rain"])
+    np.testing.assert_allclose(rows.weight, [(weight[1] + weight[3]) / 2, weight[0]], rtol=1e-6)
+    np.testing.assert_allclose(rows.bias, [(bias[1] + bias[3]) / 2, bias[0]], rtol=1e-6)
+    assert classifier.rows_of_labels(head, ["dog", "cat"]) is None
+    assert classifier.rows_of_labels(None, ["dog"]) is None
+
+
+@pytest.mark.parametrize(("head_init", "is_right"), [("names", True), ("probe", False)])
+def test_a_head_that_starts_at_names_knows_what_the_pretrained_one_knew(
+    data, trained, mislabelled, tmp_path, monkeypatch, head_init, is_right
+):
+    """All training labels are wrong, so a probe learns nothing; validation clips show that the old head is right."""
+    words = {"model": trained / "model", "train_csv": data / "mislabelled.csv", "num_steps": 1, "learning_rate": 1e-9}
+    scores = train(monkeypatch, data, tmp_path, head_init=head_init, **words)
+    assert (scores["accuracy"] > 0.9) == is_right
+    assert scores["options"]["head_init"] == head_init
+
+
+def test_names_of_other_labels_start_at_the_probe(data, tmp_path, monkeypatch):
+    """Byte for byte, and so does an AST without a head."""
+    for model in (save_named_ast(tmp_path / "named", ["dog", "rain", "siren"]), data / "model"):
+        outs = [tmp_path / f"{model.name} {head_init}" for head_init in ("names", "probe")]
+        for out in outs:
+            train(monkeypatch, data, out, head_init=out.name.split()[1], num_steps=1, model=model)
+        assert weights(outs[0]) == weights(outs[1])
 
 
 def test_the_result_is_the_mean_of_start_and_trained_weights(data, tmp_path):
@@ -654,7 +720,7 @@ def test_the_result_is_the_mean_of_start_and_trained_weights(data, tmp_path):
         assert classifier.evaluate(ast, valid, recipe, "cpu")[0] == pytest.approx(state.best_row()["valid_loss"])
         states[alpha], history[alpha] = ast.state_dict(), state.history
     start = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
-    classifier.fit_head(start, train, recipe, "cpu")
+    classifier.fit_head(start, train, valid, recipe, "cpu")
     for name, tensor in start.state_dict().items():
         torch.testing.assert_close(states[0.25][name], tensor.lerp(states[1.0][name], 0.25), rtol=0, atol=1e-7)
     assert not torch.equal(states[0.25]["classifier.dense.weight"], states[1.0]["classifier.dense.weight"])

@@ -1,0 +1,72 @@
+"""From manifests to a task."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synthio.classification.listening import Listener
+from synthio.classification.tasks import groups_of, prepare
+from synthio.classifier import encode_labels
+from synthio.cli import AUTO
+from synthio.manifest import LABEL, read_manifest
+from synthio.weighting import TOTALS
+from tests.test_classifier import PITCHES, add_mislabelled, save_named_ast, save_tones
+from tests.tiny_models import save_clap
+
+LABELS = sorted(PITCHES)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """12 tones, then 24 synthetic ones whose labels are wrong; an AST that knows one label by name."""
+    folder = tmp_path_factory.mktemp("tasks")
+    save_named_ast(folder / "ast", ["rain", "Hund, laut", "dog"])
+    save_clap(folder / "clap")
+    for seed, (name, clips) in enumerate([("train", 12), ("valid", 30)]):
+        save_tones(folder, name, clips, seed)
+    add_mislabelled(folder, 24, 7)
+    return folder
+
+
+def prepared(world, weight):
+    csvs = {"train": world / "mixed.csv", "valid": world / "valid.csv"}
+    tables = {split: read_manifest(csv) for split, csv in csvs.items()}
+    targets = {split: encode_labels(table[LABEL], LABELS, csvs[split], False) for split, table in tables.items()}
+    listener = Listener({kind: str(world / kind) for kind in ("ast", "clap")}, world / "cache", "cpu")
+    options = {"synthetic_weight": weight, "multi_label": False, "seed": 5}
+    return prepare(listener, tables, csvs, targets, LABELS, **options), targets
+
+
+def test_a_task_has_what_the_manifests_and_models_say(world):
+    found, targets = prepared(world, 0.5)
+    task = found.task
+    assert found.synthetic_weight == 0.5 and found.choice == []
+    assert {kind: len(x[0]) for kind, x in task.train.items()} == {"ast": 32, "clap": 16, "ast_logits": 3}
+    assert {len(x) for x in task.train.values()} == {36}
+    assert task.valid["ast"].shape == (30, 32)
+    np.testing.assert_array_equal(task.targets, targets["train"])
+    assert task.is_synthetic.tolist() == [False] * 12 + [True] * 24
+    assert task.rates.sum() == pytest.approx(12) and task.rates[-1] == pytest.approx(task.rates[0] / 2)
+    assert task.texts.shape == (3, 16) and task.groups is None and task.seed == 5
+    assert task.members.any(axis=1).tolist() == [False, True, False] and task.names_labels
+
+
+def test_clips_that_are_worth_nothing_are_no_part_of_it(world, capsys):
+    """Wrong labels: auto finds out, and no head has them among its keys or its scaling."""
+    found, targets = prepared(world, AUTO)
+    assert found.synthetic_weight == 0 and len(found.choice) == 1 + len(TOTALS)
+    assert "a synthetic clip comes 0 times as often" in capsys.readouterr().err
+    assert found.task.train["clap"].shape == (12, 16) and not found.task.is_synthetic.any()
+    np.testing.assert_array_equal(found.task.targets, targets["train"][:12])
+    np.testing.assert_allclose(found.task.rates, 1)
+
+
+def test_groups_of_several_tables():
+    train, valid = pd.DataFrame({"group": ["a", "", "b"]}), pd.DataFrame({"group": ["", "a"]})
+    groups = groups_of(train, valid)
+    assert groups[0] == groups[4] == "a" and len(set(groups)) == 4  # a clip without one is its own
+    assert groups_of(pd.DataFrame({"group": ["", ""]})) is None
+    assert len(set(groups_of(train, pd.DataFrame({"path": ["x", "y"]})))) == 5
+    assert groups_of(pd.DataFrame({"path": ["x"]})) is None
