@@ -94,7 +94,7 @@ ast_num_steps=150          # whole 1..: optimiser steps, the same with and witho
 ast_learning_rate=1e-4     # number 0..: highest learning rate (paper, for a model 80 times larger: 1e-5)
 ast_batch_size=16          # whole 1..: clips a step (paper: 48)
 ast_head_init=names        # names|probe|random: the new head starts at a linear probe and what the pretrained head says, where that has names for every label; at the probe alone; or at random (paper)
-ast_wise_ft_alpha=0.5      # number 0..1: unless ast_head_init=random, share of the trained weights in the classifier, the rest being those at the start; 1: the trained ones alone (paper)
+ast_wise_ft_alpha=auto     # number 0..1 or auto: unless ast_head_init=random, share of the trained weights in the classifier, the rest being those at the start; auto: what is best on the validation clips; 1: the trained ones alone (paper)
 ast_class_weights=false    # bool: each class has the same weight in the loss
 synthetic_weight=auto      # number 0.. or auto: how often a synthetic clip comes for one time that a gold one does; auto: what is best on the validation clips, 0 where they do not help there (paper: 1)
 ast_waveform_augment=none  # none|noise|pitch|chain: changes each clip anew at each step; chain: gain, noise, pitch, shift, filter

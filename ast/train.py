@@ -4,10 +4,10 @@
     python ast/train.py --train_csv train.csv --valid_csv valid.csv --test_csv test.csv \\
         --output_folder W/classifier/synthio
 
-The step is chosen on the validation clips: the latest whose score is within one standard error of the best. With
---wise_ft_alpha below 1 the weights of a step are averaged with those at the start before they are scored, and so are
-those that are kept. The test clips are read and scored once, after training. A run that was killed goes on from its
-last evaluation when it is started again with the same options and data.
+The step is chosen on the validation clips: the one of the lowest loss after calibration. With --wise_ft_alpha below 1
+the weights of a step are averaged with those at the start before they are scored, and so are those that are kept;
+"auto" tries several shares. The test clips are read and scored once, after training. A run that was killed goes on
+from its last evaluation when it is started again with the same options and data.
 
 Outputs: model/ (for transformers.pipeline("audio-classification"), with a card, README.md), scores.json,
 predictions.csv, history.csv.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def get_parser():
     )
     add(
         "--wise_ft_alpha",
-        type=in_range(float, 0, 1),
+        type=number_or_auto(0, 1),
         default=1.0,
         help="unless --head_init is random, share of the trained weights in the result, the rest being the first ones",
     )
@@ -232,6 +233,7 @@ def main() -> int:
     result = test_once(args, model, norm, tables, targets, valid)
     save_model(model, norm, folder / "model")
     best = state.best_row()
+    recipe = replace(recipe, wise_ft_alpha=best["alpha"])
     details = {
         "head": "ast",
         "best_step": state.best_step,

@@ -30,7 +30,7 @@ from synthio.fbank import SAMPLE_RATE, WINDOW, kaldi_fbank, num_frames, num_samp
 from synthio.files import atomic_path, stable_seed
 from synthio.manifest import LABEL_SEPARATOR, split_labels
 from synthio.metrics import accuracy, mean_average_precision
-from synthio.probe import FEW_CLIPS_C, LinearProbe, fit_probe
+from synthio.probe import FEW_CLIPS_C, LinearProbe, fit_probe, surprise
 from synthio.supcon import SupConAst, supcon_loss
 from synthio.weighting import choose_synthetic_weight, class_weights, draw_rates
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 # SpecAugment of AST's ESC-50 recipe: up to 24 of 128 bands and 96 of 512 frames.
 MASKED_BANDS, MASKED_TIME = 24 / 128, 96 / 512
+ALPHAS = (0.25, 0.5, 1.0)  # of the trained weights, for wise_ft_alpha "auto"
 CLIPS_AT_ONCE = 256  # whose features are kept while the others are read
 
 
@@ -65,7 +66,12 @@ class Recipe:
     head_init: str = "random"
     synthetic_weight: float | str = 1.0
     class_weights: bool = False
-    wise_ft_alpha: float = 1.0
+    wise_ft_alpha: float | str = 1.0
+
+    @property
+    def alphas(self) -> tuple[float, ...]:
+        """Shares of the trained weights that are tried at each evaluation."""
+        return ALPHAS if self.wise_ft_alpha == AUTO else (float(self.wise_ft_alpha),)
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,7 @@ class TrainState:
 
     step: int = 0
     best_step: int = 0
+    best_loss: float = math.inf
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
     start_state: dict[str, torch.Tensor] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -363,9 +370,12 @@ def score_of(logits: torch.Tensor, targets: torch.Tensor, multi_label: bool) -> 
 
 
 def evaluate(model, split: Split, recipe: Recipe, device: str) -> tuple[float, float]:
-    """(loss, score) on a split; the score is the accuracy, or mAP for multi-label data."""
-    logits = predict(model, split.features, recipe.batch_size, device)
-    loss = loss_of(logits, split.targets, recipe.multi_label)
+    """(loss at the best temperature, score) on a split; the score is the accuracy, or mAP for multi-label data."""
+    from synthio.classification.pool import fit_temperature
+
+    logits, targets = predict(model, split.features, recipe.batch_size, device), split.targets.numpy()
+    temperature, offset = fit_temperature(logits.double().numpy(), targets, recipe.multi_label)
+    loss = surprise(logits.double().numpy() / temperature + offset, targets, recipe.multi_label).mean()
     return float(loss), score_of(logits, split.targets, recipe.multi_label)
 
 
@@ -540,11 +550,12 @@ def fit(
 ) -> TrainState:
     """Train, from the head on that the recipe wants, and leave the weights of the chosen step in `model`.
 
-    That is the latest step whose validation score is within one standard error of the best one (Breiman et al. 1984,
-    section 3.4.3): on few validation clips the highest score is mostly luck, and it stops the training early.
+    That is the step with the lowest loss on the validation clips after calibration: before it, weights that are surer
+    than they are right would lose against earlier ones that are right less often.
 
     What is evaluated and left is the mean of the starting and the trained weights where `wise_ft_alpha`, the share of
-    the trained ones, is below 1 (WiSE-FT, Wortsman et al. 2022): a few clips also unlearn what the start knew.
+    the trained ones, is below 1 (WiSE-FT, Wortsman et al. 2022): a few clips also unlearn what the start knew. How much
+    of it is worth keeping depends on the labels, so that "auto" lets the validation clips choose the share, too.
 
     Args:
         model: from `load_ast`, on `device`; inside a `SupConAst` where the recipe wants SupCon.
@@ -570,8 +581,8 @@ def fit(
     if state.step == 0 and recipe.head_init != "random":
         fit_head(model.ast if isinstance(model, SupConAst) else model, train, valid, recipe, device, known)
         loss = evaluate(model, train, recipe, device)[0]  # it may be better than all that follows
-        _record(state, model, loss, *evaluate(model, valid, recipe, device), len(valid.features))
-    if state.step == 0 and recipe.wise_ft_alpha < 1:
+        _record(state, model, loss, *evaluate(model, valid, recipe, device), 1.0)
+    if state.step == 0 and recipe.alphas != (1.0,):
         state.start_state = _copy_state(model)
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         for step in progress(range(state.step, recipe.num_steps), "training steps"):
@@ -579,9 +590,9 @@ def fit(
             if (step + 1) % recipe.eval_every and step + 1 < recipe.num_steps:
                 continue
             state.step = step + 1
-            with _averaged(model, state.start_state, recipe.wise_ft_alpha):
-                result = evaluate(model, valid, recipe, device)
-                _record(state, model, float(np.mean(losses)), *result, len(valid.features))
+            for alpha in recipe.alphas:
+                with _averaged(model, state.start_state, alpha):
+                    _record(state, model, float(np.mean(losses)), *evaluate(model, valid, recipe, device), alpha)
             state.seconds = time.monotonic() - started
             save_checkpoint(checkpoint, key, model, optimizer, state)
             losses = []
@@ -598,7 +609,7 @@ def _copy_state(model) -> dict[str, torch.Tensor]:
 @contextmanager
 def _averaged(model, start: dict[str, torch.Tensor], alpha: float) -> Iterator[None]:
     """Inside, the model has (1 - alpha) x the starting weights + alpha x its own."""
-    if not start:
+    if not start or alpha == 1:
         yield
         return
     trained = _copy_state(model)
@@ -609,18 +620,16 @@ def _averaged(model, start: dict[str, torch.Tensor], alpha: float) -> Iterator[N
         model.load_state_dict(trained)
 
 
-def _record(state: TrainState, model, train_loss: float, valid_loss: float, score: float, clips: int) -> None:
-    """Note an evaluation on `clips` validation clips, and keep the weights if this is the step to choose so far."""
-    state.history.append({"step": state.step, "train_loss": train_loss, "valid_loss": valid_loss, "valid_score": score})
-    highest = max(row["valid_score"] for row in state.history)
-    if score >= highest - standard_error(highest, clips):
-        state.best_step = state.step
-        state.best_state = _copy_state(model)
-
-
-def standard_error(score: float, clips: int) -> float:
-    """Of the share of right clips; for mAP it stands in."""
-    return math.sqrt(score * (1 - score) / clips)
+def _record(state: TrainState, model, train_loss: float, valid_loss: float, score: float, alpha: float) -> None:
+    """Note an evaluation, and keep the weights if they are the best so far; of several at a step, the best is noted."""
+    row = {"step": state.step, "train_loss": train_loss, "valid_loss": valid_loss, "valid_score": score, "alpha": alpha}
+    if state.history and state.history[-1]["step"] == state.step:
+        if valid_loss < state.history[-1]["valid_loss"]:
+            state.history[-1] = row
+    else:
+        state.history.append(row)
+    if not state.best_state or valid_loss < state.best_loss:
+        state.best_step, state.best_loss, state.best_state = state.step, valid_loss, _copy_state(model)
 
 
 def save_checkpoint(path: Path, key: str, model, optimizer, state: TrainState) -> None:
