@@ -91,7 +91,7 @@ dpo_accumulation=1         # whole 1..: such batches in each step
 dpo_ema_decay=0            # number 0..0.9999999: of averaged weights; 0: the last weights
 # -- classifier
 ast_num_steps=150          # whole 1..: optimiser steps, the same with and without synthetic clips
-ast_learning_rate=1e-4     # number 0..: highest learning rate (paper, for a model 80 times larger: 1e-5)
+ast_learning_rate=3e-4     # number 0..: highest learning rate (paper, for a model 80 times larger: 1e-5)
 ast_batch_size=16          # whole 1..: clips a step (paper: 48)
 ast_head_init=names        # names|probe|random: the new head starts at a linear probe and what the pretrained head says, where that has names for every label; at the probe alone; or at random (paper)
 ast_wise_ft_alpha=auto     # number 0..1 or auto: unless ast_head_init=random, share of the trained weights in the classifier, the rest being those at the start; auto: what is best on the validation clips; 1: the trained ones alone (paper)
@@ -440,7 +440,7 @@ set_interpreter() { # VARIABLE [MODEL VARIABLE]
     if [[ -z $value && -n ${2:-} ]]; then own=${own_env[$2]:-}; fi
     if [[ -n $own ]]; then
         interpreter=("$root/.envs/$own/bin/python")
-        own_envs+=("$own")
+        [[ " ${own_envs[*]} " == *" $own "* ]] || own_envs+=("$own")
     elif [[ -z $value ]]; then
         interpreter=("$python")
     elif [[ -x $value/bin/python ]]; then

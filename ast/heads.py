@@ -14,6 +14,7 @@ scores.json, predictions.csv, valid_predictions.csv.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -80,11 +81,13 @@ def main() -> int:
     started = time.monotonic()
     tables, labels, targets = read_splits(args)
     device, folder = start_clean(args)
-    from synthio.classification.heads import fit_head, fittable
+    from synthio.classification.heads import HEADS, fit_head, fittable
     from synthio.classification.listening import Listener
     from synthio.classification.tasks import prepare
     from synthio.manifest import PATH
 
+    for name in HEADS:  # of an earlier run: it must not stand beside these
+        shutil.rmtree(folder / name, ignore_errors=True)
     models = {"ast": args.ast_model, "clap": args.clap_model}
     listener = Listener(models, embeddings_folder(args), device, args.batch_size)
     csvs = {"train": args.train_csv, "valid": args.valid_csv}

@@ -117,6 +117,8 @@ def take(chosen: Candidate, asked: str, compared: list[dict[str, Any]], output: 
     from synthio.files import read_json, write_json
     from synthio.manifest import read_manifest, write_table
 
+    if output.resolve() == chosen.folder.resolve():
+        raise UserError(f"--output_folder {output} is one of the folders; give another")
     if output.is_dir():
         shutil.rmtree(output)
     shutil.copytree(chosen.folder, output, copy_function=link_or_copy)

@@ -125,7 +125,8 @@ def zero_shot(task: Task) -> Expert:
 def tip_adapter(task: Task) -> CacheExpert:
     """Training-free fusion of prompts and training clips (Zhang et al. 2022, section 3.1), both numbers searched."""
     keys, values = task.train["clap"], task.targets * task.rates[:, None]
-    distance = float(np.median(1 - keys @ keys.T)) or 1.0
+    distance = float(np.median(1 - keys @ keys.T))
+    distance = distance if distance > 1e-6 else 1.0
     tried = [
         CacheExpert(keys, values, task.texts, task.scale, alpha, sharpness / distance)
         for alpha in ALPHAS
@@ -235,14 +236,16 @@ def rows_of(groups: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
 
 def held_out(targets: np.ndarray, groups: np.ndarray | None, seed: int) -> list[np.ndarray]:
     """Rows of each fold of a cross-validation [N, C]: classes in even shares, groups whole."""
-    from sklearn.model_selection import KFold, StratifiedGroupKFold
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-    classes, folds = targets.argmax(axis=1), min(FOLDS, len(targets))
-    if groups is None:
+    if len(targets) < 2:
+        return []
+    classes = targets.argmax(axis=1)
+    if groups is None or len(np.unique(groups)) < 2:
         groups = np.arange(len(targets))
-    if len(np.unique(groups)) < folds:
-        return [test for _, test in KFold(folds, shuffle=True, random_state=seed).split(targets)]
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    folds = min(FOLDS, len(np.unique(groups)))
+    even = np.unique(classes, return_counts=True)[1].min() >= folds
+    splitter = (StratifiedGroupKFold if even else GroupKFold)(folds, shuffle=True, random_state=seed)
     return [test for _, test in splitter.split(targets, classes, groups) if len(test)]
 
 

@@ -30,6 +30,8 @@ def match_names(labels: Sequence[str], names: Sequence[str]) -> np.ndarray:
     members = np.zeros((len(labels), len(names)), bool)
     for row, label in enumerate(labels):
         wanted = _stems(label)
+        if not wanted:
+            continue
         for agrees in (frozenset.__eq__, frozenset.issuperset, frozenset.issubset):
             members[row] = [any(term and agrees(term, wanted) for term in terms) for terms in known]
             if members[row].any():
