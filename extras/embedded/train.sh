@@ -17,4 +17,7 @@ bash "$root/extras/make_env.sh" "$root/.venv" "$root/requirements.txt"
 for name in autoencoder generator clap ast; do
     "$python" "$here/train_$name.py" --workers "$(($(nproc) / 4))"
 done
+# once more, with the AST that there is as the teacher of what a padded clip should sound like
+"$python" "$here/train_ast.py" --workers "$(($(nproc) / 4))" --scratch "$root/.scratch/padded" --steps 1400 \
+    --learning_rate 4e-4 --init "$here/weights/ast" --teacher "$here/weights/ast"
 "$python" "$here/evaluate.py"
