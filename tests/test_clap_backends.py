@@ -112,20 +112,37 @@ def test_every_place_is_filled(layer, capsys):
     [("msclap:2023", "ms", "clap.pth"), ("own.pth", "ms", "clap.pth"), ("own.pt", "laion", "clap.pt")],
 )
 def test_the_driver_takes_the_environment_of_the_model(tmp_path, model, environment, tuned):
-    for name in ("ms", "laion"):
-        (tmp_path / name / "bin").mkdir(parents=True)
-        (tmp_path / name / "bin/python").touch(mode=0o755)
-    for name in ("own.pth", "own.pt"):
-        (tmp_path / name).touch()
-    words = ["--clap_env", "laion", "--msclap_env", "ms", "--filter_w_finetune", "yes", "--use_ast", "no", "--dry_run"]
-    done = run_driver(tmp_path, "--clap_model", model, *words)
-    assert done.returncode == 0, done.stderr
-    commands = [line.split() for line in done.stdout.splitlines() if line.startswith("    /")]
-    by_script = {Path(words[1]).name: words for words in commands}
-    for script in ("finetune_clap.py", "filter_audios.py", "probe.py"):
+    words = ["--filter_w_finetune", "yes", "--use_ast", "no", "--clap_model", model]
+    by_script = dry_commands(tmp_path, *words)
+    for script in ("finetune_clap.py", "filter_audios.py", "heads.py"):
         assert by_script[script][0] == str(tmp_path / environment / "bin/python")
     heard = by_script["filter_audios.py"]
     assert heard[heard.index("--model") + 1].endswith(f"/clap_finetuned/{tuned}")
+
+
+@pytest.mark.parametrize(
+    ("model", "environment"), [("own.pth", "ms"), ("own.pt", "laion"), ("laion/larger_clap_general", "laion")]
+)
+def test_heads_have_the_environment_of_their_own_clap(tmp_path, model, environment):
+    """Beside a filter of another library; clap_env is for a model of transformers too, once it is named."""
+    other = "own.pth" if environment == "laion" else "own.pt"
+    by_script = dry_commands(tmp_path, "--clap_model", other, "--probe_clap_model", model)
+    python, options = by_script["heads.py"][0], by_script["heads.py"]
+    assert python == str(tmp_path / environment / "bin/python") != by_script["filter_audios.py"][0]
+    assert Path(options[options.index("--clap_model") + 1]).name == Path(model).name
+
+
+def dry_commands(folder: Path, *words) -> dict[str, list[str]]:
+    """Script -> the words of the last command that runs it, with an environment for each library."""
+    for name in ("ms", "laion"):
+        (folder / name / "bin").mkdir(parents=True)
+        (folder / name / "bin/python").touch(mode=0o755)
+    for name in ("own.pth", "own.pt"):
+        (folder / name).touch()
+    done = run_driver(folder, "--clap_env", "laion", "--msclap_env", "ms", *words, "--dry_run")
+    assert done.returncode == 0, done.stderr
+    commands = [line.split() for line in done.stdout.splitlines() if line.startswith("    /")]
+    return {Path(words[1]).name: words for words in commands}
 
 
 def test_the_driver_refuses_a_checkpoint_that_is_not_there(tmp_path):
@@ -280,12 +297,13 @@ def refusals(python, folder: Path, *models) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_probe_on_laion_clap_beside_ast(python, world, tmp_path):
+def test_heads_on_laion_clap_beside_ast(python, world, tmp_path):
     save_tiny_ast(tmp_path / "ast")
     csvs = [word for split in ("train", "valid", "test") for word in (f"--{split}_csv", world / "split.csv")]
     models = ["--clap_model", world / "tiny.pt", "--ast_model", tmp_path / "ast", "--device", "cpu"]
-    call(python, world, ROOT / "ast/probe.py", *csvs, *models, "--output_folder", tmp_path / "probe")
-    assert len(read_rows(tmp_path / "probe/predictions.csv")) == 3
+    call(python, world, ROOT / "ast/heads.py", *csvs, *models, "--output_folder", tmp_path / "heads")
+    for head in ("probe", "zero_shot", "fusion"):
+        assert len(read_rows(tmp_path / "heads" / head / "predictions.csv")) == 3
 
 
 def finetune_words(world: Path, model: Path, folder: Path) -> list:

@@ -377,9 +377,8 @@ def test_script_learns_and_writes_everything(data, trained):
     assert np.trace(matrix) / 15 == pytest.approx(scores["accuracy"])
     history = pd.read_csv(trained / "history.csv")
     assert list(history["step"]) == [10, 20, 30, 40, 50, 60]
-    best = history["valid_accuracy"].max()
-    near = history[history["valid_accuracy"] >= best - np.sqrt(best * (1 - best) / 15)]
-    assert scores["best_step"] == near["step"].iloc[-1]
+    assert set(history["alpha"]) == {1} and history["valid_loss"].nunique() == 6
+    assert scores["best_step"] == history["step"][history["valid_loss"].idxmin()]
     names = ["history.csv", "model", "predictions.csv", "scores.json", "valid_predictions.csv"]
     assert sorted(p.name for p in trained.iterdir()) == names
     heard = pd.read_csv(trained / "valid_predictions.csv", dtype=str, keep_default_na=False)
@@ -513,31 +512,36 @@ def test_the_key_follows_data_and_options_but_not_paths(data, tmp_path):
     assert key(tmp_path / "moved") != first
 
 
-@pytest.mark.parametrize(
-    ("scores", "clips", "chosen"),
-    [
-        ((0.5, 0.8, 0.7, 0.71, 0.6), 16, 4),  # the standard error of .8 is .1
-        ((0.5, 0.8, 0.7, 0.71, 0.6), 1600, 2),  # .01
-        ((0.7, 0.6, 0.8, 0.69, 0.3), 16, 3),
-        ((0.5, 1.0, 0.99), 16, 2),
-        ((0.0, 0.0, 0.0), 16, 3),
-    ],
-)
-def test_the_latest_step_within_a_standard_error_of_the_best_is_kept(scores, clips, chosen):
-    model = torch.nn.Linear(1, 1)
-    state = classifier.TrainState()
-    for step, score in enumerate(scores, 1):
+def test_the_step_of_the_lowest_loss_is_kept_and_of_several_shares_the_best_is_noted():
+    model, state = torch.nn.Linear(1, 1), classifier.TrainState()
+    losses = {1: [0.9], 2: [0.5, 0.3, 0.4], 3: [0.6, 0.7, 0.31], 4: [0.3]}
+    for step, row in losses.items():
         state.step = step
-        torch.nn.init.constant_(model.weight, step)
-        classifier._record(state, model, 1.0, 1 - score, score, clips)
-    kept = state.best_row()
-    assert (kept["step"], kept["valid_score"], kept["valid_loss"]) == (
-        chosen,
-        scores[chosen - 1],
-        1 - scores[chosen - 1],
-    )
-    assert state.best_step == chosen
-    assert state.best_state["weight"].item() == chosen
+        for alpha, loss in enumerate(row):
+            torch.nn.init.constant_(model.weight, 10 * step + alpha)
+            classifier._record(state, model, 1.0, loss, 1 - loss, alpha)
+    assert [(row["step"], row["valid_loss"], row["alpha"]) for row in state.history] == [
+        *((1, 0.9, 0), (2, 0.3, 1), (3, 0.31, 2), (4, 0.3, 0))
+    ]
+    assert state.best_step == 2 and state.best_loss == 0.3 and state.best_row()["valid_score"] == 0.7
+    assert state.best_state["weight"].item() == 21
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_the_loss_of_an_evaluation_is_that_after_calibration(data, multi_label):
+    """Logits that are ten times as sure, or as modest, are worth the same."""
+    model = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, multi_label, seed=1)
+    train, valid = noise_splits()
+    recipe = recipe_of(data, multi_label=multi_label)
+    classifier.fit_head(model, train, valid, recipe, "cpu")
+    losses = []
+    for temperature in (1.0, 0.1, 100.0):
+        classifier.scale_logits(model, temperature, 0.0)
+        losses.append(classifier.evaluate(model, valid, recipe, "cpu"))
+    logits = classifier.predict(model, valid.features, 8, "cpu")
+    assert [loss for loss, _ in losses] == pytest.approx([losses[0][0]] * 3, rel=0.12)  # but for the prior of one clip
+    assert losses[0][0] < classifier.loss_of(logits, valid.targets, multi_label)
+    assert losses[0][1] == classifier.score_of(logits, valid.targets, multi_label)
 
 
 def test_multi_label_with_augmentation(data, tmp_path, monkeypatch):
@@ -570,7 +574,9 @@ def test_multi_label_with_augmentation(data, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("head_init", "steps"), [("probe", [0, 1]), ("random", [1])])
 def test_a_head_that_starts_at_a_probe_knows_the_classes_untrained(data, tmp_path, monkeypatch, head_init, steps):
-    scores = train(monkeypatch, data, tmp_path / "out", head_init=head_init, num_steps=1, learning_rate=1e-9)
+    words = {"head_init": head_init, "num_steps": 1, "learning_rate": 1e-9, "wise_ft_alpha": "auto"}
+    scores = train(monkeypatch, data, tmp_path / "out", **words)
+    assert scores["options"]["wise_ft_alpha"] in classifier.ALPHAS  # a number: what was chosen
     assert list(pd.read_csv(tmp_path / "out/history.csv")["step"]) == steps
     assert (scores["accuracy"] > 0.9) == (head_init == "probe")
 
@@ -710,7 +716,7 @@ def test_names_of_other_labels_start_at_the_probe(data, tmp_path, monkeypatch):
 def test_the_result_is_the_mean_of_start_and_trained_weights(data, tmp_path):
     """Training goes on from the trained weights, not from the mean: step 4 of both runs is the same."""
     states, history = {}, {}
-    for alpha in (0.25, 1.0):
+    for alpha in (0.25, 1.0, "auto"):
         recipe = recipe_of(data, head_init="probe", num_steps=4, eval_every=2, wise_ft_alpha=alpha)
         recipe = replace(recipe, learning_rate=1e-6)  # too little to change a score, so that the last step is kept
         ast = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
@@ -719,12 +725,21 @@ def test_the_result_is_the_mean_of_start_and_trained_weights(data, tmp_path):
         assert state.best_step == 4
         assert classifier.evaluate(ast, valid, recipe, "cpu")[0] == pytest.approx(state.best_row()["valid_loss"])
         states[alpha], history[alpha] = ast.state_dict(), state.history
+        chosen = state.best_row()["alpha"]
+        assert chosen == alpha or (alpha == "auto" and chosen in classifier.ALPHAS)
     start = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
     classifier.fit_head(start, train, valid, recipe, "cpu")
     for name, tensor in start.state_dict().items():
-        torch.testing.assert_close(states[0.25][name], tensor.lerp(states[1.0][name], 0.25), rtol=0, atol=1e-7)
+        for alpha, share in ((0.25, 0.25), ("auto", chosen)):
+            torch.testing.assert_close(states[alpha][name], tensor.lerp(states[1.0][name], share), rtol=0, atol=1e-7)
     assert not torch.equal(states[0.25]["classifier.dense.weight"], states[1.0]["classifier.dense.weight"])
     assert [row["train_loss"] for row in history[0.25]] == [row["train_loss"] for row in history[1.0]]
+    losses = {}
+    for share in classifier.ALPHAS:
+        mixed = {name: tensor.lerp(states[1.0][name], share) for name, tensor in start.state_dict().items()}
+        ast.load_state_dict(mixed)
+        losses[share] = classifier.evaluate(ast, valid, recipe, "cpu")[0]
+    assert losses[chosen] == pytest.approx(min(losses.values()), abs=1e-6)
     assert recipe_of(data, head_init="random", wise_ft_alpha=0.25).wise_ft_alpha == 1
 
 

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from synthio.files import fingerprint, sha256_file
+from synthio.classification.heads import TITLES
+from synthio.files import fingerprint, read_json, sha256_file
 from synthio.models.composer import EVENTS
 from synthio.stamp import LARGE_FILE_BYTES, content
 from tests.cpu_time import children_cpu_s
@@ -219,13 +220,16 @@ def test_the_outputs_of_a_run(finished):
     assert len(sounds(audio / "round_0")) == 12 and len(sounds(audio / "dpo_losers")) == 6
     scores = json.loads((work / "scores.json").read_text())
     assert [method["name"] for method in scores["methods"]] == ["gold-only", "synthio"]
-    assert scores["methods"][0]["num_steps"] == scores["methods"][1]["num_steps"] == 3
-    for name in ("gold_only", "synthio"):
-        assert (work / "classifier" / name / "model/model.safetensors").is_file()
+    steps = [read_json(work / f"classifier/{name}_ast/scores.json")["num_steps"] for name in ("gold_only", "synthio")]
+    assert steps == [3, 3]
+    check_classifiers(work)
     stages = [row["stage"] for row in rows_of(work / "timings.csv")]
-    assert stages[0] == "0 check" and "6 generate" in stages and stages[-1] == "10 classify synthio"
+    assert stages[0] == "0 check" and "6 generate" in stages
+    trained = [f"10 {step} gold only" for step in ("classify", "heads", "choose")]
+    assert stages[-7:] == [*trained, "10 quality", *(stage.replace("gold only", "synthio") for stage in trained)]
     assert printed.startswith("tiny set: stages 0 to 10\n    machine  CPU, processes: 2, threads of each: 1\n")
-    assert "Test scores in percent" in printed
+    assert "Test scores in percent" in printed and "Every method, the same test clips" in printed
+    assert "Best without synthetic clips, by the validation clips: " in printed
     assert re.search(
         r"^Synthetic clips\nFAD to validation clips \d.*\nlabel heard by a classifier", printed, re.MULTILINE
     )
@@ -237,12 +241,39 @@ def test_the_outputs_of_a_run(finished):
     assert (work / "logs/generate.1.log").is_file() and (work / "logs/generate.2.log").is_file()
 
 
+def check_classifiers(work: Path) -> None:
+    """Every one is there, one of them is *the* classifier, and the run's scores tell of all."""
+    scores = read_json(work / "scores.json")
+    for name, summary in zip(("gold_only", "synthio"), scores["methods"], strict=True):
+        heads = {path.name for path in (work / f"classifier/{name}_heads").iterdir()}
+        assert heads == set(TITLES) - {
+            "ast",
+            "own_names",
+            "probe_names",
+        }  # this AST has no head whose classes have names
+        chosen, folder = read_json(work / f"classifier/{name}/scores.json"), work / "classifier" / name
+        assert chosen["head"] == chosen["choice"]["chosen"] == summary["head"] and chosen["choice"]["asked"] == "auto"
+        assert [row["name"] for row in chosen["choice"]["compared"]] == ["fusion", "probe", "ast"]
+        source = folder.with_name(f"{name}_ast")
+        if chosen["head"] != "ast":
+            source = folder.with_name(f"{name}_heads") / chosen["head"]
+        assert (folder / "model/model.safetensors").samefile(source / "model/model.safetensors")
+        files = {"model", "predictions.csv", "valid_predictions.csv", "scores.json"}
+        assert files <= {path.name for path in folder.iterdir()}
+        predicted = {(folder / row["path"]).resolve() for row in rows_of(folder / "predictions.csv")}
+        assert len(predicted) == 6 and all(path.is_file() for path in predicted)
+    methods = {row["method"]: row for row in scores["trained"]}
+    assert set(methods) == {"ast", *heads} and all((work / row["file"]).is_file() for row in methods.values())
+    assert {name for name, row in methods.items() if "with" not in row} == {"zero_shot"}
+    assert scores["verdict"]["baseline"] in ("fusion", "probe", "ast") and "interval_95" in scores["verdict"]
+
+
 def test_a_second_call_does_nothing(world, copy):
     before = children_cpu_s()
     done = call(*options(copy), cwd=world)
     assert done.returncode == 0, done.stderr
     answers = stage_answers(done.stdout)
-    assert len(answers) == 17 and all("up to date" in answer for answer in answers.values()), answers
+    assert len(answers) == 21 and all("up to date" in answer for answer in answers.values()), answers
     assert "running" not in done.stdout and "Test scores in percent" in done.stdout
     assert re.search(r"\n    time     about \d+ (s|min) if nothing is up to date \(from the last run\)\n", done.stdout)
     assert children_cpu_s() - before < 20
@@ -313,12 +344,14 @@ def test_each_gpu_gets_one_shard(world, before_generation, tmp_path, visible, sh
 
 
 def test_a_report_that_fails_leaves_the_scores(world):
-    """Of a linear probe on the gold clips alone; the record that is broken is read by the report only."""
+    """Of heads on the gold clips alone; the record that is broken is read by the report only."""
     words = {"augment": "false", "use_ast": "no", "cpu_shards": 1}
     done = call(*options("gold alone", **words), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
     work = world / "gold alone/tiny set"
-    assert "inverse strength of the penalty" in unpacked(work / "report.html")
+    assert "share of right answers" in unpacked(work / "report.html")
+    assert read_json(work / "classifier/gold_only/scores.json")["head"] == "probe"
+    assert not (work / "classifier/gold_only_ast").exists()
     (work / "checked/train.json").write_text("{")
     done = call(*options("gold alone", **words, stage=10), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -438,14 +471,18 @@ def test_a_stage_whose_input_is_missing(world):
         (["--supcon", "true", "--use_ast", "false"], "supcon=true trains AST, but use_ast is false"),
         (["--supcon", "true", "--ast_mixup", "0.3"], "ast_mixup blends the labels"),
         (["--use_ast", "false", "--ast_spec_augment", "yes"], "use_ast=false takes no augmentation of AST"),
-        (["--use_ast", "false", "--probe_embeddings", "clap"], "with the CLAP that chose the synthetic clips; give"),
-        (["--use_ast", "false", "--probe_embeddings", "both"], "give --probe_clap_model another CLAP"),
-        (["--use_ast", "false", "--probe_clap_model", "embedded"], "--probe_clap_model is clap_model, which filters"),
+        (["--classifier", "clap"], "'clap' is none of auto, fusion, probe, ast"),
+        (["--use_ast", "false", "--classifier", "ast"], "classifier=ast needs use_ast=true"),
+        (["--probe_embeddings", "clap"], "probe_embeddings goes with classifier=probe"),
+        (["--classifier", "fusion", "--probe_embeddings", "ast"], "probe_embeddings goes with classifier=probe"),
+        (["--probe_embeddings", "auto"], "'auto' is none of both, ast, clap"),
+        (["--zero_shot", "true"], "zero_shot=true trains nothing; it needs use_ast=false and augment=false"),
         (
-            ["--use_ast", "false", "--probe_embeddings", "ast", "--probe_clap_model", "a/b"],
-            "probe_clap_model goes with probe_embeddings=clap or both",
+            ["--zero_shot", "yes", "--use_ast", "no", "--augment", "no", "--classifier", "fusion"],
+            "zero_shot=true is a classifier of its own; leave classifier at auto",
         ),
-        (["--probe_clap_model", "a/b"], "probe_clap_model goes with use_ast=false"),
+        (["--probe_clap_model", "embedded"], "--probe_clap_model is clap_model, which filters; name another CLAP"),
+        (["--probe_clap_model", "./not/there"], "no such model folder: ./not/there"),
         (["--ast_waveform_augment", "loud"], "'loud' is none of none, noise, pitch, chain"),
         (["--captioner", "gama"], "--gama_dir: no such folder: ''"),
         (["--captioner", "gama", "--gama_dir", "."], "--gama_checkpoint: no such file: ''"),
@@ -578,7 +615,8 @@ def test_a_conda_environment_by_name(world, tmp_path):
         (["--text_to_audio_model", "{}/tools"], "stable_audio_env", "stable_audio", "dpo_train"),
         (["--text_to_audio_model", "{}/tools/model.safetensors"], "stable_audio_env", "stable_audio", "generate"),
         (["--clap_model", "{}/clap.pt"], "clap_env", "clap", "filter_audios"),
-        (["--clap_model", "msclap:2023", "--use_ast", "no"], "clap_env", "clap", "probe"),
+        (["--clap_model", "msclap:2023", "--use_ast", "no"], "clap_env", "clap", "heads"),
+        (["--probe_clap_model", "{}/clap.pt", "--clap_filter", "no"], "clap_env", "clap", "heads"),
     ],
 )
 def test_a_model_brings_its_environment(tmp_path, words, variable, environment, script):
@@ -618,9 +656,10 @@ def test_only_what_is_used_brings_its_environment(tmp_path):
         return re.findall(r"\.envs/(\w+) is not there", done.stdout), done.stderr
 
     assert told() == (["stable_audio", "clap"], "")
-    assert told("--clap_filter", "no")[0] == ["stable_audio"]
-    assert told("--augment", "no")[0] == []
-    assert told("--augment", "no", "--use_ast", "no")[0] == ["clap"]
+    assert told("--clap_filter", "no")[0] == ["stable_audio", "clap"]  # the heads hear with it
+    assert told("--clap_filter", "no", "--probe_clap_model", "a/b")[0] == ["stable_audio"]
+    assert told("--augment", "no")[0] == ["clap"]
+    assert told("--augment", "no", "--probe_clap_model", "a/b")[0] == []
     assert "choose a clap_model of transformers" in told("--dpo_pairs", "ranked")[1]
 
 
@@ -685,7 +724,7 @@ def test_a_dry_run_does_nothing(world, copy):
                 "ast_class_weights": "yes",
                 "synthetic_weight": ".5",
             },
-            ["--head_init random --wise_ft_alpha .7 --class_weights true --synthetic_weight .5"],
+            ["--head_init random --wise_ft_alpha .7 --class_weights true", "--synthetic_weight .5 --output_folder"],
             [],
         ),
         (
@@ -705,29 +744,39 @@ def test_a_dry_run_does_nothing(world, copy):
         ),
         ({"supcon": "true", "plain_caption": "true"}, ["2 caption", "--mode plain ", "--supcon true"], ["mode supcon"]),
         ({"supcon": "true", "use_label": "true"}, ["--mode template --num_captions 2"], ["--mode supcon"]),
-        ({"use_ast": "false", "quality": "false"}, ["ast/probe.py", "--ast_model"], ["ast/train.py", "--clap_model"]),
-        ({"use_ast": "false", "quality": "false"}, ["--synthetic_weight auto --cache_folder"], []),
-        ({"use_ast": "false", "augment": "false"}, ["ast/probe.py", "--clap_model"], ["--ast_model"]),
         (
-            {"use_ast": "false", "clap_filter": "false", "quality": "false"},
-            ["ast/probe.py", "--clap_model"],
-            ["--ast_model"],
+            {},
+            ["10 classify synthio", "10 heads synthio", "10 choose synthio", "--classifier auto --folders"],
+            ["--heads "],
         ),
+        ({}, ["synthio_ast", "synthio_heads/fusion", "synthio_heads/probe"], ["heads/probe_clap", "heads/zero_shot"]),
         (
-            {"use_ast": "false", "quality": "false", "clap_filter": "false", "dpo_pairs": "ranked", "dpo_losers": 2},
-            ["ast/probe.py", "--ast_model"],
-            ["--clap_model"],
+            {"classifier": "fusion"},
+            ["ast/train.py", "--classifier fusion --folders", "synthio_ast", "synthio_heads/fusion"],
+            ["synthio_heads/probe "],
         ),
+        ({"classifier": "ast"}, ["ast/heads.py", "--classifier ast --folders"], ["synthio_heads/fusion"]),
+        ({"classifier": "probe"}, ["ast/train.py", "--classifier probe --folders"], ["--classifier auto"]),
         (
-            {"use_ast": "false", "quality": "false", "probe_clap_model": "owner/clap"},
-            ["--clap_model owner/clap"],
-            ["--ast_model"],
-        ),
-        (
-            {"use_ast": "false", "probe_embeddings": "both", "probe_clap_model": "owner/clap"},
-            ["--clap_model owner/clap --ast_model"],
+            {"classifier": "probe", "probe_embeddings": "clap"},
+            ["--classifier probe_clap --folders", "synthio_heads/probe_clap"],
             [],
         ),
+        (
+            {"use_ast": "false"},
+            ["ast/heads.py", "--synthetic_weight auto", "--cache_folder", "--classifier probe --folders"],
+            ["ast/train.py", "10 classify", "synthio_ast"],
+        ),
+        ({"use_ast": "false", "classifier": "fusion"}, ["--classifier fusion --folders"], ["ast/train.py"]),
+        ({"use_ast": "false", "probe_embeddings": "ast"}, ["--classifier probe_ast --folders"], []),
+        (
+            {"use_ast": "false", "augment": "false", "zero_shot": "true"},
+            ["10 heads gold only", "--classifier zero_shot --folders", "gold_only_heads/zero_shot"],
+            ["ast/train.py", "10 heads synthio"],
+        ),
+        ({"probe_clap_model": "owner/clap"}, ["--clap_model owner/clap --cache_folder"], []),
+        ({}, ["gold_only_ast --ast_model"], []),
+        ({"use_ast": "false"}, ["gold_only_heads/probe_ast --ast_model"], []),
         ({}, ["10 quality", "-m synthio.quality --input_csv"], []),
         ({"quality": "false"}, ["10 classify synthio"], ["quality"]),
         ({}, ["10 classify synthio"], ["--log_to"]),
@@ -737,7 +786,7 @@ def test_a_dry_run_does_nothing(world, copy):
         (
             {"threshold_kind": "class_quantile", "quality": "false"},
             ["class_quantile --keep_percent 70"],
-            ["--threshold ", "--classifier "],
+            ["--threshold ", "percent 70 --classifier ", "7 filter classifier"],
         ),
         (
             {"threshold_kind": "rank", "keep_percent": 40, "classifier_weight": 0.3},
@@ -818,34 +867,64 @@ def test_contrastive_training_with_prompts_beyond_the_label(world, copy):
     done = call(*options(copy, supcon="true", num_iters=1, reflect_rounds=0, cpu_shards=1), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
     rerun = {name for name, answer in stage_answers(done.stdout).items() if "running" in answer}
-    expected = {"5 captions", "6 generate", "7 filter", "9 merge", "9 dataset"}
-    assert rerun == expected | {"10 classify gold only", "10 classify synthio", "10 quality"}
+    expected = {"5 captions", "6 generate", "7 filter", "9 merge", "9 dataset", "10 quality", "10 heads synthio"}
+    expected |= {f"10 {step} {name}" for step in ("classify", "choose") for name in ("gold only", "synthio")}
+    assert rerun == expected  # heads of the gold clips have no part in it
     work = copy / "tiny set"
     prompts = [row["prompt"] for row in rows_of(work / "round_0/prompts.csv")]
     assert len(prompts) == 6 and all(any(event in text for event in EVENTS) for text in prompts)
     for name in ("gold_only", "synthio"):
-        options_of = json.loads((work / "classifier" / name / "scores.json").read_text())["options"]
+        options_of = read_json(work / f"classifier/{name}_ast/scores.json")["options"]
         assert options_of["supcon"] is True
     assert [method["name"] for method in json.loads((work / "scores.json").read_text())["methods"]][-1] == "synthio"
 
 
-def test_a_linear_probe_instead_of_ast(world, copy):
+def test_heads_alone_with_a_clap_of_their_own(world, copy):
     save_clap(world / "models/other clap", seed=1)
-    changes = {"use_ast": "no", "probe_embeddings": "both", "probe_clap_model": "models/other clap"}
+    changes = {"use_ast": "no", "probe_embeddings": "clap", "probe_clap_model": "models/other clap"}
     done = call(*options(copy, **changes), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
     rerun = {name for name, answer in stage_answers(done.stdout).items() if "running" in answer}
-    assert rerun == {"10 classify gold only", "10 quality", "10 classify synthio"}
+    made = {f"10 {step} {name}" for step in ("heads", "choose") for name in ("gold only", "synthio")}
+    assert rerun == made | {"10 quality"}
     work = copy / "tiny set"
     kinds = sorted(path.name.split("_")[0] for path in (work / "embeddings").iterdir())
-    # one cache for both classifiers; the other CLAP is the filter's, heard by quality; and that of the report
+    # one cache for all; the other CLAP is the one that the finished run heard with; and that of the report
     assert kinds == ["ast", "clap", "clap", "map"]
     for name in ("gold_only", "synthio"):
-        names = {path.name for path in (work / "classifier" / name).iterdir()}
-        assert names == {"model", "penalties.csv", "predictions.csv", "scores.json"}
-        names = {path.name for path in (work / "classifier" / name / "model").iterdir()}
-        assert names == {"README.md", "config.json", "model.safetensors"}
+        folder = work / "classifier" / name
+        assert {path.name for path in folder.iterdir()} == {
+            *("model", "predictions.csv", "valid_predictions.csv", "scores.json")
+        }
+        assert {path.name for path in (folder / "model").iterdir()} == {"README.md", "config.json", "model.safetensors"}
+        record = read_json(folder / "scores.json")
+        assert record["head"] == record["choice"]["asked"] == "probe_clap"
+        assert Path(record["options"]["clap_model"]).name == "other clap"
+    judges = read_json(work / "quality.json")["judges"]
+    assert judges["classifier"]["note"] == "independent of the filter"  # the probe on AST alone
     assert "Test scores in percent" in done.stdout and (work / "report.html").is_file()
+
+
+def test_another_classifier_is_a_choice_and_no_training(world, copy):
+    """Only what is named as the classifier changes; the tables are those of the same heads."""
+    before = {path: path.read_bytes() for path in (copy / "tiny set/classifier").glob("*_heads/*/scores.json")}
+    done = call(*options(copy, classifier="ast"), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rerun = {name for name, answer in stage_answers(done.stdout).items() if "running" in answer}
+    assert rerun == {"10 choose gold only", "10 choose synthio"}
+    for name in ("gold_only", "synthio"):
+        record = read_json(copy / "tiny set/classifier" / name / "scores.json")
+        assert record["head"] == "ast" and record["choice"] == {"asked": "ast", "chosen": "ast", "compared": []}
+        assert (copy / "tiny set/classifier" / name / "history.csv").is_file()
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_zero_shot_alone(world):
+    words = {"augment": "no", "use_ast": "no", "zero_shot": "yes", "cpu_shards": 1, "make_report": "no"}
+    done = call(*options("zero shot", **words), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = read_json(world / "zero shot/tiny set/classifier/gold_only/scores.json")
+    assert record["head"] == "zero_shot" and "gold-only: zero_shot" in done.stdout
 
 
 @pytest.mark.slow

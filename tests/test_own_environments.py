@@ -79,8 +79,8 @@ def test_all_stages_with_models_of_other_environments(world, environments):
     folders = {stage: Path(command.split("/bin/python")[0].strip("'")) for stage, *_, command in lines}
     for stage in ("losers", "dpo", "generate", "generate_1"):
         assert folders[stage] == environments["stable_audio_env"]
-    for stage in ("filter", "filter_1", "quality"):
+    for stage in ("filter", "filter_1", "heads_gold_only", "quality", "heads_synthio"):
         assert folders[stage] == environments["clap_env"]
-    assert folders["classify_synthio"] == ROOT / ".venv"
+    assert folders["classify_synthio"] == folders["choose_synthio"] == ROOT / ".venv"
     again = call(*words, cwd=world, HF_HUB_CACHE=str(world / "hub"))
     assert again.returncode == 0 and all("up to date" in said for said in stage_answers(again.stdout).values())

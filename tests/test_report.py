@@ -116,7 +116,7 @@ def save_classifier(folder: Path, train_csv: Path, wrong: set[int], multi_label=
     if head == "ast":
         details |= {"best_step": 10, "num_steps": 10}
         history = {"step": [5, 10], "train_loss": [1.0, 0.5], "valid_loss": [1.1, 0.7], "valid_accuracy": [0.4, 0.6]}
-        write_table(pd.DataFrame(history), folder / "history.csv")
+        write_table(pd.DataFrame(history | {"alpha": [1.0, 0.5]}), folder / "history.csv")
     args = SimpleNamespace(multi_label=multi_label, seed=0)
     evaluation.write_test_results(folder, args, tables, LABELS, targets, result, details)
 

@@ -77,7 +77,7 @@ def test_the_training_of_a_classifier_is_followed(notebook, tmp_path):
     assert done.returncode == 0, done.stderr
     (run,) = notebook
     assert run.name == "classifier-out" and [step for step, _ in run.rows] == [2, 4] and run.is_closed
-    assert all(values.keys() == {"train_loss", "valid_loss", "valid_score"} for _, values in run.rows)
+    assert all(values.keys() == {"train_loss", "valid_loss", "valid_score", "alpha"} for _, values in run.rows)
     lines = (tmp_path / "out/history.csv").read_text().splitlines()
     assert [float(cell) for cell in lines[1].split(",")] == [2, *run.rows[0][1].values()]
 

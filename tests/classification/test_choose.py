@@ -14,6 +14,7 @@ from synthio.classification.choose import AUTO_ORDER, best_of, gain, read_candid
 from synthio.classification.heads import TITLES, UNTRAINED
 from synthio.cli import UserError
 from synthio.evaluation import Result, write_test_results
+from synthio.manifest import read_manifest
 from tests.scripts import call_script
 from tests.test_classifier import ROOT
 
@@ -144,8 +145,11 @@ def test_the_folder_gets_the_files_of_the_one_that_is_chosen(tmp_path):
     assert done.stdout == "the classifier is ast (validation accuracy 0.850)\n"
     names = {path.relative_to(ast).as_posix() for path in ast.rglob("*")}
     assert {path.relative_to(out).as_posix() for path in out.rglob("*")} == names
-    for name in ("model/weights", "predictions.csv", "valid_predictions.csv", "history.csv"):
+    for name in ("model/weights", "history.csv"):
         assert (out / name).read_bytes() == (ast / name).read_bytes()
+    for name in ("predictions.csv", "valid_predictions.csv"):  # whose paths are relative to a folder
+        pd.testing.assert_frame_equal(*(read_manifest(folder / name, check_files=False) for folder in (out, ast)))
+        assert not Path(pd.read_csv(out / name)["path"][0]).is_absolute()
     record, before = (json.loads((folder / "scores.json").read_text()) for folder in (out, ast))
     choice = record.pop("choice")
     assert record == before and "choice" not in before

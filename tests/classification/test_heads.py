@@ -9,14 +9,14 @@ import pytest
 
 from synthio.classification import heads
 from synthio.classification.experts import CacheExpert, LinearExpert, beside
-from synthio.classification.heads import BOTH, HEADS, TITLES, UNITED, UNTRAINED, fit_head, fittable, held_out
+from synthio.classification.heads import BOTH, HEADS, TITLES, UNTRAINED, fit_head, fittable, held_out, unheard
 from synthio.classification.pool import fit_pool
 from synthio.cli import UserError
 from synthio.probe import C_GRID, fit_probe, surprise
 from tests.classification.test_experts import shares
 from tests.classification.toy import CLASSES, draw_targets, hear, make_task
 
-ALL = [*HEADS, UNITED]
+UNITED = "gold_and_valid"
 
 
 def loss_of(pool, task, features, targets) -> float:
@@ -34,9 +34,9 @@ def fresh(task, clips: int = 300, seed: int = 99):
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", HEADS)
 def test_every_head_learns_is_calibrated_and_the_same_again(name, multi_label):
-    """Better than saying nothing on clips that it did not hear; on validation clips no temperature would be better."""
+    """Better than saying nothing on clips that it did not hear, where a third or three times as sure would be worse."""
     task = make_task(multi_label, clips=24, valid=60, synthetic=9)
     features, targets = fresh(task)
     pool = fit_head(name, task)
@@ -45,7 +45,9 @@ def test_every_head_learns_is_calibrated_and_the_same_again(name, multi_label):
     nothing = surprise(np.zeros_like(logits), targets, multi_label).mean()
     assert loss_of(pool, task, features, targets) < 0.9 * nothing
     np.testing.assert_array_equal(fit_head(name, task).logits(features), logits)
-    if name != UNITED:  # which has heard the validation clips
+    scaled = {t: surprise(logits * t, targets, multi_label).mean() for t in (1 / 3, 1, 3)}
+    assert scaled[1] == min(scaled.values())
+    if len(pool.experts) == 1:
         valid = pool.logits(task.valid)
         best = min(surprise(valid * t, task.valid_targets, multi_label).mean() for t in (0.7, 0.9, 1, 1.1, 1.4))
         assert surprise(valid, task.valid_targets, multi_label).mean() < best + 0.01
@@ -72,7 +74,7 @@ def test_two_labels_one_of_which_has_a_single_clip():
         targets=task.targets[train][:, :2],
         valid_targets=task.valid_targets[valid][:, :2],
         rates=np.ones(3),
-        is_synthetic=np.zeros(3, bool),
+        sources=np.arange(3),
         members=task.members[:2],
         texts=task.texts[:2],
     )
@@ -89,9 +91,9 @@ def test_a_label_without_a_training_clip_is_said_by_what_knows_it():
         targets=task.targets[seen],
         valid_targets=task.valid_targets[valid],
         rates=task.rates[seen],
-        is_synthetic=task.is_synthetic[seen],
+        sources=np.arange(seen.sum()),
     )
-    for name in ALL:
+    for name in HEADS:
         chances = shares(fit_head(name, part).logits(task.valid))
         assert np.isfinite(chances).all()
         if name == "nearest_mean" or name.startswith("probe"):
@@ -110,8 +112,8 @@ def test_untrained_heads_do_not_depend_on_training_clips():
 
 def test_heads_that_know_no_label_are_left_out_or_refused():
     blind, knowing = make_task(own_head=False), make_task()
-    assert fittable(knowing) == ALL
-    assert set(ALL) - set(fittable(blind)) == {"own_names", "probe_names"}
+    assert fittable(knowing) == list(HEADS)
+    assert set(HEADS) - set(fittable(blind)) == {"own_names", "probe_names"}
     with pytest.raises(UserError, match="own_names needs an AST whose own head has names"):
         fit_head("own_names", blind)
     with pytest.raises(UserError, match="probe_names needs an AST with a head of its own"):
@@ -130,7 +132,7 @@ def test_names_of_some_labels_are_enough_for_single_label_data_alone():
 
 
 def test_every_head_has_a_title_of_its_own():
-    assert list(TITLES) == ["ast", *ALL] and len(set(TITLES.values())) == len(TITLES)
+    assert list(TITLES) == ["ast", *HEADS] and len(set(TITLES.values())) == len(TITLES)
 
 
 # Each head
@@ -140,7 +142,7 @@ def test_every_head_has_a_title_of_its_own():
 def test_the_nearest_mean_is_nearest(multi_label):
     """Distances after standardising, per dimension; a clip counts as its rate says."""
     task = make_task(multi_label, clips=15, synthetic=6)
-    (expert,) = heads.nearest_mean(task)
+    expert = heads.nearest_mean(task)
     x, valid = (beside(features, BOTH).astype(float) for features in (task.train, task.valid))
     mean = np.average(x, axis=0, weights=task.rates)
     deviation = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=task.rates))
@@ -157,7 +159,7 @@ def test_the_nearest_mean_is_nearest(multi_label):
 def test_a_probes_penalty_is_the_best_on_the_validation_clips(kinds):
     task = make_task(clips=12, synthetic=6)
     name = {1: f"probe_{kinds[0]}", 2: "probe"}[len(kinds)].replace("ast_logits", "names")
-    (expert,) = HEADS[name].experts(task)
+    (expert,) = fit_head(name, task).experts
     x = beside(task.train, kinds)
     tried = [LinearExpert(kinds, fit_probe(x, task.targets, c, False, task.rates)) for c in C_GRID]
     losses = [
@@ -173,7 +175,7 @@ def test_the_penalty_follows_the_validation_clips():
     """A third of the training labels are wrong: a weak penalty learns the mistakes, and only validation can tell."""
     task = make_task(clips=60, valid=150)
     wrong = np.where((np.arange(60) % 5 < 2)[:, None], np.roll(task.targets, 1, axis=1), task.targets)
-    (careful,), (trusting,) = (
+    careful, trusting = (
         heads.probe_on(*BOTH)(replace(task, targets=wrong.astype(np.float32), valid_targets=v, valid=f))
         for v, f in ((task.valid_targets, task.valid), (wrong.astype(np.float32), task.train))
     )
@@ -182,14 +184,14 @@ def test_the_penalty_follows_the_validation_clips():
 
 def test_zero_shot_is_claps_cosine():
     task = make_task()
-    (expert,) = heads.zero_shot(task)
+    expert = heads.zero_shot(task)
     np.testing.assert_allclose(expert.logits(task.valid), 10 * task.valid["clap"] @ task.texts.T, atol=1e-4)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_tip_adapters_numbers_are_the_best_of_the_grid(multi_label):
     task = make_task(multi_label, clips=12, synthetic=6)
-    (expert,) = heads.tip_adapter(task)
+    expert = heads.tip_adapter(task)
     np.testing.assert_array_equal(expert.keys, task.train["clap"])
     np.testing.assert_allclose(expert.values, task.targets * task.rates[:, None])
     distance = np.median(1 - task.train["clap"] @ task.train["clap"].T)
@@ -204,12 +206,12 @@ def test_tip_adapters_numbers_are_the_best_of_the_grid(multi_label):
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_learnt_keys_are_never_worse_on_the_validation_clips(multi_label):
     task = make_task(multi_label, clips=30, valid=60)
-    (start,), (learnt,) = heads.tip_adapter(task), heads.tip_adapter_f(task)
+    start, learnt = heads.tip_adapter(task), heads.tip_adapter_f(task)
     assert heads.valid_loss(learnt, task) <= heads.valid_loss(start, task)
     assert (learnt.alpha, learnt.beta) == (start.alpha, start.beta)
     trained = replace(task, valid=task.train, valid_targets=task.targets)  # every step is better on its own clips
-    (again,) = heads.tip_adapter_f(trained)
-    assert heads.valid_loss(again, trained) < heads.valid_loss(heads.tip_adapter(trained)[0], trained)
+    again = heads.tip_adapter_f(trained)
+    assert heads.valid_loss(again, trained) < heads.valid_loss(heads.tip_adapter(trained), trained)
     assert np.abs(again.keys - task.train["clap"]).max() > 0.01
 
 
@@ -219,7 +221,7 @@ def test_copies_of_one_clip_make_a_tip_adapter_all_the_same():
     for seed in range(20):
         x = np.random.default_rng(seed).normal(size=(1, 5)).astype(np.float32)
         keys = np.repeat(x / np.linalg.norm(x), 6, axis=0)
-        (expert,) = heads.tip_adapter(replace(task, train=task.train | {"clap": keys}))
+        expert = heads.tip_adapter(replace(task, train=task.train | {"clap": keys}))
         assert expert.beta > 0 and np.isfinite(expert.logits(task.valid)).all()
 
 
@@ -244,6 +246,41 @@ def test_the_fusion_does_not_trust_a_model_that_knows_nothing():
     assert fused < alone + 0.02
 
 
+def test_the_weights_of_the_fusion_are_not_fooled_by_probes_that_know_their_clips_by_heart():
+    """Embeddings of noise: a probe fits its training clips, and yet it gets no weight beside a model that knows."""
+    rng = np.random.default_rng(0)
+    task = make_task(clips=30, valid=6)
+    noise = {split: rng.normal(size=(count, 60)).astype(np.float32) for split, count in (("train", 30), ("valid", 6))}
+    task = replace(task, train=task.train | {"ast": noise["train"]}, valid=task.valid | {"ast": noise["valid"]})
+    pool = fit_head("fusion", task)
+    parts = [weight * expert.logits(task.train) for weight, expert in zip(pool.weights, pool.experts, strict=True)]
+    of_ast, of_clap, of_names, _ = (np.ptp(part, axis=1).mean() for part in parts)
+    assert of_ast < 0.3 * min(of_clap, of_names)
+
+
+def test_training_clips_help_to_weigh_the_fusion():
+    """With three validation clips the weights are those of all clips, not of the three."""
+    losses, features = {"all": [], "three": []}, None
+    for seed in range(8):
+        task = make_task(clips=30, valid=3, seed=seed)
+        features, targets = fresh(task)
+        pool = fit_head("fusion", task)
+        three = fit_pool(pool.experts, task.valid, task.valid_targets, False)
+        for name, one in (("all", pool), ("three", three)):
+            losses[name].append(loss_of(one, task, features, targets))
+    assert np.mean(losses["all"]) < np.mean(losses["three"])
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_synthetic_clips_alone_are_enough_for_every_head(multi_label):
+    """As with only_synthetic: the clips that they were made from are no training clips."""
+    task = make_task(multi_label, clips=18, valid=12)
+    task = replace(task, sources=np.full(18, -1))
+    assert len(task.real) == 0
+    for name in HEADS:
+        assert np.isfinite(fit_head(name, task).logits(task.valid)).all(), name
+
+
 # Validation clips as training clips
 
 
@@ -251,11 +288,11 @@ def test_gold_and_valid_is_fitted_to_both():
     task = make_task(clips=12, valid=12, synthetic=6)
     pool = fit_head(UNITED, task)
     assert [expert.form for expert in pool.experts] == ["naming", "linear", "linear", "linear"]
-    both = {kind: np.concatenate([task.train[kind], task.valid[kind]]) for kind in BOTH}
     targets = np.concatenate([task.targets, task.valid_targets])
     rates = np.concatenate([task.rates, np.ones(12)])
     for kind, expert in zip(BOTH, pool.experts[2:], strict=True):
-        probes = [fit_probe(both[kind], targets, c, False, rates) for c in C_GRID]
+        x = np.concatenate([task.train[kind], task.valid[kind]])
+        probes = [fit_probe(x, targets, c, False, rates) for c in C_GRID]
         assert any(np.array_equal(expert.probe.weight, probe.weight) for probe in probes)
 
 
@@ -280,6 +317,24 @@ def test_synthetic_clips_do_not_judge():
     other = replace(task, targets=np.concatenate([task.targets[:12], np.roll(task.targets[12:], 1, axis=1)]))
     one, two = (fit_head(UNITED, t) for t in (task, other))
     np.testing.assert_allclose(one.weights, two.weights, rtol=1e-3)
+
+
+def test_a_clip_is_heard_without_what_was_made_from_it():
+    """Other labels on its synthetic clips change nothing; on those of other clips they do."""
+    task = make_task(clips=12, valid=3, synthetic=24)
+    folds = [np.arange(0, 4), np.arange(4, 8), np.arange(8, 12)]
+    before = unheard(task.train["ast"], task, 0.1, folds)
+    assert not before[12:].any()
+    changed = task.targets.copy()
+    own = (task.sources < 4) & (np.arange(36) >= 12)
+    assert own.sum() == 8
+    changed[own] = np.roll(changed[own], 1, axis=1)
+    after = unheard(task.train["ast"], replace(task, targets=changed), 0.1, folds)
+    np.testing.assert_array_equal(after[:4], before[:4])
+    assert np.abs(after[4:12] - before[4:12]).min(axis=1).max() > 0.01
+    rest = ~np.isin(task.sources, range(4))
+    probe = fit_probe(task.train["ast"][rest], task.targets[rest], 0.1, False, task.rates[rest])
+    np.testing.assert_array_equal(before[:4], probe.logits(task.train["ast"][:4]))
 
 
 @pytest.mark.parametrize("multi_label", [False, True])

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from synthio.classification.listening import Listener
-from synthio.classification.tasks import groups_of, prepare
+from synthio.classification.tasks import groups_of, prepare, sources_of
 from synthio.classifier import encode_labels
 from synthio.cli import AUTO
 from synthio.manifest import LABEL, read_manifest
@@ -26,7 +26,9 @@ def world(tmp_path_factory):
     save_clap(folder / "clap")
     for seed, (name, clips) in enumerate([("train", 12), ("valid", 30)]):
         save_tones(folder, name, clips, seed)
-    add_mislabelled(folder, 24, 7)
+    mixed = pd.read_csv(add_mislabelled(folder, 24, 7), dtype=str, keep_default_na=False)
+    mixed["source_path"] = mixed["source_path"].replace("x.wav", "train/3.wav")
+    mixed.to_csv(folder / "mixed.csv", index=False)
     return folder
 
 
@@ -47,7 +49,7 @@ def test_a_task_has_what_the_manifests_and_models_say(world):
     assert {len(x) for x in task.train.values()} == {36}
     assert task.valid["ast"].shape == (30, 32)
     np.testing.assert_array_equal(task.targets, targets["train"])
-    assert task.is_synthetic.tolist() == [False] * 12 + [True] * 24
+    assert task.sources.tolist() == [*range(12), *[3] * 24] and task.real.tolist() == list(range(12))
     assert task.rates.sum() == pytest.approx(12) and task.rates[-1] == pytest.approx(task.rates[0] / 2)
     assert task.texts.shape == (3, 16) and task.groups is None and task.seed == 5
     assert task.members.any(axis=1).tolist() == [False, True, False] and task.names_labels
@@ -58,9 +60,17 @@ def test_clips_that_are_worth_nothing_are_no_part_of_it(world, capsys):
     found, targets = prepared(world, AUTO)
     assert found.synthetic_weight == 0 and len(found.choice) == 1 + len(TOTALS)
     assert "a synthetic clip comes 0 times as often" in capsys.readouterr().err
-    assert found.task.train["clap"].shape == (12, 16) and not found.task.is_synthetic.any()
+    assert found.task.train["clap"].shape == (12, 16) and len(found.task.real) == 12
     np.testing.assert_array_equal(found.task.targets, targets["train"][:12])
     np.testing.assert_allclose(found.task.rates, 1)
+
+
+def test_the_clip_that_each_was_made_from():
+    """By its path; a clip that is not among the training clips, as of only synthetic ones, is -1."""
+    table = pd.DataFrame({"path": ["/a", "/b", "/c", "/d"], "source_path": ["", "/a", "/z", "/b"]})
+    assert sources_of(table).tolist() == [0, 0, -1, 1]
+    assert sources_of(table[["path"]]).tolist() == [0, 1, 2, 3]
+    assert sources_of(table[1:]).tolist() == [-1, -1, 0]
 
 
 def test_groups_of_several_tables():

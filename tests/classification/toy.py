@@ -18,7 +18,7 @@ def unit(x: np.ndarray) -> np.ndarray:
 
 def centres(kind: str) -> np.ndarray:
     """A point for each label [C, E]."""
-    return 2 * np.random.default_rng(len(kind)).normal(size=(CLASSES, SIZES[kind]))
+    return 1.5 * np.random.default_rng(len(kind)).normal(size=(CLASSES, SIZES[kind]))
 
 
 def draw_targets(clips: int, multi_label: bool, rng) -> np.ndarray:
@@ -27,7 +27,7 @@ def draw_targets(clips: int, multi_label: bool, rng) -> np.ndarray:
     return np.maximum(targets, rng.random(targets.shape) < 0.25).astype(np.float32) if multi_label else targets
 
 
-def hear(targets: np.ndarray, rng, noise: float = 1.0, own_head: bool = True) -> dict[str, np.ndarray]:
+def hear(targets: np.ndarray, rng, noise: float = 1.8, own_head: bool = True) -> dict[str, np.ndarray]:
     """What an AST with its own head and a CLAP make of clips."""
     x = {kind: targets @ centres(kind) + noise * rng.normal(size=(len(targets), size)) for kind, size in SIZES.items()}
     found = {"ast": (5 + 3 * x["ast"]).astype(np.float32), "clap": unit(x["clap"])}
@@ -46,9 +46,11 @@ def make_task(
     own_head: bool = True,
     weight: float = 0.5,
 ) -> Task:
-    """`clips` real training clips, then `synthetic` ones of that weight."""
+    """`clips` real training clips, then `synthetic` ones of that weight, each made from one of the real in turn."""
     rng = np.random.default_rng(seed)
-    targets = np.concatenate([draw_targets(count, multi_label, rng) for count in (clips, synthetic)])
+    real = draw_targets(clips, multi_label, rng)
+    made_from = np.arange(synthetic) % max(clips, 1)
+    targets = np.concatenate([real, real[made_from]])
     valid_targets = draw_targets(valid, multi_label, rng)
     is_synthetic = np.arange(clips + synthetic) >= clips
     return Task(
@@ -57,7 +59,7 @@ def make_task(
         targets=targets,
         valid_targets=valid_targets,
         rates=draw_rates(is_synthetic, weight),
-        is_synthetic=is_synthetic,
+        sources=np.concatenate([np.arange(clips), made_from]),
         members=np.eye(CLASSES, NAMES, dtype=bool) if own_head else None,
         texts=unit(centres("clap")),
         scale=10.0,
