@@ -88,14 +88,15 @@ def write_history(path: Path, history: list[dict[str, Any]], multi_label: bool) 
 
 
 def write_predictions(table, labels, chances, multi_label: bool, path: Path) -> None:
-    """path, label, predicted, and `probability_<label>` of each class."""
+    """path, label, group where there is one, predicted, and `probability_<label>` of each class."""
     import pandas as pd
 
     from synthio.classifier import decode_labels
-    from synthio.manifest import LABEL, PATH, write_table
+    from synthio.manifest import GROUP, LABEL, PATH, write_table
     from synthio.metrics import PROBABILITY_PREFIX, predicted_matrix
 
-    out = table[[PATH, LABEL]].assign(predicted=decode_labels(predicted_matrix(chances, multi_label), labels))
+    kept = [name for name in (PATH, LABEL, GROUP) if name in table.columns]
+    out = table[kept].assign(predicted=decode_labels(predicted_matrix(chances, multi_label), labels))
     columns = {f"{PROBABILITY_PREFIX}{label}": [f"{p:.9f}" for p in chances[:, i]] for i, label in enumerate(labels)}
     write_table(pd.concat([out, pd.DataFrame(columns)], axis=1), path)
 

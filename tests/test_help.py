@@ -10,6 +10,7 @@ from tests.cpu_time import children_cpu_s
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = ("*.py", "ast/*.py", "stable-audio-tools/*.py", "dataset_csvs/*.py", "extras/*.py", "synthio/*.py")
+PLACES += ("synthio/classification/*.py",)
 SCRIPTS = [
     path.relative_to(ROOT).as_posix()
     for place in PLACES
@@ -23,6 +24,8 @@ def test_the_stages_are_among_them():
         "dpo_train.py",
         "filter_audios.py",
         "ast/train.py",
+        "ast/heads.py",
+        "synthio/classification/choose.py",
         "stable-audio-tools/generate.py",
         "synthio/results.py",
     }

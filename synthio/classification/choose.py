@@ -4,8 +4,9 @@
         --output_folder W/classifier/gold_only
 
 `auto` takes the fusion, for it can be any of its parts. Another one must be better on the validation clips by more than
-the standard error of the difference: on a few clips the best of several is best by chance. The test clips have no say.
-The folder gets the files of the one that is chosen, and its scores.json says why.
+two standard errors of the difference: on a few clips the best of several is best by chance. Where clips belong to
+groups (recordings, speakers), the error is that of other groups, not of other clips. The test clips have no say. The
+folder gets the files of the one that is chosen, and its scores.json says why.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import Any
 from synthio.cli import UserError, new_parser, run_main
 
 AUTO_ORDER = ("fusion", "probe", "ast")  # the first that is there is taken unless a later one is clearly better
-DRAWS = 200  # for the standard error of a difference in mAP
+CLEARLY = 2.0  # standard errors by which another must be better
+DRAWS = 500  # of the validation clips, for the standard error
 
 
 def get_parser():
@@ -72,12 +74,17 @@ def gain(one: Candidate, other: Candidate) -> tuple[float, float]:
     """
     import numpy as np
 
+    from synthio.classification.tasks import groups_of
     from synthio.results import paired_statistic
 
     statistic, clips = paired_statistic(one.scores, other.scores)
-    rows = np.arange(clips)
-    rng = np.random.default_rng(0)
-    spread = np.std([statistic(rng.integers(0, clips, clips)) for _ in range(DRAWS)], ddof=1)
+    rows, rng = np.arange(clips), np.random.default_rng(0)
+    groups = groups_of(one.scores["predictions"])
+    units = rows[:, None] if groups is None else [rows[groups == name] for name in np.unique(groups)]
+    spread = np.std(
+        [statistic(np.concatenate([units[i] for i in rng.integers(0, len(units), len(units))])) for _ in range(DRAWS)],
+        ddof=1,
+    )
     return statistic(rows), float(spread)
 
 
@@ -98,7 +105,7 @@ def best_of(candidates: Sequence[Candidate]) -> tuple[Candidate, list[dict[str, 
         compared.append(
             {"name": candidate.name, "valid": candidate.valid_score, "difference": difference, "error": error}
         )
-        if difference > max(error, largest):
+        if difference > max(CLEARLY * error, largest):
             best, largest = candidate, difference
     return best, compared
 
