@@ -512,7 +512,8 @@ def make_tables(args) -> int:
     write_picture(records, args.dataset_name, args.compare_to, folder / "table.png")
     print(f"\n{text_table(records, args.dataset_name, args.compare_to)}\n")
     if missing:
-        print(f"{len(missing)} of {len(cells) + len(missing)} jobs have no scores and are not in the table")
+        jobs = len(missing) + sum(cell.method not in HEAD_NAMES for cell in cells)
+        print(f"{len(missing)} of {jobs} jobs have no scores and are not in the table")
     pairs = max(record["cells"] for record in records)
     print(f"p: paired permutation over the cells; {floor_text(pairs)}")
     print(f"tables: results.csv table.csv table.tex table.png in {os.path.relpath(folder)}")
