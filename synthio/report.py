@@ -228,7 +228,8 @@ def curves_of(trainings: Sequence[Method]) -> list[Picture]:
     """Losses and validation score of AST over its steps; the chosen step is marked."""
     from synthio.figures import plot_curves
 
-    columns = dict.fromkeys(name for one in trainings for name in one.history.columns if name != "step")
+    known = ("step", "alpha")  # the second is in the table of options
+    columns = dict.fromkeys(name for one in trainings for name in one.history.columns if name not in known)
     chosen = {one.name: one.scores.get("best_step") for one in trainings}
     pictures = []
     for column in columns:

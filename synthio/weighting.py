@@ -17,6 +17,8 @@ SYNTHETIC_WEIGHT_HELP = "how often a synthetic clip comes; a real one: 1; auto: 
 # number of synthetic clips a total does about the same (docs/results).
 TOTALS = (0.1, 0.2, 0.4, 0.8, 1.6)
 
+LEAST_GAIN = 1e-3  # nats; what is less may be the solver's
+
 
 def draw_rates(is_synthetic: np.ndarray, synthetic_weight: float) -> np.ndarray:
     """How often each training clip comes, float64 [N]: a synthetic one `synthetic_weight` times as often as a real one.
@@ -102,7 +104,7 @@ def choose_synthetic_weight(
 def is_lower(losses: np.ndarray, others: np.ndarray) -> bool:
     """Whether losses [N] are lower than others of the same clips by more than the standard error of the difference."""
     gains = others - losses
-    return bool(gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else False
+    return len(gains) > 1 and bool(gains.mean() > max(LEAST_GAIN, gains.std(ddof=1) / np.sqrt(len(gains))))
 
 
 def describe_choice(weight: float, history: Sequence[dict[str, float]]) -> str:

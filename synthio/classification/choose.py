@@ -81,6 +81,8 @@ def gain(one: Candidate, other: Candidate) -> tuple[float, float]:
     rows, rng = np.arange(clips), np.random.default_rng(0)
     groups = groups_of(one.scores["predictions"])
     units = rows[:, None] if groups is None else [rows[groups == name] for name in np.unique(groups)]
+    if len(units) < 2:  # of one recording nothing can be told
+        return statistic(rows), 1.0
     spread = np.std(
         [statistic(np.concatenate([units[i] for i in rng.integers(0, len(units), len(units))])) for _ in range(DRAWS)],
         ddof=1,

@@ -207,11 +207,12 @@ def gold_and_valid(task: Task) -> Pool:
 def with_valid(task: Task) -> Task:
     """The task whose training clips are those of both sets."""
     more = len(task.valid_targets)
+    rate = task.rates[task.real].max(initial=0) or 1.0  # as much as a real training clip
     return replace(
         task,
         train={kind: np.concatenate([task.train[kind], task.valid[kind]]) for kind in task.train},
         targets=np.concatenate([task.targets, task.valid_targets]),
-        rates=np.concatenate([task.rates, np.ones(more)]),
+        rates=np.concatenate([task.rates, np.full(more, rate)]),
         sources=np.concatenate([task.sources, np.arange(len(task.sources), len(task.sources) + more)]),
     )
 
