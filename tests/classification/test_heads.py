@@ -289,7 +289,7 @@ def test_gold_and_valid_is_fitted_to_both():
     pool = fit_head(UNITED, task)
     assert [expert.form for expert in pool.experts] == ["naming", "linear", "linear", "linear"]
     targets = np.concatenate([task.targets, task.valid_targets])
-    rates = np.concatenate([task.rates, np.ones(12)])
+    rates = np.concatenate([task.rates, np.full(12, task.rates[task.real].max())])  # as much as a real training clip
     for kind, expert in zip(BOTH, pool.experts[2:], strict=True):
         x = np.concatenate([task.train[kind], task.valid[kind]])
         probes = [fit_probe(x, targets, c, False, rates) for c in C_GRID]
