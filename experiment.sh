@@ -34,8 +34,8 @@ set -euo pipefail
 source "$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/run.sh"
 
 # In the order in which they run.
-all_methods=(gold_only random_noise pitch_shift spec_augment mixup audiomentations retrieval vanilla_synthetic vanilla_llm synthio erm
-    synthio_template wo_reflection wo_mixcap wo_dpo wo_filter
+all_methods=(gold_only random_noise pitch_shift spec_augment mixup audiomentations retrieval
+    vanilla_synthetic vanilla_llm synthio erm synthio_template wo_reflection wo_mixcap wo_dpo wo_filter
     synthio_best_classical)
 classical=(random_noise pitch_shift spec_augment mixup audiomentations)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -28,7 +29,7 @@ SHARPNESS = (0.5, 1.0, 2.0, 4.0, 8.0)
 KEY_STEPS, KEY_RATE, KEY_EVERY = 100, 1e-3, 10  # of its trained form
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # the same object or another one: what was chosen for it is kept
 class Task:
     """What heads are fitted to.
 
@@ -93,12 +94,13 @@ def nearest_mean(task: Task) -> Expert:
     return LinearExpert(BOTH, LinearProbe.unscaled(means, bias, scaler.mean_, scaler.scale_))
 
 
-def best_c(task: Task, kinds: Sequence[str]) -> float:
+@lru_cache(maxsize=8)
+def best_c(task: Task, kinds: tuple[str, ...]) -> float:
     """The penalty (inverse) of a probe on some kinds of embeddings, by the loss on the validation clips."""
     x = beside(task.train, kinds)
 
     def loss(c: float) -> float:
-        return valid_loss(LinearExpert(tuple(kinds), fit_probe(x, task.targets, c, task.multi_label, task.rates)), task)
+        return valid_loss(LinearExpert(kinds, fit_probe(x, task.targets, c, task.multi_label, task.rates)), task)
 
     return min(C_GRID, key=loss)
 
@@ -122,6 +124,7 @@ def zero_shot(task: Task) -> Expert:
     return LinearExpert(("clap",), probe)
 
 
+@lru_cache(maxsize=1)
 def tip_adapter(task: Task) -> CacheExpert:
     """Training-free fusion of prompts and training clips (Zhang et al. 2022, section 3.1), both numbers searched."""
     keys, values = task.train["clap"], task.targets * task.rates[:, None]
@@ -177,7 +180,7 @@ def fusion(task: Task) -> Pool:
     experts: list[Expert] = []
     parts: list[np.ndarray] = []
     for kind in BOTH:
-        x, c = task.train[kind], best_c(task, [kind])
+        x, c = task.train[kind], best_c(task, (kind,))
         experts.append(LinearExpert((kind,), fit_probe(x, task.targets, c, task.multi_label, task.rates)))
         outside = unheard(x, task, c, folds)[real]
         parts.append(np.concatenate([experts[-1].logits(task.valid), outside]))

@@ -1,6 +1,6 @@
 """What frozen models hear in clips and know of labels: embeddings from a cache, the names of AST's own head, prompts.
 
-listener = Listener(ast_model, clap_model, "embeddings", device="cpu")
+listener = Listener({"ast": ast_model, "clap": clap_model}, "embeddings", device="cpu")
 features = listener.hear(paths, "train.csv")  # {"ast": [N, E], "ast_logits": [N, K], "clap": [N, E]}
 """
 

@@ -178,19 +178,25 @@ def read_own_head(name: str) -> OwnHead | None:
         UserError: see `load_pretrained_ast`.
     """
     model, has_head = _load(name)
-    names = [model.config.id2label[i] for i in range(model.config.num_labels)]
-    if not has_head or any(map(UNNAMED.fullmatch, names)):
+    names = _head_names(model.config, has_head)
+    if not names:
         return None
     norm, dense = model.classifier.layernorm, model.classifier.dense
     with torch.no_grad():
         return OwnHead(names, (dense.weight * norm.weight).numpy(), (dense.bias + dense.weight @ norm.bias).numpy())
 
 
+def _head_names(config, has_head: bool) -> list[str]:
+    """The classes of a pretrained head; empty where there is none, or its classes have no names."""
+    names = [config.id2label[i] for i in range(config.num_labels)]
+    return names if has_head and not any(map(UNNAMED.fullmatch, names)) else []
+
+
 class AstEmbedder:
     """The pooled output of a pretrained AST: the mean of its two special tokens after the last norm.
 
     A clip is cut into windows of the model's own input length, whose outputs are averaged; a shorter clip is repeated,
-    since AST hears padding badly. So a clip's vector depends on nothing but the clip.
+    since AST hears more in it than in one that is padded. So a clip's vector depends on nothing but the clip.
 
     Args:
         model: see `load_pretrained_ast`. A folder's feature extractor has the normalisation; without one it is
@@ -212,8 +218,7 @@ class AstEmbedder:
         self.body, self.head = whole.audio_spectrogram_transformer, whole.classifier
         self.body.requires_grad_(False).eval().to(self.device)
         self.extractor = load_extractor(model)
-        names = [whole.config.id2label[i] for i in range(whole.config.num_labels)]
-        self.names = names if has_head and not any(map(UNNAMED.fullmatch, names)) else []
+        self.names = _head_names(whole.config, has_head)
 
     @torch.no_grad()
     def name(self, pooled: np.ndarray) -> np.ndarray:
