@@ -217,7 +217,8 @@ def main() -> int:
     device, folder = start_clean(args)
     train, valid, norm = read_training_data(args, tables, targets, load_ast_config(args.model))
     model = load_ast(args.model, labels, norm.frames, args.multi_label, args.seed).to(device)
-    train, recipe, choice = settle_weights(model, train, valid, recipe, device)
+    known = rows_of_labels(read_own_head(args.model), labels) if recipe.head_init == "names" else None
+    train, recipe, choice = settle_weights(model, train, valid, recipe, device, known)
     if choice:
         print(describe_choice(recipe.synthetic_weight, choice), file=sys.stderr, flush=True)
     learner = (SupConAst(model, args.seed) if recipe.supcon_weight > 0 else model).to(device)
@@ -226,7 +227,6 @@ def main() -> int:
     key, checkpoint = run_key(args, recipe, device, tables, labels), folder / "checkpoint.pt"
     read_s = time.monotonic() - started
     on_eval = partial(report_evaluation, folder, recipe, tracker=tracker)
-    known = rows_of_labels(read_own_head(args.model), labels) if recipe.head_init == "names" else None
     state = fit(learner, train, valid, recipe, device, checkpoint, key, on_eval, known)
     tracker.close()
     tested = time.monotonic()

@@ -32,8 +32,8 @@ SVM_C, REGRESSION_C = (0.1, 1.0, 10.0), (0.01, 0.1, 1.0)
 OWN_SHARE, COSINE_SCALE = 0.5, 5.0  # of the fixed fusions
 
 
-def get_parser():
-    parser = new_parser(__doc__)
+def add_draw_options(parser) -> None:
+    """Which clips are drawn, and the models that hear them."""
     add = parser.add_argument
     add("--splits", nargs="+", type=Path, required=True, help="folders with train.csv, valid.csv and test.csv")
     add("--num_samples", type=in_range(int, 1), default=50, help="training clips to draw, stratified")
@@ -43,6 +43,11 @@ def get_parser():
     add("--clap_model", default=str(WEIGHTS / "clap"), help="CLAP folder or hub id")
     add("--cache_folder", required=True, help="folder that keeps embeddings")
     add_device_option(parser)
+
+
+def get_parser():
+    parser = new_parser(__doc__)
+    add_draw_options(parser)
     return parser
 
 

@@ -380,7 +380,7 @@ def evaluate(model, split: Split, recipe: Recipe, device: str) -> tuple[float, f
 
 
 def settle_weights(
-    model, train: Split, valid: Split, recipe: Recipe, device: str
+    model, train: Split, valid: Split, recipe: Recipe, device: str, known: LinearProbe | None = None
 ) -> tuple[Split, Recipe, list[dict[str, float]]]:
     """Give the training clips the weights that the recipe wants; one of "auto" is chosen on the validation clips.
 
@@ -390,6 +390,7 @@ def settle_weights(
         valid: validation clips.
         recipe: gives synthetic_weight, class_weights, multi_label and batch_size.
         device: torch device.
+        known: what the probe is added to, as in `fit_head`.
 
     Returns:
         (training clips that come at all, with their `weights`; the recipe with a number; history of
@@ -407,6 +408,7 @@ def settle_weights(
             train.is_synthetic,
             recipe.multi_label,
             recipe.class_weights,
+            () if known is None else [known.logits(valid_x)],
         )
         recipe = replace(recipe, synthetic_weight=weight)
     rates = draw_rates(train.is_synthetic, recipe.synthetic_weight)

@@ -60,6 +60,7 @@ def choose_synthetic_weight(
     is_synthetic: np.ndarray,
     multi_label: bool,
     equal_classes: bool = False,
+    known: Sequence[np.ndarray] = (),
 ) -> tuple[float, list[dict[str, float]]]:
     """The weight of a synthetic clip with which a linear probe has the lowest loss on the validation clips, or 0.
 
@@ -67,12 +68,16 @@ def choose_synthetic_weight(
     validation clips, and in the loss sooner than in the accuracy. They count at all only where the loss is lower than
     without them by more than its standard error over the validation clips: a lower one than that is chance.
 
+    A classifier that also has what the pretrained models know gains less from them, for the generator knows the same
+    sounds as they do. Give what they say as `known`, and the losses are those of the probe and them together.
+
     Args:
         train: embeddings [N, E] and targets 0/1 [N, C].
         valid: the same of the validation clips.
         is_synthetic: bool [N], of the training clips.
         multi_label: clips may have several labels.
         equal_classes: the classes get `class_weights`.
+        known: logits of the validation clips by what no training clip has a part in, each [V, C].
 
     Returns:
         (weight: one of `TOTALS` shared out among the synthetic clips, or 0; history: synthetic_weight, train_loss,
@@ -81,22 +86,28 @@ def choose_synthetic_weight(
     Raises:
         UserError: all training clips have one label.
     """
+    from synthio.classification.pool import fit_weights
+    from synthio.metrics import accuracy, mean_average_precision
     from synthio.probe import FEW_CLIPS_C, evaluate_probe, fit_probe, surprise
 
     synthetic = int(is_synthetic.sum())
     if synthetic in (0, len(is_synthetic)):
         return 1.0, []
     history, losses = [], []
+    score = mean_average_precision if multi_label else accuracy
     for total in (0.0, *TOTALS):
         weight = total * (len(is_synthetic) - synthetic) / synthetic
         rates = draw_rates(is_synthetic, weight)
         weights = rates * class_weights(train[1], rates) if equal_classes else rates
         probe = fit_probe(*train, FEW_CLIPS_C, multi_label, weights)
         train_loss, _ = evaluate_probe(probe, *train, multi_label)
-        valid_loss, score = evaluate_probe(probe, *valid, multi_label)
-        row = {"train_loss": train_loss, "valid_loss": valid_loss, "valid_score": score}
+        logits = probe.logits(valid[0])
+        if known:
+            shares, offset = fit_weights([logits, *known], valid[1], multi_label)
+            logits = np.tensordot(shares, np.stack([logits, *known]), axes=1) + offset
+        losses.append(surprise(logits, valid[1], multi_label))
+        row = {"train_loss": train_loss, "valid_loss": float(losses[-1].mean()), "valid_score": score(valid[1], logits)}
         history.append({"synthetic_weight": weight, **row})
-        losses.append(surprise(probe.logits(valid[0]), valid[1], multi_label))
     best = min(range(1, len(history)), key=lambda i: history[i]["valid_loss"])
     return history[best]["synthetic_weight"] if is_lower(losses[best], losses[0]) else 0.0, history
 
@@ -112,5 +123,5 @@ def describe_choice(weight: float, history: Sequence[dict[str, float]]) -> str:
     losses = ", ".join(f"{row['synthetic_weight']:.3g}: {row['valid_loss']:.3f}" for row in history)
     return (
         f"synthetic_weight auto: a synthetic clip comes {weight:.3g} times as often as a real one "
-        f"(validation loss of a linear probe by weight: {losses})"
+        f"(validation loss by weight: {losses})"
     )

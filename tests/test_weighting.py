@@ -98,3 +98,15 @@ def test_good_synthetic_clips_count_much_and_wrong_ones_little(multi_label, equa
 def test_clips_of_one_kind_leave_no_choice(kind):
     train = draw(np.random.default_rng(0), 9)
     assert choose_synthetic_weight(train, train, np.full(9, kind), False) == (1.0, [])
+
+
+def test_clips_that_teach_what_is_known_already_do_not_count():
+    """They are worth much to a probe alone, and nothing beside a model that has learnt from the same sounds."""
+    rng = np.random.default_rng(0)
+    gold, synthetic, valid = draw(rng, 9), draw(rng, 90), draw(rng, 60)
+    train = tuple(np.concatenate(pair) for pair in zip(gold, synthetic, strict=True))
+    alone, _ = choose_synthetic_weight(train, valid, np.arange(99) >= 9, False)
+    known = 8 * valid[1] + rng.normal(size=valid[1].shape)
+    beside, history = choose_synthetic_weight(train, valid, np.arange(99) >= 9, False, known=[known])
+    assert alone > 0 and beside == 0
+    assert max(row["valid_loss"] for row in history) < 0.3
