@@ -86,6 +86,8 @@ def choose_synthetic_weight(
     Raises:
         UserError: all training clips have one label.
     """
+    from threadpoolctl import threadpool_limits
+
     from synthio.classification.pool import fit_weights
     from synthio.metrics import accuracy, mean_average_precision
     from synthio.probe import FEW_CLIPS_C, evaluate_probe, fit_probe, surprise
@@ -99,7 +101,8 @@ def choose_synthetic_weight(
         weight = total * (len(is_synthetic) - synthetic) / synthetic
         rates = draw_rates(is_synthetic, weight)
         weights = rates * class_weights(train[1], rates) if equal_classes else rates
-        probe = fit_probe(*train, FEW_CLIPS_C, multi_label, weights)
+        with threadpool_limits(1):
+            probe = fit_probe(*train, FEW_CLIPS_C, multi_label, weights)
         train_loss, _ = evaluate_probe(probe, *train, multi_label)
         logits = probe.logits(valid[0])
         if known:

@@ -307,6 +307,9 @@ def fit_head(name: str, task: Task) -> Pool:
     Raises:
         UserError: there is no such head, or its models do not know what it needs.
     """
+    from threadpoolctl import threadpool_limits
+
     if problem := problem_with(name, task):
         raise UserError(problem)
-    return HEADS[name].fit(task)
+    with threadpool_limits(1):  # matrices of a few clips: threads that wait for each other cost more than they do
+        return HEADS[name].fit(task)
