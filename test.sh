@@ -56,6 +56,7 @@ main() {
     fi
     ruff check .
     ruff format --check .
+    mypy
     find . -name '*.sh' -not -path './.*' -print0 | xargs -0 shellcheck .ci/run
     python -m pytest -m "$marks" "$@"
 }

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Protocol, Self, TypeVar
 
 from synthio.cli import UserError
 
+
+class Sliceable(Protocol):
+    """What is cut into batches: a sequence, an array or a tensor."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Self: ...
+
+
 T = TypeVar("T")
 R = TypeVar("R")
+Items = TypeVar("Items", bound=Sliceable)
 
 
 class Halving:
@@ -26,7 +36,7 @@ class Halving:
     def __init__(self, size: int, what: str = "clip"):
         self.size, self.what = size, what
 
-    def run(self, function: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R]:
+    def run(self, function: Callable[[Items], Iterable[R]], items: Items) -> list[R]:
         """The results of function(part), one an item, over consecutive parts of the items.
 
         A part that did not fit is done again from its start. So that the results are those of an unbroken run, an

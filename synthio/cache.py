@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
-from synthio.files import sha256_value
+from synthio.files import Json, sha256_value
 
 
 class AnswerCache:
@@ -23,7 +22,7 @@ class AnswerCache:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self._answers: dict[str, Any] = {}
+        self._answers: dict[str, Json] = {}
         if not self.path.is_file():
             return
         # not splitlines(): that also breaks at U+2028 and the like, which an answer may hold
@@ -34,11 +33,11 @@ class AnswerCache:
             except (ValueError, KeyError, TypeError):
                 continue  # cut by a kill: it is asked again
 
-    def get(self, question: Any) -> Any:
+    def get(self, question: Json) -> Json:
         """The answer to a JSON-able question, or None."""
         return self._answers.get(sha256_value(question))
 
-    def put(self, question: Any, answer: Any) -> None:
+    def put(self, question: Json, answer: Json) -> None:
         """Keep an answer; it is on disk when this returns."""
         key = sha256_value(question)
         self._answers[key] = answer

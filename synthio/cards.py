@@ -34,7 +34,7 @@ AST_OPTIONS = {
 HEAD_OPTIONS = {"synthetic clips for a real one": "synthetic_weight", "seed": "seed"}
 
 
-def escape(value: Any) -> str:
+def escape(value: object) -> str:
     """Any text as a piece of a line of Markdown that shows it as it is, also in a cell of a table."""
     return re.sub(r"([\\`*_{}\[\]<>#|!~&$])", r"\\\1", " ".join(str(value).split()))
 

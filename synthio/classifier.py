@@ -109,8 +109,9 @@ class Split:
         waveforms = (
             [waveform for waveform, keep in zip(self.waveforms, kept, strict=True) if keep] if self.waveforms else ()
         )
-        parts = (None if part is None else part[kept] for part in (self.weights, self.is_synthetic))
-        return Split(self.features[kept], self.targets[kept], self.norm, waveforms, *parts)
+        weights = None if self.weights is None else self.weights[kept]
+        is_synthetic = None if self.is_synthetic is None else self.is_synthetic[kept]
+        return Split(self.features[kept], self.targets[kept], self.norm, waveforms, weights, is_synthetic)
 
 
 @dataclass
@@ -399,7 +400,9 @@ def settle_weights(
     Raises:
         UserError: no clip would come, or all training clips have one label.
     """
-    targets, history = train.targets.numpy(), []
+    assert train.is_synthetic is not None, "of training clips it is known"
+    targets = train.targets.numpy()
+    history: list[dict[str, float]] = []
     if recipe.synthetic_weight == AUTO:
         x, valid_x = (_pooled(model, split.features, recipe.batch_size, device).numpy() for split in (train, valid))
         weight, history = choose_synthetic_weight(
@@ -411,7 +414,7 @@ def settle_weights(
             () if known is None else [known.logits(valid_x)],
         )
         recipe = replace(recipe, synthetic_weight=weight)
-    rates = draw_rates(train.is_synthetic, recipe.synthetic_weight)
+    rates = draw_rates(train.is_synthetic, float(recipe.synthetic_weight))
     train, targets, rates = train.rows(rates > 0), targets[rates > 0], rates[rates > 0]
     if recipe.class_weights:
         train = replace(train, weights=torch.from_numpy(class_weights(targets, rates)))
@@ -441,7 +444,7 @@ def fit_head(model, train: Split, valid: Split, recipe: Recipe, device: str, kno
     pooled = _pooled(model, train.features, recipe.batch_size, device).numpy()
     weights = np.ones(len(pooled)) if train.weights is None else train.weights.numpy()
     if train.is_synthetic is not None:
-        weights = weights * draw_rates(train.is_synthetic, recipe.synthetic_weight)
+        weights = weights * draw_rates(train.is_synthetic, float(recipe.synthetic_weight))
     probe = fit_probe(pooled, train.targets.numpy(), FEW_CLIPS_C, recipe.multi_label, weights)
     if known is not None:
         heard = _pooled(model, valid.features, recipe.batch_size, device).numpy()
@@ -488,7 +491,7 @@ def scale_logits(model, temperature: float, offset: float) -> None:
 def _drawn_rows(train: Split, recipe: Recipe, step: int) -> np.ndarray:
     if train.is_synthetic is None:
         return batch_rows(len(train.features), recipe.batch_size, step, recipe.seed)
-    return mixed_rows(train.is_synthetic, recipe.synthetic_weight, recipe.batch_size, step, recipe.seed)
+    return mixed_rows(train.is_synthetic, float(recipe.synthetic_weight), recipe.batch_size, step, recipe.seed)
 
 
 def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device: str, fitting: Halving) -> float:

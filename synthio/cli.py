@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -95,8 +95,8 @@ def run_main(main: Callable[[], int | None]) -> None:
 
 def progress(items: Iterable[T], what: str, total: int | None = None, every_s: float = 20.0) -> Iterator[T]:
     """Iterate with a bar on a terminal, and with a plain line at most every `every_s` seconds in a log."""
-    if total is None and hasattr(items, "__len__"):
-        total = len(items)  # type: ignore[arg-type]
+    if total is None and isinstance(items, Sized):
+        total = len(items)
     if sys.stderr.isatty():
         from tqdm import tqdm
 

@@ -28,6 +28,8 @@ from synthio.manifest import DATASET, FOLD, GROUP, LABEL, PATH, REASON, SPLIT
 if TYPE_CHECKING:
     import pandas as pd
 
+    from synthio.files import Json
+
 TRAIN, VALID, TEST = SPLITS
 WHERE, SEGMENT = "where", "segment"  # "LIST row N"; (start, end) in seconds within the recording, or None
 OPTIONAL = (FOLD, GROUP)  # columns that are written where the dataset has them
@@ -94,7 +96,7 @@ def read_lines(path: Path) -> list[str]:
         raise UserError(f"{path}: not UTF-8 text ({error.reason})") from None
 
 
-def load_json(path: Path) -> Any:
+def load_json(path: Path) -> Json:
     """A JSON file of the dataset."""
     from synthio.files import read_json
 
@@ -267,7 +269,8 @@ def cut_segments(table: pd.DataFrame, folder: Path, action: str) -> None:
     rows = [i for i, segment in enumerate(table[SEGMENT]) if segment is not None and not table[REASON][i]]
     for i in progress(rows, "cutting"):
         try:
-            table.loc[i, PATH] = str(cut_segment(Path(table[PATH][i]), *table[SEGMENT][i], folder))
+            start_s, end_s = table[SEGMENT][i]
+            table.loc[i, PATH] = str(cut_segment(Path(table[PATH][i]), start_s, end_s, folder))
         except BadAudio as error:
             if action == "stop":
                 raise UserError(f"{table[WHERE][i]}: {table[PATH][i]}: {error}") from None

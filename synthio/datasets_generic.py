@@ -127,7 +127,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def label_text(value: Any) -> str:
+def label_text(value: object) -> str:
     """A label as the CSVs want it: a list is joined by `;`, a number becomes text."""
     return ";".join(map(str, value)) if isinstance(value, list) else str(value)
 
@@ -163,11 +163,11 @@ def read_audiofolder(args: argparse.Namespace) -> Listing:
     top = metadata_file(source)
     if top:
         return list_clips(metadata_rows(source, top, None, args), [top])
-    files = {folder: metadata_file(folder) for folder in folders}
-    if not any(files.values()):
+    files = {folder: path for folder in folders if (path := metadata_file(folder))}
+    if not files:
         return read_folder(args)
-    for folder, path in files.items():
-        if path is None:
+    for folder in folders:
+        if folder not in files:
             raise UserError(f"{folder}: no metadata.csv or metadata.jsonl, which the other split folders have")
     rows = [row for folder, path in files.items() for row in metadata_rows(source, path, folders[folder], args)]
     return list_clips(rows, list(files.values()))

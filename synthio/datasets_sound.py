@@ -291,7 +291,9 @@ def fsd50k_rows(root: Path, part: str, uploaders: dict[str, str]) -> Iterator[di
 
 def read_fsd50k(args: argparse.Namespace) -> Listing:
     """FSD50K."""
-    root, rows, files = find_root(args, "FSD50K.ground_truth/dev.csv", "FSD50K"), [], []
+    root = find_root(args, "FSD50K.ground_truth/dev.csv", "FSD50K")
+    rows: list[dict[str, Any]] = []
+    files: list[Path] = []
     for part in ("dev", "eval"):
         uploaders, known = fsd50k_uploaders(root, part)
         rows += fsd50k_rows(root, part, uploaders)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class EmbeddingCache:
         """Write all vectors, atomically."""
         from safetensors.numpy import save_file
 
-        tensors = {
+        tensors: dict[str, np.ndarray] = {
             "sha256": np.array([list(bytes.fromhex(key)) for key in self.vectors], np.uint8),
             "vectors": np.stack(list(self.vectors.values())).astype(np.float32),
         }
@@ -88,7 +89,7 @@ def embed_clips(
     keys = [sha256_file(path) for path in paths]
     rows = {key: row for row, key in enumerate(keys) if key not in cache.vectors}
     new = list(rows)
-    embedder = load() if new else None
+    embedder: Any = load() if new else None  # None is never asked: there is no batch then
     starts, fitting = range(0, len(new), batch_size), Halving(batch_size)
     for number, start in enumerate(progress(starts, f"embeddings of {Path(csv).name}: batches"), 1):
         batch = new[start : start + batch_size]

@@ -314,7 +314,7 @@ def expected_time(variables: Mapping[str, str]) -> str:
     if unknown:
         return f"unknown; not timed yet with these models on this machine: {', '.join(unknown)}"
     source = "from the last run" if earlier else "as measured on one core"
-    return f"about {in_words(sum(guesses))} if nothing is up to date ({source})"
+    return f"about {in_words(sum(guess for guess in guesses if guess is not None))} if nothing is up to date ({source})"
 
 
 def in_words(seconds: float) -> str:

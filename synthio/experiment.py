@@ -159,11 +159,11 @@ def permutation_p(x: Sequence[float], y: Sequence[float]) -> float | None:
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
     """p values corrected by Holm (1979): the i-th smallest of m times m - i (i from 0), never falling, at most 1."""
-    order = sorted((i for i, p in enumerate(values) if p is not None), key=lambda i: values[i])
+    known = sorted(((p, i) for i, p in enumerate(values) if p is not None))
     corrected: list[float | None] = [None] * len(values)
     largest = 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * values[i]))
+    for rank, (p, i) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p))
         corrected[i] = largest
     return corrected
 

@@ -12,6 +12,7 @@ import base64
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ COLOURS = {"gold": "#E69F00", "kept": "#0072B2", "rejected": "#AA3377"}
 MARKERS = {"gold": "o", "kept": "o", "rejected": "x"}
 METHOD_COLOURS = ["#6B7280", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#E69F00"]
 INK, GRID = "#24292F", "#D8DEE4"
-STYLE = {
+STYLE: dict[Any, Any] = {  # matplotlib's stubs list every key by name
     "svg.fonttype": "none",
     "svg.hashsalt": "synthio",
     "text.parse_math": False,

@@ -13,8 +13,9 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+Json: TypeAlias = Any  # what a JSON file holds: no type that mypy knows can be indexed at any depth
 _CHUNK_BYTES = 1 << 20
 
 
@@ -52,12 +53,12 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_bytes(text.encode("utf-8"))
 
 
-def write_json(path: str | Path, value: Any) -> None:
+def write_json(path: str | Path, value: Json) -> None:
     """Write JSON atomically, keys in the order given."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path) -> Json:
     """Read a JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
@@ -71,7 +72,7 @@ def sha256_file(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def sha256_value(value: Any) -> str:
+def sha256_value(value: Json) -> str:
     """SHA-256 of a JSON-able value; equal values give equal hashes whatever the order of their keys."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
@@ -88,6 +89,6 @@ def fingerprint(path: str | Path) -> str:
     return sha256_value(str(path))
 
 
-def stable_seed(*parts: Any) -> int:
+def stable_seed(*parts: object) -> int:
     """A seed in [0, 2**31) that depends on `parts` alone: the same on every machine, shard and Python version."""
     return int(sha256_value(list(parts))[:8], 16) & 0x7FFFFFFF

@@ -46,7 +46,7 @@ def cosine_at(threshold: float, scale: float) -> float:
     return math.log(threshold / (1 - threshold)) / scale
 
 
-def score_cells(values: Sequence[float]) -> list[str]:
+def score_cells(values: Sequence[float] | np.ndarray) -> list[str]:
     """Scores as they are written; "" for NaN."""
     return ["" if math.isnan(value) else f"{value:.{DECIMALS}f}" for value in values]
 

@@ -86,7 +86,7 @@ def score_predictions(
     from sklearn.metrics import confusion_matrix
 
     predicted = predicted_matrix(probabilities, multi_label)
-    scores = {"metric": "mAP" if multi_label else "accuracy"}
+    scores: dict[str, Any] = {"metric": "mAP" if multi_label else "accuracy"}
     if not multi_label:
         scores["accuracy"] = accuracy(truth, probabilities)
     scores["macro_f1"] = macro_f1(truth, predicted)

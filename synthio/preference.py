@@ -103,7 +103,8 @@ def batch_loss(model: TextToAudio, trainable: Trainable, draw: Draw, args) -> tu
     with torch.no_grad(), trainable.reference():
         reference = diffusion_errors(model, draw)
     policy = diffusion_errors(model, draw)
-    result = dpo_loss(*policy, *reference, beta=args.beta)
+    (winner, loser), (reference_winner, reference_loser) = policy, reference
+    result = dpo_loss(winner, loser, reference_winner, reference_loser, args.beta)
     record = {"loss": result.loss.item(), "accuracy": result.accuracy, "margin": result.margin}
     for name, now, before in zip(("winner_change", "loser_change"), policy, reference, strict=True):
         record[name] = (now.detach() - before).mean().item()

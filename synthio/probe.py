@@ -35,7 +35,9 @@ class LinearProbe:
         return x.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
 
     @classmethod
-    def summed(cls, probes: Sequence[LinearProbe], shares: Sequence[float], offset: float = 0.0) -> LinearProbe:
+    def summed(
+        cls, probes: Sequence[LinearProbe], shares: Sequence[float] | np.ndarray, offset: float = 0.0
+    ) -> LinearProbe:
         """The probe whose logits are the sum of those of others, each times its share, and an offset."""
         pairs = list(zip(shares, probes, strict=True))
         weight, bias = sum(s * p.weight for s, p in pairs), sum(s * p.bias for s, p in pairs) + offset

@@ -262,7 +262,7 @@ def repeated(spectra: Sequence[np.ndarray], classes: np.ndarray, limit: float) -
     found = np.zeros(len(spectra), bool)
     for name in set(classes):
         rows = np.flatnonzero(classes == name)
-        own = [spectra[row] for row in rows]
+        own = [spectra[int(row)] for row in rows]
         found[rows] = np.tril(likeness(own, own) > limit, -1).any(axis=1)
     return found
 

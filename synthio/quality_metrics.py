@@ -18,7 +18,8 @@ DRAWS = 10  # random subsets that make two sets equally large
 def _deviations(x: np.ndarray) -> np.ndarray:
     """R [min(N, E), E] with R.T @ R the covariance (N - 1 in the denominator) of the rows of x [N, E]."""
     x = x.astype(np.float64)
-    return np.linalg.qr((x - x.mean(axis=0)) / np.sqrt(len(x) - 1), mode="r")
+    # numpy's stubs say that qr returns both factors whatever the mode.
+    return np.asarray(np.linalg.qr((x - x.mean(axis=0)) / np.sqrt(len(x) - 1), mode="r"))
 
 
 def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:

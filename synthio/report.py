@@ -77,7 +77,7 @@ def picture(plot, width_in: float, height_in: float, title: str, alt: str) -> Pi
 # What was run
 
 
-def shown_value(value: Any, work: Path) -> str:
+def shown_value(value: object, work: Path) -> str:
     """An option as the page shows it: a path from the run's folder, or its end; the machine's folders are nobody's."""
     if isinstance(value, list):
         return ", ".join(shown_value(part, work) for part in value)
@@ -429,8 +429,10 @@ def embed(clips: pd.DataFrame, folder: Path, model: str) -> tuple[np.ndarray, li
     if new or unread:
         scorer = load_scorer(model, "cpu")
         cache.vectors |= hear(new, scorer)
-        vectors = scorer.embed_text([label_prompt(label) for label in unread]) if unread else []
-        cache.vectors |= {texts[label]: vector for label, vector in zip(unread, vectors, strict=True)}
+        said: Sequence[np.ndarray] | np.ndarray = (
+            scorer.embed_text([label_prompt(label) for label in unread]) if unread else []
+        )
+        cache.vectors |= {texts[label]: vector for label, vector in zip(unread, said, strict=True)}
         cache.save()
     rows = [row for row, key in keys.items() if key in cache.vectors]
     vectors = [cache.vectors[keys[row]] for row in rows]

@@ -12,7 +12,7 @@ was trained, and says what synthetic clips are worth against the best one withou
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ def read_scores(argument: str, predictions: str = "predictions.csv") -> dict[str
     return {**scores, "name": name, "predictions": table}
 
 
-def truth_and_probabilities(scores: dict[str, Any]):
+def truth_and_probabilities(scores: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """(truth 0/1 [N, C], probabilities [N, C]) of a predictions table."""
     from synthio.classifier import encode_labels
     from synthio.manifest import LABEL
@@ -69,7 +69,9 @@ def truth_and_probabilities(scores: dict[str, Any]):
     return truth, table[[f"{PROBABILITY_PREFIX}{label}" for label in labels]].to_numpy(float)
 
 
-def paired_statistic(scores: dict[str, Any], baseline: dict[str, Any]) -> tuple[Callable[[np.ndarray], float], int]:
+def paired_statistic(
+    scores: Mapping[str, Any], baseline: Mapping[str, Any]
+) -> tuple[Callable[[np.ndarray], float], int]:
     """(difference of the main metric on some rows of the predictions, how many rows there are).
 
     Raises:
@@ -85,7 +87,10 @@ def paired_statistic(scores: dict[str, Any], baseline: dict[str, Any]) -> tuple[
     if not tables[0].equals(tables[1]):
         raise UserError(f"{names} were not tested on the same clips in the same order; test both on one CSV")
     multi_label = scores["metric"] == "mAP"
-    new, old = (main_statistic(*truth_and_probabilities(s), multi_label) for s in (scores, baseline))
+    truth, chances = truth_and_probabilities(scores)
+    old_truth, old_chances = truth_and_probabilities(baseline)
+    new = main_statistic(truth, chances, multi_label)
+    old = main_statistic(old_truth, old_chances, multi_label)
     return lambda rows: new(rows) - old(rows), len(tables[0])
 
 

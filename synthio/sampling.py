@@ -205,7 +205,8 @@ def _differences(data: torch.Tensor, history: Sequence[tuple[torch.Tensor, float
         history: (estimate, step in lambda that followed it) of up to two steps before, oldest first; what it is too
             short for is 0. So is what lies before a step from pure noise, which is infinite.
     """
-    slope = curve = 0.0
+    slope: torch.Tensor | float = 0.0
+    curve: torch.Tensor | float = 0.0
     if history:
         last, h = history[-1]
         slope = (data - last) / h

@@ -115,7 +115,11 @@ class Trackio:
         self.trackio.finish()
 
 
-BACKENDS = {"tensorboard": TensorBoard, "wandb": Wandb, "trackio": Trackio}
+BACKENDS: dict[str, type[TensorBoard] | type[Wandb] | type[Trackio]] = {
+    "tensorboard": TensorBoard,
+    "wandb": Wandb,
+    "trackio": Trackio,
+}
 
 
 class Tracker:
@@ -134,7 +138,7 @@ class Tracker:
     def __init__(self, kind: str, folder: str | Path, name: str, config: Mapping[str, Any]):
         check(kind)
         self.kind, self.folder, self.name, self.config = kind, Path(folder), slug(name), config
-        self.backend = None
+        self.backend: TensorBoard | Wandb | Trackio | None = None
 
     def follow(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Log the last row; at the first call, all rows."""

@@ -143,7 +143,7 @@ class CacheExpert:
 
     @classmethod
     def restored(cls, arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> CacheExpert:
-        return cls(**arrays, **settings)
+        return cls(arrays["keys"], arrays["values"], arrays["texts"], **settings)
 
 
 FORMS = {expert.form: expert for expert in (LinearExpert, NamingExpert, CacheExpert)}

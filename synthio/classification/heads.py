@@ -116,6 +116,7 @@ def probe_on(*kinds: str) -> Callable[[Task], Expert]:
 
 
 def own_names(task: Task) -> Expert:
+    assert task.members is not None, "asked for only where AST's classes have names"
     return NamingExpert(task.members)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -60,13 +60,15 @@ def prepare(
     heard: dict[str, Features] = {
         split: listener.hear(tables[split][PATH], csvs[split]) for split in ("train", "valid")
     }
-    synthetic, choice = is_synthetic(tables["train"]), []
+    synthetic = is_synthetic(tables["train"])
+    choice: list[dict[str, float]] = []
     if synthetic_weight == AUTO:
-        pairs = ((beside(heard[split], BOTH), targets[split]) for split in ("train", "valid"))
-        synthetic_weight, choice = choose_synthetic_weight(*pairs, synthetic, multi_label)
+        train, valid = ((beside(heard[split], BOTH), targets[split]) for split in ("train", "valid"))
+        synthetic_weight, choice = choose_synthetic_weight(train, valid, synthetic, multi_label)
+    weight = float(synthetic_weight)
     if choice:
-        print(describe_choice(synthetic_weight, choice), file=sys.stderr, flush=True)
-    rates = draw_rates(synthetic, synthetic_weight)
+        print(describe_choice(weight, choice), file=sys.stderr, flush=True)
+    rates = draw_rates(synthetic, weight)
     kept = rates > 0
     task = Task(
         train={kind: x[kept] for kind, x in heard["train"].items()},
@@ -82,7 +84,7 @@ def prepare(
         groups=groups_of(tables["train"][kept], tables["valid"]),
         seed=seed,
     )
-    return Prepared(task, float(synthetic_weight), choice)
+    return Prepared(task, weight, choice)
 
 
 def sources_of(table: pd.DataFrame) -> np.ndarray:
@@ -95,7 +97,7 @@ def sources_of(table: pd.DataFrame) -> np.ndarray:
 
 def groups_of(*tables: pd.DataFrame) -> np.ndarray | None:
     """The groups of the clips of several manifests, a clip without one being its own; None where no clip has one."""
-    cells: list[Any] = [
+    cells: list[str] = [
         cell for table in tables for cell in (table[GROUP] if GROUP in table.columns else [""] * len(table))
     ]
     if not any(cells):

@@ -19,7 +19,7 @@ import torch
 
 from synthio.cli import UserError, first_line
 from synthio.files import atomic_path, read_json, write_json
-from synthio.models.base import TextToAudio
+from synthio.models.base import Network, TextToAudio
 from synthio.models.prefix_adapter import PrefixModel
 
 # every attention projection of the transformer's self- and cross-attention: Stable Audio Open's in diffusers, Stable
@@ -63,7 +63,7 @@ class Trainable:
     """
 
     kind: str
-    module: torch.nn.Module
+    module: Network
     parameters: dict[str, torch.nn.Parameter]
     start: dict[str, torch.Tensor] | None
 

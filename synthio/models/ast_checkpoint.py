@@ -141,7 +141,7 @@ def _listed(pairs: list[tuple[int, int]]) -> str:
 
 def _translate(state: dict[str, torch.Tensor], path) -> dict[str, torch.Tensor]:
     """Weights by transformers' names; every key is taken."""
-    weights = {}
+    weights: dict[str, torch.Tensor] = {}
     for key, value in state.items():
         names = _new_names(key)
         if not names:

@@ -95,7 +95,7 @@ def _load(name: str, config=None):
     from transformers import ASTForAudioClassification
 
     config = config or load_ast_config(name)
-    source = {"pretrained_model_name_or_path": name}
+    source: dict[str, object] = {"pretrained_model_name_or_path": name}
     if is_ast_checkpoint(name):
         source = {"pretrained_model_name_or_path": None, "state_dict": read_ast_checkpoint(name)[1]}
     try:

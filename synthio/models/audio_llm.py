@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -145,7 +146,7 @@ def read_family(model: str) -> Family:
     return FAMILIES[kind]
 
 
-def find_class(name: str, since: str) -> type:
+def find_class(name: str, since: str) -> type[Any]:  # found by its name, which mypy cannot follow
     """A class of the installed transformers."""
     found = getattr(transformers, name, None)
     if found is None:
@@ -170,7 +171,7 @@ def load_processor(family: Family, model: str) -> transformers.ProcessorMixin:
     )
 
 
-def hearing_only(kind: type) -> type:
+def hearing_only(kind: type[Any]) -> type[Any]:  # of `find_class`
     """A processor class that may lack parts: the one for images needs torchvision, which sound does not."""
 
     class HearingOnly(kind):

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ import torch
 from synthio.audio import cut_windows
 
 Objective = Literal["v", "rectified_flow"]
+# A network whose class is a library's: torch declares each attribute of a Module as `Tensor | Module`, of which
+# mypy lets nothing be called, counted or read.
+Network: TypeAlias = Any
 WINDOWS_AT_ONCE = 32  # of long clips, in a scorer
 
 
@@ -40,7 +43,8 @@ class Condition:
 
     def rows(self, index: torch.Tensor) -> Condition:
         """The condition of some rows, in the order of `index` [N]."""
-        return Condition(*(None if part is None else part[index] for part in (self.cross, self.pooled, self.null)))
+        pooled, null = (None if part is None else part[index] for part in (self.pooled, self.null))
+        return Condition(self.cross[index], pooled, null)
 
     def dropped(self, mask: torch.Tensor) -> Condition:
         """The same with "no condition" attended to where `mask` [B] is True (classifier-free guidance)."""
@@ -55,8 +59,18 @@ class Condition:
     @staticmethod
     def joined(parts: Sequence[Condition]) -> Condition:
         """Several conditions as one batch."""
-        columns = zip(*((part.cross, part.pooled, part.null) for part in parts), strict=True)
-        return Condition(*(None if column[0] is None else torch.cat(column) for column in columns))
+        return Condition(
+            torch.cat([part.cross for part in parts]),
+            _joined([part.pooled for part in parts]),
+            _joined([part.null for part in parts]),
+        )
+
+
+def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """Parts that every condition has, or none has, as one batch."""
+    tensors = [part for part in parts if part is not None]
+    assert len(tensors) in (0, len(parts)), "conditions of one model are alike"
+    return torch.cat(tensors) if tensors else None
 
 
 @dataclass(frozen=True)
@@ -93,7 +107,7 @@ class TextToAudio(ABC):
     objective: Objective
     latent_shape: tuple[int, int]
     max_seconds: float
-    module: torch.nn.Module
+    module: Network
     device: torch.device
     dtype: torch.dtype = torch.float32
     noise_range: tuple[float, float] | None = None
@@ -145,11 +159,11 @@ class AudioTextScorer(ABC):
     sample_rate: int
     window_s: float
     logit_scale: float
-    module: torch.nn.Module
+    module: Network
     device: torch.device
     trainable: dict[str, torch.nn.Parameter]
 
-    def take(self, module: torch.nn.Module, device: str) -> None:
+    def take(self, module: Network, device: str) -> None:
         """Make `module` the network of this scorer: frozen, without dropout, on the device."""
         self.device = torch.device(device)
         self.trainable = {

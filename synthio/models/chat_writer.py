@@ -19,7 +19,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -64,6 +64,9 @@ class PromptsReply(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
     prompts: list[str]
+
+
+ReplyT = TypeVar("ReplyT", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,10 @@ class ChatWriter(CaptionWriter):
         said = [i for i, (_, caption) in enumerate(captions) if words_of(caption)]
         questions = [self._extract_question(*captions[i]) for i in said]
         replies = self._answers(
-            "extract", questions, lambda k, reply: extraction_problem(reply, clean_value(captions[said[k]][1]))
+            "extract",
+            questions,
+            ExtractionReply,
+            lambda k, reply: extraction_problem(reply, clean_value(captions[said[k]][1])),
         )
         out = [Extraction()] * len(captions)
         for i, reply in zip(said, replies, strict=True):
@@ -149,7 +155,8 @@ class ChatWriter(CaptionWriter):
                 taken[requests[k].label].update(reply.prompts)
             return found
 
-        replies = self._answers("write", [self._write_question(request) for request in requests], problem)
+        questions = [self._write_question(request) for request in requests]
+        replies = self._answers("write", questions, PromptsReply, problem)
         out = []
         for request, reply in zip(requests, replies, strict=True):
             out.append(reply.prompts if reply else compose(request, taken[request.label]))
@@ -180,24 +187,26 @@ class ChatWriter(CaptionWriter):
         return Question(messages, request.seed, WRITE_TEMPERATURE, PromptsReply, 20 + 30 * request.count)
 
     def _answers(
-        self, what: str, questions: list[Question], check: Callable[[int, Any], str]
-    ) -> list[BaseModel | None]:
+        self, what: str, questions: list[Question], kind: type[ReplyT], check: Callable[[int, ReplyT], str]
+    ) -> list[ReplyT | None]:
         """Right replies, in order; None where the model gave none.
 
         All questions are asked, then all that got a wrong reply again, and so on; the replies of a round are looked at
         in the order of the questions. So nothing depends on which came first.
         """
         self.counts["requests"] += len(questions)
-        questions, answers = list(questions), [None] * len(questions)
-        open_ones = range(len(questions))
+        questions = list(questions)
+        answers: list[ReplyT | None] = [None] * len(questions)
+        open_ones = list(range(len(questions)))
         for attempt in range(self.options.retries + 1):
             if attempt:
                 self.counts["retries"] += len(open_ones)
             replies = self._replies(what, [questions[k] for k in open_ones])
             wrong = []
             for k, text in zip(open_ones, replies, strict=True):
-                answer, problem = parse_reply(text, questions[k].schema)
-                problem = problem or check(k, answer)
+                answer, problem = parse_reply(text, kind)
+                if answer is not None:
+                    problem = check(k, answer)
                 if problem:
                     questions[k] = self._again(questions[k], text, problem)
                     wrong.append(k)
@@ -286,7 +295,7 @@ class Told:
             finalize=as_json,
         )
 
-    def text(self, entry: str, **values: Any) -> str:
+    def text(self, entry: str, **values: object) -> str:
         """An entry with its values."""
         try:
             return self.environment.get_template(entry).render(values)
@@ -294,7 +303,7 @@ class Told:
             raise UserError(f"{self.path}: entry '{entry}': {error}") from None
 
 
-def as_json(value: Any) -> Any:
+def as_json(value: object) -> str | jinja2.Undefined:
     """A value as JSON without anything that could end the text around it; an undefined one stays an error."""
     if isinstance(value, jinja2.Undefined):
         return value
@@ -325,7 +334,7 @@ def tokens_in(size: int) -> int:
     return -int(-size // BYTES_A_TOKEN)
 
 
-def parse_reply(text: str, schema: type[BaseModel]) -> tuple[BaseModel | None, str]:
+def parse_reply(text: str, schema: type[ReplyT]) -> tuple[ReplyT | None, str]:
     """The last JSON object of a reply that fits a schema, and "", or None and what is wrong.
 
     The last, because models that think aloud draft first. Prose and code fences around it are passed over.

@@ -9,18 +9,19 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from synthio.cli import UserError, first_line
 
+T = TypeVar("T")
 # Buffers that older transformers saved and newer ones compute.
 OBSOLETE = re.compile(r"(position_ids|attn\.bias|attn\.masked_bias)$")
 
 
-def read_checkpoint(path: Path) -> Any:
+def read_checkpoint(path: Path) -> object:
     """Content of a file that torch.save wrote: tensors, numbers, text, lists and dicts of them.
 
     Raises:
@@ -51,7 +52,7 @@ def _numpy_numbers() -> list:
     return [*((scalar, name) for name in names), np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8"))]
 
 
-def state_dict_of(content: Any, key: str, path: Path) -> dict[str, torch.Tensor]:
+def state_dict_of(content: object, key: str, path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint, bare or under `key`, without DataParallel's `module.`.
 
     Raises:
@@ -89,7 +90,7 @@ def fill(module: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path, 
     module.load_state_dict({name: weights[name] for name in own})
 
 
-def from_hub(load: Callable[[str], Any], name: str) -> Any:
+def from_hub(load: Callable[[str], T], name: str) -> T:
     """What a `from_pretrained` of transformers gives for a text model's name.
 
     Raises:

@@ -19,7 +19,7 @@ import torch
 
 from synthio.cli import UserError, first_line
 from synthio.models.adapters import load_adapter
-from synthio.models.base import Condition, Objective, Sampling, TextToAudio
+from synthio.models.base import Condition, Network, Objective, Sampling, TextToAudio
 
 COMPONENTS = ("transformer", "vae", "text_encoder", "tokenizer", "projection_model", "scheduler")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -123,20 +123,20 @@ class PipelineModel(TextToAudio):
         self.device = torch.device(device)
         self.dtype = pick_dtype(dtype, self.device)
 
-    def _set_vae(self, kind: type, folder: Path, dtype: torch.dtype) -> None:
+    def _set_vae(self, kind: type[Network], folder: Path, dtype: torch.dtype) -> None:
         """Load the autoencoder; in float32 too, when it is first needed."""
         self.vae = kind.from_pretrained(folder, torch_dtype=dtype)
         self._load_exact_vae = partial(kind.from_pretrained, folder, torch_dtype=torch.float32)
-        self._exact_vae: torch.nn.Module | None = None
+        self._exact_vae: Network | None = None
 
-    def _place(self, adapter: str | None, *frozen: torch.nn.Module) -> None:
+    def _place(self, adapter: str | None, *frozen: Network) -> None:
         """Put the adapter on the transformer, and everything, frozen, on the device."""
         if adapter:
             self.module = load_adapter(self.module, adapter)
         for part in (self.module, self.vae, *frozen):
             part.requires_grad_(False).eval().to(self.device)
 
-    def _through_vae(self, run: Callable[[torch.nn.Module, torch.Tensor], torch.Tensor], x: torch.Tensor):
+    def _through_vae(self, run: Callable[[Network, torch.Tensor], torch.Tensor], x: torch.Tensor):
         """run(autoencoder, x) in float32. Rows that overflow in half precision are done again in single.
 
         Each row by itself, so that a clip depends neither on its batch nor on what came before.
@@ -251,6 +251,7 @@ class DiffusersTextToAudio(PipelineModel):
 
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The transformer's output [B, D, L] at times t [B]."""
+        assert condition.pooled is not None, "made by `condition`"
         rotary = tuple(part.to(latents.device) for part in self._rotary)
         return self.module(
             latents.to(self.dtype),

@@ -73,6 +73,7 @@ class Gama(Captioner):
 
     def describe(self, clips: Sequence[np.ndarray]) -> list[str]:
         """Mono clips [1, T] at 16 kHz -> captions."""
+        assert self._process.stdin is not None, "opened as a pipe"
         path = Path(self._scratch.name) / "batch.safetensors"
         save_file({"features": torch.stack([features(clip) for clip in clips])}, path)
         try:
@@ -84,6 +85,7 @@ class Gama(Captioner):
 
     def _read(self) -> dict:
         """The next answer."""
+        assert self._process.stdout is not None, "opened as a pipe"
         line = self._process.stdout.readline()
         if not line:
             raise UserError(f"GAMA's process ended with status {self._process.wait()}; its own words stand above")

@@ -16,6 +16,7 @@ import signal
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 SOURCES = ("hf-dev-train/transformers-main/src", "peft-main/src")  # of the clone: its own transformers and peft
 BASE_MODEL = "Llama-2-7b-chat-hf-qformer"  # the name that the clone's scripts look for beside them
@@ -30,7 +31,7 @@ class Refused(Exception):
 
 def get_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    path = {"type": lambda text: Path(text).resolve(), "required": True}
+    path: dict[str, Any] = {"type": lambda text: Path(text).resolve(), "required": True}
     parser.add_argument("--gama_dir", **path, help="clone of the GAMA repository")
     parser.add_argument("--checkpoint", **path, help="state dict, .bin or .safetensors")
     parser.add_argument("--instruction", required=True, help="what GAMA is asked about each clip")

@@ -121,7 +121,9 @@ def build(kind: str, is_fusion: bool) -> tuple[torch.nn.Module, dict]:
 
     `import laion_clap` would first fetch the tokenizers of three text models; its model code needs none of them.
     """
-    folder = importlib.util.find_spec("laion_clap").submodule_search_locations[0]
+    spec = importlib.util.find_spec("laion_clap")
+    assert spec is not None and spec.submodule_search_locations, "a package of .envs/clap"
+    folder = spec.submodule_search_locations[0]
     if folder not in sys.path:
         sys.path.append(folder)  # as the library does
     from clap_module import create_model, model

@@ -89,12 +89,14 @@ class OpenAIWriter(ChatWriter):
         if stop is not None:
             raise stop
 
-    def _call(self, question: Question) -> Any:
+    def _call(self, question: Question) -> object:
         """Send one request; runs in a thread of its own."""
         while (pause := self._not_before - time.monotonic()) > 0:
             time.sleep(pause)
         return self.client.chat.completions.create(
-            model=self.options.model, messages=question.chat(), **self._settings(question)
+            model=self.options.model,
+            messages=question.chat(),  # type: ignore[arg-type]  # one dict for all roles, not a class for each
+            **self._settings(question),
         )
 
     def _settings(self, question: Question) -> dict[str, Any]:
@@ -122,11 +124,13 @@ class OpenAIWriter(ChatWriter):
         except openai.APIStatusError as error:
             return self._after_refusal(error, tries)
         except openai.APIConnectionError as error:  # time-outs too
-            return self._pause(f"the server at {self.client.base_url} cannot be reached ({error.message})", tries)
+            self._pause(f"the server at {self.client.base_url} cannot be reached ({error.message})", tries)
+            return None
         except (json.JSONDecodeError, UnicodeDecodeError):
             completion = None
         if not getattr(completion, "choices", None):  # a page of some gateway comes as str
-            return self._pause(f"the server at {self.client.base_url} sent no chat completion", tries)
+            self._pause(f"the server at {self.client.base_url} sent no chat completion", tries)
+            return None
         self._at_once = min(self._at_once + 1, self.options.concurrency)
         text, usage = completion.choices[0].message.content or "", completion.usage
         return Reply(
@@ -142,9 +146,11 @@ class OpenAIWriter(ChatWriter):
             raise UserError(f"the server refuses the key (HTTP {status}); set OPENAI_API_KEY to one that it knows")
         if status == 429 and error.code != "insufficient_quota":
             self._at_once = max(1, self._at_once // 2)
-            return self._pause("the server asks for fewer calls (HTTP 429)", tries, error.response.headers)
+            self._pause("the server asks for fewer calls (HTTP 429)", tries, error.response.headers)
+            return None
         if status in (408, 409) or status >= 500:
-            return self._pause(f"the server fails (HTTP {status}) {said}", tries, error.response.headers)
+            self._pause(f"the server fails (HTTP {status}) {said}", tries, error.response.headers)
+            return None
         if status in (400, 422):
             if _REFUSED_TEXT.search(f"{error.code} {said}"):
                 return Reply("", 0, 0)

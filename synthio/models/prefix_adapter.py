@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from synthio.models.base import Network
+
 
 def _heads(x: torch.Tensor, head_dim: int) -> torch.Tensor:
     """[B, T, H * d] -> [B, H, T, d]."""
@@ -34,7 +36,7 @@ def _rotate(x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch
     return torch.cat([apply_rotary_emb(x[..., :size], rotary, use_real_unbind_dim=-2), x[..., size:]], dim=-1)
 
 
-def keys_and_values(attention: nn.Module, source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def keys_and_values(attention: Network, source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The layer's keys and values of `source` [B, S, E], each [B, H, S, d] with H the number of query heads."""
     head_dim = attention.to_q.out_features // attention.heads
     both = (_heads(project(source), head_dim) for project in (attention.to_k, attention.to_v))
@@ -42,7 +44,7 @@ def keys_and_values(attention: nn.Module, source: torch.Tensor) -> tuple[torch.T
     return key, value
 
 
-def fused_weights(attention: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+def fused_weights(attention: Network) -> tuple[torch.Tensor, torch.Tensor]:
     """Of a Stable Audio 3 layer, the weights of the queries and those of the keys and the value."""
     if hasattr(attention, "to_kv"):
         return attention.to_q.weight, attention.to_kv.weight
@@ -58,19 +60,19 @@ class GatedPrefix(nn.Module):
         gate: [H], one a query head; zero at the start.
     """
 
-    def __init__(self, attention: nn.Module, num_tokens: int, generator: torch.Generator):
+    def __init__(self, attention: Network, num_tokens: int, generator: torch.Generator):
         super().__init__()
         keys = attention.to_k.weight if hasattr(attention, "to_k") else fused_weights(attention)[1]
         self.tokens = nn.Parameter(torch.randn(num_tokens, keys.shape[1], generator=generator))
         self.gate = nn.Parameter(torch.zeros(attention.heads))
 
-    def forward(self, attention: nn.Module, query: torch.Tensor) -> torch.Tensor:
+    def forward(self, attention: Network, query: torch.Tensor) -> torch.Tensor:
         """What the layer's queries [B, H, T, d] find in the prefix, gated, [B, H, T, d]."""
         tokens = self.tokens[None].to(query.dtype)
         key, value = (part.expand(len(query), -1, -1, -1) for part in keys_and_values(attention, tokens))
         return self._gated(F.scaled_dot_product_attention(query, key, value))
 
-    def of_fused(self, attention: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
+    def of_fused(self, attention: Network, hidden_states: torch.Tensor) -> torch.Tensor:
         """The same for a layer of Stable Audio 3, from its input [B, T, E]: [B, H, T, d]."""
         queries, keys_value = fused_weights(attention)
         tokens = self.tokens[None].to(hidden_states.dtype)
@@ -85,7 +87,7 @@ class GatedPrefix(nn.Module):
         return torch.tanh(self.gate).to(found.dtype)[:, None, None] * found
 
 
-def _parts(fused: torch.Tensor, attention: nn.Module) -> list[torch.Tensor]:
+def _parts(fused: torch.Tensor, attention: Network) -> list[torch.Tensor]:
     """[B, T, n * H * d] -> n of [B, H, T, d]."""
     return [_heads(part, attention.dim_heads) for part in fused.split(attention.heads * attention.dim_heads, dim=-1)]
 
@@ -135,9 +137,10 @@ class PrefixModel(nn.Module):
         seed: of the tokens.
     """
 
-    gate = "tanh"  # how a gate scales its prefix
+    gate: str = "tanh"  # how a gate scales its prefix
+    prefixes: Network  # a ModuleList, one for each layer
 
-    def __init__(self, transformer: nn.Module, num_tokens: int, seed: int = 0):
+    def __init__(self, transformer: Network, num_tokens: int, seed: int = 0):
         super().__init__()
         self.num_tokens, self.enabled = num_tokens, True
         self.transformer = transformer
@@ -149,7 +152,7 @@ class PrefixModel(nn.Module):
         for layer, prefix in zip(layers, self.prefixes, strict=True):
             layer.set_processor(self._processor(layer, prefix))
 
-    def _processor(self, layer: nn.Module, prefix: GatedPrefix):
+    def _processor(self, layer: Network, prefix: GatedPrefix):
         if hasattr(layer, "to_k"):
             return PrefixAttnProcessor(self, prefix)
         return FusedPrefixAttnProcessor(self, prefix, layer.processor)

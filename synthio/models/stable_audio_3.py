@@ -124,6 +124,7 @@ class StableAudio3(PipelineModel):
 
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The transformer's output [B, D, L] at times t [B]."""
+        assert condition.pooled is not None, "made by `condition`"
         return self.module(
             latents.to(self.dtype),
             t,

@@ -24,7 +24,7 @@ import torch
 from synthio.cli import UserError, first_line
 from synthio.files import read_json
 from synthio.models.adapters import load_adapter
-from synthio.models.base import Condition, Objective, Sampling, TextToAudio
+from synthio.models.base import Condition, Network, Objective, Sampling, TextToAudio
 from synthio.models.tools_checkpoint import Prefixes, find_model, listed, load_weights, read_state, split_prefixes
 from synthio.models.tools_prefix import ToolsPrefixModel, attention_layers
 
@@ -79,7 +79,7 @@ def text_encoder_config(config: dict) -> dict:
     return next(part for part in config["model"]["conditioning"]["configs"] if part["id"] == "prompt")["config"]
 
 
-def use_local_text_encoder(config: dict, folder: Path, conditioner: type) -> None:
+def use_local_text_encoder(config: dict, folder: Path, conditioner: type[Network]) -> None:
     """Let the config name a folder (relative to its own) as its T5; the library knows names on the hub alone.
 
     Args:
@@ -100,7 +100,7 @@ def use_local_text_encoder(config: dict, folder: Path, conditioner: type) -> Non
         conditioner.T5_MODEL_DIMS[str(local)] = read_json(local / "config.json")["d_model"]
 
 
-def build(config: dict, path: Path) -> torch.nn.Module:
+def build(config: dict, path: Path) -> Network:
     """The library's network of a config, with random weights but for the text encoder, in float32.
 
     Raises:
@@ -136,7 +136,7 @@ def build(config: dict, path: Path) -> torch.nn.Module:
     return model.float()
 
 
-def with_prefixes(transformer: torch.nn.Module, prefixes: Prefixes, path: Path) -> ToolsPrefixModel:
+def with_prefixes(transformer: Network, prefixes: Prefixes, path: Path) -> ToolsPrefixModel:
     """The transformer with the prefixes of its checkpoint.
 
     Raises:
@@ -147,7 +147,7 @@ def with_prefixes(transformer: torch.nn.Module, prefixes: Prefixes, path: Path) 
     strange = sorted(set(layers) ^ set(prefixes.tokens))
     if strange or len(lengths) != 1:
         raise UserError(f"{path}: prefixes must be of one length, one a layer; {listed(strange) or lengths}")
-    state = {}
+    state: dict[str, torch.Tensor] = {}
     for i, layer in enumerate(layers):
         state |= {f"{i}.tokens": prefixes.tokens[layer], f"{i}.gate": prefixes.gates[layer]}
     module = ToolsPrefixModel(transformer, lengths.pop(), gate="linear")

@@ -119,6 +119,7 @@ def read_state(path: Path, stand_ins: bool = False) -> State:
     Raises:
         UserError: not such a file, or one that needs pickled code.
     """
+    content: object
     if path.suffix == ".safetensors":
         content = _read_safetensors(path)
     else:

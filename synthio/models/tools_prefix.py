@@ -11,17 +11,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from synthio.cli import UserError
+from synthio.models.base import Network
 from synthio.models.prefix_adapter import PrefixModel
 
 
-def attention_layers(transformer: nn.Module) -> dict[str, nn.Module]:
+def attention_layers(transformer: Network) -> dict[str, Network]:
     """Every attention layer by its name ("0.self_attn", ...), self-attention before cross-attention in each block."""
     names = [(i, name) for i in range(len(transformer.transformer.layers)) for name in ("self_attn", "cross_attn")]
     found = {f"{i}.{name}": getattr(transformer.transformer.layers[i], name, None) for i, name in names}
     return {name: layer for name, layer in found.items() if layer is not None}
 
 
-def _projection(attention: nn.Module) -> nn.Module:
+def _projection(attention: Network) -> Network:
     """What makes keys and values; in self-attention it makes queries, too."""
     return attention.to_kv if hasattr(attention, "to_kv") else attention.to_qkv
 
@@ -34,7 +35,7 @@ class ToolsPrefix(nn.Module):
         gate: [H], one a query head; zero at the start.
     """
 
-    def __init__(self, attention: nn.Module, num_tokens: int, generator: torch.Generator):
+    def __init__(self, attention: Network, num_tokens: int, generator: torch.Generator):
         super().__init__()
         if attention.differential:
             raise UserError(
@@ -43,7 +44,7 @@ class ToolsPrefix(nn.Module):
         self.tokens = nn.Parameter(torch.randn(num_tokens, _projection(attention).in_features, generator=generator))
         self.gate = nn.Parameter(torch.zeros(attention.num_heads))
 
-    def forward(self, attention: nn.Module, query: torch.Tensor, is_linear: bool) -> torch.Tensor:
+    def forward(self, attention: Network, query: torch.Tensor, is_linear: bool) -> torch.Tensor:
         """What the layer's queries [B, H, T, d] find in the prefix, gated, [B, H, T, d]."""
         width = self.tokens.shape[1]
         joint = _projection(attention)(self.tokens)[:, -2 * width :]  # keys and values are as wide as their source
@@ -54,7 +55,7 @@ class ToolsPrefix(nn.Module):
         return strength[:, None, None] * F.scaled_dot_product_attention(query, key, value)
 
     @staticmethod
-    def _normalised(attention: nn.Module, key: torch.Tensor) -> torch.Tensor:
+    def _normalised(attention: Network, key: torch.Tensor) -> torch.Tensor:
         """Keys as the layer normalises its own."""
         if attention.qk_norm == "none":
             return key
@@ -64,7 +65,7 @@ class ToolsPrefix(nn.Module):
 class PrefixedHeads:
     """What the heads of a layer find; in place of its `apply_attn`, with queries rotated and normalised already."""
 
-    def __init__(self, model: ToolsPrefixModel, prefix: ToolsPrefix, attention: nn.Module):
+    def __init__(self, model: ToolsPrefixModel, prefix: ToolsPrefix, attention: Network):
         self.model, self.prefix, self.attention, self.plain = model, prefix, attention, attention.apply_attn
 
     def __call__(self, query, key, value, **options):
@@ -84,7 +85,7 @@ class ToolsPrefixModel(PrefixModel):
         gate: "tanh", or "linear" for prefixes of Synthio's released code.
     """
 
-    def __init__(self, transformer: nn.Module, num_tokens: int, seed: int = 0, gate: str = "tanh"):
+    def __init__(self, transformer: Network, num_tokens: int, seed: int = 0, gate: str = "tanh"):
         nn.Module.__init__(self)
         self.num_tokens, self.gate, self.enabled = num_tokens, gate, True
         self.transformer = transformer

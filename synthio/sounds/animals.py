@@ -72,7 +72,9 @@ def _dog(rng, n):
     }
     per_group, pause = rng.integers(1, 6), log_uniform(rng, 0.3, 2.5)
     within = log_uniform(rng, 0.06, 0.5)  # between the barks of one group
-    count, total, sounds, gaps = int(rng.integers(1, 13)), 0, [], []
+    count, total = int(rng.integers(1, 13)), 0
+    sounds: list[np.ndarray] = []
+    gaps: list[float] = []
     while len(sounds) < count and total < n:
         sounds.append(_bark(rng, pitch, length, **voice) * rng.lognormal(0, 0.2))
         ends = len(sounds) % per_group == 0
@@ -135,19 +137,21 @@ def _crow_call(rng, pitch, pace, hoarse, parts, throat):
     """A crow of a rooster: beak and windpipe open with each part, and the last, longest one sinks and roughens."""
     lengths = [max(0.05, part[0] * pace * rng.lognormal(0, 0.12)) for part in parts]
     gaps = [part[1] * rng.lognormal(0, 0.6) for part in parts]
-    f, level, open_ = [], [], []
+    pitches: list[np.ndarray] = []
+    levels: list[np.ndarray] = []
+    openings: list[np.ndarray] = []
     for part, length, gap in zip(parts, lengths, gaps, strict=True):
         m, last = samples(length), part is parts[-1]
         start, peak, end = np.array(part[2:]) * rng.lognormal(0, 0.02, 3)
         hold = (0, 0.2, 0.6, 1) if last else (0, 0.45, 0.7, 1)
-        f.append(contour(m, hold, (start, peak, 0.95 * peak if last else peak, end)))
-        level.append(hump(m, 0.08 if last else 0.2, 0.25) * (1 if last else rng.uniform(0.4, 0.95)))
-        open_.append(contour(m, (0, 0.3, 0.8, 1), (0.8, 1.05, 1.0, 0.8)))
+        pitches.append(contour(m, hold, (start, peak, 0.95 * peak if last else peak, end)))
+        levels.append(hump(m, 0.08 if last else 0.2, 0.25) * (1 if last else rng.uniform(0.4, 0.95)))
+        openings.append(contour(m, (0, 0.3, 0.8, 1), (0.8, 1.05, 1.0, 0.8)))
         k = samples(gap)
-        f.append(np.full(k, f[-1][-1]))
-        level.append(np.full(k, 0.03))
-        open_.append(np.full(k, 0.8))
-    f, level, open_ = np.concatenate(f) * pitch, np.concatenate(level), np.concatenate(open_)
+        pitches.append(np.full(k, pitches[-1][-1]))
+        levels.append(np.full(k, 0.03))
+        openings.append(np.full(k, 0.8))
+    f, level, open_ = np.concatenate(pitches) * pitch, np.concatenate(levels), np.concatenate(openings)
     m = len(f)
     strain = np.clip(
         hoarse * contour(m, (0, 0.5, 0.75, 1), (0.4, 0.3, 0.5, 1.2)) * (1 + 0.5 * smooth_curve(rng, m, 4)), 0, 1

@@ -30,6 +30,7 @@ def band(x, low: float | None, high: float | None, order: int = 2):
     elif low:
         sos = signal.butter(order, min(low, top), "high", fs=SAMPLE_RATE, output="sos")
     else:
+        assert high, "a band has a corner"
         sos = signal.butter(order, min(high, top), "low", fs=SAMPLE_RATE, output="sos")
     return signal.sosfilt(sos, x)
 
@@ -123,7 +124,7 @@ def repeat(rng, n: int, period_s: float, jitter: float, one, first_s: float | No
     """Place `one(rng, k)` every period_s with relative jitter; returns (audio, count)."""
     seconds = n / SAMPLE_RATE
     at = rng.uniform(0, min(period_s, 0.3, max(seconds - 0.1, 0))) if first_s is None else first_s
-    starts = []
+    starts: list[int] = []
     while not starts or at < seconds - 0.03:
         starts.append(samples(at) - 1)
         at += period_s * max(0.2, 1 + rng.normal(0, jitter))

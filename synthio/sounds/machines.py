@@ -365,7 +365,7 @@ def _mouse(rng, n):
 
 
 # Kinds of clock: ticks a second, lowest and highest resonance of the case in Hz, how long it rings in s.
-_CLOCKS = {
+_CLOCKS: dict[str, tuple[tuple[float, ...], float, float, float]] = {
     "quartz": ((1.0,), 900, 4000, 0.03),
     "pendulum": ((1.0, 1.0, 1.25, 1.5), 180, 2500, 0.12),
     "mantel": ((2.0, 2.5), 500, 4000, 0.06),

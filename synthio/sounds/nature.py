@@ -141,4 +141,4 @@ def in_turn(rng, n: int, sounds, gaps_s, lead: float | None = None):
     lengths = np.array([len(x) for x in sounds]) + np.array([samples(gap) for gap in gaps_s])
     free = max(0, n - int(lengths.sum()))
     starts = int(free * (rng.beta(1, 2) if lead is None else lead)) + np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    return place_at(n, starts, sounds), int(max(1, np.sum(starts < n - samples(0.05))))
+    return place_at(n, starts, sounds), max(1, int(np.sum(starts < n - samples(0.05))))

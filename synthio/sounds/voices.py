@@ -186,7 +186,8 @@ def _baby(rng, n):
 
 def _sneeze_vowel(rng, pitch, bend, formants, length_s, breath):
     m = samples(length_s)
-    f = pitch * np.linspace(*bend, m) * (1 + 0.02 * smooth_curve(rng, m, 10))
+    first, last = bend
+    f = pitch * np.linspace(first, last, m) * (1 + 0.02 * smooth_curve(rng, m, 10))
     voice = through_formants(
         cords(rng, f, breath, rng.uniform(0, 0.5)), formants, [130, 180, 260, 400], [1, 0.6, 0.3, 0.15]
     )
