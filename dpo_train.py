@@ -36,7 +36,7 @@ from synthio.cli import (
     run_main,
     set_threads,
 )
-from synthio.models import SCORER_HELP
+from synthio.models.load import SCORER_HELP
 from synthio.tracking import add_tracking_options, open_tracker
 
 ROOT = Path(__file__).resolve().parent
@@ -166,7 +166,7 @@ def load_model(args, device: str):
     Raises:
         UserError: it cannot be had, or not be trained.
     """
-    from synthio.models import load_text_to_audio
+    from synthio.models.load import load_text_to_audio
 
     model = load_text_to_audio(args.model, args.init_adapter or None, device, training_dtype(args))
     if model.distilled:

@@ -41,7 +41,7 @@ from synthio.cli import (
     set_threads,
     str2bool,
 )
-from synthio.models import SCORER_HELP
+from synthio.models.load import SCORER_HELP
 
 if TYPE_CHECKING:
     import numpy as np
@@ -358,7 +358,7 @@ def main() -> int:
     check_options(args)
     from synthio.files import fingerprint
     from synthio.manifest import REASON, read_manifest
-    from synthio.models import load_scorer
+    from synthio.models.load import load_scorer
 
     quiet_libraries()
     set_threads()

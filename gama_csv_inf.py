@@ -96,7 +96,7 @@ def main() -> int:
     args = get_parser().parse_args()
     from synthio.cache import AnswerCache
     from synthio.manifest import CAPTION, read_manifest, write_manifest
-    from synthio.models.captioning import load_captioner
+    from synthio.models.load_captioning import load_captioner
 
     table = read_manifest(args.input_csv)
     captioner = load_captioner(args.captioner, captioner_options(args))

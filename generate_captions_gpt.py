@@ -73,7 +73,8 @@ def add_llm_options(parser) -> None:
 
 def writer_of(args):
     """The writer that the options ask for; a template needs none, and the embedded one stands in."""
-    from synthio.models.captioning import WriterOptions, load_writer
+    from synthio.models.captioning import WriterOptions
+    from synthio.models.load_captioning import load_writer
 
     if args.writer != "openai" and (args.llm_model or args.llm_base_url):
         raise UserError(f"--llm_model and --llm_base_url go with --writer openai, not with '{args.writer}'")

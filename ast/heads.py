@@ -32,7 +32,7 @@ from synthio.evaluation import (
     start_clean,
     write_test_results,
 )
-from synthio.models import SCORER_HELP
+from synthio.models.load import SCORER_HELP
 from synthio.weighting import SYNTHETIC_WEIGHT_HELP
 
 EMBEDDED = ROOT / "extras/embedded/weights"
@@ -56,7 +56,7 @@ def score_head(args, folder: Path, pool, task, test, tables, labels, targets, de
 
     from synthio.classification.pool import save_pool
     from synthio.classification.saved import sources
-    from synthio.classifier import probabilities, score_of
+    from synthio.metrics import probabilities, score_of
     from synthio.probe import surprise
 
     def chances(model, features):

@@ -191,9 +191,10 @@ def save_model(model, norm, folder: Path) -> None:
 def test_once(args, model, norm, tables, targets, valid):
     """Calibrate the model, in its weights, and score it on the test clips, which are read for the first time."""
     from synthio.classification.pool import fit_temperature
-    from synthio.classifier import predict, predict_clips, probabilities, scale_logits
+    from synthio.classifier import predict, predict_clips, scale_logits
     from synthio.evaluation import Result
     from synthio.manifest import PATH
+    from synthio.metrics import probabilities
 
     device, multi_label = model.device, args.multi_label
     logits = predict(model, valid.features, args.batch_size, device)

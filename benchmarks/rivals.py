@@ -62,7 +62,7 @@ def draws(args) -> Iterator[tuple[Path, int]]:
 def read_draw(split: Path, clips: int, seed: int):
     """(split -> manifest, split -> CSV, labels, split -> targets [N, C]), the training clips drawn as stage 1 does."""
     from stratify_dataset import draw
-    from synthio.classifier import encode_labels
+    from synthio.labels import encode_labels
     from synthio.manifest import LABEL, all_labels, clip_keys, read_manifest
 
     csvs = {name: str(split / f"{name}.csv") for name in SPLITS}

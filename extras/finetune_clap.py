@@ -35,7 +35,7 @@ from synthio.cli import (
     run_main,
     set_threads,
 )
-from synthio.models import SCORER_HELP
+from synthio.models.load import SCORER_HELP
 
 if TYPE_CHECKING:
     import torch
@@ -281,7 +281,7 @@ def main() -> int:
 
     from synthio.files import fingerprint, sha256_file, sha256_value, write_json
     from synthio.manifest import PATH, read_manifest, versions, write_table
-    from synthio.models import load_scorer
+    from synthio.models.load import load_scorer
 
     quiet_libraries()
     set_threads()

@@ -100,7 +100,7 @@ def embed(args, gold, corpus):
     """Cosines [G, N] of gold and corpus clips."""
     from synthio.embeddings import EmbeddingCache, embed_clips
     from synthio.manifest import LABEL, PATH
-    from synthio.models import load_scorer
+    from synthio.models.load import load_scorer
     from synthio.prompts import label_prompt
 
     cache = EmbeddingCache(args.cache_folder or Path(args.output_csv).parent / "embeddings", "clap", args.model)

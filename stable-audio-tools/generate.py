@@ -255,7 +255,7 @@ def main() -> int:
         read_manifest,
         write_manifest,
     )
-    from synthio.models import load_text_to_audio
+    from synthio.models.load import load_text_to_audio
 
     quiet_libraries()
     set_threads()

@@ -28,8 +28,7 @@ from synthio.batching import Halving
 from synthio.cli import AUTO, UserError, progress
 from synthio.fbank import SAMPLE_RATE, WINDOW, kaldi_fbank, num_frames, num_samples
 from synthio.files import atomic_path, stable_seed
-from synthio.manifest import LABEL_SEPARATOR, split_labels
-from synthio.metrics import accuracy, mean_average_precision
+from synthio.metrics import score_of
 from synthio.probe import FEW_CLIPS_C, LinearProbe, fit_probe, surprise
 from synthio.supcon import SupConAst, supcon_loss
 from synthio.weighting import choose_synthetic_weight, class_weights, draw_rates
@@ -135,33 +134,6 @@ class TrainState:
 
 
 # Labels
-
-
-def encode_labels(cells: Sequence[str], labels: Sequence[str], csv: str | Path, multi_label: bool) -> np.ndarray:
-    """Label cells as a 0/1 matrix float32 [N, C], columns in the order of `labels`.
-
-    Raises:
-        UserError: a label that is not in `labels`, or several labels in a row without `multi_label`.
-    """
-    number = {label: i for i, label in enumerate(labels)}
-    targets = np.zeros((len(cells), len(labels)), np.float32)
-    for row, cell in enumerate(cells, 1):
-        names = split_labels(cell)
-        if len(names) > 1 and not multi_label:
-            raise UserError(f"{csv} row {row}: several labels ('{cell}'); use --multi_label true, or give one")
-        for name in names:
-            if name not in number:
-                raise UserError(
-                    f"{csv} row {row}: the label '{name}' is not among the {len(labels)} classes, which come "
-                    "from the training data or --classes_csv; add training clips of it, or remove the row"
-                )
-            targets[row - 1, number[name]] = 1
-    return targets
-
-
-def decode_labels(predicted: np.ndarray, labels: Sequence[str]) -> list[str]:
-    """The reverse of `encode_labels`: 0/1 [N, C] -> label cells."""
-    return [LABEL_SEPARATOR.join(label for label, on in zip(labels, row, strict=True) if on) for row in predicted]
 
 
 # Features
@@ -356,18 +328,6 @@ def _in_batches(
 ) -> torch.Tensor:
     """function(features on the device), float32 on the CPU, at most `batch_size` clips at a time, fewer if need be."""
     return torch.stack(Halving(batch_size).run(lambda part: function(part.to(device).float()).float().cpu(), features))
-
-
-def probabilities(logits: torch.Tensor, multi_label: bool) -> np.ndarray:
-    """Softmax, or the sigmoid of each class for multi-label data; float64 [N, C], so that ties stay rare."""
-    logits = logits.double()
-    return (logits.sigmoid() if multi_label else logits.softmax(dim=1)).numpy()
-
-
-def score_of(logits: torch.Tensor, targets: torch.Tensor, multi_label: bool) -> float:
-    """Accuracy, or mAP for multi-label data, of logits and targets [N, C]."""
-    metric = mean_average_precision if multi_label else accuracy
-    return metric(targets.numpy(), probabilities(logits, multi_label))
 
 
 def evaluate(model, split: Split, recipe: Recipe, device: str) -> tuple[float, float]:

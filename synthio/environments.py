@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib.util
 
 from synthio.cli import new_parser, run_main
-from synthio.models import known_backend, scorer_backend_of
+from synthio.models.load import known_backend, scorer_backend_of
 
 # Library -> environment; the main one has the others.
 ENVIRONMENTS = {"stable_audio_tools": "stable_audio", "laion_clap": "clap", "msclap": "clap", "gama": "gama"}

@@ -43,7 +43,7 @@ def embeddings_folder(args) -> Path:
 
 def read_splits(args):
     """The three manifests, the classes, and the targets [N, C] of each; every mistake in the labels shows here."""
-    from synthio.classifier import encode_labels
+    from synthio.labels import encode_labels
     from synthio.manifest import LABEL, all_labels, read_manifest, read_table
 
     csvs = {split: getattr(args, f"{split}_csv") for split in SPLITS}
@@ -91,7 +91,7 @@ def write_predictions(table, labels, chances, multi_label: bool, path: Path) -> 
     """path, label, group where there is one, predicted, and `probability_<label>` of each class."""
     import pandas as pd
 
-    from synthio.classifier import decode_labels
+    from synthio.labels import decode_labels
     from synthio.manifest import GROUP, LABEL, PATH, write_table
     from synthio.metrics import PROBABILITY_PREFIX, predicted_matrix
 

@@ -9,9 +9,12 @@ Truth is a 0/1 matrix [N, C] in both cases, so that single-label and multi-label
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 THRESHOLD = 0.5  # a label is predicted, in multi-label data, when its probability is above this
 RELIABILITY_BINS = 15
@@ -200,3 +203,15 @@ def bootstrap_interval(
     values = [statistic(rng.integers(0, clips, clips)) for _ in range(resamples)]
     low, high = np.percentile(values, [2.5, 97.5])
     return [float(low), float(high)]
+
+
+def probabilities(logits: torch.Tensor, multi_label: bool) -> np.ndarray:
+    """Softmax, or the sigmoid of each class for multi-label data; float64 [N, C], so that ties stay rare."""
+    logits = logits.double()
+    return (logits.sigmoid() if multi_label else logits.softmax(dim=1)).numpy()
+
+
+def score_of(logits: torch.Tensor, targets: torch.Tensor, multi_label: bool) -> float:
+    """Accuracy, or mAP for multi-label data, of logits and targets [N, C]."""
+    metric = mean_average_precision if multi_label else accuracy
+    return metric(targets.numpy(), probabilities(logits, multi_label))

@@ -95,7 +95,7 @@ def clap_scores(losers: pd.DataFrame, model: str, device: str, cache_csv: Path) 
     known = _read_scores(cache_csv)
     missing = [row for row, key in enumerate(keys) if key not in known]
     if missing:
-        from synthio.models import load_scorer
+        from synthio.models.load import load_scorer
 
         scorer = load_scorer(model, device)
     fitting = Halving(BATCH)

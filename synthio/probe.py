@@ -106,13 +106,3 @@ def surprise(logits: np.ndarray, targets: np.ndarray, multi_label: bool) -> np.n
     if multi_label:
         return (np.logaddexp(0, logits) - targets * logits).mean(axis=1)
     return -(targets * log_softmax(logits, axis=1)).sum(axis=1)
-
-
-def evaluate_probe(probe: LinearProbe, x: np.ndarray, targets: np.ndarray, multi_label: bool) -> tuple[float, float]:
-    """(loss, score), as for AST."""
-    import torch
-
-    from synthio.classifier import loss_of, score_of
-
-    logits, truth = torch.from_numpy(probe.logits(x)), torch.from_numpy(targets).double()
-    return float(loss_of(logits, truth, multi_label)), score_of(logits, truth, multi_label)

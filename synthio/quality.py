@@ -183,7 +183,7 @@ def clap_scores(args, tables, device: str):
     """(set -> cosines [N, C] of clips with "Sound of a <label>", labels): zero-shot classification."""
     from synthio.embeddings import EmbeddingCache, embed_clips
     from synthio.manifest import LABEL, PATH, all_labels
-    from synthio.models import load_scorer
+    from synthio.models.load import load_scorer
     from synthio.prompts import label_prompt
 
     labels = all_labels(tables["gold"][LABEL])
@@ -199,7 +199,7 @@ def clap_scores(args, tables, device: str):
 
 def hits(args, tables, scores, labels) -> dict[str, np.ndarray]:
     """Set -> agreement of each clip [N]."""
-    from synthio.classifier import encode_labels
+    from synthio.labels import encode_labels
     from synthio.manifest import LABEL
     from synthio.quality_metrics import agreement
 

@@ -418,7 +418,7 @@ def embed(clips: pd.DataFrame, folder: Path, model: str) -> tuple[np.ndarray, li
     from synthio.embeddings import EmbeddingCache
     from synthio.files import sha256_file, sha256_value
     from synthio.manifest import LABEL, PATH
-    from synthio.models import load_scorer
+    from synthio.models.load import load_scorer
     from synthio.prompts import label_prompt
 
     cache = EmbeddingCache(folder, f"map_{MAP_SECONDS}s", model)

@@ -60,7 +60,7 @@ def read_scores(argument: str, predictions: str = "predictions.csv") -> dict[str
 
 def truth_and_probabilities(scores: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """(truth 0/1 [N, C], probabilities [N, C]) of a predictions table."""
-    from synthio.classifier import encode_labels
+    from synthio.labels import encode_labels
     from synthio.manifest import LABEL
     from synthio.metrics import PROBABILITY_PREFIX
 

@@ -90,7 +90,7 @@ def choose_synthetic_weight(
 
     from synthio.classification.pool import fit_weights
     from synthio.metrics import accuracy, mean_average_precision
-    from synthio.probe import FEW_CLIPS_C, evaluate_probe, fit_probe, surprise
+    from synthio.probe import FEW_CLIPS_C, fit_probe, surprise
 
     synthetic = int(is_synthetic.sum())
     if synthetic in (0, len(is_synthetic)):
@@ -103,7 +103,7 @@ def choose_synthetic_weight(
         weights = rates * class_weights(train[1], rates) if equal_classes else rates
         with threadpool_limits(1):
             probe = fit_probe(*train, FEW_CLIPS_C, multi_label, weights)
-        train_loss, _ = evaluate_probe(probe, *train, multi_label)
+        train_loss = float(surprise(probe.logits(train[0]), train[1], multi_label).mean())
         logits = probe.logits(valid[0])
         if known:
             shares, offset = fit_weights([logits, *known], valid[1], multi_label)

@@ -173,7 +173,7 @@ def save(folder: Path) -> None:
 
 def hear(folder: Path) -> None:
     from synthio.audio import read_audio
-    from synthio.models import load_scorer
+    from synthio.models.load import load_scorer
 
     out = {}
     for name, file in MODELS.items():
@@ -198,7 +198,7 @@ def load(folder: Path, file: str) -> None:
 
 def refuse(folder: Path, *models: str) -> None:
     from synthio.cli import UserError
-    from synthio.models import load_scorer
+    from synthio.models.load import load_scorer
 
     reasons = []
     for model in models:

@@ -315,8 +315,8 @@ def compare_prefixes(theirs, ours) -> dict[str, float]:
 
 def compare_adapter(model: str, kind: str, folder: Path) -> dict[str, float]:
     """A new adapter changes nothing, a step of training does, and what is saved is what is loaded."""
-    from synthio.models import load_text_to_audio
     from synthio.models.adapters import make_trainable, write_adapter
+    from synthio.models.load import load_text_to_audio
 
     x, t = task()
     ours = load_text_to_audio(model)
@@ -346,7 +346,7 @@ def compare_adapter(model: str, kind: str, folder: Path) -> dict[str, float]:
 
 
 def compare(root: Path) -> dict[str, dict]:
-    from synthio.models import load_text_to_audio
+    from synthio.models.load import load_text_to_audio
     from synthio.models.tools_checkpoint import find_model
 
     found = {}

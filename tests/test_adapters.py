@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from synthio.cli import UserError
-from synthio.models import load_text_to_audio
 from synthio.models.adapters import FILES, adapter_kind, check_output, make_trainable, write_adapter
+from synthio.models.load import load_text_to_audio
 from synthio.models.prefix_adapter import PrefixModel
 from tests.tiny_models import save_text_to_audio
 

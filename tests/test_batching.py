@@ -15,12 +15,12 @@ from synthio.batching import Halving
 from synthio.cli import UserError
 from synthio.embeddings import EmbeddingCache, embed_clips
 from synthio.manifest import read_manifest, read_table
-from synthio.models import load_scorer, load_text_to_audio
 from synthio.models.adapters import make_trainable
 from synthio.models.ast_model import load_ast
 from synthio.models.audio_llm import AudioLlm
 from synthio.models.clap import ClapScorer
 from synthio.models.diffusers_audio import DiffusersTextToAudio
+from synthio.models.load import load_scorer, load_text_to_audio
 from synthio.supcon import SupConAst
 from tests.scripts import call_script, load_script
 from tests.test_classifier import save_tiny_ast

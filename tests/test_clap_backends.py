@@ -19,7 +19,8 @@ import torch
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
 from synthio.cli import UserError
-from synthio.models import checkpoint_file, load_scorer, scorer_backend_of
+from synthio.models import checkpoint_file
+from synthio.models.load import load_scorer, scorer_backend_of
 from tests.clap_library import MODELS
 from tests.test_classifier import save_tiny_ast
 from tests.tiny_models import save_clap

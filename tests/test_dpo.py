@@ -24,8 +24,8 @@ from synthio import diffusion, pairs, preference
 from synthio.batching import Halving
 from synthio.cli import UserError
 from synthio.files import sha256_file
-from synthio.models import load_scorer, load_text_to_audio
 from synthio.models.adapters import FILES, make_trainable
+from synthio.models.load import load_scorer, load_text_to_audio
 from tests.scripts import call_script, load_script
 from tests.tiny_models import save_clap, save_text_to_audio
 

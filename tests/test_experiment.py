@@ -21,7 +21,7 @@ from synthio.audio import read_audio
 from synthio.check_inputs import listen
 from synthio.classification.heads import TITLES
 from synthio.files import read_json, write_json
-from synthio.models import load_scorer
+from synthio.models.load import load_scorer
 from tests.scripts import call_script
 from tests.test_classifier import save_tiny_ast
 from tests.test_driver import LABELS, needs_proc, needs_setpriv, processes_of, rows_of, save_program, wait_until

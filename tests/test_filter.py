@@ -729,7 +729,7 @@ def weights(folder):
 
 
 def test_the_tuned_clap_knows_the_gold_classes_better_and_keeps_its_scale(tones, clap, tmp_path):
-    from synthio.models import load_scorer
+    from synthio.models.load import load_scorer
 
     history = finetune(tones, clap, tmp_path / "tuned", "--num_steps", 40)
     losses = [float(row["valid_loss"]) for row in history]

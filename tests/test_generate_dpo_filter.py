@@ -181,7 +181,7 @@ def test_fixed_seconds(models, data):
 def test_initialize_audio_keeps_the_level_of_the_gold_clip(models, data):
     """The released code divided by 32767 twice and started from near-silence."""
     gold_latents = load_script(GENERATE).gold_latents
-    from synthio.models import load_text_to_audio
+    from synthio.models.load import load_text_to_audio
 
     model = load_text_to_audio(str(models / "flow"))
     latents = gold_latents([{"record": {"path": str(data / "audio/6.wav")}}], model)

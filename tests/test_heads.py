@@ -16,8 +16,8 @@ from synthio.classification.heads import TITLES
 from synthio.classification.saved import saved_probabilities
 from synthio.fbank import SAMPLE_RATE
 from synthio.metrics import calibration
-from synthio.models import load_scorer
 from synthio.models.ast_model import AstEmbedder
+from synthio.models.load import load_scorer
 from tests.scripts import call_script
 from tests.test_classifier import PITCHES, ROOT, add_mislabelled, save_named_ast, save_tiny_ast, save_tones
 from tests.tiny_models import save_clap

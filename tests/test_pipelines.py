@@ -18,9 +18,10 @@ from synthio import sampling
 from synthio.cli import UserError
 from synthio.diffusion import solve
 from synthio.manifest import read_table
-from synthio.models import load_text_to_audio
 from synthio.models.adapters import FILES, make_trainable, write_adapter
-from synthio.models.diffusers_audio import DiffusersTextToAudio, pick_dtype, read_objective
+from synthio.models.diffusers_audio import DiffusersTextToAudio, read_objective
+from synthio.models.load import load_text_to_audio
+from synthio.models.pipeline_model import pick_dtype
 from synthio.models.stable_audio_3 import LAMBDA_RANGE, StableAudio3, check_scheduler
 from tests.scripts import call_script, load_script
 from tests.tiny_models import cosine_scheduler, save_stable_audio_3, save_text_to_audio

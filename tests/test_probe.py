@@ -142,15 +142,13 @@ def test_the_sum_of_probes_is_a_probe():
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
-def test_loss_and_score_are_those_of_the_logits(multi_label):
+def test_surprise_is_the_cross_entropy_of_each_clip(multi_label):
     x, targets = clouds(3, 30, 0)
     fitted = probe.fit_probe(x, targets, 1.0, multi_label)
-    loss, score = probe.evaluate_probe(fitted, x, targets, multi_label)
     logits, truth = torch.from_numpy(fitted.logits(x)), torch.from_numpy(targets).double()
     if multi_label:
         expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth)
     else:
         expected = torch.nn.functional.cross_entropy(logits, truth)
     surprises = probe.surprise(fitted.logits(x), targets, multi_label)
-    assert loss == pytest.approx(expected.item()) == pytest.approx(surprises.mean()) and surprises.shape == (30,)
-    assert score > 0.9
+    assert surprises.mean() == pytest.approx(expected.item()) and surprises.shape == (30,)

@@ -14,8 +14,8 @@ import torch
 
 from synthio import sampling
 from synthio.diffusion import alpha_sigma
-from synthio.models import load_text_to_audio
 from synthio.models.base import Condition, TextToAudio
+from synthio.models.load import load_text_to_audio
 from tests import k_diffusion_clips
 from tests.tiny_models import save_text_to_audio
 

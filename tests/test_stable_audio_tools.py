@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from synthio.cli import UserError
-from synthio.models import backend_of, load_text_to_audio, tools_checkpoint
+from synthio.models import tools_checkpoint
+from synthio.models.load import backend_of, load_text_to_audio
 from tests import small_tools_model
 from tests.scripts import call_script
 
@@ -87,7 +88,9 @@ def test_a_hub_id_that_cannot_be_had(hub_cache):
 
 
 def test_asking_for_the_backend_imports_nothing_heavy(run_script):
-    code = "import sys; from synthio.models import backend_of; print(backend_of('README.md'), 'torch' in sys.modules)"
+    code = (
+        "import sys; from synthio.models.load import backend_of; print(backend_of('README.md'), 'torch' in sys.modules)"
+    )
     assert run_script("-c", code).stdout.split() == ["diffusers", "False"]
 
 
@@ -394,7 +397,7 @@ def test_what_does_not_fit_is_refused_by_name(tools_python, models, tmp_path):
         (tmp_path / str(i) / "model_config.json").write_text(json.dumps(case))
         save_file(weights_, tmp_path / str(i) / "model.safetensors")
     code = (
-        "import sys\nfrom synthio.cli import UserError\nfrom synthio.models import load_text_to_audio\n"
+        "import sys\nfrom synthio.cli import UserError\nfrom synthio.models.load import load_text_to_audio\n"
         "for folder in sys.argv[1:]:\n    try: load_text_to_audio(folder); print('loaded')\n"
         "    except UserError as error: print(error)"
     )

@@ -20,7 +20,7 @@ from synthio.cli import UserError
 from synthio.files import stable_seed
 from synthio.manifest import clip_keys, read_table
 from synthio.models import openai_writer
-from synthio.models.captioning import CaptionRequest, Extraction, WriterOptions, load_writer
+from synthio.models.captioning import CaptionRequest, Extraction, WriterOptions
 from synthio.models.chat_writer import (
     MAX_ACCEPTED,
     MAX_POOL,
@@ -34,6 +34,7 @@ from synthio.models.chat_writer import (
     prompts_problem,
 )
 from synthio.models.composer import EVENTS, SCENES, compose, extract
+from synthio.models.load_captioning import load_writer
 from synthio.models.openai_writer import OpenAIWriter, retry_after_s
 from synthio.prompts import MAX_SHARED_WORDS, MAX_WORDS, is_plain, prompt_problem, words_of
 from synthio.stamp import command_key

@@ -158,7 +158,7 @@ def main() -> int:
     from transformers import ASTFeatureExtractor, ASTForAudioClassification
 
     from synthio.files import write_json
-    from synthio.models import load_scorer, load_text_to_audio
+    from synthio.models.load import load_scorer, load_text_to_audio
 
     quiet_libraries()
     set_threads()

@@ -14,7 +14,7 @@ import numpy as np
 
 from synthio.classification.experts import Features
 from synthio.embeddings import EmbeddingCache, embed_clips
-from synthio.models import load_scorer
+from synthio.models.load import load_scorer
 from synthio.prompts import zero_shot_prompts
 
 

@@ -51,7 +51,7 @@ def saved_probabilities(
     """
     import torch
 
-    from synthio.classifier import probabilities
+    from synthio.metrics import probabilities
 
     pool, config = load_pool(folder)
     found = {}

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from synthio.classifier import Normalisation, predict_clips, probabilities
+from synthio.classifier import Normalisation, predict_clips
 from synthio.cli import UserError
 from synthio.files import read_json
 from synthio.manifest import split_labels
+from synthio.metrics import probabilities
 
 BATCH = 16
 

@@ -21,7 +21,7 @@ import torch
 
 from synthio.cli import UserError
 from synthio.models.base import Condition, Sampling
-from synthio.models.diffusers_audio import PipelineModel, check_parts, read_scheduler
+from synthio.models.pipeline_model import PipelineModel, check_parts, read_scheduler
 
 COMPONENTS = ("transformer", "vae", "text_encoder", "tokenizer", "duration_embedder", "scheduler")
 # The pipeline's log-SNR range: lambda = log((1 - sigma) / sigma).

@@ -8,8 +8,8 @@ import pytest
 
 from synthio.classification.listening import Listener
 from synthio.classification.tasks import groups_of, prepare, sources_of
-from synthio.classifier import encode_labels
 from synthio.cli import AUTO
+from synthio.labels import encode_labels
 from synthio.manifest import LABEL, read_manifest
 from synthio.weighting import TOTALS
 from tests.test_classifier import PITCHES, add_mislabelled, save_named_ast, save_tones

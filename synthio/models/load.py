@@ -1,0 +1,124 @@
+"""How a stage gets the model backend that it was asked for.
+
+Nothing heavy is imported here: synthio/environments.py asks `known_backend` for run.sh.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from synthio.cli import UserError
+from synthio.models import CHECKPOINT_SUFFIXES
+
+if TYPE_CHECKING:
+    from synthio.models.base import AudioTextScorer, TextToAudio
+
+Backend = Literal["diffusers", "stable_audio_tools"]
+# Which library's files a hub id has. Stable Audio Open 1.0 has both kinds: diffusers needs no environment of its own.
+# Stable Audio 3 is published in a third format, and read by diffusers when it is converted (docs/models.md).
+HUB_BACKENDS: dict[str, Backend] = {
+    "stabilityai/stable-audio-open-1.0": "diffusers",
+    "stabilityai/stable-audio-3-small-sfx": "diffusers",
+    "stabilityai/stable-audio-3-small-sfx-base": "diffusers",
+    "stabilityai/stable-audio-open-small": "stable_audio_tools",
+    "sonalkum/synthio-stable-audio-open": "stable_audio_tools",
+}
+
+
+def known_backend(model: str) -> Backend | None:
+    """The library that a text-to-audio model is for, told by its files.
+
+    Args:
+        model: folder, file or hub id; one that is not known is looked up, on the hub or in its cache.
+
+    Returns:
+        None where there are no files to tell it by.
+    """
+    path = Path(model)
+    if path.is_file():
+        return "stable_audio_tools" if path.suffix in CHECKPOINT_SUFFIXES else "diffusers"
+    if path.is_dir():
+        return _told_by([file.name for file in path.iterdir()])
+    if model in HUB_BACKENDS:
+        return HUB_BACKENDS[model]
+    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+        return None
+    from synthio.hub import file_names
+
+    names = file_names(model)
+    return _told_by(names) if names else None
+
+
+def _told_by(names: Sequence[str]) -> Backend:
+    is_tools = "model_config.json" in names and "model_index.json" not in names
+    return "stable_audio_tools" if is_tools else "diffusers"
+
+
+def backend_of(model: str) -> Backend:
+    """As `known_backend`; what cannot be told is "diffusers", whose loader then says what is wrong."""
+    return known_backend(model) or "diffusers"
+
+
+def load_text_to_audio(model: str, adapter: str | None = None, device: str = "cpu", dtype: str = "auto") -> TextToAudio:
+    """A text-to-audio model by folder, checkpoint file or hub id, with an optional adapter.
+
+    Args:
+        dtype: as in `PipelineModel`; a model of stable-audio-tools computes in float32 alone.
+    """
+    if backend_of(model) == "stable_audio_tools":
+        if dtype not in ("auto", "float32"):
+            raise UserError(f"dtype={dtype}: a model of stable-audio-tools runs in float32; take auto or float32")
+        from synthio.models.stable_audio_tools import StableAudioToolsTextToAudio
+
+        return StableAudioToolsTextToAudio(model, adapter, device)
+    from synthio.models.diffusers_audio import load_pipeline
+
+    return load_pipeline(model, adapter, device, dtype)
+
+
+SCORER_HELP = (
+    "CLAP: folder or hub id of transformers, .pt file of laion_clap, msclap:2022, msclap:2023 or .pth file of msclap"
+)
+
+
+def scorer_backend_of(name: str) -> str:
+    """The library that a CLAP needs, by its name alone: "transformers", "laion_clap" or "msclap".
+
+    Args:
+        name: what `SCORER_HELP` says.
+    """
+    if name.startswith("msclap:"):
+        return "msclap"
+    if Path(name).is_dir():
+        return "transformers"
+    return {".pt": "laion_clap", ".pth": "msclap"}.get(Path(name).suffix, "transformers")
+
+
+def load_scorer(model: str, device: str = "cpu") -> AudioTextScorer:
+    """A CLAP by its name, see `scorer_backend_of`.
+
+    Raises:
+        UserError: the model cannot be had, or this Python lacks its library.
+    """
+    backend = scorer_backend_of(model)
+    if backend == "transformers":
+        from synthio.models.clap import ClapScorer
+
+        return ClapScorer(model, device)
+    if importlib.util.find_spec(backend) is None:
+        raise UserError(
+            f"CLAP model '{model}' needs {backend}, which this Python ({sys.executable}) lacks; its environment is "
+            f"made by 'bash extras/make_env.sh .envs/clap extras/clap.txt': set clap_env=.envs/clap in run.sh, or run "
+            "this with .envs/clap/bin/python"
+        )
+    if backend == "msclap":
+        from synthio.models.msclap import MsclapScorer
+
+        return MsclapScorer(model, device)
+    from synthio.models.laion_clap import LaionClapScorer
+
+    return LaionClapScorer(model, device)
