@@ -105,7 +105,7 @@ def write_folder(rows: list[dict], paths: list[str], card: str, folder: Path) ->
 
 def make_card(table, args) -> str:
     """The card, from the records that the stages left in the run's folder."""
-    from synthio.cards import dataset_card
+    from synthio.dataset_card import dataset_card
     from synthio.manifest import LABEL, MODEL
     from synthio.report import options_of, rounds_of
     from synthio.run_files import read_synthesis

@@ -1,4 +1,4 @@
-"""Cards: the README.md of a trained classifier and of a dataset of synthetic clips, as the Hugging Face hub shows them.
+"""What cards (README.md of a classifier or a dataset, as the Hugging Face hub shows it) say of models, and how.
 
 What comes from users (labels, captions, file names) is escaped, so that it is text in the card whatever it holds, and
 folders of the machine are left out.
@@ -7,7 +7,7 @@ folders of the machine are left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,6 @@ EMBEDDED = ROOT / "extras/embedded/weights"
 EMBEDDED_LICENCE = "CC BY-NC"
 LICENCE_LINE = re.compile(r"^license:[ \t]*([\w.+-]+)[ \t]*$", re.MULTILINE)
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-# What of an AST's options goes into its card: name there, option.
-AST_OPTIONS = {
-    "optimiser steps": "num_steps",
-    "clips a step": "batch_size",
-    "highest learning rate": "learning_rate",
-    "weight decay": "weight_decay",
-    "waveform augmentation": "waveform_augment",
-    "SpecAugment": "spec_augment",
-    "share of the trained weights (WiSE-FT)": "wise_ft_alpha",
-    "mixup alpha": "mixup",
-    "synthetic clips for a real one": "synthetic_weight",
-    "SupCon weight": "supcon_weight",
-    "seed": "seed",
-}
-
-HEAD_OPTIONS = {"synthetic clips for a real one": "synthetic_weight", "seed": "seed"}
 
 
 def escape(value: object) -> str:
@@ -66,12 +50,12 @@ def licence_of(model: str) -> str:
     return found[1] if found else "not known here"
 
 
-def render(template: str, values: Mapping[str, Any]) -> str:
-    """Fill in a template of this folder; `md` escapes."""
+def render(template: Path, values: Mapping[str, Any]) -> str:
+    """Fill in a template; `md` escapes."""
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(template.parent),
         autoescape=False,  # Markdown, not HTML: `md` does it
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -79,7 +63,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["md"] = escape
-    return environment.get_template(template).render(values)
+    return environment.get_template(template.name).render(values)
 
 
 def described(model: str) -> dict[str, Any]:
@@ -90,112 +74,3 @@ def described(model: str) -> dict[str, Any]:
         "is_embedded": is_embedded(model),
         "is_hub_id": is_hub_id(model),
     }
-
-
-def base_models(options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The frozen or fine-tuned models that a classifier's options name."""
-    return [described(options[name]) for name in ("model", "clap_model", "ast_model") if options.get(name)]
-
-
-def training_rows(record: Mapping[str, Any]) -> dict[str, Any]:
-    """How a classifier was trained: name -> value."""
-    options = record["options"]
-    if record["head"] != "ast":
-        return {name: options[option] for name, option in HEAD_OPTIONS.items() if option in options}
-    rows = {name: options[option] for name, option in AST_OPTIONS.items() if option in options}
-    return rows | {"step chosen on the validation clips": record["best_step"]}
-
-
-def title_of(head: str) -> str:
-    """A method's name in print."""
-    from synthio.classification.heads import TITLES
-
-    return TITLES[head]
-
-
-def classifier_card(record: Mapping[str, Any]) -> str:
-    """The card of a classifier.
-
-    Args:
-        record: what its scores.json says.
-    """
-    frames = record.get("input", {}).get("frames")
-    return render(
-        "model_card.md.j2",
-        {
-            **{name: record[name] for name in ("labels", "splits", "metric", "interval_95", "macro_f1", "mAP")},
-            "accuracy": record.get("accuracy"),
-            "per_class": record["per_class"],
-            "best_valid": record["best_valid"],
-            "head": "" if record["head"] == "ast" else title_of(record["head"]),
-            "temperature": record["calibration"]["temperature"],
-            "calibration": {when: record["calibration"][when] for when in ("before", "after")},
-            "seconds": frames and frames / 100,
-            "models": base_models(record["options"]),
-            "training": training_rows(record),
-            "versions": record["versions"],
-        },
-    )
-
-
-# What a dataset card calls the models: stage of its record, option, name.
-PARTS = (
-    ("generate", "model", "text-to-audio"),
-    ("filter", "model", "filter (CLAP)"),
-    ("filter", "classifier", "filter (classifier)"),
-    ("caption", "captioner", "captions of the recordings"),
-    ("captions", "writer", "prompts"),
-)
-NO_MODEL = "embedded"  # a captioner or writer of this name is a program without weights
-
-
-def models_used(records: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The models behind a run's clips, from the records of its stages."""
-    found = []
-    for stage, option, part in PARTS:
-        options = records.get(stage, {}).get("options", {})
-        model = options.get(option)
-        if not model:
-            continue
-        row = {"part": part, **described(model)}
-        if options.get("llm_model"):
-            row |= {"name": options["llm_model"], "licence": "the terms of the server that ran it"}
-        elif model == NO_MODEL:
-            row |= {"name": "Synthio's own, without weights", "licence": "MIT"}
-        elif option == "classifier":
-            row |= {"name": "trained in this run"}
-        found.append(row)
-    return found
-
-
-def dataset_card(
-    title: str,
-    counts: Mapping[str, int],
-    rejected: Mapping[str, int],
-    generators: Sequence[str],
-    records: Mapping[str, Mapping[str, Any]],
-    rounds: Sequence[Mapping[str, Any]],
-    stages: Sequence[Mapping[str, Any]],
-) -> str:
-    """The card of a folder of synthetic clips.
-
-    Args:
-        title: name of the run.
-        counts, rejected: label cell -> clips; a missing cell counts as 0.
-        generators: what the rows name as their model.
-        records: stage -> record.
-        rounds, stages: as the report shows them.
-    """
-    return render(
-        "dataset_card.md.j2",
-        {
-            "title": title,
-            "total": sum(counts.values()),
-            "counts": {label: (counts.get(label, 0), rejected.get(label, 0)) for label in {*counts, *rejected}},
-            "total_rejected": sum(rejected.values()),
-            "generators": generators,
-            "models": models_used(records),
-            "rounds": rounds,
-            "stages": stages,
-        },
-    )

@@ -144,7 +144,7 @@ def write_test_results(folder: Path, args, tables, labels, targets, result: Resu
         result: the probabilities.
         details: what else scores.json says; `best_valid` is (score, loss) of the chosen model.
     """
-    from synthio.cards import classifier_card
+    from synthio.classification.card import classifier_card
     from synthio.files import write_json, write_text
     from synthio.manifest import versions
     from synthio.metrics import calibration, score_predictions

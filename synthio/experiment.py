@@ -222,8 +222,8 @@ def read_cells(folder: Path) -> tuple[list[Cell], list[dict[str, str]]]:
     Raises:
         UserError: cells of a fold were not tested on the same clips, or not by the same metric.
     """
+    from synthio.classification.scored import read_scores
     from synthio.manifest import LABEL, PATH, read_table
-    from synthio.results import read_scores
 
     seconds, cells, missing = read_seconds(folder / "jobs.csv"), [], []
     tested: dict[str, Any] = {}
@@ -249,7 +249,7 @@ def heads_of(cell: Cell, file: Path) -> list[Cell]:
         cell: of a method; those that are not in `WITH_HEADS` have none.
         file: scores.json of its classifier.
     """
-    from synthio.results import read_scores
+    from synthio.classification.scored import read_scores
 
     if cell.method not in WITH_HEADS:
         return []
@@ -305,7 +305,7 @@ def results_table(cells: Sequence[Cell]) -> pd.DataFrame:
 
 def resample_cells(cells: Sequence[Cell], resamples: int) -> dict[tuple, np.ndarray]:
     """(method, n, seed, fold) -> [R] scores on resampled clips, paired over everything that shares a fold."""
-    from synthio.results import truth_and_probabilities
+    from synthio.classification.scored import truth_and_probabilities
 
     draws: dict[str, Any] = {}
     out = {}
@@ -549,7 +549,7 @@ def main() -> int:
     if args.action == "table":
         return make_tables(args)
     if args.action == "best":
-        from synthio.results import read_scores
+        from synthio.classification.scored import read_scores
 
         print(choose_best([read_scores(argument) for argument in args.scores]))
     elif args.action == "heads":

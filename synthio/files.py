@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,3 +93,17 @@ def fingerprint(path: str | Path) -> str:
 def stable_seed(*parts: object) -> int:
     """A seed in [0, 2**31) that depends on `parts` alone: the same on every machine, shard and Python version."""
     return int(sha256_value(list(parts))[:8], 16) & 0x7FFFFFFF
+
+
+def link(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`, or a copy, under a temporary name first."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    try:
+        try:
+            temporary.hardlink_to(source)
+        except OSError:
+            shutil.copy2(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)  # replacing a file by a link to itself leaves it there

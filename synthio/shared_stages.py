@@ -15,6 +15,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from synthio.files import link
+
 APPENDED = ".jsonl"  # caches of answers grow in place
 
 
@@ -52,20 +54,6 @@ def files_of(output: Path, root: Path) -> Iterator[Path]:
 def glob_safe(name: str) -> str:
     """A name whose brackets, stars and question marks stand for themselves."""
     return "".join(f"[{letter}]" if letter in "[*?" else letter for letter in name)
-
-
-def link(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`, or a copy, under a temporary name first."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
-    try:
-        try:
-            temporary.hardlink_to(source)
-        except OSError:
-            shutil.copy2(source, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)  # replacing a file by a link to itself leaves it there
 
 
 def link_outputs(outputs: Sequence[str], ours: Path, theirs: Path) -> None:

@@ -22,6 +22,7 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassificati
 
 from synthio import cards, classifier, evaluation, metrics, results
 from synthio.audio import read_audio, write_wav
+from synthio.classification import scored
 from synthio.classification.pool import fit_weights
 from synthio.cli import UserError
 from synthio.fbank import kaldi_fbank, num_frames, num_samples
@@ -388,7 +389,7 @@ def test_script_learns_and_writes_everything(data, trained):
 
 def assert_pipeline_gives_the_predictions(folder: Path) -> None:
     """Each probability of each test clip."""
-    predictions = results.read_scores(f"x={folder / 'scores.json'}")["predictions"]
+    predictions = scored.read_scores(f"x={folder / 'scores.json'}")["predictions"]
     listen = pipeline("audio-classification", model=str(folder / "model"), top_k=None)
     for row in predictions.to_dict("records"):
         found = {answer["label"]: answer["score"] for answer in listen(read_audio(row["path"], RATE)[0][0])}
@@ -404,8 +405,8 @@ def test_pipeline_gives_the_same_probabilities(data, trained):
 
 def test_the_temperature_is_in_the_weights(trained):
     """Probabilities at the temperature that was divided by are those before calibration."""
-    scores = results.read_scores(f"x={trained / 'scores.json'}")
-    truth, chances = results.truth_and_probabilities(scores)
+    scores = scored.read_scores(f"x={trained / 'scores.json'}")
+    truth, chances = scored.truth_and_probabilities(scores)
     record = scores["calibration"]
     assert record["temperature"] != pytest.approx(1, abs=0.05)
     before = torch.from_numpy(np.log(chances) * record["temperature"]).softmax(dim=1).numpy()
@@ -843,8 +844,8 @@ def test_results_table(tmp_path, monkeypatch, capsys):
 def test_results_refuse_other_test_clips(tmp_path):
     old, new = save_result(tmp_path / "a", {1}, 0), save_result(tmp_path / "b", {1}, 0, clips=30)
     with pytest.raises(UserError, match="not tested on the same clips"):
-        results.summarise([results.read_scores(f"a={old}"), results.read_scores(f"b={new}")], 0)
+        results.summarise([scored.read_scores(f"a={old}"), scored.read_scores(f"b={new}")], 0)
     with pytest.raises(UserError, match="NAME=FILE"):
-        results.read_scores(old)
+        scored.read_scores(old)
     with pytest.raises(UserError, match="no such file"):
-        results.read_scores("x=/nowhere.json")
+        scored.read_scores("x=/nowhere.json")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from synthio import cards
+from synthio import cards, dataset_card
 from synthio.manifest import read_manifest
 from tests.scripts import call_script
 from tests.test_report import CAPTIONS, LABELS, save_run
@@ -106,7 +106,7 @@ def test_models_of_a_run():
         "caption": {"options": {"captioner": "embedded"}},
         "captions": {"options": {"writer": "openai", "llm_model": "gpt-x"}},
     }
-    rows = {row["part"]: (row["name"], row["licence"]) for row in cards.models_used(records)}
+    rows = {row["part"]: (row["name"], row["licence"]) for row in dataset_card.models_used(records)}
     assert rows == {
         "text-to-audio": ("Synthio's embedded text_to_audio", cards.licence_of(str(weights / "clap"))),
         "filter (CLAP)": ("laion/clap", "see https://huggingface.co/laion/clap"),
@@ -114,7 +114,7 @@ def test_models_of_a_run():
         "captions of the recordings": ("Synthio's own, without weights", "MIT"),
         "prompts": ("gpt-x", "the terms of the server that ran it"),
     }
-    card = cards.dataset_card("x", {"a": 1}, {"b": 2}, ["m@0"], records, [], [])
+    card = dataset_card.dataset_card("x", {"a": 1}, {"b": 2}, ["m@0"], records, [], [])
     assert card.startswith("---\nlicense: other\nlicense_name: cc-by-nc\n") and "| b | 0 | 2 |" in card
 
 

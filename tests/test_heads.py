@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from synthio import results
 from synthio.audio import read_audio, write_wav
+from synthio.classification import scored
 from synthio.classification.heads import TITLES
 from synthio.classification.saved import saved_probabilities
 from synthio.fbank import SAMPLE_RATE
@@ -82,11 +82,11 @@ def test_what_the_scores_say_is_in_the_predictions(fitted):
     """Accuracy on both sets, and calibration before and after, which of one expert are a temperature apart."""
     for name in ("probe_ast", "zero_shot", "tip_adapter"):
         folder = fitted[0] / name
-        scores = results.read_scores(f"x={folder / 'scores.json'}")
-        valid = results.read_scores(f"x={folder / 'scores.json'}", "valid_predictions.csv")
+        scores = scored.read_scores(f"x={folder / 'scores.json'}")
+        valid = scored.read_scores(f"x={folder / 'scores.json'}", "valid_predictions.csv")
         for one, score in ((scores, scores["accuracy"]), (valid, scores["best_valid"]["accuracy"])):
             assert (one["predictions"]["label"] == one["predictions"]["predicted"]).mean() == pytest.approx(score)
-        truth, chances = results.truth_and_probabilities(scores)
+        truth, chances = scored.truth_and_probabilities(scores)
         before = chances ** scores["calibration"]["temperature"]
         before /= before.sum(axis=1, keepdims=True)
         for when, found in (("before", before), ("after", chances)):
@@ -98,11 +98,11 @@ def test_what_the_scores_say_is_in_the_predictions(fitted):
 def test_a_saved_head_gives_the_predictions(fitted, tmp_path):
     for name in ALL:
         folder = fitted[0] / name
-        scores = results.read_scores(f"x={folder / 'scores.json'}")
+        scores = scored.read_scores(f"x={folder / 'scores.json'}")
         paths = scores["predictions"]["path"]
         chances, labels = saved_probabilities(folder / "model", paths, tmp_path / "cache")
         assert labels == scores["labels"]
-        np.testing.assert_allclose(chances, results.truth_and_probabilities(scores)[1], atol=1e-5)
+        np.testing.assert_allclose(chances, scored.truth_and_probabilities(scores)[1], atol=1e-5)
 
 
 def test_a_probes_weights_give_the_predictions(data, fitted):
@@ -112,7 +112,7 @@ def test_a_probes_weights_give_the_predictions(data, fitted):
     config = json.loads((folder / "model/config.json").read_text())
     (part,) = config["experts"]
     assert part["form"] == "linear" and part["kinds"] == ["ast", "clap"]
-    predictions = results.read_scores(f"x={folder / 'scores.json'}")["predictions"]
+    predictions = scored.read_scores(f"x={folder / 'scores.json'}")["predictions"]
     listeners = (AstEmbedder(str(data / "named")), load_scorer(str(data / "clap")))
     clip = predictions["path"][0]
     heard = [model.embed_audio([read_audio(clip, model.sample_rate)[0]])[0] for model in listeners]

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, pipeline
 
-from synthio import results
 from synthio.audio import read_audio, write_wav
+from synthio.classification import scored
 from synthio.fbank import SAMPLE_RATE, num_frames
 from tests.scripts import call_script
 from tests.test_classifier import ROOT, TRAIN
@@ -62,7 +62,7 @@ def train(world, model, out, **changes) -> dict:
 
 def check_pipeline(folder, function_to_apply="softmax") -> None:
     """transformers' pipeline gives what predictions.csv says of clips of every length."""
-    predictions = results.read_scores(f"x={folder / 'scores.json'}")["predictions"]
+    predictions = scored.read_scores(f"x={folder / 'scores.json'}")["predictions"]
     assert len(predictions) == len(SECONDS)
     listen = pipeline("audio-classification", model=str(folder / "model"), top_k=None)
     spread = []

@@ -56,8 +56,8 @@ def read_candidate(folder: Path) -> Candidate:
     Raises:
         UserError: it has not finished.
     """
+    from synthio.classification.scored import read_scores
     from synthio.evaluation import VALID_PREDICTIONS
-    from synthio.results import read_scores
 
     for name in ("scores.json", VALID_PREDICTIONS):
         if not (folder / name).is_file():
@@ -74,8 +74,8 @@ def gain(one: Candidate, other: Candidate) -> tuple[float, float]:
     """
     import numpy as np
 
+    from synthio.classification.scored import paired_statistic
     from synthio.classification.tasks import groups_of
-    from synthio.results import paired_statistic
 
     statistic, clips = paired_statistic(one.scores, other.scores)
     rows, rng = np.arange(clips), np.random.default_rng(0)
@@ -114,7 +114,7 @@ def best_of(candidates: Sequence[Candidate]) -> tuple[Candidate, list[dict[str, 
 
 def link_or_copy(source: str, target: str) -> str:
     """A hard link where the disk has them: files of a run are replaced as a whole, never changed in place."""
-    from synthio.shared_stages import link
+    from synthio.files import link
 
     link(Path(source), Path(target))
     return target

@@ -8,8 +8,9 @@ from typing import Any
 
 from synthio.classification.choose import Candidate, best_of, read_candidate
 from synthio.classification.heads import TITLES, UNTRAINED
+from synthio.classification.scored import paired_difference, read_scores
 from synthio.cli import UserError
-from synthio.results import paired_difference, percent, read_scores
+from synthio.results import percent
 
 
 def read_trained(arguments: Sequence[str]) -> dict[str, dict[str, Candidate]]:

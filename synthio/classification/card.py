@@ -1,0 +1,73 @@
+"""The card of a trained classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from synthio.cards import described, render
+
+# What of an AST's options goes into its card: name there, option.
+AST_OPTIONS = {
+    "optimiser steps": "num_steps",
+    "clips a step": "batch_size",
+    "highest learning rate": "learning_rate",
+    "weight decay": "weight_decay",
+    "waveform augmentation": "waveform_augment",
+    "SpecAugment": "spec_augment",
+    "share of the trained weights (WiSE-FT)": "wise_ft_alpha",
+    "mixup alpha": "mixup",
+    "synthetic clips for a real one": "synthetic_weight",
+    "SupCon weight": "supcon_weight",
+    "seed": "seed",
+}
+
+
+HEAD_OPTIONS = {"synthetic clips for a real one": "synthetic_weight", "seed": "seed"}
+
+
+def base_models(options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The frozen or fine-tuned models that a classifier's options name."""
+    return [described(options[name]) for name in ("model", "clap_model", "ast_model") if options.get(name)]
+
+
+def training_rows(record: Mapping[str, Any]) -> dict[str, Any]:
+    """How a classifier was trained: name -> value."""
+    options = record["options"]
+    if record["head"] != "ast":
+        return {name: options[option] for name, option in HEAD_OPTIONS.items() if option in options}
+    rows = {name: options[option] for name, option in AST_OPTIONS.items() if option in options}
+    return rows | {"step chosen on the validation clips": record["best_step"]}
+
+
+def title_of(head: str) -> str:
+    """A method's name in print."""
+    from synthio.classification.heads import TITLES
+
+    return TITLES[head]
+
+
+def classifier_card(record: Mapping[str, Any]) -> str:
+    """The card of a classifier.
+
+    Args:
+        record: what its scores.json says.
+    """
+    frames = record.get("input", {}).get("frames")
+    return render(
+        Path(__file__).with_name("model_card.md.j2"),
+        {
+            **{name: record[name] for name in ("labels", "splits", "metric", "interval_95", "macro_f1", "mAP")},
+            "accuracy": record.get("accuracy"),
+            "per_class": record["per_class"],
+            "best_valid": record["best_valid"],
+            "head": "" if record["head"] == "ast" else title_of(record["head"]),
+            "temperature": record["calibration"]["temperature"],
+            "calibration": {when: record["calibration"][when] for when in ("before", "after")},
+            "seconds": frames and frames / 100,
+            "models": base_models(record["options"]),
+            "training": training_rows(record),
+            "versions": record["versions"],
+        },
+    )
