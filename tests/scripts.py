@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from synthio.cli import run_main
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,12 @@ class Done:
     returncode: int
     stdout: str
     stderr: str
+
+
+def copy_driver(folder: Path) -> Path:
+    """run.sh and its other half in a folder, without anything else of the repository; the path of run.sh."""
+    shutil.copytree(ROOT / "extras/driver", folder / "extras/driver")
+    return Path(shutil.copy(ROOT / "run.sh", folder))
 
 
 def load_script(path: Path):

@@ -24,7 +24,7 @@ from synthio.files import fingerprint, read_json, sha256_file
 from synthio.models.composer import EVENTS
 from synthio.stamp import LARGE_FILE_BYTES, content
 from tests.cpu_time import children_cpu_s
-from tests.scripts import call_script
+from tests.scripts import call_script, copy_driver
 from tests.test_classifier import save_tiny_ast
 from tests.tiny_audio_llms import save_qwen2_audio
 from tests.tiny_models import save_clap, save_text_to_audio
@@ -527,17 +527,20 @@ def test_help_names_every_variable_with_its_default(tmp_path):
 def test_help_and_mistakes_need_no_environment(tmp_path):
     bare = tmp_path / "bare clone"
     bare.mkdir()
-    shutil.copy(RUN, bare)
+    copy_driver(bare)
     for words, status in ((["--help"], 0), (["--nope", "1"], 2), (["--dry_run"], 0)):
         done = subprocess.run([SHELL, bare / "run.sh", *words], capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stderr
-    assert [path.name for path in bare.iterdir()] == ["run.sh"]
+    assert sorted(path.name for path in bare.iterdir()) == ["extras", "run.sh"]
+    shutil.rmtree(bare / "extras")
+    done = subprocess.run([SHELL, bare / "run.sh"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr == f"run.sh: its other half is not there: {bare}/extras/driver\n"
 
 
 def test_a_variable_may_be_edited_in_the_file(tmp_path):
     text = RUN.read_text().replace("dataset_name=demo  ", 'dataset_name="my set"')
     assert text != RUN.read_text()
-    (tmp_path / "run.sh").write_text(text)
+    copy_driver(tmp_path).write_text(text)
     command = [SHELL, tmp_path / "run.sh"]
     shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
     assert re.search(r"--dataset_name .*default: my set\]", shown)
@@ -586,8 +589,8 @@ def test_what_the_user_sets_wins_over_the_profile(tmp_path):
     assert sets["cfg_scale"] == "7" and "--sampler dpmpp_3m_sde --num_steps 0 --cfg_scale 7 " in text
     edited = RUN.read_text().replace("dpo_learning_rate=5e-5 ", "dpo_learning_rate=3e-4 ")
     edited = edited.replace("profile=embedded  ", "profile=stable_audio_open  ").replace("cfg_scale=0 ", "cfg_scale=4 ")
-    (tmp_path / "run.sh").write_text(edited)
-    (tmp_path / "extras").symlink_to(ROOT / "extras")
+    copy_driver(tmp_path).write_text(edited)
+    shutil.copy(ROOT / "extras/profiles.txt", tmp_path / "extras")
     done = subprocess.run([SHELL, tmp_path / "run.sh", "--dry_run"], capture_output=True, text=True, check=False)
     assert "cfg_scale=" not in done.stdout and "--cfg_scale 4 " in done.stdout, done.stderr
     assert "--learning_rate 3e-4 " in done.stdout and "num_steps=100" in done.stdout
@@ -624,9 +627,8 @@ def test_a_model_brings_its_environment(tmp_path, words, variable, environment, 
     (tmp_path / "tools").mkdir()
     for name in ("tools/model_config.json", "tools/model.safetensors", "clap.pt"):
         (tmp_path / name).touch()
-    shutil.copy(RUN, tmp_path)
+    copy_driver(tmp_path)
     (tmp_path / "synthio").symlink_to(ROOT / "synthio")
-    (tmp_path / "extras").mkdir()
     (tmp_path / f"extras/{environment}.txt").touch()
     command = [SHELL, tmp_path / "run.sh", "--dry_run", *[word.format(tmp_path) for word in words]]
 
@@ -643,9 +645,8 @@ def test_a_model_brings_its_environment(tmp_path, words, variable, environment, 
 
 
 def test_only_what_is_used_brings_its_environment(tmp_path):
-    shutil.copy(RUN, tmp_path)
+    copy_driver(tmp_path)
     (tmp_path / "synthio").symlink_to(ROOT / "synthio")
-    (tmp_path / "extras").mkdir()
     for name in ("clap.pt", "extras/clap.txt", "extras/stable_audio.txt"):
         (tmp_path / name).touch()
     models = ["--clap_model", "clap.pt", "--text_to_audio_model", "sonalkum/synthio-stable-audio-open"]

@@ -13,6 +13,7 @@ import pytest
 
 from synthio.environments import answer
 from tests.hub_server import Repo, hub_server
+from tests.scripts import copy_driver
 
 ROOT = Path(__file__).resolve().parent.parent
 SHELL = shutil.which("dash") or "sh"
@@ -100,9 +101,8 @@ def test_neither_torch_nor_the_hub_is_loaded_for_what_is_known():
 @pytest.fixture
 def clone(tmp_path):
     """A clone without .venv: `python3` is a bare Python, and what would make .venv links it and says so."""
-    shutil.copy(ROOT / "run.sh", tmp_path)
+    copy_driver(tmp_path)
     (tmp_path / "synthio").symlink_to(ROOT / "synthio")
-    (tmp_path / "extras").mkdir()
     for name in ("stable_audio", "clap"):
         (tmp_path / f"extras/{name}.txt").touch()
     real, bare = tmp_path / "real python", tmp_path / "bin/python3"

@@ -1,0 +1,154 @@
+# shellcheck shell=bash disable=SC2004,SC2034,SC2154 # variables of the driver that reads this file, some by name
+# What the variables of run.sh mean together: what is refused, and the paths that follow from them.
+
+# Refuse values that cannot go together, before anything runs.
+check_choices() {
+    local name modes=() csvs=()
+    for name in use_label plain_caption plain_wo_caption; do
+        if ${!name}; then modes+=("$name"); fi
+    done
+    ((${#modes[@]} < 2)) || refuse "${modes[0]} and ${modes[1]} are both true; they are different prompts, so choose one"
+    ! $zero_shot || { ! $use_ast && ! $augment; } || refuse "zero_shot=true trains nothing; it needs use_ast=false and augment=false"
+    $use_ast || ! $supcon || refuse "supcon=true trains AST, but use_ast is false; drop one of them"
+    if ! $use_ast; then
+        [[ $classifier != ast ]] || refuse "classifier=ast needs use_ast=true"
+        [[ $ast_waveform_augment == none && $ast_spec_augment == false ]] || refuse "use_ast=false takes no augmentation of AST"
+        is_zero "$ast_mixup" || refuse "use_ast=false takes no ast_mixup"
+    fi
+    choose_head
+    ! $supcon || is_zero "$ast_mixup" ||
+        refuse "supcon=true asks which clips share a label, and ast_mixup blends the labels; drop one of them"
+    if [[ $captioner == gama ]]; then
+        [[ -d $gama_dir ]] || lack "--gama_dir: no such folder: '$gama_dir' (captioner=gama needs a clone of its repository)"
+        [[ -e $gama_checkpoint ]] || lack "--gama_checkpoint: no such file: '$gama_checkpoint' (captioner=gama needs it)"
+    else
+        [[ -z $gama_dir$gama_checkpoint ]] || refuse "gama_dir and gama_checkpoint go with captioner=gama"
+    fi
+    if [[ $caption_writer == openai ]]; then
+        [[ -n $llm_model ]] || refuse "caption_writer=openai needs --llm_model, the name of a model on the server"
+    else
+        [[ -z $llm_model$llm_base_url ]] || refuse "llm_model and llm_base_url go with caption_writer=openai"
+    fi
+    [[ -z $dpo_ckpt_folder ]] || $dpo || refuse "dpo_ckpt_folder is given, but dpo is false; drop one of them"
+    [[ $dpo_pairs == gold ]] || ((dpo_losers > 1)) || refuse "dpo_pairs=ranked needs dpo_losers of 2 or more"
+    [[ $dpo_loss == dpo || ($dpo_pairs == gold && $dpo_rounds == 1) ]] ||
+        refuse "dpo_loss=sft knows no losers, so it takes neither dpo_pairs=ranked nor several dpo_rounds"
+    [[ $clap_threshold != auto || $threshold_kind == absolute ]] ||
+        refuse "clap_threshold=auto is an absolute threshold; it cannot go with threshold_kind=$threshold_kind"
+    is_zero "$classifier_weight" || [[ $threshold_kind == rank ]] ||
+        refuse "classifier_weight needs threshold_kind=rank: it mixes ranks"
+    $clap_filter || ! $filter_w_finetune || refuse "filter_w_finetune=true needs clap_filter=true"
+    $augment || ! $only_synthetic || refuse "only_synthetic=true needs augment=true"
+    ((stage <= stop_stage)) || refuse "--stage $stage comes after --stop_stage $stop_stage"
+    [[ $device == auto || $device == cpu || $device == mps ]] ||
+        refuse "--device: '$device' is none of auto, cpu, mps; choose GPUs by CUDA_VISIBLE_DEVICES"
+    for name in input_train_file valid_csv test_csv; do
+        if [[ -n ${!name} ]]; then csvs+=("$name"); fi
+    done
+    ((${#csvs[@]} == 0 || ${#csvs[@]} == 3)) ||
+        refuse "only ${csvs[*]} given; give input_train_file, valid_csv and test_csv, or none of them for the demo set"
+    for name in "${csvs[@]}"; do
+        [[ -f ${!name} ]] || lack "--$name: no such CSV file: ${!name}"
+    done
+    [[ -z $retrieval_csv || -f $retrieval_csv ]] || refuse "--retrieval_csv: no such CSV file: $retrieval_csv"
+    [[ -z $dpo_ckpt_folder || -d $dpo_ckpt_folder ]] || refuse "--dpo_ckpt_folder: no such folder: $dpo_ckpt_folder"
+    case $dataset_name in
+        "" | .* | -* | */*) refuse "--dataset_name: '$dataset_name' cannot name a folder; no '/', no leading '.' or '-'" ;;
+        ast | benchmarks | dataset_csvs | extras | runs | stable-audio-tools | synthio | tests)
+            refuse "--dataset_name: '$dataset_name' is a folder of this program; choose another name" ;;
+    esac
+}
+
+# Set `head`, the trained method that becomes the classifier, or auto.
+choose_head() {
+    head=$classifier
+    if $zero_shot; then
+        [[ $classifier == auto ]] || refuse "zero_shot=true is a classifier of its own; leave classifier at auto"
+        head=zero_shot
+    elif [[ $classifier == probe || ($classifier == auto && $use_ast == false) ]]; then
+        head=probe
+        [[ $probe_embeddings == both ]] || head=probe_$probe_embeddings
+    fi
+    [[ $head == probe* || $probe_embeddings == both ]] || refuse "probe_embeddings goes with classifier=probe"
+}
+
+absolute() { # a path as seen from the caller's folder
+    case $1 in
+        "" | /*) printf '%s' "$1" ;;
+        *) printf '%s' "$PWD/${1#./}" ;;
+    esac
+}
+
+shown() { # a path as short as it can be said
+    printf '%s' "${1#"$PWD"/}"
+}
+
+model_path() { # VALUE EMBEDDED-NAME: folder or hub id
+    if [[ $1 == embedded ]]; then
+        printf '%s' "$root/extras/embedded/weights/$2"
+    elif [[ -e $1 ]]; then
+        absolute "$1"
+    else
+        case $1 in
+            ./* | ../* | /*) refuse "no such model folder: $1" ;;
+            *.pt | *.pth | *.ckpt | *.safetensors) refuse "no such model file: $1" ;;
+            *) printf '%s' "$1" ;;
+        esac
+    fi
+}
+
+resolve_paths() {
+    local name
+    for name in input_train_file valid_csv test_csv output_folder output_csv_path dpo_ckpt_folder results_root gama_dir \
+        gama_checkpoint retrieval_csv embeddings_folder; do
+        printf -v "$name" %s "$(absolute "${!name}")"
+    done
+    results_root=${results_root:-$root}
+    work=$results_root/$dataset_name
+    output_folder=${output_folder:-${work}_synthetic}
+    embeddings_folder=${embeddings_folder:-$work/embeddings}
+    text_to_audio_model=$(model_path "$text_to_audio_model" text_to_audio)
+    clap_model=$(model_path "$clap_model" clap)
+    if [[ -n $probe_clap_model ]]; then
+        probe_clap_model=$(model_path "$probe_clap_model" clap)
+        [[ $probe_clap_model != "$clap_model" && ! $probe_clap_model -ef $clap_model ]] ||
+            refuse "--probe_clap_model is clap_model, which filters; name another CLAP"
+    fi
+    probe_clap_model=${probe_clap_model:-$clap_model}
+    ast_model=$(model_path "$ast_model" ast)
+    [[ $captioner == embedded || $captioner == gama ]] || captioner=$(model_path "$captioner" "")
+    set_writer
+    is_demo=false
+    if [[ -z $input_train_file ]]; then
+        is_demo=true
+        demo=$results_root/dataset_csvs/demo
+        input_train_file=$demo/train.csv valid_csv=$demo/valid.csv test_csv=$demo/test.csv
+    fi
+    if [[ -z $num_samples ]]; then
+        if $is_demo; then num_samples=50; else num_samples=0; fi
+    fi
+    if ((num_samples)); then train_csv=$work/train_$num_samples.csv; else train_csv=$work/train_all.csv; fi
+    output_csv_path=${output_csv_path:-${train_csv%.csv}_synthetic.csv}
+    [[ $iterative == true && -z $retrieval_csv ]] || reflect_rounds=0 # what is retrieved has no prompts to rewrite
+    compiling=() # options of the stages that run one network many times
+    if $compile; then compiling=(--compile true); fi
+    tracking=() # options of the stages that have curves
+    if [[ $log_to != none ]]; then tracking=(--log_to "$log_to" --log_folder "$work/tracking"); fi
+    python=$root/.venv/bin/python
+}
+
+# Set the arrays `writer`, options of the stages that write prompts, and `writer_inputs`, what these read besides CSVs.
+set_writer() {
+    writer=(--writer "$caption_writer") writer_inputs=("$root/synthio/sound_words.txt")
+    [[ $caption_writer != embedded ]] || return 0
+    writer_inputs+=("$root/synthio/prompts.toml")
+    if [[ $caption_writer == openai ]]; then
+        writer+=(--llm_model "$llm_model" --llm_base_url "$llm_base_url" --llm_max_calls "$llm_max_calls"
+            --llm_max_tokens "$llm_max_tokens" --llm_input_price "$llm_input_price" --llm_output_price "$llm_output_price")
+    else
+        caption_writer=$(model_path "$caption_writer" "")
+        writer=(--writer "$caption_writer" --device "$device")
+        writer_inputs+=("$caption_writer")
+    fi
+    writer+=(--cache "$work/captions_cache.jsonl")
+}

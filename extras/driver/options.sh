@@ -1,0 +1,157 @@
+# shellcheck shell=bash disable=SC2004,SC2034,SC2154 # variables of the driver that reads this file, some by name
+# Options: `--name value` for each variable of a block, its kind, and help read from the block.
+
+refuse() { # a mistake of the user's: one line, status 2
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 2
+}
+
+# Something that the run needs is not there: a mistake, but one finding among others for --check.
+lack() {
+    $check || refuse "$@"
+    lacks+=("--lack=$*")
+}
+
+# Read the block of variables of a file: adds to the arrays `names` and `kinds` (by name).
+read_block() { # FILE
+    local line in_block=false value='("[^"]*"|[^ ]*)'
+    local pattern="^([a-z_]+)=$value +# ([^:]+): "
+    while IFS= read -r line; do
+        case $line in
+            '# ==== variables'*) in_block=true ;;
+            '# ==== end'*) break ;;
+        esac
+        if $in_block && [[ $line =~ $pattern ]]; then
+            names+=("${BASH_REMATCH[1]}")
+            kinds[${BASH_REMATCH[1]}]=${BASH_REMATCH[3]}
+        fi
+    done <"$1"
+}
+
+print_variables() { # FILE
+    awk '
+        /^# ==== variables/ { inside = 1; next }
+        /^# ==== end/ { exit }
+        !inside { next }
+        /^# -- / { printf "\n%s\n", substr($0, 6); next }
+        /^#/ { printf "%s%s\n", first++ ? "" : "\n", substr($0, 3); next }
+        match($0, /^[a-z_]+=/) {
+            name = substr($0, 1, RLENGTH - 1); rest = substr($0, RLENGTH + 1)
+            at = index(rest, " # "); value = substr(rest, 1, at); text = substr(rest, at + 3)
+            gsub(/^"|"? *$/, "", value)
+            at = index(text, ": ")
+            printf "  --%-21s %s [%s; default: %s]\n", name, substr(text, at + 2), substr(text, 1, at - 1), value == "" ? "empty" : value
+        }' "$1"
+}
+
+# Print the known name with the fewest edits to the given one.
+nearest() {
+    printf '%s\n' "${names[@]}" | awk -v word="$1" '
+        function least(a, b, c) { return a < b ? (a < c ? a : c) : (b < c ? b : c) }
+        {
+            for (j = 0; j <= length($0); j++) old[j] = j
+            for (i = 1; i <= length(word); i++) {
+                new[0] = i
+                for (j = 1; j <= length($0); j++)
+                    new[j] = least(old[j] + 1, new[j - 1] + 1, old[j - 1] + (substr(word, i, 1) != substr($0, j, 1)))
+                for (j = 0; j <= length($0); j++) old[j] = new[j]
+            }
+            if (NR == 1 || old[length($0)] < best) { best = old[length($0)]; name = $0 }
+        }
+        END { print name }'
+}
+
+parse_options() {
+    local name value
+    while (($#)); do
+        case $1 in
+            --help | -h)
+                print_help
+                exit 0
+                ;;
+            --*) name=${1#--} ;;
+            *) refuse "'$1' is no option; options are --name value (see sh ${0##*/} --help)" ;;
+        esac
+        value=""
+        if [[ $name == *=* ]]; then
+            value=${name#*=}
+            name=${name%%=*}
+            shift
+            [[ -n ${kinds[$name]:-} ]] || refuse "unknown option --$name; did you mean --$(nearest "$name")?"
+        else
+            [[ -n ${kinds[$name]:-} ]] || refuse "unknown option --$name; did you mean --$(nearest "$name")?"
+            if [[ ($name == dry_run || $name == check) && ($# -eq 1 || ${2:-} == --*) ]]; then
+                value=true
+                shift
+            else
+                [[ $# -ge 2 && $2 != --* ]] || refuse "--$name needs a value (${kinds[$name]})"
+                value=$2
+                shift 2
+            fi
+        fi
+        printf -v "$name" %s "$value"
+        given[$name]=true
+    done
+}
+
+# Set the variables of the profile, but for those that were given or edited. Fills `profile_sets`, to be shown.
+apply_profile() {
+    local row column=0 i name value
+    profile_sets=()
+    [[ $profile != embedded ]] || return 0
+    while read -r -a row; do
+        name=${row[0]:-#}
+        [[ $name != '#'* ]] || continue
+        if [[ $name == variable ]]; then
+            for i in "${!row[@]}"; do if [[ ${row[i]} == "$profile" ]]; then column=$i; fi; done
+            continue
+        fi
+        value=${row[column]#-}
+        [[ -z ${given[$name]:-} && ${!name} == "${row[1]#-}" && ${!name} != "$value" ]] || continue
+        [[ $name != llm_model || $caption_writer == openai ]] || continue # it goes with a server alone
+        printf -v "$name" %s "$value"
+        profile_sets+=("$name=$value")
+    done <"$root/extras/profiles.txt"
+}
+
+is_zero() { # a number that check_kind let pass
+    [[ ${1%%[eE]*} != *[1-9]* ]]
+}
+
+# Check one variable against its kind; booleans become true or false.
+check_kind() {
+    local name=$1 kind=$2 value=${!1} low high
+    case $kind in
+        text)
+            [[ $value != *$'\n'* ]] || refuse "--$name: a value of several lines is not allowed"
+            ;;
+        bool*)
+            [[ $kind != *" or $value" ]] || return 0
+            case ${value,,} in
+                true | yes | on | 1) printf -v "$name" true ;;
+                false | no | off | 0) printf -v "$name" false ;;
+                *) refuse "--$name: '$value' is not a boolean; use true or false" ;;
+            esac
+            ;;
+        whole* | number*)
+            [[ -n $value || $name != num_samples ]] || return 0
+            if [[ $kind == *' or '* ]]; then
+                [[ $value != "${kind##* or }" ]] || return 0
+                kind=${kind% or *}
+            fi
+            if [[ $kind == whole* ]]; then
+                [[ $value =~ ^[0-9]{1,15}$ ]] || refuse "--$name: '$value' is not a whole number"
+            else
+                [[ $value =~ ^([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$ ]] || refuse "--$name: '$value' is not a number"
+            fi
+            kind=${kind#* } low=${kind%%..*} high=${kind##*..}
+            LC_ALL=C awk -v x="$value" -v low="$low" -v high="$high" \
+                'BEGIN { exit !(x + 0 >= low + 0 && (high == "" || x + 0 <= high + 0)) }' ||
+                refuse "--$name: $value is outside [$low, ${high:-infinity}]"
+            if [[ $value =~ ^[0-9]+$ ]]; then printf -v "$name" %d "$((10#$value))"; fi
+            ;;
+        *)
+            [[ $value && "|$kind|" == *"|$value|"* ]] || refuse "--$name: '$value' is none of ${kind//|/, }"
+            ;;
+    esac
+}
