@@ -138,7 +138,7 @@ if [[ ! -d $root/extras/driver ]]; then
     echo "run.sh: its other half is not there: $root/extras/driver" >&2
     exit 2
 fi
-for part in options choices steps local; do
+for part in options choices steps local report; do
     # shellcheck source=/dev/null # each is checked by itself
     source "$root/extras/driver/$part.sh"
 done
@@ -147,79 +147,103 @@ print_help() {
     cat <<'END'
 usage: sh run.sh [--name value | --name=value]... [--stage N] [--stop_stage N] [--dry_run] [--check] [--help]
 
-Stages: 0 check, 1 stratify, 2 caption, 3 losers, 4 dpo, 5 captions, 6 generate, 7 filter, 8 reflect, 9 merge,
-10 classify. A stage whose command and inputs are as they were is skipped. The first call makes .venv.
+Stages and their steps. A step whose command, inputs and code are as they were is skipped. The first call makes .venv.
 END
+    list_stages
     print_variables "${BASH_SOURCE[0]}"
 }
 
-# ---------------------------------------------------------------- stages
-
-generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
-    local number=$1 name=$2 folder=$5
-    inputs=("$3" "$text_to_audio_model") outputs=("$4")
-    shift 5
-    if [[ ${1:-} == --adapter ]]; then inputs+=("$2"); fi
-    run_sharded "$number" "$name" "$generate_batch_size" "${audio_python[@]}" "$root/stable-audio-tools/generate.py" \
-        --output_folder "$folder" --model "$text_to_audio_model" --batch_size "$generate_batch_size" \
-        --sampler "$sampler" --num_steps "$num_steps" --cfg_scale "$cfg_scale" --cfg_rescale "$cfg_rescale" \
-        --dtype "$dtype" --device "$device" "${compiling[@]}" "$@"
-}
-
-write_captions() { # NUMBER NAME MODE INPUT OUTPUT [OPTIONS...]
-    local number=$1 name=$2 mode=$3
-    inputs=("$4") outputs=("$5")
-    shift 5
-    if [[ $mode != template ]]; then
-        inputs+=("${writer_inputs[@]}")
-        set -- "$@" "${writer[@]}"
+# ==== the stages
+# They are read twice: `plan` notes the steps, then they run (extras/driver/steps.sh). So nothing here may have an effect
+# but through step and run_sharded, and no variable of the block is changed.
+recipe() {
+    if $is_demo; then prepare_demo; fi
+    check_inputs
+    stratify
+    if $augment; then synthesise; fi
+    classify gold_only "$train_csv"
+    if $augment; then
+        measure_quality
+        classify synthio "$output_csv_path"
     fi
-    step "$number" "$name" "$python" "$root/generate_captions_gpt.py" --input_csv "${inputs[0]}" \
-        --output_csv "${outputs[0]}" --seed "$seed" --mode "$mode" "$@"
+    report
 }
 
 prepare_demo() {
-    inputs=("$root/synthio/datasets_demo.py" "$root"/synthio/sounds/*.py)
-    outputs=("$input_train_file" "$valid_csv" "$test_csv")
-    step 0 demo "$python" "$root/dataset_csvs/prepare.py" demo --output_folder "$demo" --seed "$seed"
+    writes=("$input_train_file" "$valid_csv" "$test_csv")
+    step 0 demo dataset_csvs/prepare.py demo --output_folder "$demo" --seed "$seed"
 }
 
 check_inputs() {
     local options=(--num_samples "$num_samples" --on_bad_audio "$on_bad_audio")
     $augment || options+=(--augment_only)
-    inputs=("$input_train_file" "$valid_csv" "$test_csv") watched=("${inputs[@]}")
-    outputs=("$work/checked/train.csv" "$work/checked/valid.csv" "$work/checked/test.csv")
-    step 0 check "$python" -m synthio.check_inputs --train_csv "$input_train_file" --valid_csv "$valid_csv" \
+    reads=("$input_train_file" "$valid_csv" "$test_csv") watched=("${reads[@]}")
+    writes=("$work/checked/train.csv" "$valid" "$test")
+    step 0 check -m synthio.check_inputs --train_csv "$input_train_file" --valid_csv "$valid_csv" \
         --test_csv "$test_csv" --output_folder "$work/checked" "${options[@]}"
 }
 
 stratify() {
-    inputs=("$work/checked/train.csv") outputs=("$train_csv")
-    step 1 stratify "$python" "$root/stratify_dataset.py" --input_csv "${inputs[0]}" --output_csv "$train_csv" \
+    reads=("$work/checked/train.csv") writes=("$train_csv")
+    step 1 stratify stratify_dataset.py --input_csv "${reads[0]}" --output_csv "$train_csv" \
         --num_samples "$num_samples" --seed "$seed"
+}
+
+# Stages 2 to 9: from the gold clips to the CSV that the second classifier is trained on.
+synthesise() {
+    local round kept=("$work/round_0/kept.csv")
+    adapter=() # options for generate; align sets them
+    [[ -n $retrieval_csv ]] || prepare_prompts
+    generate_and_filter 0 6 7
+    if $clap_filter; then
+        for ((round = 1; ; round++)); do
+            if quota_reached "${kept[@]}" || ((round > rounds)); then break; fi
+            reflect "$round" "${kept[@]}"
+            kept+=("$work/round_$round/kept.csv")
+        done
+    else
+        kept=("$work/round_0/generated.csv") # nothing is rejected
+    fi
+    if $balance; then
+        balance_classes "${kept[@]}"
+        kept=("$work/balanced.csv")
+    fi
+    $only_synthetic || kept=("$train_csv" "${kept[@]}")
+    reads=("${kept[@]}") writes=("$output_csv_path")
+    step 9 merge merge_csv.py --input_csvs "${kept[@]}" --output_csv "$output_csv_path"
+    reads=("$output_csv_path") writes=("$work/dataset")
+    step 9 dataset extras/export_dataset.py --input_csv "$output_csv_path" --output_folder "$work/dataset" --work "$work"
+}
+
+# Stages 2 to 5.
+prepare_prompts() {
+    local mode=mixcap source=$work/captions.csv
+    if $supcon; then mode=supcon; fi
+    if $use_label; then mode=template; elif $plain_caption; then mode=plain; fi
+    if $plain_wo_caption; then mode=plain_wo_caption; fi
+    if [[ $mode == mixcap || $mode == plain ]]; then caption_gold; else source=$train_csv; fi # only these read captions
+    align
+    write_captions 5 captions "$mode" "$source" "$work/round_0/prompts.csv" --num_captions "$num_iters" \
+        --domain "$domain"
 }
 
 caption_gold() {
     local options=(--captioner "$captioner" --device "$device")
-    inputs=("$train_csv") outputs=("$work/captions.csv")
+    models=("captioner=$captioner") reads=("$train_csv") writes=("$work/captions.csv")
     if [[ $captioner != embedded ]]; then
-        inputs+=("$root/synthio/models/captioning.py") # our wording of the instruction
         options+=(--instruction "$caption_instruction" --max_new_tokens "$caption_max_tokens"
             --batch_size "$caption_batch_size")
     fi
     if [[ $captioner == gama ]]; then
-        inputs+=("$gama_checkpoint")
+        reads+=("$gama_checkpoint")
         options+=(--gama_dir "$gama_dir" --gama_checkpoint "$gama_checkpoint" --gama_env "$gama_env")
-    elif [[ $captioner != embedded ]]; then
-        inputs+=("$captioner")
     fi
-    run_sharded 2 caption "$caption_batch_size" "${caption_python[@]}" "$root/gama_csv_inf.py" "${options[@]}"
+    run_sharded 2 caption "$caption_batch_size" gama_csv_inf.py "${options[@]}"
 }
 
-# Stages 3 and 4. Sets the array `adapter`, options for generate.
+# Stages 3 and 4.
 align() {
     local round
-    adapter=()
     $dpo || return 0
     if [[ -n $dpo_ckpt_folder ]]; then
         adapter=(--adapter "$dpo_ckpt_folder")
@@ -233,31 +257,41 @@ align() {
 
 # Generate losers with the adapter there is, and train on from it.
 align_round() { # ROUND
-    local suffix=_$1 losers earlier="" options=() needed=("$train_csv" "$text_to_audio_model")
+    local suffix=_$1 earlier="" options=() gold=("$train_csv") loaded=("text_to_audio_model=$text_to_audio_model")
     if (($1 == 1)); then suffix=""; else earlier=${adapter[1]}; fi
     if [[ $dpo_loss == dpo ]]; then
-        losers=$work/dpo/losers$suffix.csv
-        generate 3 "losers$suffix" "$work/dpo/prompts.csv" "$losers" "$output_folder/dpo_losers" "${adapter[@]}"
-        options+=(--losers_csv "$losers")
-        needed+=("$losers")
+        options+=(--losers_csv "$work/dpo/losers$suffix.csv")
+        generate 3 "losers$suffix" "$work/dpo/prompts.csv" "${options[1]}" "$output_folder/dpo_losers" "${adapter[@]}"
+        gold+=("${options[1]}")
     fi
     if [[ -n $earlier ]]; then
         options+=(--init_adapter "$earlier")
-        needed+=("$earlier")
+        gold+=("$earlier")
     fi
     if [[ $dpo_pairs == ranked ]]; then
         options+=(--scorer "$clap_model")
-        needed+=("$clap_model")
+        loaded+=("clap_model=$clap_model")
     fi
     adapter=(--adapter "$work/dpo/adapter$suffix")
-    inputs=("${needed[@]}") outputs=("${adapter[1]}")
-    step 4 "dpo$suffix" "${audio_python[@]}" "$root/dpo_train.py" --gold_csv "$train_csv" "${options[@]}" \
-        --output_folder "${adapter[1]}" --model "$text_to_audio_model" --train "$dpo_train_parts" --loss "$dpo_loss" \
-        --pairs "$dpo_pairs" --beta "$dpo_beta" --winner_weight "$dpo_winner_weight" \
-        --timestep_distribution "$dpo_timesteps" --num_steps "$dpo_num_steps" --num_epochs "$dpo_num_epochs" \
-        --learning_rate "$dpo_learning_rate" --warmup_steps "$dpo_warmup_steps" --batch_size "$dpo_batch_size" \
-        --gradient_accumulation "$dpo_accumulation" --ema_decay "$dpo_ema_decay" --seed "$seed" \
-        --dtype "$dtype" --device "$device" "${compiling[@]}" "${tracking[@]}"
+    models=("${loaded[@]}") reads=("${gold[@]}") writes=("${adapter[1]}")
+    step 4 "dpo$suffix" dpo_train.py --gold_csv "$train_csv" "${options[@]}" --output_folder "${adapter[1]}" \
+        --model "$text_to_audio_model" --train "$dpo_train_parts" --loss "$dpo_loss" --pairs "$dpo_pairs" \
+        --beta "$dpo_beta" --winner_weight "$dpo_winner_weight" --timestep_distribution "$dpo_timesteps" \
+        --num_steps "$dpo_num_steps" --num_epochs "$dpo_num_epochs" --learning_rate "$dpo_learning_rate" \
+        --warmup_steps "$dpo_warmup_steps" --batch_size "$dpo_batch_size" --gradient_accumulation "$dpo_accumulation" \
+        --ema_decay "$dpo_ema_decay" --seed "$seed" --dtype "$dtype" --device "$device" "${compiling[@]}" "${tracking[@]}"
+}
+
+write_captions() { # NUMBER NAME MODE INPUT OUTPUT [OPTIONS...]
+    local number=$1 name=$2 mode=$3
+    reads=("$4") writes=("$5")
+    shift 5
+    if [[ $mode != template ]]; then
+        models=("caption_writer=$caption_writer")
+        set -- "$@" "${writer[@]}"
+    fi
+    step "$number" "$name" generate_captions_gpt.py --input_csv "${reads[0]}" --output_csv "${writes[0]}" \
+        --seed "$seed" --mode "$mode" "$@"
 }
 
 # Generate and filter the prompts of a round. Stages 6 and 7, or 8 and 8.
@@ -276,39 +310,51 @@ generate_and_filter() { # ROUND GENERATE_NUMBER FILTER_NUMBER
     filter "$round" "$3" "filter$suffix"
 }
 
-# The nearest clips of a corpus stand where the generated ones would.
-retrieve() { # NUMBER OUTPUT
-    inputs=("$train_csv" "$retrieval_csv" "$work/checked/valid.csv" "$work/checked/test.csv" "$clap_model") outputs=("$2")
-    step "$1" retrieve "${clap_python[@]}" "$root/extras/retrieve.py" --gold_csv "$train_csv" --output_csv "$2" \
-        --corpus_csv "$retrieval_csv" --exclude_csvs "$work/checked/valid.csv" "$work/checked/test.csv" \
-        --num_clips "$num_iters" --model "$clap_model" --cache_folder "$embeddings_folder" --device "$device"
+generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
+    local number=$1 name=$2 folder=$5
+    models=("text_to_audio_model=$text_to_audio_model") reads=("$3") writes=("$4")
+    shift 5
+    if [[ ${1:-} == --adapter ]]; then reads+=("$2"); fi
+    run_sharded "$number" "$name" "$generate_batch_size" stable-audio-tools/generate.py \
+        --output_folder "$folder" --model "$text_to_audio_model" --batch_size "$generate_batch_size" \
+        --sampler "$sampler" --num_steps "$num_steps" --cfg_scale "$cfg_scale" --cfg_rescale "$cfg_rescale" \
+        --dtype "$dtype" --device "$device" "${compiling[@]}" "$@"
 }
 
-# What the filter needs besides a CLAP, in stage 7. Changes `clap_model`, sets the array `filter_classifier`.
+# The nearest clips of a corpus stand where the generated ones would.
+retrieve() { # NUMBER OUTPUT
+    models=("clap_model=$clap_model") reads=("$train_csv" "$retrieval_csv" "$valid" "$test") writes=("$2")
+    step "$1" retrieve extras/retrieve.py --gold_csv "$train_csv" --output_csv "$2" \
+        --corpus_csv "$retrieval_csv" --exclude_csvs "$valid" "$test" --num_clips "$num_iters" --model "$clap_model" \
+        --cache_folder "$embeddings_folder" --device "$device"
+}
+
+# What the filter hears with, in stage 7. Sets `filter_clap` and the array `filter_classifier`.
 prepare_filter() {
-    local csvs=(--train_csv "$train_csv" --valid_csv "$work/checked/valid.csv")
-    filter_classifier=()
+    filter_clap=$clap_model filter_classifier=()
     if $filter_w_finetune; then
-        inputs=("$train_csv" "$work/checked/valid.csv" "$clap_model") outputs=("$work/clap_finetuned")
-        step 7 finetune_clap "${clap_python[@]}" "$root/extras/finetune_clap.py" "${csvs[@]}" \
+        models=("clap_model=$clap_model") reads=("$train_csv" "$valid") writes=("$work/clap_finetuned")
+        step 7 finetune_clap extras/finetune_clap.py --train_csv "$train_csv" --valid_csv "$valid" \
             --output_folder "$work/clap_finetuned" --model "$clap_model" --num_steps "$finetune_num_steps" \
             --learning_rate "$finetune_learning_rate" --seed "$seed" --device "$device"
         case $clap_model in # it stays in the format that it came in
-            *.pt) clap_model=$work/clap_finetuned/clap.pt ;;
-            msclap:* | *.pth) clap_model=$work/clap_finetuned/clap.pth ;;
-            *) clap_model=$work/clap_finetuned ;;
+            *.pt) filter_clap=$work/clap_finetuned/clap.pt ;;
+            msclap:* | *.pth) filter_clap=$work/clap_finetuned/clap.pth ;;
+            *) filter_clap=$work/clap_finetuned ;;
         esac
     fi
-    is_zero "$classifier_weight" || train_filter_classifier "${csvs[@]}"
+    is_zero "$classifier_weight" || train_filter_classifier
 }
 
 # The classifier that has a say in the filter is not one that measures success: it has another seed, and where
 # ast/train.py tests it stand the validation clips, so that no test clip has a part in what is kept.
-train_filter_classifier() { # CSV OPTIONS...
+train_filter_classifier() {
     local folder=$work/filter_classifier
-    if ((stage <= 7 && 7 <= stop_stage)); then say "the test clips of the next step are the validation clips"; fi
-    inputs=("$train_csv" "$work/checked/valid.csv" "$ast_model") outputs=("$folder")
-    step 7 filter_classifier "${ast_python[@]}" "$root/ast/train.py" "$@" --test_csv "$work/checked/valid.csv" \
+    if $planning; then :; elif ((stage <= 7 && 7 <= stop_stage)); then
+        say "the test clips of the next step are the validation clips"
+    fi
+    models=("ast_model=$ast_model") reads=("$train_csv" "$valid") writes=("$folder")
+    step 7 filter_classifier ast/train.py --train_csv "$train_csv" --valid_csv "$valid" --test_csv "$valid" \
         --output_folder "$folder" --model "$ast_model" --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" \
         --learning_rate "$ast_learning_rate" --head_init "$ast_head_init" --multi_label "$multi_label" \
         --seed "$((seed + 1))" --device "$device" "${compiling[@]}"
@@ -318,254 +364,111 @@ train_filter_classifier() { # CSV OPTIONS...
 # Only the options that this kind of filter reads are given to it: a change of the others must not run it again.
 filter() { # ROUND NUMBER NAME
     local folder=$work/round_$1 k more=() earlier=()
-    inputs=("$folder/generated.csv" "$clap_model" "$train_csv" "$work/checked/valid.csv" "$work/checked/test.csv")
+    models=("clap_model=$filter_clap") reads=("$folder/generated.csv" "$train_csv" "$valid" "$test")
     case $threshold_kind-$clap_threshold in
         absolute-auto) more=(--threshold auto --auto_quantile "$auto_quantile") ;;
         absolute-*) more=(--threshold "$clap_threshold") ;;
         *) more=(--keep_percent "$keep_percent" "${filter_classifier[@]}") ;;
     esac
-    if ((${#filter_classifier[@]})); then inputs+=("${filter_classifier[1]}"); fi
+    if ((${#filter_classifier[@]})); then reads+=("${filter_classifier[1]}"); fi
     if $drop_repeats; then
         for ((k = 0; k < $1; k++)); do earlier+=("$work/round_$k/kept.csv"); done
-        inputs+=("${earlier[@]}")
+        reads+=("${earlier[@]}")
         more+=(--drop_repeats true --earlier_csvs "${earlier[@]}")
     fi
-    outputs=("$folder/kept.csv" "$folder/rejected.csv" "$folder/kept.png")
-    step "$2" "$3" "${clap_python[@]}" "$root/filter_audios.py" --input_csv "$folder/generated.csv" \
-        --kept_csv "$folder/kept.csv" --rejected_csv "$folder/rejected.csv" --model "$clap_model" \
-        --threshold_kind "$threshold_kind" "${more[@]}" --gold_csv "$train_csv" \
-        --valid_csv "$work/checked/valid.csv" --test_csv "$work/checked/test.csv" \
-        --duplicate_cosine "$duplicate_cosine" --max_clipped "$max_clipped" --device "$device"
-}
-
-# Print the gain of the last round. Whether every class has its quota, so that no further round is needed.
-quota_reached() { # KEPT...
-    local csv rejected=() record=(--output_csv "$work/rounds.csv") line status=0
-    for csv in "$@"; do
-        [[ -f $csv ]] || ! $dry_run || return 1 # not known yet: no
-        [[ -f $csv ]] || return 0               # the filter is beyond --stop_stage
-        rejected+=("${csv%/*}/rejected.csv")
-    done
-    if $dry_run; then record=(); fi
-    line=$(helper -m synthio.rounds count --gold_csv "$train_csv" --num_iters "$num_iters" --kept_csvs "$@" \
-        --rejected_csvs "${rejected[@]}" "${record[@]}") || status=$?
-    ((status == 0 || status == 3)) || exit 2 # it has said why
-    say "$line"
-    return "$status"
-}
-
-# Stages 2 to 5. Sets `adapter`.
-prepare_prompts() {
-    local mode=mixcap source=$work/captions.csv
-    if $use_label; then
-        mode=template
-    elif $plain_caption; then
-        mode=plain
-    elif $plain_wo_caption; then
-        mode=plain_wo_caption
-    elif $supcon; then
-        mode=supcon
-    fi
-    if [[ $mode == mixcap || $mode == plain ]]; then caption_gold; else source=$train_csv; fi # only these read captions
-    align
-    write_captions 5 captions "$mode" "$source" "$work/round_0/prompts.csv" --num_captions "$num_iters" \
-        --domain "$domain"
-}
-
-# Stages 2 to 9.
-synthesise() {
-    local round kept=()
-    adapter=()
-    [[ -n $retrieval_csv ]] || prepare_prompts
-    generate_and_filter 0 6 7
-    kept=("$work/round_0/kept.csv")
-    if $clap_filter; then
-        for ((round = 1; ; round++)); do
-            if quota_reached "${kept[@]}" || ((round > reflect_rounds)); then break; fi
-            reflect "$round" "${kept[@]}"
-            kept+=("$work/round_$round/kept.csv")
-        done
-    else
-        kept=("$work/round_0/generated.csv") # nothing is rejected
-    fi
-    if $balance; then
-        balance_classes "${kept[@]}"
-        kept=("$work/balanced.csv")
-    fi
-    $only_synthetic || kept=("$train_csv" "${kept[@]}")
-    inputs=("${kept[@]}") outputs=("$output_csv_path")
-    step 9 merge "$python" "$root/merge_csv.py" --input_csvs "${kept[@]}" --output_csv "$output_csv_path"
-    inputs=("$output_csv_path") outputs=("$work/dataset")
-    step 9 dataset "$python" "$root/extras/export_dataset.py" --input_csv "$output_csv_path" \
-        --output_folder "$work/dataset" --work "$work"
-}
-
-balance_classes() { # KEPT...
-    inputs=("$train_csv" "$@") outputs=("$work/balanced.csv")
-    step 9 balance "$python" -m synthio.rounds balance --gold_csv "$train_csv" --num_iters "$num_iters" \
-        --kept_csvs "$@" --output_csv "$work/balanced.csv" --classifier_weight "$classifier_weight"
+    writes=("$folder/kept.csv" "$folder/rejected.csv" "$folder/kept.png")
+    step "$2" "$3" filter_audios.py --input_csv "$folder/generated.csv" --kept_csv "$folder/kept.csv" \
+        --rejected_csv "$folder/rejected.csv" --model "$filter_clap" --threshold_kind "$threshold_kind" "${more[@]}" \
+        --gold_csv "$train_csv" --valid_csv "$valid" --test_csv "$test" --duplicate_cosine "$duplicate_cosine" \
+        --max_clipped "$max_clipped" --device "$device"
 }
 
 reflect() { # ROUND KEPT...
     local round=$1 before=$work/round_$(($1 - 1))/rejected.csv out=$work/round_$1/prompts.csv
     shift
-    inputs=("$before" "$@" "${writer_inputs[@]}") outputs=("$out")
-    step 8 "rewrite_$round" "$python" "$root/generate_captions_gpt.py" --mode rewrite --input_csv "$before" \
-        --accepted_csv "$@" --output_csv "$out" --seed "$seed" --domain "$domain" "${writer[@]}"
+    models=("caption_writer=$caption_writer") reads=("$before" "$@") writes=("$out")
+    step 8 "rewrite_$round" generate_captions_gpt.py --mode rewrite --input_csv "$before" --accepted_csv "$@" \
+        --output_csv "$out" --seed "$seed" --domain "$domain" "${writer[@]}"
     generate_and_filter "$round" 8 8
+}
+
+balance_classes() { # KEPT...
+    reads=("$train_csv" "$@") writes=("$work/balanced.csv")
+    step 9 balance -m synthio.rounds balance --gold_csv "$train_csv" --num_iters "$num_iters" --kept_csvs "$@" \
+        --output_csv "$work/balanced.csv" --classifier_weight "$classifier_weight"
 }
 
 # Train every classifier on a CSV, and make one of them *the* classifier.
 classify() { # NAME TRAIN_CSV
-    local folder=$work/classifier/$1 trained=() csvs=("$2" "$work/checked/valid.csv" "$work/checked/test.csv")
-    local options=(--train_csv "${csvs[0]}" --valid_csv "${csvs[1]}" --test_csv "${csvs[2]}"
-        --multi_label "$multi_label" --seed "$seed" --device "$device" --synthetic_weight "$synthetic_weight")
+    local folder=$work/classifier/$1 trained=() csvs=("$2" "$valid" "$test")
+    local options=(--train_csv "$2" --valid_csv "$valid" --test_csv "$test" --multi_label "$multi_label"
+        --seed "$seed" --device "$device" --synthetic_weight "$synthetic_weight")
     if $use_ast; then
         train_ast "$1"
         trained+=("${folder}_ast")
     fi
-    inputs=("${csvs[@]}" "$ast_model" "$probe_clap_model") outputs=("${folder}_heads")
-    step 10 "heads_$1" "${heads_python[@]}" "$root/ast/heads.py" "${options[@]}" --output_folder "${folder}_heads" \
-        --ast_model "$ast_model" --clap_model "$probe_clap_model" --cache_folder "$embeddings_folder"
+    models=("$heads_clap=${!heads_clap}" "ast_model=$ast_model") reads=("${csvs[@]}") writes=("${folder}_heads")
+    step 10 "heads_$1" ast/heads.py "${options[@]}" --output_folder "${folder}_heads" \
+        --ast_model "$ast_model" --clap_model "${!heads_clap}" --cache_folder "$embeddings_folder"
     case $head in
         auto) trained+=("${folder}_heads/fusion" "${folder}_heads/probe") ;;
         ast) ;;
         *) trained+=("${folder}_heads/$head") ;;
     esac
-    inputs=("${trained[@]}") outputs=("$folder")
-    step 10 "choose_$1" "$python" -m synthio.classification.choose --classifier "$head" --folders "${trained[@]}" \
+    reads=("${trained[@]}") writes=("$folder")
+    step 10 "choose_$1" -m synthio.classification.choose --classifier "$head" --folders "${trained[@]}" \
         --output_folder "$folder"
 }
 
 train_ast() { # NAME; reads the arrays csvs and options of classify
-    inputs=("${csvs[@]}" "$ast_model") outputs=("$work/classifier/${1}_ast")
-    step 10 "classify_$1" "${ast_python[@]}" "$root/ast/train.py" "${options[@]}" --output_folder "${outputs[0]}" \
-        --model "$ast_model" --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" \
-        --learning_rate "$ast_learning_rate" --head_init "$ast_head_init" --wise_ft_alpha "$ast_wise_ft_alpha" \
-        --class_weights "$ast_class_weights" --waveform_augment "$ast_waveform_augment" \
-        --spec_augment "$ast_spec_augment" --mixup "$ast_mixup" \
+    models=("ast_model=$ast_model") reads=("${csvs[@]}") writes=("$work/classifier/${1}_ast")
+    step 10 "classify_$1" ast/train.py "${options[@]}" --output_folder "${writes[0]}" --model "$ast_model" \
+        --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" --learning_rate "$ast_learning_rate" \
+        --head_init "$ast_head_init" --wise_ft_alpha "$ast_wise_ft_alpha" --class_weights "$ast_class_weights" \
+        --waveform_augment "$ast_waveform_augment" --spec_augment "$ast_spec_augment" --mixup "$ast_mixup" \
         --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature" \
         "${compiling[@]}" "${tracking[@]}"
 }
 
 # The synthetic clips against real ones, by models that did not filter them where there are such.
 measure_quality() {
-    local csvs=("$output_csv_path" "$train_csv" "$work/checked/valid.csv" "$work/checked/test.csv")
     local judge=$work/classifier/gold_only_heads/probe_ast # CLAP has no part in it, for CLAP filters
     $quality || return 0
     if $use_ast; then judge=$work/classifier/gold_only_ast; fi
-    inputs=("${csvs[@]}" "$judge" "$ast_model" "$probe_clap_model") outputs=("$work/quality.json")
-    step 10 quality "${heads_python[@]}" -m synthio.quality --input_csv "${csvs[0]}" --gold_csv "${csvs[1]}" \
-        --valid_csv "${csvs[2]}" --test_csv "${csvs[3]}" --classifier "$judge" \
-        --ast_model "$ast_model" --clap_model "$probe_clap_model" --classifier_weight "$classifier_weight" \
-        --duplicate_cosine "$duplicate_cosine" --output_json "$work/quality.json" --cache_folder "$embeddings_folder" \
-        --seed "$seed" --device "$device"
+    models=("$heads_clap=${!heads_clap}" "ast_model=$ast_model")
+    reads=("$output_csv_path" "$train_csv" "$valid" "$test" "$judge") writes=("$work/quality.json")
+    step 10 quality -m synthio.quality --input_csv "$output_csv_path" --gold_csv "$train_csv" --valid_csv "$valid" \
+        --test_csv "$test" --classifier "$judge" --ast_model "$ast_model" --clap_model "${!heads_clap}" \
+        --classifier_weight "$classifier_weight" --duplicate_cosine "$duplicate_cosine" \
+        --output_json "$work/quality.json" --cache_folder "$embeddings_folder" --seed "$seed" --device "$device"
 }
 
-# Write W/timings.csv and W/report.html, print scores and seconds, say where things are.
-report() {
-    local i scores=("gold-only=$work/classifier/gold_only/scores.json") name=synthio measured=()
-    local trained=("gold-only=$work/classifier/gold_only_heads")
-    if $use_ast; then trained+=("gold-only=$work/classifier/gold_only_ast"); fi
-    mkdir -p "$work"
-    {
-        echo stage,seconds
-        for i in "${!timing_names[@]}"; do echo "${timing_names[i]},${timing_seconds[i]}"; done
-    } >"$work/.timings.tmp"
-    mv "$work/.timings.tmp" "$work/timings.csv"
-    ((stop_stage == 10)) || return 0
-    if $augment; then
-        if $only_synthetic; then name=synthetic-only; fi
-        scores+=("$name=$work/classifier/synthio/scores.json")
-        trained+=("$name=$work/classifier/synthio_heads")
-        if $use_ast; then trained+=("$name=$work/classifier/synthio_ast"); fi
-        if $quality; then measured=(--quality "$work/quality.json"); fi
-    fi
-    echo
-    helper -m synthio.results --output_json "$work/scores.json" --timings "$work/timings.csv" --seed "$seed" \
-        "${measured[@]}" "${tracking[@]}" --scores "${scores[@]}" --trained "${trained[@]}"
-    echo
-    echo "scores           $(shown "$work/scores.json")"
-    echo "classifiers      $(shown "$work/classifier")"
-    if $augment; then
-        echo "training CSV     $(shown "$output_csv_path")"
-        echo "synthetic audio  $(shown "$output_folder")"
-        echo "with a card      $(shown "$work/dataset")"
-    fi
-    write_page
-}
-
-# The page that shows the run. The scores stand without it, so its failure is told and does not end the run.
-write_page() {
-    local log=$work/logs/report.log
-    $make_report || return 0
-    mkdir -p "$work/logs"
-    rm -f "$work/report.html" # never that of an earlier run beside these scores
-    if helper -m synthio.report --work "$work" --output "$work/report.html" --max_clips "$report_clips" >"$log" 2>&1; then
-        echo "report           $(shown "$(tail -n 1 "$log")")"
-    else
-        echo "run.sh: the report could not be made (the scores above stand); see $(shown "$log")" >&2
-    fi
-}
-
-# A tracker's library that is missing is told before the first stage, not after the hours of the fourth.
-check_tracking() {
-    [[ $log_to != none ]] && ! $dry_run || return 0
-    helper -m synthio.tracking --log_to "$log_to" || exit 2
-    "${ast_python[@]}" -m synthio.tracking --log_to "$log_to" 9>&- || exit 2
-    if $augment && $dpo; then "${audio_python[@]}" -m synthio.tracking --log_to "$log_to" 9>&- || exit 2; fi
+# ==== main
+# Up to the plan of the run; without an effect.
+prepare() { # OPTIONS...
+    read_variables "${BASH_SOURCE[0]}"
+    parse_options "$@"
+    check_variables
+    check_choices
+    resolve_paths
+    find_devices
+    plan recipe
 }
 
 main() {
-    ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || refuse "bash 4.4 or newer is needed, this is $BASH_VERSION"
-    declare -gA kinds=() given=()
-    lacks=()
-    local name
-    names=()
-    read_block "${BASH_SOURCE[0]}"
-    parse_options "$@"
-    check_kind profile "${kinds[profile]}"
-    apply_profile
-    for name in "${names[@]}"; do check_kind "$name" "${kinds[$name]}"; done
-    check_choices
-    resolve_paths
-    export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
-    resolve_interpreters
-    find_devices
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    trap 'exit 129' HUP
-    trap stop_children EXIT
+    prepare "$@"
+    find_interpreters
+    stop_with_us
     gather_variables
     if ((${#profile_sets[@]})); then echo "profile $profile sets ${profile_sets[*]}"; fi
     if $check; then
         examine
         exit
     fi
-    if $dry_run; then
-        if [[ -x $python ]]; then announce; else echo "(.venv is not there yet: it would be made first)"; fi
-        for name in "${own_envs[@]}"; do
-            [[ -x $root/.envs/$name/bin/python ]] || echo "(.envs/$name is not there yet: it would be made first)"
-        done
-    else
-        lock
-        make_main_environment
-        announce
-        make_own_environments
-    fi
-    check_tracking
-    if $is_demo; then prepare_demo; fi
-    check_inputs
-    stratify
-    if $augment; then synthesise; fi
-    classify gold_only "$train_csv"
-    if $augment; then
-        measure_quality
-        classify synthio "$output_csv_path"
-    fi
-    $dry_run || report
+    make_ready
+    recipe
 }
 
-if [[ ${BASH_SOURCE[0]} != "$0" ]]; then return 0; fi # experiment.sh reads the functions
+if [[ ${BASH_SOURCE[0]} != "$0" ]]; then return 0; fi # a test reads the plan
 main "$@"
 exit

@@ -1,11 +1,11 @@
 """Say what is missing for a run before anything runs: `sh run.sh --check`.
 
-    python -m synthio.doctor text_to_audio_model=stabilityai/stable-audio-open-1.0 ... work=demo --lack "no such CSV"
+    python -m synthio.doctor stage=0 stop_stage=10 ... work=demo --lack "no such CSV" < steps
 
-The words are those of `python -m synthio.estimate`, and `own_envs`, the environments in .envs/ that the run needs. Each
-line is a finding with what mends it: `ok`, `note`, or `MISSING`, which ends with status 2. Nothing is written or
-downloaded. The hub and nvidia-smi are asked where they can be reached. It runs on a bare Python too, and then says what
-it could not look at.
+The words are those of `python -m synthio.estimate`, and `own_envs`, the environments in .envs/ that the run needs; the
+steps are those of the run, and say which models it loads. Each line is a finding with what mends it: `ok`, `note`, or
+`MISSING`, which ends with status 2. Nothing is written or downloaded. The hub and nvidia-smi are asked where they can
+be reached. It runs on a bare Python too, and then says what it could not look at.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,16 +26,17 @@ from pathlib import Path
 from synthio.cli import UserError, new_parser, run_main
 from synthio.estimate import (
     ROOT,
+    SAMPLED,
+    clips_of,
     expected_time,
-    gold_clips,
+    follow_rows,
     is_embedded,
     is_on,
     parse_variables,
-    prompt_mode,
-    rounds,
-    used_models,
+    works_of,
 )
 from synthio.hub import look_up
+from synthio.pipeline.steps import Step, loaded_models, read_steps, steps_ahead
 
 MISSING = 2
 CSV_VARIABLES = {"train": "input_train_file", "valid": "valid_csv", "test": "test_csv"}
@@ -126,17 +128,12 @@ def existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def outputs_need(variables: Mapping[str, str]) -> list[Need]:
+def outputs_need(steps: Sequence[Step], variables: Mapping[str, str]) -> list[Need]:
     """Room for the synthetic audio, about."""
-    gold = gold_clips(variables)
-    if gold is None or not is_on(variables, "augment"):
-        return []
-    clips = gold * int(variables["num_iters"])
-    total = clips + sum(again for _, again in rounds(variables, clips))
-    if is_on(variables, "dpo"):
-        total += gold * int(variables["dpo_losers"]) * int(variables["dpo_rounds"])
-    size_mb = EMBEDDED_CLIP_MB if is_embedded(variables, "text_to_audio_model") else CLIP_MB
-    return [Need(Path(variables["work"]), total * size_mb / 1000, "synthetic audio")]
+    clips = sum(work.rows for work in works_of(steps, variables) if work.kind in SAMPLED)
+    model = loaded_models(steps).get("text_to_audio_model", "embedded")
+    size_mb = EMBEDDED_CLIP_MB if is_embedded("text_to_audio_model", model) else CLIP_MB
+    return [Need(Path(variables["work"]), clips * size_mb / 1000, "synthetic audio")] if clips else []
 
 
 def check_disk(needs: Sequence[Need]) -> list[Finding]:
@@ -174,10 +171,9 @@ def free_gpu_gb(names: Sequence[str]) -> dict[str, float]:
     }
 
 
-def check_gpu(variables: Mapping[str, str]) -> list[Finding]:
+def check_gpu(loaded: Mapping[str, str], variables: Mapping[str, str]) -> list[Finding]:
     """Memory of the largest model against what is free: stages run one after the other."""
-    models = [variables[name] for name in used_models(variables) if not is_embedded(variables, name)]
-    models = [model for model in models if model not in ("openai", "embedded")]
+    models = [model for name, model in loaded.items() if model != "openai" and not is_embedded(name, model)]
     known = {model: GPU_GB[model] for model in models if model in GPU_GB}
     if not models:
         return [Finding("ok", f"{variables['machine']}: the embedded models need no GPU")]
@@ -199,12 +195,11 @@ def check_gpu(variables: Mapping[str, str]) -> list[Finding]:
 # ---- models
 
 
-def check_models(variables: Mapping[str, str]) -> tuple[list[Finding], list[Need]]:
+def check_models(loaded: Mapping[str, str], variables: Mapping[str, str]) -> tuple[list[Finding], list[Need]]:
     """Every model that this run reads: a folder, in the cache, to download, or out of reach."""
     findings, needs = [], []
-    for name in used_models(variables):
-        model = variables[name]
-        if is_embedded(variables, name) or model in ("embedded", "openai"):
+    for name, model in loaded.items():
+        if is_embedded(name, model) or model == "openai":
             continue
         if name == "captioner" and model == "gama":
             findings += check_gama(variables)
@@ -272,29 +267,36 @@ def check_gama(variables: Mapping[str, str]) -> list[Finding]:
 # ---- prompts by a language model
 
 
-def check_writer(variables: Mapping[str, str]) -> list[Finding]:
-    """Key, calls, tokens and costs of the model that writes prompts."""
-    writer, gold = variables["caption_writer"], gold_clips(variables)
-    if writer == "embedded" or "caption_writer" not in used_models(variables):
+def check_writer(steps: Sequence[Step], variables: Mapping[str, str]) -> list[Finding]:
+    """Key, calls, tokens and costs of the model that writes prompts, in the steps that load it."""
+    writer = loaded_models(steps_ahead(steps, variables)).get("caption_writer", "embedded")
+    if writer == "embedded":
         return []
     findings = []
     served = variables["llm_base_url"] or os.environ.get("OPENAI_BASE_URL")
     if writer == "openai" and not served and not os.environ.get("OPENAI_API_KEY", "").strip():
         findings.append(Finding("MISSING", "caption_writer openai: put its key in OPENAI_API_KEY, or set llm_base_url"))
-    if gold is None:
+    if clips_of(steps, variables) is None:
         return [*findings, Finding("note", "calls of the language model: not known, the clips cannot be counted yet")]
-    return [*findings, Finding("ok", calls_line(variables, gold))]
+    return [*findings, Finding("ok", calls_line(steps, variables))]
 
 
-def calls_line(variables: Mapping[str, str], gold: int) -> str:
+def asked_entries(steps: Sequence[Step], variables: Mapping[str, str]) -> Iterator[tuple[str, int, int]]:
+    """(entry of the prompts file, calls, tokens of a usual reply, as in synthio.models.chat_writer) of each step."""
+    ahead = steps_ahead(steps, variables)
+    for step, rows in follow_rows(steps)[0]:
+        if step not in ahead or "caption_writer" not in dict(step.models):
+            continue
+        mode = step.options["--mode"]
+        if mode == "mixcap":
+            yield "extract", rows or 0, 60
+        yield mode, rows or 0, 50 if mode == "rewrite" else 20 + 30 * int(step.options["--num_captions"])
+
+
+def calls_line(steps: Sequence[Step], variables: Mapping[str, str]) -> str:
     """How many calls and tokens, about, and what they cost if prices are given."""
-    count = int(variables["num_iters"])
-    again = sum(clips for _, clips in rounds(variables, gold * count))
-    mode = prompt_mode(variables)
-    # (entry of the prompts file, calls, tokens of a usual reply, as in synthio.models.chat_writer)
-    kinds = [("extract", gold, 60)] if mode == "mixcap" else []
-    kinds += [(mode, gold, 20 + 30 * count), ("rewrite", again, 50)]
-    calls = sum(number for _, number, _ in kinds)
+    kinds = list(asked_entries(steps, variables))
+    calls, again = sum(n for _, n, _ in kinds), sum(n for name, n, _ in kinds if name == "rewrite")
     sent = sum(number * entry_tokens(name) for name, number, _ in kinds)
     got = sum(number * reply for _, number, reply in kinds)
     text = f"language model: about {calls} calls, {sent} tokens sent and {got} received; {again} calls for rewrites"
@@ -411,18 +413,20 @@ def good_part(split):
 # ---- the report
 
 
-def examine(variables: Mapping[str, str], lacks: Sequence[str]) -> Iterator[Finding]:
+def examine(steps: Sequence[Step], variables: Mapping[str, str], lacks: Sequence[str]) -> Iterator[Finding]:
     """Every finding, in the order in which a run would meet them."""
     yield from (Finding("MISSING", text) for text in lacks)
     environments, needs = check_environments(variables)
     yield from environments
-    models, downloads = check_models(variables)
-    yield from check_disk([*needs, *downloads, *outputs_need(variables), Need(Path(variables["work"]), 0.1, "tables")])
-    yield from check_gpu(variables)
+    loaded = loaded_models(steps_ahead(steps, variables))
+    models, downloads = check_models(loaded, variables)
+    tables = Need(Path(variables["work"]), 0.1, "tables")
+    yield from check_disk([*needs, *downloads, *outputs_need(steps, variables), tables])
+    yield from check_gpu(loaded, variables)
     yield from models
-    yield from check_writer(variables)
+    yield from check_writer(steps, variables)
     yield from check_csvs(variables) if not lacks_csv(variables) else []
-    yield Finding("ok", f"time: {expected_time(variables)}")
+    yield Finding("ok", f"time: {expected_time(steps, variables)}")
 
 
 def lacks_csv(variables: Mapping[str, str]) -> bool:
@@ -433,8 +437,8 @@ def lacks_csv(variables: Mapping[str, str]) -> bool:
 
 def main() -> int:
     args = get_parser().parse_args()
-    missing = 0
-    for finding in examine(parse_variables(args.variables), args.lack):
+    missing, variables = 0, parse_variables(args.variables)
+    for finding in examine(read_steps(sys.stdin), variables, args.lack):
         print(f"{finding.level:<8} {finding.text}", flush=True)
         missing += finding.level == "MISSING"
     print(f"{missing} thing{'s' * (missing != 1)} missing" if missing else "nothing is missing")

@@ -14,10 +14,11 @@ import pytest
 from synthio import doctor
 from synthio.doctor import Need, calls_line, check_disk, check_environments, check_gpu, entry_tokens
 from synthio.hub import needed_files
+from synthio.pipeline.steps import loaded_models, steps_ahead
 from tests.cpu_time import children_cpu_s
+from tests.driver_plan import planned
 from tests.hub_server import Repo, hub_server
 from tests.scripts import call_script
-from tests.test_readme import driver_variables
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / "run.sh"
@@ -50,11 +51,14 @@ def hub():
 
 
 @pytest.fixture
-def variables(tmp_path):
-    """Variables of run.sh as they are for the demo set."""
-    values = {name: default for name, (default, _) in driver_variables().items()}
-    values |= {"num_samples": "100", "is_demo": "true", "machine": "CPU, processes: 1, threads of each: 2"}
-    return values | {"work": str(tmp_path), "train_csv": str(tmp_path / "train_100.csv"), "own_envs": ""}
+def plan(tmp_path):
+    """plan(name=value, ...) -> (steps, variables) of a run of 100 clips of the demo set in tmp_path."""
+
+    def make(**changes):
+        values = {"results_root": tmp_path, "num_samples": 100} | changes
+        return planned(*(word for name, value in values.items() for word in (f"--{name}", value)), cwd=tmp_path)
+
+    return make
 
 
 def only(findings):
@@ -175,16 +179,16 @@ def test_a_fresh_clone_is_checked_without_an_environment(tmp_path):
 # ---- its parts
 
 
-def test_environments_that_will_be_made(variables, tmp_path, monkeypatch):
+def test_environments_that_will_be_made(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
     shutil.copytree(ROOT / "extras", tmp_path / "extras", ignore=shutil.ignore_patterns("embedded"))
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/python").touch()
-    findings, needs = check_environments(variables | {"own_envs": "stable_audio gama"})
+    findings, needs = check_environments({"own_envs": "stable_audio gama"})
     assert [finding.level for finding in findings] == ["ok", "note", "note"]
     assert [need.gb for need in needs] == [5.3, 1.4]
     (tmp_path / ".venv/.installing").touch()  # an install that was cut short
-    assert [need.what for need in check_environments(variables)[1]] == ["environment main"]
+    assert [need.what for need in check_environments({})[1]] == ["environment main"]
 
 
 def test_a_disk_that_is_too_small(tmp_path, monkeypatch):
@@ -203,18 +207,18 @@ def test_a_disk_that_is_too_small(tmp_path, monkeypatch):
         ("3000", "MISSING", "GPU 0: 3.1 GB free, stabilityai/stable-audio-open-1.0 "),
     ],
 )
-def test_gpu_memory(variables, tmp_path, monkeypatch, free_mib, level, part):
+def test_gpu_memory(tmp_path, monkeypatch, free_mib, level, part):
     """A stand-in for nvidia-smi tells three GPUs, of which two are visible."""
     program = tmp_path / "nvidia-smi"
     program.write_text(f"#!/bin/sh\nprintf '0, GPU-a, {free_mib}\\n1, GPU-b, 10000\\n2, GPU-c, 5\\n'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    changed = variables | {"text_to_audio_model": "stabilityai/stable-audio-open-1.0", "machine": "GPU 0, GPU-b"}
-    found = only(check_gpu(changed))
+    known, two = {"text_to_audio_model": "stabilityai/stable-audio-open-1.0"}, {"machine": "GPU 0, GPU-b"}
+    found = only(check_gpu(known, two))
     assert found[0] == level and part in found[1] and "takes 5.3 GB or more" in found[1]
-    assert "is not known" in only(check_gpu(changed | {"text_to_audio_model": "owner/model"}))[1]
-    assert only(check_gpu(changed | {"machine": "CPU, processes: 1"}))[1].startswith("no GPU is used")
-    assert only(check_gpu(variables))[0] == "ok"
+    assert "is not known" in only(check_gpu({"text_to_audio_model": "owner/model"}, two))[1]
+    assert only(check_gpu(known, {"machine": "CPU, processes: 1"}))[1].startswith("no GPU is used")
+    assert only(check_gpu({"clap_model": "embedded"}, two))[0] == "ok"
 
 
 def test_the_files_that_are_downloaded():
@@ -223,13 +227,16 @@ def test_the_files_that_are_downloaded():
     assert needed_files(["model_config.json", "model.ckpt", ".gitattributes"]) == ["model_config.json", "model.ckpt"]
 
 
-def test_calls_and_costs_follow_the_prompts(variables):
-    openai = variables | {"caption_writer": "openai", "llm_model": "gpt", "reflect_rounds": "0"}
-    assert calls_line(openai, 100).startswith("language model: about 200 calls, ")
-    assert calls_line(openai | {"plain_caption": "true"}, 100).startswith("language model: about 100 calls, ")
+def test_calls_and_costs_follow_the_prompts(plan):
+    openai = {"caption_writer": "openai", "llm_model": "gpt", "reflect_rounds": 0}
+    assert calls_line(*plan(**openai)).startswith("language model: about 200 calls, ")
+    assert calls_line(*plan(**openai, plain_caption="true")).startswith("language model: about 100 calls, ")
+    assert calls_line(*plan(**openai, stage=8, iterative="false")).startswith("language model: about 0 calls, ")
+    again = calls_line(*plan(**openai | {"reflect_rounds": 2}))
+    assert "about 269 calls" in again and again.endswith("; 69 calls for rewrites")
     sent = 100 * (entry_tokens("extract") + entry_tokens("mixcap"))
-    assert f" {sent} tokens sent and 14000 received; 0 calls" in calls_line(openai, 100)
-    priced = calls_line(openai | {"llm_input_price": "10", "llm_output_price": "20"}, 100)
+    assert f" {sent} tokens sent and 14000 received; 0 calls" in calls_line(*plan(**openai))
+    priced = calls_line(*plan(**openai, llm_input_price=10, llm_output_price=20))
     assert priced.endswith(f"; costs about {(sent * 10 + 14000 * 20) / 1e6:.2f}")
 
 
@@ -248,6 +255,50 @@ def test_the_token_estimate_is_that_of_the_writer():
     assert entry_tokens("mixcap") == pytest.approx(tokens_in(mixcap.size()), rel=0.33)
     extract = writer._extract_question("dog bark", "a caption of a usual length " * 5)
     assert entry_tokens("extract") == pytest.approx(tokens_in(extract.size()), rel=0.33)
+
+
+# Options -> the models that a run with them loads, by the variable that names them.
+LOADS = {
+    "--seed 0": "captioner text_to_audio_model caption_writer clap_model ast_model",
+    "--augment false": "clap_model ast_model",
+    "--augment false --probe_clap_model a/b": "probe_clap_model ast_model",
+    "--use_ast false --augment false --zero_shot true": "clap_model ast_model",
+    "--clap_filter false --clap_model msclap:2023": "captioner text_to_audio_model caption_writer clap_model ast_model",
+    "--use_ast false --probe_embeddings clap --probe_clap_model msclap:2023": "captioner text_to_audio_model "
+    "caption_writer clap_model probe_clap_model ast_model",
+    "--clap_filter false --probe_clap_model a/b": "captioner text_to_audio_model caption_writer probe_clap_model "
+    "ast_model",
+    "--clap_filter false --quality false --probe_clap_model a/b --dpo_pairs ranked": "captioner text_to_audio_model "
+    "clap_model caption_writer probe_clap_model ast_model",
+    "--filter_w_finetune true": "captioner text_to_audio_model caption_writer clap_model ast_model",
+    "--filter_w_finetune true --stage 7 --stop_stage 7 --clap_model msclap:2022": "clap_model",
+    "--retrieval_csv corpus.csv --clap_filter false": "clap_model ast_model",
+    "--use_label true": "text_to_audio_model caption_writer clap_model ast_model",
+    "--use_label true --iterative false": "text_to_audio_model clap_model ast_model",
+    "--plain_wo_caption true --dpo_ckpt_folder .": "text_to_audio_model caption_writer clap_model ast_model",
+    "--supcon true --caption_writer openai --llm_model gpt": "text_to_audio_model caption_writer clap_model ast_model",
+    "--threshold_kind rank --classifier_weight 0.5 --stage 6 --stop_stage 9": "text_to_audio_model clap_model "
+    "ast_model caption_writer",
+    "--stage 10": "clap_model ast_model",
+    "--stop_stage 1": "",
+}
+MODEL_OPTIONS = ("--model", "--scorer", "--captioner", "--writer", "--clap_model", "--ast_model")
+
+
+@pytest.mark.parametrize("words", LOADS)
+def test_what_is_checked_is_what_the_run_loads(tmp_path, words):
+    """The models that --check looks at, those of the steps, and those that the commands name are the same."""
+    (tmp_path / "corpus.csv").write_text("path\n")
+    steps, variables = planned("--results_root", tmp_path, *words.split(), cwd=tmp_path)
+    ahead = steps_ahead(steps, variables)
+    loaded = loaded_models(ahead)
+    assert set(loaded) == set(LOADS[words].split())
+    for step in ahead:
+        named = {value for option, value in step.options.items() if option in MODEL_OPTIONS}
+        assert {model for _, model in step.models} == named, step.name
+    made = {str(tmp_path / "demo/clap_finetuned"), str(tmp_path / "demo/clap_finetuned/clap.pth")}
+    all_named = {value for step in ahead for option, value in step.options.items() if option in MODEL_OPTIONS}
+    assert set(loaded.values()) == all_named - made
 
 
 def test_every_figure_is_on_the_page_of_models():

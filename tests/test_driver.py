@@ -661,7 +661,7 @@ def test_only_what_is_used_brings_its_environment(tmp_path):
     assert told("--clap_filter", "no", "--probe_clap_model", "a/b")[0] == ["stable_audio"]
     assert told("--augment", "no")[0] == ["clap"]
     assert told("--augment", "no", "--probe_clap_model", "a/b")[0] == []
-    assert "choose a clap_model of transformers" in told("--dpo_pairs", "ranked")[1]
+    assert "dpo loads in one process what no environment has together: text_to" in told("--dpo_pairs", "ranked")[1]
 
 
 def test_gama_gets_its_environment_and_is_driven_from_the_main_one(world, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,29 +34,33 @@ def clean(**more: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("HF_")} | more
 
 
-def ask(*words: str, python=(sys.executable,), **more: str) -> list[str]:
-    """The lines that `python -m synthio.environments` prints."""
-    command = [*python, "-m", "synthio.environments", *words]
+def ask(*words: str, python=(sys.executable,), named=(), **more: str) -> list[str]:
+    """The lines that `python -m synthio.environments` prints for a step with each of these models."""
+    command = [*python, "-m", "synthio.environments", "--named", *named]
+    steps = "".join(f"0\ts{i}\t{shlex.quote(word)}\t\t\tx.py\n" for i, word in enumerate(words))
     environment = clean(PYTHONPATH=str(ROOT), **more)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    done = subprocess.run(command, env=environment, input=steps, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(
     ("variable", "model", "told"),
     [
-        ("text_to_audio_model", "stabilityai/stable-audio-open-1.0", ("main", "diffusers")),
-        ("text_to_audio_model", "stabilityai/stable-audio-3-small-sfx-base", ("main", "diffusers")),
-        ("text_to_audio_model", "stabilityai/stable-audio-open-small", ("stable_audio", "stable_audio_tools")),
-        ("text_to_audio_model", "{}/tools", ("stable_audio", "stable_audio_tools")),
-        ("text_to_audio_model", "{}/tools/model.ckpt", ("stable_audio", "stable_audio_tools")),
-        ("text_to_audio_model", "{}/both", ("main", "diffusers")),
-        ("text_to_audio_model", "three/part/name", ("unknown", "-")),
-        ("clap_model", "laion/clap-htsat-unfused", ("main", "transformers")),
-        ("clap_model", "{}/weights.pt", ("clap", "laion_clap")),
-        ("clap_model", "{}/weights.pth", ("clap", "msclap")),
-        ("clap_model", "msclap:2023", ("clap", "msclap")),
-        ("captioner", "gama", ("gama", "gama")),
-        ("captioner", "embedded", ("main", "transformers")),
+        ("text_to_audio_model", "stabilityai/stable-audio-open-1.0", ("main", "stable_audio_env")),
+        ("text_to_audio_model", "stabilityai/stable-audio-3-small-sfx-base", ("main", "stable_audio_env")),
+        ("text_to_audio_model", "stabilityai/stable-audio-open-small", ("stable_audio", "stable_audio_env")),
+        ("text_to_audio_model", "{}/tools", ("stable_audio", "stable_audio_env")),
+        ("text_to_audio_model", "{}/tools/model.ckpt", ("stable_audio", "stable_audio_env")),
+        ("text_to_audio_model", "{}/both", ("main", "stable_audio_env")),
+        ("text_to_audio_model", "three/part/name", ("unknown", "stable_audio_env")),
+        ("clap_model", "laion/clap-htsat-unfused", ("main", "clap_env")),
+        ("clap_model", "{}/weights.pt", ("clap", "clap_env")),
+        ("clap_model", "{}/weights.pth", ("clap", "clap_env")),
+        ("clap_model", "msclap:2023", ("clap", "clap_env")),
+        ("captioner", "gama", ("gama", "gama_env")),
+        ("captioner", "embedded", ("main", "gama_env")),
+        ("ast_model", "MIT/ast", ("main", "ast_env")),
+        ("caption_writer", "owner/model", ("main", "-")),
     ],
 )
 def test_names_and_files_tell(tmp_path, variable, model, told):
@@ -63,12 +68,41 @@ def test_names_and_files_tell(tmp_path, variable, model, told):
         (tmp_path / folder).mkdir()
         for name in files:
             (tmp_path / folder / name).touch()
-    assert answer(variable, model.format(tmp_path)) == told
+    environment, interpreter = told
+    assert answer([(variable, model.format(tmp_path))]) == (interpreter, environment, variable)
+
+
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        ("clap_model=a.pt ast_model=a/b", "clap_env clap clap_model"),
+        ("clap_model=a/b ast_model=a/b", "clap_env main clap_model"),
+        ("text_to_audio_model=stabilityai/stable-audio-open-small clap_model=a/b", "stable_audio_env stable_audio"),
+        ("text_to_audio_model=stabilityai/stable-audio-open-small clap_model=a.pt", "stable_audio_env conflict"),
+        ("text_to_audio_model=stabilityai/stable-audio-open-1.0 clap_model=msclap:2023", "stable_audio_env conflict"),
+    ],
+)
+def test_one_environment_has_to_hold_all_models_of_a_step(models, told):
+    pairs = [tuple(word.split("=")) for word in models.split()]
+    assert " ".join(answer(pairs)).startswith(told)
+
+
+def test_what_the_user_names_is_not_looked_up():
+    """Nothing answers there, so a look-up would say unknown; GAMA's process runs beside the step all the same."""
+    words = ["text_to_audio_model=me/tools", "clap_model=msclap:2023", "clap_model=a.pt", "captioner=gama"]
+    offline = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1"}
+    told = ask(*words, named=("stable_audio_env", "msclap_env", "gama_env"), **offline)
+    assert [line.split()[1:3] for line in told] == [
+        ["stable_audio_env", "named"],
+        ["msclap_env", "named"],
+        ["clap_env", "clap"],
+        ["gama_env", "gama"],
+    ]
 
 
 def test_the_hub_its_cache_or_nobody_tells(tmp_path, hub):
     words = [f"text_to_audio_model=me/{name}" for name in ("tools", "both", "gated", "absent")]
-    told = [line.split()[1] for line in ask(*words, HF_ENDPOINT=hub, HF_HOME=str(tmp_path))]
+    told = [line.split()[2] for line in ask(*words, HF_ENDPOINT=hub, HF_HOME=str(tmp_path))]
     assert told == ["stable_audio", "main", "stable_audio", "unknown"]
     snapshot = tmp_path / "hub/models--me--tools/snapshots/abc"
     snapshot.mkdir(parents=True)
@@ -76,20 +110,20 @@ def test_the_hub_its_cache_or_nobody_tells(tmp_path, hub):
     (snapshot.parent.parent / "refs/main").write_text("abc")
     (snapshot / "model_config.json").touch()
     for offline in ({"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}):  # nobody listens there
-        told = [line.split()[1] for line in ask(*words, HF_HOME=str(tmp_path), **offline)]
+        told = [line.split()[2] for line in ask(*words, HF_HOME=str(tmp_path), **offline)]
         assert told == ["stable_audio", "unknown", "unknown", "unknown"]
 
 
 def test_a_bare_python_tells_all_but_what_the_hub_knows():
     words = ["clap_model=msclap:2022", "text_to_audio_model=me/tools", "captioner=gama"]
     told = ask(*words, python=(sys.executable, "-S"))
-    assert told == ["clap_model clap msclap", "text_to_audio_model later -", "captioner gama gama"]
+    assert [line.split()[2] for line in told] == ["clap", "later", "gama"]
 
 
 def test_neither_torch_nor_the_hub_is_loaded_for_what_is_known():
     code = (
-        "import sys; from synthio.environments import answer; answer('clap_model', 'msclap:2023');"
-        "answer('text_to_audio_model', 'README.md'); print({'torch', 'huggingface_hub'} & set(sys.modules))"
+        "import sys; from synthio.environments import answer; answer([('clap_model', 'msclap:2023')]);"
+        "answer([('text_to_audio_model', 'README.md')]); print({'torch', 'huggingface_hub'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -114,7 +114,8 @@ resolve_paths() {
         [[ $probe_clap_model != "$clap_model" && ! $probe_clap_model -ef $clap_model ]] ||
             refuse "--probe_clap_model is clap_model, which filters; name another CLAP"
     fi
-    probe_clap_model=${probe_clap_model:-$clap_model}
+    heads_clap=clap_model # the variable whose CLAP all heads on frozen embeddings hear
+    if [[ -n $probe_clap_model ]]; then heads_clap=probe_clap_model; fi
     ast_model=$(model_path "$ast_model" ast)
     [[ $captioner == embedded || $captioner == gama ]] || captioner=$(model_path "$captioner" "")
     set_writer
@@ -128,27 +129,28 @@ resolve_paths() {
         if $is_demo; then num_samples=50; else num_samples=0; fi
     fi
     if ((num_samples)); then train_csv=$work/train_$num_samples.csv; else train_csv=$work/train_all.csv; fi
+    valid=$work/checked/valid.csv test=$work/checked/test.csv # as they are used
     output_csv_path=${output_csv_path:-${train_csv%.csv}_synthetic.csv}
-    [[ $iterative == true && -z $retrieval_csv ]] || reflect_rounds=0 # what is retrieved has no prompts to rewrite
+    rounds=$reflect_rounds
+    [[ $iterative == true && -z $retrieval_csv ]] || rounds=0 # what is retrieved has no prompts to rewrite
     compiling=() # options of the stages that run one network many times
     if $compile; then compiling=(--compile true); fi
     tracking=() # options of the stages that have curves
     if [[ $log_to != none ]]; then tracking=(--log_to "$log_to" --log_folder "$work/tracking"); fi
     python=$root/.venv/bin/python
+    export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
 }
 
-# Set the arrays `writer`, options of the stages that write prompts, and `writer_inputs`, what these read besides CSVs.
+# Set the array `writer`, options of the steps that write prompts.
 set_writer() {
-    writer=(--writer "$caption_writer") writer_inputs=("$root/synthio/sound_words.txt")
+    writer=(--writer "$caption_writer")
     [[ $caption_writer != embedded ]] || return 0
-    writer_inputs+=("$root/synthio/prompts.toml")
     if [[ $caption_writer == openai ]]; then
         writer+=(--llm_model "$llm_model" --llm_base_url "$llm_base_url" --llm_max_calls "$llm_max_calls"
             --llm_max_tokens "$llm_max_tokens" --llm_input_price "$llm_input_price" --llm_output_price "$llm_output_price")
     else
         caption_writer=$(model_path "$caption_writer" "")
         writer=(--writer "$caption_writer" --device "$device")
-        writer_inputs+=("$caption_writer")
     fi
     writer+=(--cache "$work/captions_cache.jsonl")
 }

@@ -1,5 +1,17 @@
 # shellcheck shell=bash disable=SC2004,SC2034,SC2154 # variables of the driver that reads this file, some by name
-# The launcher of this machine: processes and GPUs.
+# The launcher of this machine: its processes and its GPUs. A launcher gives three functions, and nothing else of the
+# driver knows which one it is:
+#     start LOG COMMAND...   start a job, whose output goes to LOG; the log is its name
+#     wait_for_jobs [one]    wait for all jobs while showing what they log; with `one`, in silence, until one or more have
+#                            ended. Sets `statuses`, by log, of those that have ended
+#     stop_jobs              end all
+# and find_devices, which says what jobs may be shared out to.
+
+job_logs=() job_pids=()
+declare -A statuses=()
+# Linux: a child dies with the driver even if that is killed by -9.
+guard=()
+if setpriv --pdeathsig KILL true 2>/dev/null; then guard=(setpriv --pdeathsig KILL); fi
 
 # Fill `devices` with GPU numbers, set `shards`, and where there is no GPU `threads`, of each process.
 # The number of threads does not depend on that of the shards: it decides in which order sums are rounded.
@@ -32,19 +44,7 @@ find_devices() {
     fi
 }
 
-children=()
-# Linux: a child dies with the driver even if that is killed by -9.
-guard=()
-if setpriv --pdeathsig KILL true 2>/dev/null; then guard=(setpriv --pdeathsig KILL); fi
-
-stop_children() {
-    local pid
-    for pid in "${children[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
-    for pid in "${children[@]}"; do wait "$pid" 2>/dev/null || true; done
-    children=()
-}
-
-# Start a command in the background, in a process group of its own.
+# A job runs in the background, in a process group of its own.
 start() { # LOG COMMAND...
     local log=$1
     shift
@@ -52,23 +52,54 @@ start() { # LOG COMMAND...
     : >"$log" # it is there before the reader opens it
     set -m
     "${guard[@]}" "$@" </dev/null >"$log" 2>&1 9>&- &
-    children+=("$!")
+    job_logs+=("$log") job_pids+=("$!")
     set +m
 }
 
-# Wait for every child while printing what they log. Fills `statuses`, one for each.
-wait_for_children() { # LOG...
-    local log fd i line fds=() partial=() alive=true prefix
+stop_jobs() {
+    local pid
+    for pid in "${job_pids[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
+    for pid in "${job_pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+    job_logs=() job_pids=()
+}
+
+wait_for_jobs() { # [one]
     statuses=()
-    for log in "$@"; do
+    if [[ ${1:-} == one ]]; then
+        until collect_jobs; do sleep 0.2 9>&-; done
+    else
+        show_logs
+        collect_jobs || true
+    fi
+}
+
+# Take the jobs that have ended off the list, with their statuses; fails where none has.
+collect_jobs() {
+    local i logs=() pids=()
+    for i in "${!job_pids[@]}"; do
+        if kill -0 "${job_pids[i]}" 2>/dev/null; then
+            logs+=("${job_logs[i]}") pids+=("${job_pids[i]}")
+            continue
+        fi
+        statuses[${job_logs[i]}]=0
+        wait "${job_pids[i]}" || statuses[${job_logs[i]}]=$?
+    done
+    job_logs=("${logs[@]}") job_pids=("${pids[@]}")
+    ((${#statuses[@]}))
+}
+
+# Print what the jobs log, until all have ended.
+show_logs() {
+    local log fd i line fds=() partial=() alive=true prefix
+    for log in "${job_logs[@]}"; do
         exec {fd}<"$log"
         fds+=("$fd")
         partial+=("")
     done
     while $alive; do
         alive=false
-        for i in "${!children[@]}"; do
-            if kill -0 "${children[i]}" 2>/dev/null; then alive=true; fi
+        for i in "${!job_pids[@]}"; do
+            if kill -0 "${job_pids[i]}" 2>/dev/null; then alive=true; fi
         done
         for i in "${!fds[@]}"; do
             prefix="    "
@@ -81,11 +112,5 @@ wait_for_children() { # LOG...
         done
         if $alive; then sleep 0.1 9>&-; fi
     done
-    for i in "${!fds[@]}"; do
-        fd=${fds[i]}
-        exec {fd}<&-
-        statuses[i]=0
-        wait "${children[i]}" || statuses[i]=$?
-    done
-    children=()
+    for fd in "${fds[@]}"; do exec {fd}<&-; done
 }

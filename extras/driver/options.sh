@@ -28,6 +28,22 @@ read_block() { # FILE
     done <"$1"
 }
 
+# Begin with the variables of a file's block: fills `names` and `kinds`, and empties `given` and `lacks`.
+read_variables() { # FILE
+    ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || refuse "bash 4.4 or newer is needed, this is $BASH_VERSION"
+    declare -gA kinds=() given=()
+    names=() lacks=()
+    read_block "$1"
+}
+
+# Set what the profile sets, and check each variable by itself.
+check_variables() {
+    local name
+    check_kind profile "${kinds[profile]}"
+    apply_profile
+    for name in "${names[@]}"; do check_kind "$name" "${kinds[$name]}"; done
+}
+
 print_variables() { # FILE
     awk '
         /^# ==== variables/ { inside = 1; next }

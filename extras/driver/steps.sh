@@ -1,50 +1,58 @@
-# shellcheck shell=bash disable=SC2004,SC2034,SC2154 # variables of the driver that reads this file, some by name
+# shellcheck shell=bash disable=SC2004,SC2030,SC2031,SC2034,SC2154 # variables of the driver that reads this file, some by name
 # A step of the recipe: its interpreter, whether it is up to date, its processes, its time.
 
-# Set `own_env` and `library`, by variable: the environment of extras/ that its model needs, and what loads it. On a
-# fresh clone any Python can tell; where the hub must be asked, or there is none, .venv is made, as it would be next.
-find_environments() { # VARIABLE=MODEL...
-    local name own loads answer=""
-    declare -gA own_env=() library=()
-    if [[ -x $python ]]; then
-        answer=$("$python" -m synthio.environments "$@") || exit 2 # it has said why
-    else
-        answer=$(python3 -m synthio.environments "$@" 2>/dev/null) || answer=later
-    fi
-    if [[ $answer == *later* ]] && $dry_run; then
-        echo "(which environments the models need is told when .venv is there)"
-    elif [[ $answer == *later* ]] && ! $check; then
-        make_main_environment
-        answer=$("$python" -m synthio.environments "$@") || exit 2
-    fi
-    while read -r name own loads; do
-        [[ $own != unknown ]] || name_unknown "$name"
-        if [[ -f $root/extras/$own.txt ]]; then own_env[$name]=$own; fi
-        library[$name]=$loads
-    done <<<"$answer"
+# ---------------------------------------------------------------- what a step is
+
+# A stage function says what its next step loads, reads and writes, and then calls step or run_sharded, which clear it:
+#     models   variable=model words; the first is the one whose environment variable (clap_env, ...) may name the
+#              interpreter. All are inputs of the stamp
+#     reads    files and folders; the first is the table that its rows come from
+#     writes   files and folders that it makes; the first is its table
+#     watched  CSVs whose clips may change under them
+models=() reads=() writes=() watched=()
+planning=false
+
+clear_step() { models=() reads=() writes=() watched=(); }
+
+# Print "0 demo, check" and so on, of the variables as they stand; the rounds of a step count as one.
+list_stages() {
+    (
+        stage=0 stop_stage=10 shards=1
+        choose_head
+        resolve_paths
+        plan recipe
+        printf '%s\n' "${records[@]}"
+    ) 2>/dev/null | awk -F '\t' '
+        { sub(/_([0-9]+|gold_only|synthio)$/, "", $2); gsub("_", " ", $2) }
+        !seen[$1, $2]++ { steps[$1] = steps[$1] (steps[$1] == "" ? "" : ", ") $2; last = $1 }
+        END { for (i = 0; i <= last; i++) if (i in steps) printf "  %2d  %s\n", i, steps[i] }'
 }
 
-# No file and no name that tells: the wrong environment would be found out after hours. --check says more.
-name_unknown() { # VARIABLE
-    local text="--$1: neither the hub nor its cache shows the files of ${!1}"
-    if $dry_run; then
-        echo "($text; .venv is taken)"
-    elif ! $check; then
-        refuse "$text, which tell its environment; --check says why, or name it in stable_audio_env"
-    fi
+# Run a recipe without any effect but to note its steps. Fills `records`, a line for each (what synthio.pipeline.steps
+# reads), and `ahead`, those of them that lie between --stage and --stop_stage.
+plan() { # RECIPE
+    records=() ahead=()
+    planning=true
+    "$1"
+    planning=false
 }
 
-# Set the array `interpreter` to the words that start Python in an environment: venv folder or conda name. An empty
-# variable means the environment that the model needs, which joins `own_envs`, else the main one.
-set_interpreter() { # VARIABLE [MODEL VARIABLE]
-    local value=${!1} own=""
-    if [[ -z $value && -n ${2:-} ]]; then own=${own_env[$2]:-}; fi
-    if [[ -n $own ]]; then
-        interpreter=("$root/.envs/$own/bin/python")
-        [[ " ${own_envs[*]} " == *" $own "* ]] || own_envs+=("$own")
-    elif [[ -z $value ]]; then
-        interpreter=("$python")
-    elif [[ -x $value/bin/python ]]; then
+record() { # NUMBER NAME COMMAND...
+    local number=$1 name=$2 line
+    shift 2
+    printf -v line '%s\t' "$number" "$name" "${models[*]@Q}" "${reads[*]@Q}" "${writes[*]@Q}"
+    records+=("$line${*@Q}")
+    if ((stage <= number && number <= stop_stage)); then ahead+=("$line${*@Q}"); fi
+}
+
+# ---------------------------------------------------------------- interpreters
+
+env_variables=(stable_audio_env gama_env clap_env msclap_env ast_env)
+
+# Set the array `interpreter` to the words that start Python in an environment that the user names: venv folder or conda.
+find_named() { # VARIABLE
+    local value=${!1}
+    if [[ -x $value/bin/python ]]; then
         interpreter=("$(absolute "$value")/bin/python")
     elif command -v conda >/dev/null 2>&1 && conda run -n "$value" true >/dev/null 2>&1; then
         interpreter=(conda run -n "$value" --no-capture-output python)
@@ -54,39 +62,75 @@ set_interpreter() { # VARIABLE [MODEL VARIABLE]
     fi
 }
 
-resolve_interpreters() {
-    local generates=text_to_audio_model listens=captioner scores=clap_model asked # "": nothing asks it
-    if ! $augment || [[ -n $retrieval_csv ]]; then generates="" listens=""; fi
-    if ! $augment || [[ $clap_filter == false && -z $retrieval_csv ]]; then scores=""; fi
-    own_envs=() # those of extras/ that this run needs
-    asked=("clap_model=$clap_model" "probe_clap_model=$probe_clap_model" "captioner=$captioner")
-    if [[ -n $generates && -z $stable_audio_env ]]; then asked+=("$generates=$text_to_audio_model"); fi
-    find_environments "${asked[@]}"
-    set_interpreter stable_audio_env "$generates"
-    audio_python=("${interpreter[@]}")
-    set_interpreter gama_env "$listens"
-    caption_python=("${interpreter[@]}")
-    if [[ $captioner == gama ]]; then caption_python=("$python"); fi # it starts GAMA's process in gama_env
-    set_clap_interpreter clap_model "$scores"
-    clap_python=("${interpreter[@]}")
-    set_clap_interpreter probe_clap_model probe_clap_model
-    heads_python=("${interpreter[@]}")
-    [[ $dpo_pairs == gold || -n $stable_audio_env || -z ${own_env[clap_model]:-} ]] ||
-        refuse "dpo_pairs=ranked scores in the process that trains; choose a clap_model of transformers, or name a" \
-            "stable_audio_env that can load this one too"
-    set_interpreter ast_env
-    ast_python=("${interpreter[@]}")
+# Print "step variable environment model" for each step ahead that loads a model: the rule of synthio.environments. On a
+# fresh clone any Python can tell; where the hub must be asked, or there is none, .venv is made, as it would be next.
+ask_environments() { # VARIABLES THAT NAME AN ENVIRONMENT...
+    local answer
+    if [[ -x $python ]]; then
+        answer=$(printf '%s\n' "${ahead[@]}" | "$python" -m synthio.environments --named "$@") || exit 2 # it has said why
+    else
+        answer=$(printf '%s\n' "${ahead[@]}" | python3 -m synthio.environments --named "$@" 2>/dev/null) || answer=later
+    fi
+    if [[ $answer == *later* ]] && $dry_run; then
+        echo "(which environments the models need is told when .venv is there)" >&3
+    elif [[ $answer == *later* ]] && ! $check; then
+        make_main_environment >&3
+        answer=$(printf '%s\n' "${ahead[@]}" | "$python" -m synthio.environments --named "$@") || exit 2
+    fi
+    printf '%s\n' "$answer"
 }
 
-set_clap_interpreter() { # MODEL VARIABLE [THE SAME, IF SOMETHING ASKS IT]
-    if [[ -n $msclap_env && ${library[$1]:-} == msclap ]]; then
-        set_interpreter msclap_env "${2:-}"
-    else
-        set_interpreter clap_env "${2:-}"
+# Find the interpreter of each step ahead. Fills `pythons`, by the step's name, its words a line each, and `own_envs`,
+# the environments of extras/ that the run needs.
+find_interpreters() {
+    local step variable environment model told="" answer interpreter
+    local -A named=()
+    declare -gA pythons=()
+    own_envs=()
+    for variable in "${env_variables[@]}"; do
+        [[ -n ${!variable} ]] || continue
+        find_named "$variable"
+        named[$variable]=$(printf '%s\n' "${interpreter[@]}")
+    done
+    { answer=$(ask_environments "${!named[@]}"); } 3>&1 || exit 2
+    while read -r step variable environment model; do
+        case $environment in
+            unknown) name_unknown "$model" ;;
+            conflict) name_conflict "$step" "$variable" ;;
+        esac
+        if [[ -n ${named[$variable]:-} ]]; then
+            pythons[$step]=${named[$variable]}
+        elif [[ -f $root/extras/$environment.txt ]]; then
+            pythons[$step]=$root/.envs/$environment/bin/python
+            [[ " ${own_envs[*]} " == *" $environment "* ]] || own_envs+=("$environment")
+        fi
+        if [[ $environment == gama ]]; then pythons[$step]=$python; fi # the step starts GAMA's process there
+    done <<<"$answer"
+}
+
+# No file and no name that tells: the wrong environment would be found out after hours. --check says more.
+name_unknown() { # VARIABLE; reads and sets `told` of find_interpreters
+    local text="--$1: neither the hub nor its cache shows the files of ${!1}"
+    [[ $told != *" $1 "* ]] || return 0
+    told+=" $1 "
+    if $dry_run; then
+        echo "($text; .venv is taken)"
+    elif ! $check; then
+        refuse "$text, which tell its environment; --check says why, or name it in stable_audio_env"
     fi
 }
 
-inputs=() outputs=() watched=() # of the next stage; step and step_sharded read and clear them
+name_conflict() { # STEP VARIABLE
+    local line loads=""
+    for line in "${ahead[@]}"; do
+        if [[ $line == *$'\t'"$1"$'\t'* ]]; then loads=$(cut -f 3 <<<"$line"); fi
+    done
+    lack "${1//_/ } loads in one process what no environment has together: ${loads//\'/}; choose others, or name in $2" \
+        "an environment that has the libraries of all"
+}
+
+# ---------------------------------------------------------------- looking ahead
+
 timing_names=() timing_seconds=()
 
 now_us() { # microseconds
@@ -108,7 +152,8 @@ gather_variables() {
 
 # Say what will run, on what and how long. The run does not need it, so its failure is told and does not end the run.
 announce() {
-    helper -m synthio.estimate "${variables[@]}" || echo "run.sh: what lies ahead could not be told (see above)" >&2
+    printf '%s\n' "${records[@]}" | helper -m synthio.estimate "${variables[@]}" ||
+         echo "run.sh: what lies ahead could not be told (see above)" >&2
 }
 
 # Say what is missing; status 2 if anything is. On a fresh clone any Python does, and looks at less.
@@ -117,7 +162,7 @@ examine() {
     [[ -x $checker ]] || checker=$(command -v python3) || refuse "Python 3.11 or newer is needed; no python3 was found"
     "$checker" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         refuse "Python 3.11 or newer is needed; $checker is older"
-    "$checker" -m synthio.doctor "${variables[@]}" "${lacks[@]}"
+    printf '%s\n' "${records[@]}" | "$checker" -m synthio.doctor "${variables[@]}" "${lacks[@]}"
 }
 
 # Whether the stage must run: prints its line, and the reason or `up to date`.
@@ -125,7 +170,7 @@ must_run() { # NUMBER NAME COMMAND...
     local number=$1 name=$2 action=check answer status=0 input
     shift 2
     stage_command=("$@")
-    say "stage $number ${name//_/ }: $(shown "${inputs[0]}") -> $(shown "${outputs[0]}")"
+    say "stage $number ${name//_/ }: $(shown "${reads[0]:-nothing}") -> $(shown "${writes[0]}")"
     if $dry_run; then
         action=ask
         printf '    '
@@ -163,54 +208,58 @@ note_time() { # NUMBER NAME STARTED_US [COUNTS]
     printf '%s\t%s\t%s\t%s\t%s\n' "$2" "$seconds" "${4%% *}" "$machine" "${stage_command[*]@Q}" >>"$work/durations.tsv"
 }
 
-# One stage that is one process.
-step() { # NUMBER NAME COMMAND...
-    local number=$1 name=$2 started counts
-    shift 2
-    ((stage <= number && number <= stop_stage)) || { clear_step && return; }
-    started=$(now_us)
-    stamp_options=(--stamp "$work/stamps/$name.json" --inputs "${inputs[@]}" --outputs "${outputs[@]}"
-        --watch_audio "${watched[@]}")
-    if must_run "$number" "$name" "$@"; then
-        start "$work/logs/$name.log" "$@"
-        wait_for_children "$work/logs/$name.log"
-        stop_on_failure "stage $number ${name//_/ }" "$work/logs/$name.log"
-        counts=$(helper -m synthio.stamp write "${stamp_options[@]}" --command "$@")
-        note_time "$number" "$name" "$started" "$counts"
-    else
-        note_time "$number" "$name" "$started"
+# A step of a stage, as one process. The script is a path in the repository, or -m and a module.
+step() { # NUMBER NAME SCRIPT WORDS...
+    run_step "" "$@"
+}
+
+# A step whose rows are shared out to a process for each device: reads[0] and writes[0] are the CSVs, which the words do
+# not name.
+run_sharded() { # NUMBER NAME BLOCK_SIZE SCRIPT WORDS...
+    local number=$1 name=$2 block=$3
+    shift 3
+    if ((shards == 1)); then block=""; fi
+    run_step "$block" "$number" "$name" "$@" --input_csv "${reads[0]}" --output_csv "${writes[0]}"
+}
+
+run_step() { # BLOCK_SIZE, empty for one process; NUMBER NAME SCRIPT WORDS...
+    local block=$1 number=$2 name=$3 started inputs interpreter=()
+    shift 3
+    [[ $1 == -m ]] || set -- "$root/$1" "${@:2}"
+    if $planning; then
+        record "$number" "$name" "$@"
+    elif ((stage <= number && number <= stop_stage)); then
+        started=$(now_us)
+        mapfile -t interpreter <<<"${pythons[$name]:-$python}"
+        inputs=("${reads[@]}" "${models[@]#*=}")
+        stamp_options=(--stamp "$work/stamps/$name.json" --inputs "${inputs[@]}" --outputs "${writes[@]}"
+            --watch_audio "${watched[@]}")
+        if must_run "$number" "$name" "${interpreter[@]}" "$@"; then
+            make "$block" "$number" "$name" "${interpreter[@]}" "$@"
+        else
+            note_time "$number" "$name" "$started"
+        fi
     fi
     clear_step
 }
 
-clear_step() { inputs=() outputs=() watched=(); }
-
-# One stage whose rows are shared out to a process for each device. inputs[0] and outputs[0] are the CSVs; the command
-# is given without --input_csv and --output_csv.
-run_sharded() { # NUMBER NAME BLOCK_SIZE COMMAND...
-    local number=$1 name=$2 block=$3 started counts in out
+# Do the work of a step that must run, and stamp it. Reads `started`, `inputs` and `stamp_options` of run_step.
+make() { # BLOCK_SIZE NUMBER NAME COMMAND...
+    local block=$1 number=$2 name=$3 counts
     shift 3
-    in=${inputs[0]} out=${outputs[0]}
-    if ((shards == 1)); then
-        step "$number" "$name" "$@" --input_csv "$in" --output_csv "$out"
-        return
-    fi
-    ((stage <= number && number <= stop_stage)) || { clear_step && return; }
-    started=$(now_us)
-    stamp_options=(--stamp "$work/stamps/$name.json" --inputs "${inputs[@]}" --outputs "${outputs[@]}")
-    if must_run "$number" "$name" "$@" --input_csv "$in" --output_csv "$out"; then
-        local whole_options=("${stamp_options[@]}") folder=$work/shards/$name
-        helper "$root/split_csvs.py" --input_csv "$in" --output_folder "$folder" --num_shards "$shards" \
-            --block_size "$block"
-        run_shards "$number" "$name" "$folder" "$@"
-        helper "$root/merge_csv.py" --input_csvs "${shard_outputs[@]}" --output_csv "$out" --expected_csv "$in"
-        counts=$(helper -m synthio.stamp write "${whole_options[@]}" --command "$@" --input_csv "$in" \
-            --output_csv "$out")
-        note_time "$number" "$name" "$started" "$counts"
+    if [[ -z $block ]]; then
+        start "$work/logs/$name.log" "$@"
+        wait_for_jobs
+        stop_on_failure "stage $number ${name//_/ }" "$work/logs/$name.log"
     else
-        note_time "$number" "$name" "$started"
+        helper "$root/split_csvs.py" --input_csv "${reads[0]}" --output_folder "$work/shards/$name" \
+            --num_shards "$shards" --block_size "$block"
+        run_shards "$number" "$name" "$work/shards/$name" "${@:1:$#-4}" # without the CSVs
+        helper "$root/merge_csv.py" --input_csvs "${shard_outputs[@]}" --output_csv "${writes[0]}" \
+            --expected_csv "${reads[0]}"
     fi
-    clear_step
+    counts=$(helper -m synthio.stamp write "${stamp_options[@]}" --command "$@")
+    note_time "$number" "$name" "$started" "$counts"
 }
 
 shard_stamp() { # ACTION SHARD_CSV COMMAND...
@@ -237,34 +286,51 @@ run_shards() { # NUMBER NAME FOLDER COMMAND...
         fi
         k=$((k + 1))
     done
-    wait_for_children "${logs[@]}"
+    wait_for_jobs
     for i in "${!running[@]}"; do
-        if ((statuses[i] == 0)); then shard_stamp write "${running[i]}" "$@" >/dev/null || unwritten=1; fi
+        if [[ ${statuses[${logs[i]}]} == 0 ]]; then shard_stamp write "${running[i]}" "$@" >/dev/null || unwritten=1; fi
     done
     stop_on_failure "stage $number ${name//_/ }" "${logs[@]}"
     ((unwritten == 0)) || exit 1
 }
 
-# End the run when a child failed: say how many, name the logs, print the end of the first.
+# End the run when a job failed: say how many, name the logs, print the end of the first.
 stop_on_failure() { # LABEL LOG...
-    local label=$1 i failed=() named=""
+    local label=$1 log failed=() named=""
     shift
     local logs=("$@")
-    for i in "${!statuses[@]}"; do
-        if ((statuses[i])); then failed+=("$i"); fi
+    for log in "${logs[@]}"; do
+        if [[ ${statuses[$log]} != 0 ]]; then failed+=("$log"); fi
     done
     ((${#failed[@]})) || return 0
-    for i in "${failed[@]}"; do named+="${named:+, }$(shown "${logs[i]}")"; done
+    for log in "${failed[@]}"; do named+="${named:+, }$(shown "$log")"; done
     {
         if ((${#logs[@]} > 1)); then
             echo "run.sh: ${#failed[@]} of ${#logs[@]} shards of $label failed; see $named"
         else
-            echo "run.sh: $label failed (status ${statuses[0]}); see $named"
+            echo "run.sh: $label failed (status ${statuses[${failed[0]}]}); see $named"
         fi
         # on a terminal the words of a single process stand right above
-        if [[ ${#logs[@]} -gt 1 || ! -t 1 ]]; then tail -n 15 "${logs[${failed[0]}]}" | sed 's/^/    /'; fi
+        if [[ ${#logs[@]} -gt 1 || ! -t 1 ]]; then tail -n 15 "${failed[0]}" | sed 's/^/    /'; fi
     } >&2
     exit 1
+}
+
+# Print the gain of the last round. Whether every class has its quota, so that no further round is needed.
+quota_reached() { # KEPT...
+    local csv rejected=() record=(--output_csv "$work/rounds.csv") line status=0
+    ! $planning || return 1
+    for csv in "$@"; do
+        [[ -f $csv ]] || ! $dry_run || return 1 # not known yet: no
+        [[ -f $csv ]] || return 0               # the filter is beyond --stop_stage
+        rejected+=("${csv%/*}/rejected.csv")
+    done
+    if $dry_run; then record=(); fi
+    line=$(helper -m synthio.rounds count --gold_csv "$train_csv" --num_iters "$num_iters" --kept_csvs "$@" \
+        --rejected_csvs "${rejected[@]}" "${record[@]}") || status=$?
+    ((status == 0 || status == 3)) || exit 2 # it has said why
+    say "$line"
+    return "$status"
 }
 
 # One run at a time in a result folder. The kernel frees the lock when this process ends, however it ends: no child
@@ -285,4 +351,42 @@ make_own_environments() {
     for name in "${own_envs[@]}"; do
         bash "$root/extras/make_env.sh" "$root/.envs/$name" "$root/extras/$name.txt" 9>&-
     done
+}
+
+# A tracker's library that is missing is told before the first stage, not after the hours of the fourth.
+check_tracking() {
+    local line name asked="" interpreter
+    [[ $log_to != none ]] && ! $dry_run || return 0
+    helper -m synthio.tracking --log_to "$log_to" || exit 2
+    for line in "${ahead[@]}"; do
+        IFS=$'\t' read -r _ name _ <<<"$line"
+        [[ $line == *"'--log_to'"* && -n ${pythons[$name]:-} && $asked != *"${pythons[$name]}"* ]] || continue
+        asked+=${pythons[$name]}
+        mapfile -t interpreter <<<"${pythons[$name]}"
+        "${interpreter[@]}" -m synthio.tracking --log_to "$log_to" 9>&- || exit 2
+    done
+}
+
+stop_with_us() { # no job outlives the driver
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    trap 'exit 129' HUP
+    trap stop_jobs EXIT
+}
+
+# Lock the result folder, make the environments and say what lies ahead.
+make_ready() {
+    local name
+    if $dry_run; then
+        if [[ -x $python ]]; then announce; else echo "(.venv is not there yet: it would be made first)"; fi
+        for name in "${own_envs[@]}"; do
+            [[ -x $root/.envs/$name/bin/python ]] || echo "(.envs/$name is not there yet: it would be made first)"
+        done
+    else
+        lock
+        make_main_environment
+        announce
+        make_own_environments
+    fi
+    check_tracking
 }

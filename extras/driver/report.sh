@@ -1,0 +1,60 @@
+# shellcheck shell=bash disable=SC2004,SC2034,SC2154 # variables of the driver that reads this file, some by name
+# The end of a run: scores, seconds, where things are, and the page that shows it.
+
+# Write W/timings.csv and W/report.html, print scores and seconds, say where things are.
+report() {
+    local i scores=("gold-only=$work/classifier/gold_only/scores.json") name=synthio measured=()
+    local trained=("gold-only=$work/classifier/gold_only_heads")
+    if $planning || $dry_run; then
+        write_page
+        return
+    fi
+    if $use_ast; then trained+=("gold-only=$work/classifier/gold_only_ast"); fi
+    mkdir -p "$work"
+    {
+        echo stage,seconds
+        for i in "${!timing_names[@]}"; do echo "${timing_names[i]},${timing_seconds[i]}"; done
+    } >"$work/.timings.tmp"
+    mv "$work/.timings.tmp" "$work/timings.csv"
+    ((stop_stage == 10)) || return 0
+    if $augment; then
+        if $only_synthetic; then name=synthetic-only; fi
+        scores+=("$name=$work/classifier/synthio/scores.json")
+        trained+=("$name=$work/classifier/synthio_heads")
+        if $use_ast; then trained+=("$name=$work/classifier/synthio_ast"); fi
+        if $quality; then measured=(--quality "$work/quality.json"); fi
+    fi
+    echo
+    helper -m synthio.results --output_json "$work/scores.json" --timings "$work/timings.csv" --seed "$seed" \
+        "${measured[@]}" "${tracking[@]}" --scores "${scores[@]}" --trained "${trained[@]}"
+    echo
+    echo "scores           $(shown "$work/scores.json")"
+    echo "classifiers      $(shown "$work/classifier")"
+    if $augment; then
+        echo "training CSV     $(shown "$output_csv_path")"
+        echo "synthetic audio  $(shown "$output_folder")"
+        echo "with a card      $(shown "$work/dataset")"
+    fi
+    write_page
+}
+
+# The page that shows the run. The scores stand without it, so its failure is told and does not end the run.
+write_page() {
+    local log=$work/logs/report.log
+    local command=(-m synthio.report --work "$work" --output "$work/report.html" --max_clips "$report_clips")
+    $make_report || return 0
+    if $planning; then
+        reads=("$output_csv_path") writes=("$work/report.html")
+        $augment || reads=("$train_csv")
+        record 10 report "${command[@]}"
+        clear_step
+    fi
+    ! $planning && ! $dry_run || return 0
+    mkdir -p "$work/logs"
+    rm -f "$work/report.html" # never that of an earlier run beside these scores
+    if helper "${command[@]}" >"$log" 2>&1; then
+        echo "report           $(shown "$(tail -n 1 "$log")")"
+    else
+        echo "run.sh: the report could not be made (the scores above stand); see $(shown "$log")" >&2
+    fi
+}

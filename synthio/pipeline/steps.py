@@ -1,0 +1,83 @@
+"""The steps of a run, as run.sh tells them on standard input before it runs them: its one plan.
+
+A line is number, name, models, reads, writes and command, parted by tabs; the last four are words as a shell quotes
+them, a model is variable=model, and the command begins with the script. This module needs nothing but Python.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+
+@dataclass(frozen=True)
+class Step:
+    """One process of a run, or one for each shard.
+
+    Attributes:
+        number: of the stage, as for --stage.
+        name: of its log and stamp, with the number of the round.
+        models: (variable of run.sh, model) of each that the process loads.
+        reads: files and folders; the first is the table that its rows come from.
+        writes: files and folders; the first is its table.
+        words: script and options.
+    """
+
+    number: int
+    name: str
+    models: tuple[tuple[str, str], ...] = ()
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The step without its round or classifier."""
+        return kind_of(self.name)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """--name -> value."""
+        return options_of(self.words)
+
+
+def kind_of(name: str) -> str:
+    """The name of a step without its round or classifier."""
+    return re.sub(r"_(\d+|gold_only|synthio)$", "", name)
+
+
+def options_of(words: Sequence[str]) -> dict[str, str]:
+    """--name -> the word after it."""
+    return {name: value for name, value in pairwise(words) if name.startswith("--")}
+
+
+def read_steps(lines: Iterable[str]) -> list[Step]:
+    """The steps that run.sh tells, in their order."""
+    steps = []
+    for line in lines:
+        if line.strip():
+            number, name, *parts = line.rstrip("\n").split("\t")
+            models, reads, writes, words = (tuple(shlex.split(part)) for part in parts)
+            named = tuple((variable, model) for variable, _, model in (word.partition("=") for word in models))
+            steps.append(Step(int(number), name, named, reads, writes, words))
+    return steps
+
+
+def steps_ahead(steps: Iterable[Step], variables: Mapping[str, str]) -> list[Step]:
+    """Those between --stage and --stop_stage."""
+    first, last = int(variables["stage"]), int(variables["stop_stage"])
+    return [step for step in steps if first <= step.number <= last]
+
+
+def loaded_models(steps: Sequence[Step]) -> dict[str, str]:
+    """Variable -> model, of all that the steps load and none of them makes."""
+    made = [path for step in steps for path in step.writes]
+    found: dict[str, str] = {}
+    for variable, model in (pair for step in steps for pair in step.models):
+        is_made = any(model == path or model.startswith(f"{path}/") for path in made)
+        if not is_made:
+            found[variable] = model
+    return found
