@@ -30,8 +30,13 @@ only_table=false           # bool: start no job; make the tables of what is ther
 # ==== end of variables
 set -euo pipefail
 
-# shellcheck source=/dev/null # that is checked by itself
-source "$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/run.sh"
+root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+for part in options choices steps local; do
+    # shellcheck source=/dev/null # each is checked by itself
+    source "$root/extras/driver/$part.sh"
+done
+# shellcheck source=/dev/null # the variables of run.sh, as they stand there
+source <(sed -n '/^# ==== variables/,/^# ==== end/p' "$root/run.sh")
 
 # In the order in which they run.
 all_methods=(gold_only random_noise pitch_shift spec_augment mixup audiomentations retrieval
@@ -114,9 +119,7 @@ read_options() {
     local -A before=()
     for name in "${run_names[@]}"; do before[$name]=${!name}; done
     parse_options "$@"
-    check_kind profile "${kinds[profile]}"
-    apply_profile
-    for name in "${names[@]}"; do check_kind "$name" "${kinds[$name]}"; done
+    check_variables
     ! $check || refuse "--check is for run.sh, with the same options: sh run.sh --check"
     passed_on=()
     for name in "${run_names[@]}"; do
@@ -268,35 +271,33 @@ job_command() { # JOB
         --quality "$quality" --embeddings_folder "$work/embeddings" "${passed_on[@]}" "${method_options[@]}")
 }
 
-# A sum over all that a job depends on: the command, its CSVs, the code and the state of the model folders.
+# A sum over what a job is given: the command, its CSVs, the driver and the state of the model folders.
 job_key() { # COMMAND...
-    { printf '%s\n' "$@" "$code_sum" && cat "${csvs[1]}" "${csvs[3]}" "${csvs[5]}"; } | cksum | tr ' ' '-'
+    { printf '%s\n' "$@" "$given_sum" && cat "${csvs[1]}" "${csvs[3]}" "${csvs[5]}"; } | cksum | tr ' ' '-'
 }
 
-sum_code() { # by name and content; the models by name, size and time
+sum_given() { # the driver by content, the models by name, size and time
     local path models=()
     for path in "$text_to_audio_model" "$clap_model" "$ast_model" "$captioner" "$caption_writer"; do # absolute
         if [[ -e $path ]]; then models+=("$path"); fi
     done
-    code_sum=$({
-        cd "$root"
-        find . -maxdepth 3 \( -name '*.py' -o -name '*.toml' -o -name run.sh \) -not -path './.*' -not -path './tests/*' \
-            -print0 | LC_ALL=C sort -z | xargs -0 cksum
+    given_sum=$({
+        cat "$root/run.sh" "$root"/extras/driver/*.sh
         ((${#models[@]} == 0)) || ls -lLR "${models[@]}"
     } | cksum)
 }
 
-# Whether the journal says that the job was done with this key, and its scores are there.
+# Whether the journal says that the job was done with this key, its scores are there, and its steps' code is as it was.
 is_done() { # JOB KEY
     classifier_folder "${job_methods[$1]}" "${job_cells[$1]}"
     [[ -f $classifier/scores.json && -f $work/jobs.csv ]] &&
-        grep -qF "${job_methods[$1]},${job_cells[$1]},$2,0," "$work/jobs.csv"
+        grep -qF "${job_methods[$1]},${job_cells[$1]},$2,0," "$work/jobs.csv" &&
+        helper -m synthio.pipeline.loaded "${classifier%/classifier/*}/stamps" >/dev/null
 }
 
 # Start a job in a slot, or mark it done.
 start_job() { # JOB SLOT
     local job=$1 slot=$2 visible=() k log
-    started_now=false
     if ! job_command "$job"; then
         job_states[job]=failed
         say "$(job_name "$job") failed: no classical augmentation has scores to choose by"
@@ -312,9 +313,8 @@ start_job() { # JOB SLOT
     if ((${#visible[@]})); then command=(env "CUDA_VISIBLE_DEVICES=$(IFS=, && echo "${visible[*]}")" "${command[@]}"); fi
     log=$work/${job_cells[job]}/${job_methods[job]}/run.log
     start "$log" "${command[@]}"
-    slot_jobs[slot]=$job slot_pids[slot]=${children[-1]} slot_started[slot]=$SECONDS
+    slot_jobs[slot]=$job slot_logs[slot]=$log slot_started[slot]=$SECONDS
     job_states[job]=running
-    started_now=true
 }
 
 # The next job that waits for nothing: no other job of its n, seed and fold is running. Sets `next`; empty for none.
@@ -334,12 +334,7 @@ next_job() {
 
 # Book a job that has ended.
 finish_job() { # SLOT
-    local slot=$1 job=${slot_jobs[$1]} status=0 seconds method pid left=()
-    wait "${slot_pids[slot]}" || status=$?
-    for pid in "${children[@]}"; do
-        if [[ $pid != "${slot_pids[slot]}" ]]; then left+=("$pid"); fi
-    done
-    children=("${left[@]}")
+    local slot=$1 job=${slot_jobs[$1]} status=${statuses[${slot_logs[$1]}]} seconds method
     seconds=$((SECONDS - slot_started[slot])) method=${job_methods[job]}
     echo "$method,${job_cells[job]},${slot_keys[slot]},$status,$seconds" >>"$work/jobs.csv"
     slot_jobs[slot]=""
@@ -386,12 +381,11 @@ time_left() {
 run_jobs() {
     local slot
     local -A method_seconds=() method_counts=()
-    slot_jobs=() slot_pids=() slot_started=() slot_keys=()
+    slot_jobs=() slot_logs=() slot_started=() slot_keys=()
     for ((slot = 0; slot < slots; slot++)); do slot_jobs+=(""); done
     [[ -f $work/jobs.csv ]] || echo "method,cell,key,status,seconds" >"$work/jobs.csv"
     while true; do
         for slot in "${!slot_jobs[@]}"; do
-            if [[ -n ${slot_jobs[slot]} ]] && ! kill -0 "${slot_pids[slot]}" 2>/dev/null; then finish_job "$slot"; fi
             while [[ -z ${slot_jobs[slot]} ]]; do
                 next_job
                 [[ -n $next ]] || break
@@ -399,7 +393,10 @@ run_jobs() {
             done
         done
         [[ ${slot_jobs[*]} == *[0-9]* ]] || break
-        sleep 0.2 9>&-
+        wait_for_jobs one
+        for slot in "${!slot_jobs[@]}"; do
+            if [[ -n ${slot_jobs[slot]} && -n ${statuses[${slot_logs[slot]}]:-} ]]; then finish_job "$slot"; fi
+        done
     done
 }
 
@@ -455,14 +452,6 @@ show_plan() {
     done
 }
 
-# Every environment that a job may need, so that jobs side by side do not make the same one.
-make_environments() {
-    local retrieval_csv="" # with it nothing is generated, but it is that of one method alone
-    make_main_environment
-    resolve_interpreters
-    make_own_environments
-}
-
 # What differences are taken to is a method that runs, or a row of what gold_only and synthio train.
 check_comparison() {
     local rows=()
@@ -482,7 +471,7 @@ resolve() {
     source=$(absolute "$source")
     paper_csv=$(absolute "$paper_csv")
     work=$results_root/${experiment_name:-${dataset_name}_experiment}
-    $dry_run || make_environments
+    $dry_run || make_main_environment # the others are made by the jobs that need them
     check_comparison
     find_devices
     list_folds
@@ -491,30 +480,23 @@ resolve() {
 }
 
 experiment() {
-    declare -gA kinds=() given=()
-    lacks=()
     local status=0 run_names
-    names=()
-    read_block "$root/run.sh"
+    read_variables "$root/run.sh"
     run_names=("${names[@]}")
     make_report=false quality=false # of each job, unless asked for
     read_block "${BASH_SOURCE[0]}"
     read_options "$@"
-    export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
     resolve
     if $dry_run; then
         show_plan
         return
     fi
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    trap 'exit 129' HUP
-    trap stop_children EXIT
+    stop_with_us
     mkdir -p "$work"
     if ! $only_table; then
         lock
         prepare_data
-        sum_code
+        sum_given
         say "${#job_states[@]} jobs, $slots at once: ${method_list[*]}"
         run_jobs
     fi

@@ -127,6 +127,7 @@ ast_env=""                 # text: the same, classifier
 # -- this call
 stage=0                    # whole 0..10: first stage to run
 stop_stage=10              # whole 0..10: last stage to run
+strict_env=false           # bool: do the stages again whose results were made with other versions of libraries than are installed
 force_steps=false          # bool: do the stages again even where they are up to date
 dry_run=false              # bool: only print stages and commands; --dry_run alone means true
 check=false                # bool: only say what is missing, for the models that are chosen; --check alone means true

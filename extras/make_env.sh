@@ -4,7 +4,7 @@
 #     bash extras/make_env.sh .venv requirements.txt
 #
 # A stamp holds the hash of the requirements, so a second call takes no time. An install that was interrupted is made
-# anew. Uses uv when it is there, else venv and pip. Lines "# no-deps: NAME==VERSION" of the requirements are installed
+# anew; of two calls at once, one waits. Uses uv when it is there, else venv and pip. Lines "# no-deps: NAME==VERSION" of the requirements are installed
 # after the others, without what they require themselves.
 set -euo pipefail
 
@@ -74,13 +74,21 @@ cost() { # NAME
     echo "1 to 5 minutes"
 }
 
+is_complete() { # reads the variables of main
+    [[ -f $stamp && $(<"$stamp") == "$want" && ! -e $folder/.installing ]] && "$folder/bin/python" -c ''
+}
+
 main() {
     local folder=$1 requirements=$2 name stamp want started
     name=$(basename "$requirements" .txt)
     stamp=$folder/.installed-$name
     want=$(cksum <"$requirements")
-    if [[ -f $stamp && $(<"$stamp") == "$want" && ! -e $folder/.installing ]] && "$folder/bin/python" -c ''; then
-        return
+    if is_complete; then return; fi
+    if command -v flock >/dev/null 2>&1; then # runs side by side may need the same one
+        mkdir -p "$(dirname "$folder")"
+        exec 8<"$(dirname "$folder")"
+        flock 8
+        if is_complete; then return; fi
     fi
     if [[ -d $folder && ! -e $folder/pyvenv.cfg && ! -e $folder/.installing && -n $(ls -A "$folder") ]]; then
         echo "error: $folder is there, but is no virtual environment; remove it or name another folder" >&2

@@ -38,6 +38,7 @@ def str2bool(text: str) -> bool:
 
 
 AUTO = "auto"
+STARTED_NS = time.time_ns()  # of the process, nearly
 
 
 def in_range(kind: type, low: float, high: float = float("inf")) -> Callable[[str], float]:
@@ -80,6 +81,10 @@ def run_main(main: Callable[[], int | None]) -> None:
     """Run a script's main. A user's mistake ends it with one line on stderr and status 2, without a traceback."""
     try:
         status = main()
+        if folder := os.environ.get("SYNTHIO_LOADED"):  # run.sh asks
+            from synthio.pipeline.loaded import leave_note
+
+            leave_note(folder, STARTED_NS)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         status = 2

@@ -6,8 +6,10 @@ loaded. One request a model, and one more where access is granted by the file.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 TIMEOUT_S = 5.0
@@ -92,6 +94,17 @@ def is_cached(repo: str, name: str) -> bool:
     return isinstance(try_to_load_from_cache(repo, name), str)
 
 
+def cached_revision(repo: str) -> str:
+    """The commit of a model's main revision in the cache, '' where it has none; the hub's client is not needed.
+
+    The folder of the cache is found as the client finds it, from HF_HUB_CACHE, HF_HOME or XDG_CACHE_HOME.
+    """
+    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    folder = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or home) / "hub"
+    path = Path(folder).expanduser() / f"models--{repo.replace('/', '--')}/refs/main"
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
 def has_snapshot(repo: str) -> bool:
     """Whether any copy with weights is in the cache."""
     return any(name.endswith(WEIGHTS) for name in cached_names(repo))
@@ -99,8 +112,6 @@ def has_snapshot(repo: str) -> bool:
 
 def cached_names(repo: str) -> tuple[str, ...]:
     """Files of a model that are in the cache."""
-    from pathlib import Path
-
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

@@ -3,12 +3,13 @@
     python -m synthio.stamp check --stamp W/stamps/filter.json --inputs a.csv --outputs b.csv --command python x.py ...
     python -m synthio.stamp write (the same options, after the stage)
 
-A stage is up to date when its command, the content of its inputs and the code of its script are those it was last
-run with, and its outputs are still what it wrote. `check` answers by its status: 0 up to date, 3 to be done (the
-reason is printed), 2 a mistake; `ask` does the same, but writes nothing. Content means: the bytes of a file, every
-file of a folder, the name of a hub id; for a CSV among the outputs also that each clip it names in `path` is there
-with its size. Where the work was done (interpreter, --device, folder names) is no part of it, so that a result folder
-can be moved.
+A step is up to date when its command, the content of its inputs and its code are those it was last run with, and its
+outputs are still what it wrote. `check` answers by its status: 0 up to date, 3 to be done (the reason is printed), 2 a
+mistake; `ask` does the same, but writes nothing. Content means: the bytes of a file, every file of a folder, the
+revision in the cache of a hub id; for a CSV among the outputs also that each clip it names in `path` is there with its
+size. Code means: every module of ours that the step's processes loaded (synthio.pipeline.loaded). Where the work was
+done (interpreter, --device, folder names) is no part of it, so that a result folder can be moved. A result that was
+made with other versions of libraries than are installed stands, but says so; with --strict_env it is made again.
 """
 
 from __future__ import annotations
@@ -16,18 +17,20 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import re
+import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from synthio import __version__
 from synthio.cli import UserError, new_parser, run_main
 from synthio.files import fingerprint, read_json, sha256_file, sha256_value, write_json
+from synthio.hub import cached_revision
+from synthio.pipeline.loaded import changed_code, changed_libraries, merged, read_notes
 from synthio.shared_stages import counterparts, link_outputs, root_of, sibling_stamps
 
 UP_TO_DATE, TO_DO = 0, 3
-ROOT = Path(__file__).resolve().parent.parent
 # They say where, how fast and how long a stage works and who is told, not what it makes.
 LLM_LIMITS = ("--llm_max_calls", "--llm_max_tokens", "--llm_input_price", "--llm_output_price")
 INERT_OPTIONS = ("--device", "--compile", "--gama_env", "--log_to", "--log_folder", *LLM_LIMITS)
@@ -42,6 +45,8 @@ def get_parser():
     parser.add_argument("--outputs", nargs="*", default=[], help="files and folders that the stage writes")
     parser.add_argument("--watch_audio", nargs="*", default=[], help="input CSVs whose clips may change under them")
     parser.add_argument("--siblings", action="store_true", help="take it over from a result root beside this one")
+    parser.add_argument("--parts", nargs="*", default=[], help="stamps of the shards, whose code is that of the stage")
+    parser.add_argument("--strict_env", action="store_true", help="other versions of libraries are a reason to run")
     parser.add_argument("--command", nargs=argparse.REMAINDER, required=True, help="the stage's command; comes last")
     return parser
 
@@ -70,15 +75,21 @@ def script_index(command: Sequence[str]) -> int:
     return 0
 
 
-def code_key(command: Sequence[str]) -> str:
-    """Hash of the stage's own script, with the version of the package it builds on."""
-    word = command[script_index(command)] if command else ""
-    script = Path(word) if word.endswith(".py") else ROOT / (word.replace(".", "/") + ".py")
-    return sha256_value([__version__, sha256_file(script) if script.is_file() else ""])
+def script_hash(command: Sequence[str]) -> str:
+    """Hash of the step's script; '' for a module, which is in the notes of its process."""
+    script = Path(command[script_index(command)]) if command else Path()
+    return sha256_file(script) if script.is_file() and script.suffix == ".py" else ""
+
+
+def is_hub_id(path: str) -> bool:
+    """Whether an input may be a model of the hub: owner/name, and no file or folder."""
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path) is not None and not Path(path).exists()
 
 
 def content(path: str, cache: dict[str, list]) -> str:
-    """Hash of a file, a folder or a hub id. What is large is read again only when a size or a time in it changed."""
+    """Hash of a file or a folder, revision of a hub id. What is large is read again where sizes or times changed."""
+    if is_hub_id(path):
+        return f"{path}@{cached_revision(path)}"
     if Path(path).is_dir():
         files = sorted(p for p in Path(path).rglob("*") if p.is_file() and not p.name.startswith("."))
     elif Path(path).is_file() and Path(path).stat().st_size >= LARGE_FILE_BYTES:
@@ -114,7 +125,7 @@ def work_key(args, cache: dict[str, list]) -> dict[str, Any]:
     """All that decides a stage's result, in parts, so that a change can be named."""
     return {
         "command": command_key(args.command, [*args.inputs, *args.outputs], Path(args.stamp).parent),
-        "code": code_key(args.command),
+        "script": script_hash(args.command),
         "inputs": [content(path, cache) for path in args.inputs],
         "clips": [clips(path, with_time=True) for path in args.watch_audio],
     }
@@ -127,8 +138,8 @@ def output_state(path: str, cache: dict[str, list]) -> list[str]:
 
 def difference(args, old: dict[str, Any], new: dict[str, Any]) -> str:
     """Why the work has to be done (again): the first part that changed, in words; '' for none."""
-    if old.get("code") != new["code"]:
-        return "its code changed"
+    if old.get("script") != new["script"]:
+        return f"{Path(args.command[script_index(args.command)]).name} changed"
     if old["command"] != new["command"]:
         return "changed: " + " ".join(changed_words(old["command"], new["command"]))
     for path, was, now in zip(args.inputs, old["inputs"], new["inputs"], strict=False):
@@ -148,9 +159,14 @@ def reason_to_run(args, stamp: dict[str, Any], key: dict[str, Any], cache: dict[
     """Why the stage has to run; '' when it is up to date."""
     if not stamp:
         return "not done yet"
-    reason = difference(args, stamp["key"], key)
-    if reason:
+    if "code" not in stamp:
+        return "which code made it is not known"
+    if name := changed_code(stamp["code"]):
+        return f"{name} changed"
+    if reason := difference(args, stamp["key"], key):
         return reason
+    if args.strict_env and (text := changed_libraries(stamp["libraries"], args.command[0])):
+        return f"made with {text}"
     for path, was in zip(args.outputs, stamp["outputs"], strict=False):
         now = output_state(path, cache)
         if now != was:
@@ -184,27 +200,47 @@ def read_quietly(path: Path) -> dict[str, Any]:
 
 def check(args, stamp: Path, cache: dict[str, list]) -> int:
     """Print the reason to run, or the counts; remember the inputs as they are now, not as they may be at the end."""
-    key = work_key(args, cache)
-    reason = reason_to_run(args, read_quietly(stamp), key, cache)
-    if reason and args.siblings and (root := find_sibling(args, stamp, key)):
+    key, known = work_key(args, cache), read_quietly(stamp)
+    reason = reason_to_run(args, known, key, cache)
+    if reason and args.siblings and (other := find_sibling(args, stamp, key)):
         if args.action == "check":
-            link_outputs(args.outputs, root_of(stamp), root)
-            write_json(stamp, {"key": key, "outputs": [output_state(path, cache) for path in args.outputs]})
-        print(f"taken over from {root.name}")
+            link_outputs(args.outputs, root_of(stamp), root_of(other))
+            write_stamp(args, stamp, key, read_quietly(other), cache)
+        print(f"taken over from {root_of(other).name}")
         return UP_TO_DATE
-    print(reason or counts(args.outputs))
+    print(reason or standing(args, known))
     if reason and args.action == "check":
+        shutil.rmtree(notes_of(stamp), ignore_errors=True)
         write_json(stamp.with_suffix(".begun"), key)
     return TO_DO if reason else UP_TO_DATE
 
 
+def standing(args, stamp: dict[str, Any]) -> str:
+    """What is said of a step that is up to date."""
+    text = changed_libraries(stamp["libraries"], args.command[0])
+    return ", ".join(part for part in (counts(args.outputs), f"made with {text}" if text else "") if part)
+
+
+def notes_of(stamp: Path) -> Path:
+    """The folder of what the processes of a step loaded."""
+    return stamp.with_suffix(".loaded")
+
+
+def write_stamp(args, stamp: Path, key: dict[str, Any], loaded: dict[str, Any], cache: dict[str, list]) -> None:
+    """Write a stamp for the outputs as they are."""
+    outputs = [output_state(path, cache) for path in args.outputs]
+    write_json(stamp, {"key": key, "code": loaded["code"], "libraries": loaded["libraries"], "outputs": outputs})
+
+
 def find_sibling(args, stamp: Path, key: dict[str, Any]) -> Path | None:
-    """A result root beside this one whose stage did this very work, and whose outputs still are what it wrote."""
+    """The stamp of this very work in a result root beside this one, if its outputs still are what it wrote."""
     for other in sibling_stamps(stamp):
-        known, root = read_quietly(other), root_of(other)
-        paths = counterparts(args.outputs, root_of(stamp), root)
-        if paths and known.get("key") == key and known.get("outputs") == [output_state(str(p), {}) for p in paths]:
-            return root
+        known = read_quietly(other)
+        paths = counterparts(args.outputs, root_of(stamp), root_of(other))
+        if not paths or known.get("key") != key or "code" not in known or changed_code(known["code"]):
+            continue
+        if known.get("outputs") == [output_state(str(path), {}) for path in paths]:
+            return other
     return None
 
 
@@ -215,8 +251,14 @@ def write(args, stamp: Path, cache: dict[str, list]) -> int:
         raise UserError(f"the stage ended well, but did not write {', '.join(missing)}")
     begun = stamp.with_suffix(".begun")
     key = read_quietly(begun) or work_key(args, cache)
-    write_json(stamp, {"key": key, "outputs": [output_state(path, cache) for path in args.outputs]})
+    # a hub model is downloaded, or found to be newer, only when it is loaded
+    key["inputs"] = [
+        content(path, cache) if is_hub_id(path) else was for path, was in zip(args.inputs, key["inputs"], strict=True)
+    ]
+    loaded = merged([read_notes(notes_of(stamp)), *(read_quietly(Path(part)) for part in args.parts)])
+    write_stamp(args, stamp, key, loaded, cache)
     begun.unlink(missing_ok=True)
+    shutil.rmtree(notes_of(stamp), ignore_errors=True)
     print(counts(args.outputs))
     return 0
 

@@ -1065,7 +1065,8 @@ def test_a_stamp_stands_until_something_changes(stage):
     [
         ("a.csv", "path,label\nx.wav,b\n", "a.csv changed"),
         ("b.csv", "path,label\nx.wav,b\n", "b.csv is not what was written"),
-        ("copy.py", "fail\n", "its code changed"),
+        ("copy.py", "fail\n", "copy.py changed"),
+        ("s.json", '{"key": {}, "outputs": []}', "which code made it is not known"),
         ("x.wav", "sound, longer", "b.csv lacks a clip"),
         ("s.json", "{", "not done yet"),
     ],

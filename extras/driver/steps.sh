@@ -183,6 +183,7 @@ must_run() { # NUMBER NAME COMMAND...
                 refuse "stage $number ${name//_/ } needs $(shown "$input"), which is not there; start at an earlier --stage"
         done
     fi
+    if $strict_env; then stamp_options+=(--strict_env); fi
     if $share_stages && ! $force_steps; then stamp_options+=(--siblings); fi
     answer=$(helper -m synthio.stamp "$action" "${stamp_options[@]}" --command "$@") || status=$?
     ((status == 0 || status == 3)) || exit 2 # it has said why
@@ -245,10 +246,10 @@ run_step() { # BLOCK_SIZE, empty for one process; NUMBER NAME SCRIPT WORDS...
 
 # Do the work of a step that must run, and stamp it. Reads `started`, `inputs` and `stamp_options` of run_step.
 make() { # BLOCK_SIZE NUMBER NAME COMMAND...
-    local block=$1 number=$2 name=$3 counts
+    local block=$1 number=$2 name=$3 counts shard_stamps=()
     shift 3
     if [[ -z $block ]]; then
-        start "$work/logs/$name.log" "$@"
+        start "$work/logs/$name.log" env "SYNTHIO_LOADED=$work/stamps/$name.loaded" "$@"
         wait_for_jobs
         stop_on_failure "stage $number ${name//_/ }" "$work/logs/$name.log"
     else
@@ -258,7 +259,7 @@ make() { # BLOCK_SIZE NUMBER NAME COMMAND...
         helper "$root/merge_csv.py" --input_csvs "${shard_outputs[@]}" --output_csv "${writes[0]}" \
             --expected_csv "${reads[0]}"
     fi
-    counts=$(helper -m synthio.stamp write "${stamp_options[@]}" --command "$@")
+    counts=$(helper -m synthio.stamp write "${stamp_options[@]}" --parts "${shard_stamps[@]}" --command "$@")
     note_time "$number" "$name" "$started" "$counts"
 }
 
@@ -269,18 +270,18 @@ shard_stamp() { # ACTION SHARD_CSV COMMAND...
         --outputs "${csv%.csv}.out.csv" --command "$@" --input_csv "$csv" --output_csv "${csv%.csv}.out.csv"
 }
 
-# The processes of a sharded stage; those whose output is complete are left out. Fills `shard_outputs`.
+# The processes of a sharded stage; those whose output is complete are left out. Fills `shard_outputs`, `shard_stamps`.
 run_shards() { # NUMBER NAME FOLDER COMMAND...
     local number=$1 name=$2 folder=$3 csv k=0 logs=() running=() i unwritten=0
     shift 3
-    shard_outputs=()
+    shard_outputs=() shard_stamps=()
     for csv in "$folder"/shard_[0-9][0-9][0-9].csv; do
-        shard_outputs+=("${csv%.csv}.out.csv")
+        shard_outputs+=("${csv%.csv}.out.csv") shard_stamps+=("${csv%.csv}.stamp.json")
         if $force_steps || ! shard_stamp check "$csv" "$@" >/dev/null; then
             logs+=("$work/logs/$name.$((k + 1)).log")
             running+=("$csv")
-            start "$work/logs/$name.$((k + 1)).log" env "CUDA_VISIBLE_DEVICES=${devices[k]:-}" "$@" --input_csv "$csv" \
-                --output_csv "${csv%.csv}.out.csv"
+            start "$work/logs/$name.$((k + 1)).log" env "CUDA_VISIBLE_DEVICES=${devices[k]:-}" \
+                "SYNTHIO_LOADED=${csv%.csv}.stamp.loaded" "$@" --input_csv "$csv" --output_csv "${csv%.csv}.out.csv"
         else
             echo "    shard $((k + 1)) is complete"
         fi
