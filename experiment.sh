@@ -31,35 +31,24 @@ only_table=false           # bool: start no job; make the tables of what is ther
 set -euo pipefail
 
 root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for part in options choices steps local; do
+for part in options choices steps local jobs; do
     # shellcheck source=/dev/null # each is checked by itself
     source "$root/extras/driver/$part.sh"
 done
 # shellcheck source=/dev/null # the variables of run.sh, as they stand there
 source <(sed -n '/^# ==== variables/,/^# ==== end/p' "$root/run.sh")
 
-# In the order in which they run.
-all_methods=(gold_only random_noise pitch_shift spec_augment mixup audiomentations retrieval
-    vanilla_synthetic vanilla_llm synthio erm synthio_template wo_reflection wo_mixcap wo_dpo wo_filter
-    synthio_best_classical)
+mapfile -t all_methods < <(sed -n 's/^\([a-z_]*\) | .*/\1/p' "$root/extras/methods.txt") # in the order in which they run
 classical=(random_noise pitch_shift spec_augment mixup audiomentations)
 
 print_help() {
     cat <<'END'
 usage: sh experiment.sh [--name value | --name=value]... [--dry_run] [--help]
 
-Methods, each as options of run.sh:
-  gold_only               no synthetic clips
-  random_noise, pitch_shift, spec_augment, mixup, audiomentations
-                          AST on gold clips with a classical augmentation (the last: a chain of five); compare it with
-                          the row ast, AST on the gold clips as they are
-  retrieval               the nearest clips of --retrieval_csv in place of generated ones, without a filter
-  vanilla_synthetic       "Sound of a <label>", no preference optimisation, no filter; vanilla_llm: the same with captions
-  erm                     synthio, but plain fine-tuning of the text-to-audio model on the gold clips
-  synthio                 the method, as the variables of run.sh say
-  synthio_template, wo_reflection, wo_mixcap, wo_dpo, wo_filter
-                          synthio with one thing changed
-  synthio_best_classical  synthio with the classical augmentation whose gold-only classifier is best on validation clips
+Methods, each as options of run.sh (extras/methods.txt):
+END
+    awk -F ' *[|] *' '!/^#/ { printf "  %-23s %s\n", $1, $3 }' "$root/extras/methods.txt"
+    cat <<'END'
 
 Each trains its classifier for the same number of steps and wants the same number of synthetic clips. All that gold_only
 and synthio train has a row of its own: ast, probe, zero_shot, fusion, gold_and_valid and so on, with synthetic clips
@@ -73,28 +62,14 @@ END
 
 # Set the array `method_options` to what a method is for run.sh.
 set_method_options() { # METHOD
-    case $1 in
-        gold_only) method_options=(--augment false) ;;
-        random_noise) method_options=(--augment false --classifier ast --ast_waveform_augment noise) ;;
-        pitch_shift) method_options=(--augment false --classifier ast --ast_waveform_augment pitch) ;;
-        spec_augment) method_options=(--augment false --classifier ast --ast_spec_augment true) ;;
-        mixup) method_options=(--augment false --classifier ast --ast_mixup "$mixup_alpha") ;;
-        audiomentations) method_options=(--augment false --classifier ast --ast_waveform_augment chain) ;;
-        # the filter stays, but only for copies of validation and test clips, which any corpus may hold
-        retrieval)
-            method_options=(--dpo false --clap_threshold 0 --threshold_kind absolute --retrieval_csv "$retrieval_csv")
-            ;;
-        vanilla_synthetic) method_options=(--dpo false --clap_filter false --use_label true) ;;
-        vanilla_llm) method_options=(--dpo false --clap_filter false --plain_caption true) ;;
-        erm) method_options=(--dpo_loss sft) ;;
-        synthio | synthio_best_classical) method_options=() ;;
-        synthio_template) method_options=(--use_label true) ;;
-        wo_reflection) method_options=(--iterative false) ;;
-        wo_mixcap) method_options=(--plain_caption true) ;;
-        wo_dpo) method_options=(--dpo false) ;;
-        wo_filter) method_options=(--clap_filter false) ;;
-        *) refuse "--methods: '$1' is none of all, ${all_methods[*]}" ;;
-    esac
+    local words i variable
+    contains "$1" "${all_methods[@]}" || refuse "--methods: '$1' is none of all, ${all_methods[*]}"
+    words=$(sed -n "s/^$1 | \([^|]*\)|.*/\1/p" "$root/extras/methods.txt")
+    read -ra method_options <<<"$words"
+    for i in "${!method_options[@]}"; do
+        variable=${method_options[i]//[\{\}]/}
+        if [[ ${method_options[i]} == "{$variable}" ]]; then method_options[i]=${!variable}; fi
+    done
 }
 
 # Variables of run.sh that the jobs set, that tell the methods apart, or that job_command passes on.
@@ -167,13 +142,12 @@ list_folds() {
     [[ -z $given_csv ]] || refuse "--source and --input_train_file are two datasets; give one"
     if [[ $folds != all ]]; then
         read -ra fold_list <<<"${folds//,/ }"
-    elif [[ $preparer == us8k ]]; then
-        fold_list=(1 2 3 4 5 6 7 8 9 10)
     elif [[ $preparer == csv ]]; then
         name=$(helper -m synthio.experiment folds --csv "$source") || exit 2
         mapfile -t fold_list <<<"$name"
     else
         fold_list=(1 2 3 4 5)
+        [[ $preparer != us8k ]] || fold_list+=(6 7 8 9 10)
     fi
     ((${#fold_list[@]})) || refuse "--folds is empty"
     for name in "${fold_list[@]}"; do
@@ -295,125 +269,6 @@ is_done() { # JOB KEY
         helper -m synthio.pipeline.loaded "${classifier%/classifier/*}/stamps" >/dev/null
 }
 
-# Start a job in a slot, or mark it done.
-start_job() { # JOB SLOT
-    local job=$1 slot=$2 visible=() k log
-    if ! job_command "$job"; then
-        job_states[job]=failed
-        say "$(job_name "$job") failed: no classical augmentation has scores to choose by"
-        return
-    fi
-    slot_keys[slot]=$(job_key "${command[@]}")
-    if ! $force_steps && is_done "$job" "${slot_keys[slot]}"; then
-        job_states[job]=kept
-        return
-    fi
-    # devices are dealt out to the slots, so that one job alone has all of them
-    for ((k = slot; k < ${#devices[@]}; k += slots)); do visible+=("${devices[k]}"); done
-    if ((${#visible[@]})); then command=(env "CUDA_VISIBLE_DEVICES=$(IFS=, && echo "${visible[*]}")" "${command[@]}"); fi
-    log=$work/${job_cells[job]}/${job_methods[job]}/run.log
-    start "$log" "${command[@]}"
-    slot_jobs[slot]=$job slot_logs[slot]=$log slot_started[slot]=$SECONDS
-    job_states[job]=running
-}
-
-# The next job that waits for nothing: no other job of its n, seed and fold is running. Sets `next`; empty for none.
-next_job() {
-    local i slot busy=""
-    next=""
-    for slot in "${!slot_jobs[@]}"; do
-        if [[ -n ${slot_jobs[slot]} ]]; then busy+=" ${job_cells[${slot_jobs[slot]}]} "; fi
-    done
-    for i in "${!job_states[@]}"; do
-        if [[ ${job_states[i]} == pending && $busy != *" ${job_cells[i]} "* ]]; then
-            next=$i
-            return
-        fi
-    done
-}
-
-# Book a job that has ended.
-finish_job() { # SLOT
-    local slot=$1 job=${slot_jobs[$1]} status=${statuses[${slot_logs[$1]}]} seconds method
-    seconds=$((SECONDS - slot_started[slot])) method=${job_methods[job]}
-    echo "$method,${job_cells[job]},${slot_keys[slot]},$status,$seconds" >>"$work/jobs.csv"
-    slot_jobs[slot]=""
-    if ((status)); then
-        job_states[job]=failed
-        say "$(count_done): $(job_name "$job") failed (status $status); see $(shown "$work/${job_cells[job]}/$method/run.log")"
-        tail -n 4 "$work/${job_cells[job]}/$method/run.log" | sed 's/^/    /'
-        return
-    fi
-    job_states[job]=finished
-    method_seconds[$method]=$((${method_seconds[$method]:-0} + seconds))
-    method_counts[$method]=$((${method_counts[$method]:-0} + 1))
-    say "$(count_done): $(job_name "$job") in $seconds s$(time_left)"
-}
-
-count_done() { # "3/12"
-    local state count=0
-    for state in "${job_states[@]}"; do
-        if [[ $state == finished || $state == kept || $state == failed ]]; then count=$((count + 1)); fi
-    done
-    printf '%d/%d' "$count" "${#job_states[@]}"
-}
-
-# "; about 12 min left": what the jobs that are left take if each is as long as those of its method that have ended, or,
-# where none has, as the mean job. Empty when nothing is left.
-time_left() {
-    local i sum=0 count=0 ahead=0 method
-    for method in "${!method_seconds[@]}"; do
-        sum=$((sum + method_seconds[$method])) count=$((count + method_counts[$method]))
-    done
-    for i in "${!job_states[@]}"; do
-        if [[ ${job_states[i]} != pending && ${job_states[i]} != running ]]; then continue; fi
-        method=${job_methods[i]}
-        if [[ -n ${method_counts[$method]:-} ]]; then
-            ahead=$((ahead + method_seconds[$method] / method_counts[$method]))
-        else
-            ahead=$((ahead + sum / count))
-        fi
-    done
-    ((ahead)) || return 0
-    printf '; about %d min left' $(((ahead / slots + 59) / 60))
-}
-
-run_jobs() {
-    local slot
-    local -A method_seconds=() method_counts=()
-    slot_jobs=() slot_logs=() slot_started=() slot_keys=()
-    for ((slot = 0; slot < slots; slot++)); do slot_jobs+=(""); done
-    [[ -f $work/jobs.csv ]] || echo "method,cell,key,status,seconds" >"$work/jobs.csv"
-    while true; do
-        for slot in "${!slot_jobs[@]}"; do
-            while [[ -z ${slot_jobs[slot]} ]]; do
-                next_job
-                [[ -n $next ]] || break
-                start_job "$next" "$slot"
-            done
-        done
-        [[ ${slot_jobs[*]} == *[0-9]* ]] || break
-        wait_for_jobs one
-        for slot in "${!slot_jobs[@]}"; do
-            if [[ -n ${slot_jobs[slot]} && -n ${statuses[${slot_logs[slot]}]:-} ]]; then finish_job "$slot"; fi
-        done
-    done
-}
-
-# Set `slots`, the number of jobs at once, at most one for each n, seed and fold.
-count_slots() {
-    local cells=$((${#job_states[@]} / ${#method_list[@]})) cores
-    slots=$jobs
-    if [[ $jobs == auto ]]; then slots=$((${#devices[@]} ? ${#devices[@]} : 1)); fi
-    if ((slots > cells)); then slots=$cells; fi
-    if ((${#devices[@]} == 0 && slots > 1 && cpu_threads == 0)); then
-        cores=$threads
-        passed_on+=(--cpu_threads $((cores / slots > 0 ? cores / slots : 1)))
-    fi
-}
-
-# ---------------------------------------------------------------- results
-
 write_plan() { # which scores belong to the table
     local i
     {
@@ -424,32 +279,6 @@ write_plan() { # which scores belong to the table
         done
     } >"$work/.plan.tmp"
     mv "$work/.plan.tmp" "$work/plan.csv"
-}
-
-name_failures() {
-    local i failed=()
-    for i in "${!job_states[@]}"; do
-        if [[ ${job_states[i]} == failed ]]; then failed+=("$i"); fi
-    done
-    ((${#failed[@]})) || return 0
-    {
-        echo "experiment.sh: ${#failed[@]} of ${#job_states[@]} jobs failed; the same command tries them again:"
-        for i in "${failed[@]}"; do
-            echo "    $(job_name "$i"): $(shown "$work/${job_cells[i]}/${job_methods[i]}/run.log")"
-        done
-    } >&2
-    return 1
-}
-
-show_plan() {
-    local i
-    echo "${#job_states[@]} jobs, $slots at once, in $(shown "$work")"
-    for i in "${!job_states[@]}"; do
-        job_command "$i"
-        printf '%s\n    ' "$(job_name "$i")"
-        printf '%q ' "${command[@]}"
-        echo
-    done
 }
 
 # What differences are taken to is a method that runs, or a row of what gold_only and synthio train.

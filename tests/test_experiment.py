@@ -580,6 +580,13 @@ def test_a_mistake_is_refused_before_anything_runs(tmp_path, words, part):
     assert not list(tmp_path.iterdir())
 
 
+def test_every_method_has_a_name_in_print():
+    lines = (ROOT / "extras/methods.txt").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines if not line.startswith("#")]
+    assert {row[0] for row in rows} == set(ex.NAMES) - set(ex.HEAD_NAMES)
+    assert all(len(row) == 3 and row[2] for row in rows)
+
+
 def test_help_names_methods_and_variables(tmp_path):
     done = experiment(tmp_path, "--help")
     assert done.returncode == 0
