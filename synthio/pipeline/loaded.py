@@ -21,6 +21,7 @@ from synthio.cli import new_parser, run_main
 from synthio.files import read_json, sha256_file, write_json
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+DRIVER = "synthio/pipeline"  # has no part in what a step makes
 # A file that a module names as a word of its own: prompts.toml, a template, the script of another process.
 NAMED_FILE = re.compile(r'"([\w-]+(?:\.[\w-]+)*\.(?:toml|txt|j2|py))"')
 
@@ -42,8 +43,10 @@ def loaded_code(started_ns: int) -> dict[str, str]:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a file is one of the repository's, and not of an environment in it."""
-    return path.is_relative_to(ROOT) and not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+    """Whether a file is one of the repository's that makes results: none of an environment in it, or of the driver."""
+    if not path.is_relative_to(ROOT) or path.is_relative_to(ROOT / DRIVER):
+        return False
+    return not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 
 
 def named_files(module: Path) -> set[Path]:

@@ -37,7 +37,7 @@ def test_a_script_notes_the_modules_that_it_loaded(tmp_path):
     for name in ("generate_captions_gpt.py", "synthio/__init__.py", "synthio/manifest.py", "synthio/prompts.py"):
         assert note["code"][name] == sha256_file(ROOT / name)
     assert "synthio/sound_words.txt" in note["code"], "a module names it"
-    assert not {"synthio/filtering.py", "synthio/models/gama.py", "synthio/stamp.py"} & set(note["code"])
+    assert not {"synthio/filtering.py", "synthio/models/gama.py", "synthio/pipeline/loaded.py"} & set(note["code"])
     assert note["libraries"]["pandas"] == installed_libraries(sys.executable)["pandas"]
     assert "torch" not in note["libraries"]
 
