@@ -144,10 +144,15 @@ def test_the_workflow_and_the_hooks_run_what_the_tests_run():
     assert tools == {"ruff", "shellcheck", "mypy"} and all(re.search(rf"\b{tool}\b", run) for tool in tools)
 
 
-def test_the_citation_is_of_this_version():
+def test_the_citation_and_the_settings_are_of_this_version():
+    import tomllib
+
     import yaml
 
     from synthio import __version__
 
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert settings["project"]["version"] == __version__
+    assert "build-system" not in settings and "scripts" not in settings["project"]  # its head says why
     said = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert said["version"] == __version__ and said["references"][0]["url"] in (ROOT / "README.md").read_text()
