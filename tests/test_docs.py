@@ -19,7 +19,7 @@ PAPERS = sorted(
 )
 # Its commands are those of the version it tells of.
 COMMANDS = [path for path in PAPERS if path.name != "0.1.0.md"]
-AFTER_WINGS = "<!-- check after wings -->"  # a line that tells of a file that is still to move there
+AFTER_WINGS = "<!-- check after wings -->"  # a paragraph or list item that tells of a file that is still to move there
 
 
 def name_of(path: Path) -> str:
@@ -81,6 +81,14 @@ def test_a_page_of_docs_is_named_in_the_readme():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(readme.encode()) <= 10_000
     assert [page.name for page in (ROOT / "docs").glob("*.md") if f"docs/{page.name}" not in readme] == []
+
+
+@pytest.mark.parametrize("page", COMMANDS, ids=name_of)
+def test_files_that_are_named_are_there(page):
+    parts = re.split(r"\n\n|\n(?=- )", page.read_text(encoding="utf-8"))
+    named = re.compile(r"`((?:ast|benchmarks|docs|extras|stable-audio-tools|synthio|tests)/[\w./-]+\.\w+)`")
+    found = {name for part in parts if AFTER_WINGS not in part for name in named.findall(part)}
+    assert [name for name in sorted(found) if not (ROOT / name).exists()] == []
 
 
 def commands(page: Path) -> list[tuple[str, list[str]]]:
