@@ -57,6 +57,7 @@ main() {
     ruff check .
     ruff format --check .
     mypy
+    lint-imports --no-logo
     find . -name '*.sh' -not -path './.*' -print0 | xargs -0 shellcheck .ci/run
     python -m pytest -m "$marks" "$@"
 }

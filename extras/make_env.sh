@@ -4,8 +4,9 @@
 #     bash extras/make_env.sh .venv requirements.txt
 #
 # A stamp holds the hash of the requirements, so a second call takes no time. An install that was interrupted is made
-# anew; of two calls at once, one waits. Uses uv when it is there, else venv and pip. Lines "# no-deps: NAME==VERSION" of the requirements are installed
-# after the others, without what they require themselves.
+# anew; of two calls at once, one waits. Uses uv when it is there, else venv and pip. Where a lock lies beside the
+# requirements (requirements.lock), its versions are installed, and their hashes checked. Lines
+# "# no-deps: NAME==VERSION" of the requirements are installed after the others, without what they require themselves.
 set -euo pipefail
 
 # Print the first interpreter that is Python 3.11 or newer.
@@ -35,28 +36,66 @@ make_venv() {
     fi
 }
 
-# Linux without a GPU: PyPI's torch carries gigabytes of CUDA libraries. A package index of the user's own is left to it.
+# Print where torch comes from: uv (which chooses a build itself), own (a package index of the user's, which is left to
+# him), cpu (Linux without a GPU: PyPI's torch carries gigabytes of CUDA libraries) or pypi.
+torch_source() { # PYTHON
+    if command -v uv >/dev/null 2>&1; then
+        echo uv
+    elif [[ -n ${PIP_INDEX_URL:-}${PIP_EXTRA_INDEX_URL:-}${PIP_FIND_LINKS:-}${PIP_NO_INDEX:-} ]] ||
+        "$1" -m pip config list 2>/dev/null | grep -qE 'index|find-links'; then
+        echo own
+    elif [[ $(uname -s) == Linux ]] && ! command -v nvidia-smi >/dev/null 2>&1; then
+        echo cpu
+    else
+        echo pypi
+    fi
+}
+
 # torchaudio and torchvision must be of the same build: beside another torch they fail on import.
-install_cpu_torch() {
-    local python=$1 requirements=$2 torch
-    mapfile -t torch < <(grep -E '^torch(audio|vision)?==' "$requirements")
-    ((${#torch[@]})) || return 0
-    [[ $(uname -s) == Linux ]] && ! command -v nvidia-smi >/dev/null 2>&1 || return 0
-    [[ -z ${PIP_INDEX_URL:-}${PIP_EXTRA_INDEX_URL:-}${PIP_FIND_LINKS:-}${PIP_NO_INDEX:-} ]] || return 0
-    ! "$python" -m pip config list 2>/dev/null | grep -qE 'index|find-links' || return 0
-    "$python" -m pip install --quiet --retries 1 --timeout 15 --index-url https://download.pytorch.org/whl/cpu \
+torch_pins() { # REQUIREMENTS
+    grep -E '^torch(audio|vision)?==' "$1" || true
+}
+
+install_cpu_torch() { # PYTHON REQUIREMENTS
+    local torch
+    mapfile -t torch < <(torch_pins "$2")
+    ((${#torch[@]})) && [[ $(torch_source "$1") == cpu ]] || return 0
+    "$1" -m pip install --quiet --retries 1 --timeout 15 --index-url https://download.pytorch.org/whl/cpu \
         "${torch[@]}" || echo "the CPU build of torch could not be had; taking the larger one" >&2
 }
 
-install() {
-    local folder=$1 requirements=$2 command
-    if command -v uv >/dev/null 2>&1; then
-        command=(env UV_TORCH_BACKEND=auto uv pip install --quiet --python "$folder/bin/python")
-    else
-        install_cpu_torch "$folder/bin/python" "$requirements"
-        command=("$folder/bin/python" -m pip install --quiet --disable-pip-version-check)
+# Print a lock without torch and the CUDA libraries that its build on PyPI brings along.
+without_torch() { # LOCK
+    awk '/^[a-z]/ { is_torch = /^(torch|triton|cuda-|nvidia-)/ } !is_torch' "$1"
+}
+
+# The lock has the hashes of PyPI's torch. Another build is of the version in the requirements, and is not checked.
+install_locked() { # PYTHON REQUIREMENTS LOCK INSTALL_COMMAND...
+    local python=$1 requirements=$2 lock=$3 torch
+    shift 3
+    mapfile -t torch < <(torch_pins "$requirements")
+    if ((!${#torch[@]})) || [[ $(torch_source "$python") == pypi ]]; then
+        "$@" --no-deps --require-hashes -r "$lock"
+        return
     fi
-    "${command[@]}" -r "$requirements" || return
+    "$@" --no-deps --require-hashes -r <(without_torch "$lock") || return
+    install_cpu_torch "$python" "$requirements"
+    "$@" "${torch[@]}"
+}
+
+install() {
+    local folder=$1 requirements=$2 lock=${2%.txt}.lock python=$1/bin/python command
+    if command -v uv >/dev/null 2>&1; then
+        command=(env UV_TORCH_BACKEND="${UV_TORCH_BACKEND:-auto}" uv pip install --quiet --python "$python")
+    else
+        command=("$python" -m pip install --quiet --disable-pip-version-check)
+    fi
+    if [[ -f $lock ]]; then
+        install_locked "$python" "$requirements" "$lock" "${command[@]}" || return
+    else
+        install_cpu_torch "$python" "$requirements"
+        "${command[@]}" -r "$requirements" || return
+    fi
     if grep -q '^# no-deps: ' "$requirements"; then
         "${command[@]}" --no-deps -r <(sed -n 's/^# no-deps: //p' "$requirements")
     fi
@@ -79,10 +118,11 @@ is_complete() { # reads the variables of main
 }
 
 main() {
-    local folder=$1 requirements=$2 name stamp want started
+    local folder=$1 requirements=$2 lock=${2%.txt}.lock files=("$2") name stamp want started
     name=$(basename "$requirements" .txt)
     stamp=$folder/.installed-$name
-    want=$(cksum <"$requirements")
+    if [[ -f $lock ]]; then files+=("$lock"); fi
+    want=$(cat "${files[@]}" | cksum)
     if is_complete; then return; fi
     if command -v flock >/dev/null 2>&1; then # runs side by side may need the same one
         mkdir -p "$(dirname "$folder")"
