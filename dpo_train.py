@@ -36,11 +36,11 @@ from synthio.cli import (
     run_main,
     set_threads,
 )
+from synthio.files import EMBEDDED
 from synthio.models.load import SCORER_HELP
 from synthio.tracking import add_tracking_options, open_tracker
 
 ROOT = Path(__file__).resolve().parent
-WEIGHTS = ROOT / "extras/embedded/weights"
 # Options that do not tell one training from another: files count by their content, the rest changes no result.
 NOT_IN_IDENTITY = (
     "gold_csv",
@@ -62,7 +62,7 @@ def get_parser():
     parser.add_argument("--gold_csv", required=True, help="the small dataset (path, label)")
     parser.add_argument("--losers_csv", default="", help="its generations (path, source_path, prompt); not for sft")
     parser.add_argument("--output_folder", required=True, help="output: the adapter")
-    parser.add_argument("--model", default=str(WEIGHTS / "text_to_audio"), help="text-to-audio folder or hub id")
+    parser.add_argument("--model", default=str(EMBEDDED / "text_to_audio"), help="text-to-audio folder or hub id")
     parser.add_argument("--init_adapter", default="", help="adapter to go on from; empty: a new one")
     parser.add_argument("--train", default="lora", choices=["lora", "prefix", "all"], help="what is trained")
     parser.add_argument("--lora_rank", type=in_range(int, 1), default=16, help="rank of a new LoRA")
@@ -86,7 +86,7 @@ def add_loss_options(parser) -> None:
         choices=["gold", "ranked"],
         help="gold clip against each generation, or the best against the worst generation by CLAP score (CRPO)",
     )
-    parser.add_argument("--scorer", default=str(WEIGHTS / "clap"), help=f"for --pairs ranked, {SCORER_HELP}")
+    parser.add_argument("--scorer", default=str(EMBEDDED / "clap"), help=f"for --pairs ranked, {SCORER_HELP}")
     parser.add_argument("--beta", type=in_range(float, 0), default=2000.0, help="strength of the preference")
     parser.add_argument(
         "--winner_weight",
@@ -125,7 +125,7 @@ def make_pairs(args, device: str) -> list:
     Raises:
         UserError: options that do not go together, or rows that cannot be paired.
     """
-    from synthio import pairs
+    from synthio.generation import pairs
     from synthio.manifest import LABEL, PATH, PROMPT, SOURCE, read_manifest
 
     gold = read_manifest(args.gold_csv)
@@ -191,9 +191,9 @@ def write_results(args, trainable, state, record: dict) -> None:
     import pandas as pd
 
     from synthio.files import fingerprint, write_json
+    from synthio.generation.preference import summary
     from synthio.manifest import versions, write_table
     from synthio.models.adapters import swapped, write_adapter
-    from synthio.preference import summary
 
     folder = Path(args.output_folder)
     with swapped(trainable.parameters, state.average) if state.average else nullcontext():
@@ -205,7 +205,7 @@ def write_results(args, trainable, state, record: dict) -> None:
 
 def report(args, num_pairs: int, history: list[dict]) -> str:
     """One line on how it went."""
-    from synthio.preference import summary
+    from synthio.generation.preference import summary
 
     result = summary(history)
     if args.loss == "sft":
@@ -219,9 +219,9 @@ def report(args, num_pairs: int, history: list[dict]) -> str:
 def main() -> int:
     args = get_parser().parse_args()
     from synthio.files import sha256_file, sha256_value
+    from synthio.generation.pairs import encode_pairs
+    from synthio.generation.preference import train
     from synthio.models.adapters import check_output, make_trainable
-    from synthio.pairs import encode_pairs
-    from synthio.preference import train
 
     quiet_libraries()
     set_threads()

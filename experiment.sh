@@ -143,7 +143,7 @@ list_folds() {
     if [[ $folds != all ]]; then
         read -ra fold_list <<<"${folds//,/ }"
     elif [[ $preparer == csv ]]; then
-        name=$(helper -m synthio.experiment folds --csv "$source") || exit 2
+        name=$(helper -m synthio.report.experiment folds --csv "$source") || exit 2
         mapfile -t fold_list <<<"$name"
     else
         fold_list=(1 2 3 4 5)
@@ -226,7 +226,7 @@ best_classical() { # CELL
         if [[ -f $classifier/scores.json ]]; then scores+=("$method=$classifier/scores.json"); fi
     done
     ((${#scores[@]})) || return 1
-    helper -m synthio.experiment best --scores "${scores[@]}"
+    helper -m synthio.report.experiment best --scores "${scores[@]}"
 }
 
 # Set the array `command`.
@@ -284,7 +284,7 @@ write_plan() { # which scores belong to the table
 # What differences are taken to is a method that runs, or a row of what gold_only and synthio train.
 check_comparison() {
     local rows=()
-    if [[ -x $python ]]; then mapfile -t rows < <(helper -m synthio.experiment heads); fi
+    if [[ -x $python ]]; then mapfile -t rows < <(helper -m synthio.report.experiment heads); fi
     contains "$compare_to" "${method_list[@]}" "${rows[@]}" ||
         refuse "--compare_to: '$compare_to' is none of ${method_list[*]} ${rows[*]}"
 }
@@ -330,7 +330,7 @@ experiment() {
         run_jobs
     fi
     write_plan
-    helper -m synthio.experiment table --folder "$work" --dataset_name "$dataset_name" --resamples "$resamples" \
+    helper -m synthio.report.experiment table --folder "$work" --dataset_name "$dataset_name" --resamples "$resamples" \
         --compare_to "$compare_to" --paper_csv "${paper_csv:-$root/dataset_csvs/paper_table.csv}" || status=$?
     name_failures || status=1
     return "$status"

@@ -14,8 +14,8 @@ Threshold kinds:
   rank            keep the best --keep_percent of each class, by CLAP or, with --classifier, by both (SynSonic)
 
 Silent, clipped, unreadable and non-finite clips are rejected whatever their score, and so are near-duplicates of gold,
-validation and test clips: recordings are compared (see synthio/likeness.py), never labels. Every input row ends in
-exactly one of the two outputs. A picture of the scores lies beside the kept CSV, with the suffix .png.
+validation and test clips: recordings are compared (see synthio/filtering/likeness.py), never labels. Every input row
+ends in exactly one of the two outputs. A picture of the scores lies beside the kept CSV, with the suffix .png.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from synthio.cli import (
     set_threads,
     str2bool,
 )
+from synthio.files import EMBEDDED
 from synthio.models.load import SCORER_HELP
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def get_parser():
     add("--input_csv", required=True, help="generated clips (path, label)")
     add("--kept_csv", required=True, help="output: the clips that go on")
     add("--rejected_csv", required=True, help="output: the others, with the reason")
-    add("--model", default=str(ROOT / "extras/embedded/weights/clap"), help=SCORER_HELP)
+    add("--model", default=str(EMBEDDED / "clap"), help=SCORER_HELP)
     add("--threshold_kind", choices=["absolute", "class_quantile", "rank"], default="absolute", help="see above")
     kind = number_or_auto(0, 1, "probability")
     add("--threshold", type=kind, default=0.85, help="least sigmoid(scale * cosine), 0 keeps all; or auto")
@@ -121,8 +122,8 @@ def load_clip(path: str, max_clipped: float):
 
 def hear_batch(paths, scorer, max_clipped: float, fitting: Halving) -> list[Heard]:
     """Read and embed clips."""
-    from synthio import likeness
     from synthio.audio import resample
+    from synthio.filtering import likeness
 
     loaded = [load_clip(path, max_clipped) for path in paths]
     good = [(audio, rate) for audio, rate, reason in loaded if not reason]
@@ -143,9 +144,9 @@ def hear(table, scorer, args) -> list[Heard]:
 
 def score(table, heard, scorer):
     """Add clap_score, clap_probability and the reason of unusable clips; rows stay in order."""
-    from synthio.filtering import PROBABILITY, probability, score_cells
+    from synthio.captions.pools import label_prompt
+    from synthio.filtering.thresholds import PROBABILITY, probability, score_cells
     from synthio.manifest import LABEL, REASON, SCORE
-    from synthio.prompts import label_prompt
 
     prompts = [label_prompt(label) for label in table[LABEL]]
     distinct = sorted(set(prompts))
@@ -165,7 +166,7 @@ def score(table, heard, scorer):
 def read_references(args) -> tuple[list[str], list[str], list]:
     """(paths, names, spectral embeddings) of all clips that must not be copied. Only paths are read, never labels."""
     from synthio.audio import BadAudio
-    from synthio.likeness import read_embedding
+    from synthio.filtering.likeness import read_embedding
     from synthio.manifest import PATH, read_manifest
 
     csvs = [("gold", args.gold_csv), ("validation", args.valid_csv), ("test", args.test_csv)]
@@ -192,8 +193,8 @@ def spectra_of(heard) -> list[np.ndarray]:
 
 def drop_copies(table, heard, args):
     """Reject near-duplicates of the reference clips; add the cosine to the nearest one, and which one was copied."""
-    from synthio.filtering import NEAREST, copies, reject, score_cells
-    from synthio.likeness import likeness
+    from synthio.filtering.likeness import likeness
+    from synthio.filtering.thresholds import NEAREST, copies, reject, score_cells
     from synthio.manifest import REASON, RESEMBLES
 
     paths, names, spectra = read_references(args)
@@ -210,8 +211,8 @@ def drop_copies(table, heard, args):
 
 def drop_repeats(table, heard, column: str, args):
     """Reject near-duplicates of better clips of this table."""
-    from synthio.filtering import reject, repeats
-    from synthio.likeness import likeness
+    from synthio.filtering.likeness import likeness
+    from synthio.filtering.thresholds import reject, repeats
     from synthio.manifest import PATH, RESEMBLES
 
     if not args.drop_repeats or args.duplicate_cosine >= 1:
@@ -230,9 +231,9 @@ def drop_repeats(table, heard, column: str, args):
 
 def add_agreement(table, args, device: str):
     """Add the classifier's probability of each clip's label, and the score that mixes its rank with CLAP's."""
-    from synthio.filtering import AGREEMENT, JOINT, joint_scores, score_cells
+    from synthio.filtering.agreement import label_probabilities
+    from synthio.filtering.thresholds import AGREEMENT, JOINT, joint_scores, score_cells
     from synthio.manifest import LABEL, PATH, REASON
-    from synthio.models.agreement import label_probabilities
 
     good = (table[REASON] == "").to_numpy(bool)
     chances = iter(label_probabilities(args.classifier, table[PATH][good], table[LABEL][good], args.input_csv, device))
@@ -242,7 +243,7 @@ def add_agreement(table, args, device: str):
 
 def absolute_limits(table, scorer, args):
     """(score column, limit of each class): the given threshold, or one from the validation clips."""
-    from synthio.filtering import PROBABILITY, Limit, auto_limits, rows_by_class
+    from synthio.filtering.thresholds import PROBABILITY, Limit, auto_limits, rows_by_class
     from synthio.manifest import SCORE, read_manifest
 
     classes = list(rows_by_class(table))
@@ -258,7 +259,7 @@ def absolute_limits(table, scorer, args):
 
 def decide(table, scorer, args, device: str):
     """(table with the reason of each clip that is not good enough, score column, limit of each class)."""
-    from synthio.filtering import JOINT, below_limits, outranked, quantile_limits, reject
+    from synthio.filtering.thresholds import JOINT, below_limits, outranked, quantile_limits, reject
     from synthio.manifest import SCORE
 
     column = SCORE
@@ -279,7 +280,7 @@ def decide(table, scorer, args, device: str):
 
 def threshold_words(limits, column: str, scorer, args) -> str:
     """What the threshold is, in a few words."""
-    from synthio.filtering import cosine_at
+    from synthio.filtering.thresholds import cosine_at
 
     values = sorted(limit.value for limit in limits.values())
     spread = f"{column} {values[0]:.3f} to {values[-1]:.3f} in {len(values)} classes" if values else "no clips"
@@ -293,9 +294,9 @@ def threshold_words(limits, column: str, scorer, args) -> str:
 
 def draw_scores(table, column: str, limits, title: str, scorer, path: Path) -> None:
     """Draw the scores; those of a probability as cosines, because near 1 the probabilities cannot be told apart."""
-    from synthio.filtering import PROBABILITY, Limit, cosine_at
+    from synthio.filtering.picture import draw
+    from synthio.filtering.thresholds import PROBABILITY, Limit, cosine_at
     from synthio.manifest import SCORE
-    from synthio.score_picture import draw
 
     if column == PROBABILITY:
         cosines = {name: cosine_at(limit.value, scorer.logit_scale) for name, limit in limits.items()}
@@ -305,7 +306,7 @@ def draw_scores(table, column: str, limits, title: str, scorer, path: Path) -> N
 
 def own_columns() -> list[str]:
     """The columns that the filter writes; the clips of a later round bring those of the clips they stand for."""
-    from synthio.filtering import AGREEMENT, JOINT, NEAREST, PROBABILITY
+    from synthio.filtering.thresholds import AGREEMENT, JOINT, NEAREST, PROBABILITY
     from synthio.manifest import REASON, RESEMBLES, SCORE
 
     return [SCORE, PROBABILITY, NEAREST, RESEMBLES, AGREEMENT, JOINT, REASON]
@@ -318,7 +319,7 @@ def summary(table, counts: dict[str, int], words: str) -> str:
 
 def report(table, counts: dict[str, int], words: str, limits) -> None:
     """Print what was kept, why the others were not, and which classes had too few validation clips."""
-    from synthio.filtering import MIN_VALID_CLIPS
+    from synthio.filtering.thresholds import MIN_VALID_CLIPS
     from synthio.manifest import SCORE
 
     cosines = sorted(float(cell) for cell in table[SCORE] if cell)

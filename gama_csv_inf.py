@@ -28,7 +28,7 @@ def get_parser():
     parser.add_argument(
         "--instruction",
         default="auto",
-        help="what a model is asked; auto: our wording (INSTRUCTION in synthio/models/captioning.py), but no words for "
+        help="what a model is asked; auto: our wording (INSTRUCTION in synthio/captions/requests.py), but no words for "
         "a model with 'captioner' in its name, which takes sound alone; none: no words",
     )
     parser.add_argument("--max_new_tokens", type=in_range(int, 1), default=256, help="longest caption of a model")
@@ -87,7 +87,7 @@ def captioner_options(args):
     """The options of a captioner among those of the script."""
     from dataclasses import fields
 
-    from synthio.models.captioning import CaptionerOptions
+    from synthio.captions.requests import CaptionerOptions
 
     return CaptionerOptions(**{field.name: getattr(args, field.name) for field in fields(CaptionerOptions)})
 
@@ -95,8 +95,8 @@ def captioner_options(args):
 def main() -> int:
     args = get_parser().parse_args()
     from synthio.cache import AnswerCache
+    from synthio.captions.load import load_captioner
     from synthio.manifest import CAPTION, read_manifest, write_manifest
-    from synthio.models.load_captioning import load_captioner
 
     table = read_manifest(args.input_csv)
     captioner = load_captioner(args.captioner, captioner_options(args))

@@ -20,8 +20,8 @@ Each output row is a row of the input with `prompt` and `seed`, --num_captions o
 
 Writers: embedded is a grammar. openai is any server of that protocol (--llm_base_url http://localhost:8000/v1 for one
 of your own); what is sent and spent is printed before and after. Else the folder or hub id of a chat model. What they
-are told is in synthio/prompts.toml. Their replies are kept in --cache, so a repeated or interrupted command pays for
-nothing twice; a wrong reply is asked for again, and in the end replaced by the grammar.
+are told is in synthio/captions/prompts.toml. Their replies are kept in --cache, so a repeated or interrupted command
+pays for nothing twice; a wrong reply is asked for again, and in the end replaced by the grammar.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def add_llm_options(parser) -> None:
 
 def writer_of(args):
     """The writer that the options ask for; a template needs none, and the embedded one stands in."""
-    from synthio.models.captioning import WriterOptions
-    from synthio.models.load_captioning import load_writer
+    from synthio.captions.load import load_writer
+    from synthio.captions.requests import WriterOptions
 
     if args.writer != "openai" and (args.llm_model or args.llm_base_url):
         raise UserError(f"--llm_model and --llm_base_url go with --writer openai, not with '{args.writer}'")
@@ -88,8 +88,8 @@ def writer_of(args):
 
 def pools_of(table, writer):
     """(label -> what may go to all its clips, each clip's own phrases); equal captions are read once."""
+    from synthio.captions.pools import own_phrases, pool_captions
     from synthio.manifest import CAPTION, LABEL, label_words
-    from synthio.prompts import own_phrases, pool_captions
 
     labels = [label_words(label) for label in table[LABEL]]
     pairs = list(zip(labels, table[CAPTION], strict=True))
@@ -105,10 +105,10 @@ def pools_of(table, writer):
 
 def gold_requests(table, keys: Sequence[str], args, pools, own: Sequence) -> list:
     """One request for each gold clip; `own` are its own phrases for MixCap."""
+    from synthio.captions.pools import sample_pool
+    from synthio.captions.requests import CaptionRequest
     from synthio.files import stable_seed
     from synthio.manifest import CAPTION, LABEL, label_words
-    from synthio.models.captioning import CaptionRequest
-    from synthio.prompts import sample_pool
 
     requests = []
     for key, record, phrases in zip(keys, table.to_dict("records"), own, strict=True):
@@ -131,9 +131,9 @@ def gold_requests(table, keys: Sequence[str], args, pools, own: Sequence) -> lis
 
 def rewrite_requests(table, accepted: dict[str, tuple[str, ...]], args) -> list:
     """One request for each rejected clip; the prompts of its label that were kept show what works."""
+    from synthio.captions.requests import CaptionRequest
     from synthio.files import stable_seed
     from synthio.manifest import LABEL, PROMPT, SEED, label_words
-    from synthio.models.captioning import CaptionRequest
 
     return [
         CaptionRequest(
@@ -150,8 +150,8 @@ def rewrite_requests(table, accepted: dict[str, tuple[str, ...]], args) -> list:
 
 def accepted_prompts(csvs: Sequence[str], domain: str) -> dict[str, tuple[str, ...]]:
     """Label cell -> distinct prompts whose clips were kept, as far as other clips may hear of them."""
+    from synthio.captions.pools import is_plain
     from synthio.manifest import LABEL, PROMPT, label_words, read_manifest
-    from synthio.prompts import is_plain
 
     found: dict[str, dict[str, None]] = {}
     for csv in csvs:
@@ -197,9 +197,9 @@ def required_columns(mode: str) -> list[str]:
 
 def main() -> int:
     args = get_parser().parse_args()
+    from synthio.captions.pools import label_prompt
+    from synthio.captions.requests import Extraction
     from synthio.manifest import LABEL, PROMPT, clip_keys, read_manifest, write_manifest
-    from synthio.models.captioning import Extraction
-    from synthio.prompts import label_prompt
 
     if args.accepted_csv and args.mode != "rewrite":
         raise UserError(f"--accepted_csv goes with --mode rewrite, not with {args.mode}")

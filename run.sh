@@ -180,7 +180,7 @@ check_inputs() {
     $augment || options+=(--augment_only)
     reads=("$input_train_file" "$valid_csv" "$test_csv") watched=("${reads[@]}")
     writes=("$work/checked/train.csv" "$valid" "$test")
-    step 0 check -m synthio.check_inputs --train_csv "$input_train_file" --valid_csv "$valid_csv" \
+    step 0 check -m synthio.data.check_inputs --train_csv "$input_train_file" --valid_csv "$valid_csv" \
         --test_csv "$test_csv" --output_folder "$work/checked" "${options[@]}"
 }
 
@@ -395,7 +395,7 @@ reflect() { # ROUND KEPT...
 
 balance_classes() { # KEPT...
     reads=("$train_csv" "$@") writes=("$work/balanced.csv")
-    step 9 balance -m synthio.rounds balance --gold_csv "$train_csv" --num_iters "$num_iters" --kept_csvs "$@" \
+    step 9 balance -m synthio.filtering.rounds balance --gold_csv "$train_csv" --num_iters "$num_iters" --kept_csvs "$@" \
         --output_csv "$work/balanced.csv" --classifier_weight "$classifier_weight"
 }
 
@@ -438,7 +438,7 @@ measure_quality() {
     if $use_ast; then judge=$work/classifier/gold_only_ast; fi
     models=("$heads_clap=${!heads_clap}" "ast_model=$ast_model")
     reads=("$output_csv_path" "$train_csv" "$valid" "$test" "$judge") writes=("$work/quality.json")
-    step 10 quality -m synthio.quality --input_csv "$output_csv_path" --gold_csv "$train_csv" --valid_csv "$valid" \
+    step 10 quality -m synthio.report.quality --input_csv "$output_csv_path" --gold_csv "$train_csv" --valid_csv "$valid" \
         --test_csv "$test" --classifier "$judge" --ast_model "$ast_model" --clap_model "${!heads_clap}" \
         --classifier_weight "$classifier_weight" --duplicate_cosine "$duplicate_cosine" \
         --output_json "$work/quality.json" --cache_folder "$embeddings_folder" --seed "$seed" --device "$device"

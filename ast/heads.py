@@ -22,8 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from synthio.cli import AUTO, new_parser, number_or_auto, run_main
-from synthio.evaluation import (
+from synthio.classification.script import (
     Result,
     add_embedding_options,
     add_evaluation_options,
@@ -32,10 +31,10 @@ from synthio.evaluation import (
     start_clean,
     write_test_results,
 )
+from synthio.classification.weighting import SYNTHETIC_WEIGHT_HELP
+from synthio.cli import AUTO, new_parser, number_or_auto, run_main
+from synthio.files import EMBEDDED
 from synthio.models.load import SCORER_HELP
-from synthio.weighting import SYNTHETIC_WEIGHT_HELP
-
-EMBEDDED = ROOT / "extras/embedded/weights"
 
 
 def get_parser():
@@ -54,10 +53,10 @@ def score_head(args, folder: Path, pool, task, test, tables, labels, targets, de
     """Write a head, its scores and what it says of each clip, and print its line."""
     import torch
 
+    from synthio.classification.metrics import probabilities, score_of
     from synthio.classification.pool import save_pool
+    from synthio.classification.probe import surprise
     from synthio.classification.saved import sources
-    from synthio.metrics import probabilities, score_of
-    from synthio.probe import surprise
 
     def chances(model, features):
         return probabilities(torch.from_numpy(model.logits(features)), args.multi_label)

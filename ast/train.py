@@ -24,6 +24,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from synthio.classification.script import (
+    add_evaluation_options,
+    is_synthetic,
+    print_score,
+    read_splits,
+    start_clean,
+    write_history,
+    write_test_results,
+)
+from synthio.classification.weighting import SYNTHETIC_WEIGHT_HELP, describe_choice
 from synthio.cli import (
     UserError,
     add_compile_option,
@@ -34,17 +44,8 @@ from synthio.cli import (
     run_main,
     str2bool,
 )
-from synthio.evaluation import (
-    add_evaluation_options,
-    is_synthetic,
-    print_score,
-    read_splits,
-    start_clean,
-    write_history,
-    write_test_results,
-)
+from synthio.files import EMBEDDED
 from synthio.tracking import add_tracking_options, open_tracker
-from synthio.weighting import SYNTHETIC_WEIGHT_HELP, describe_choice
 
 WAVEFORM_AUGMENTS = ("none", "noise", "pitch", "chain")
 
@@ -53,7 +54,7 @@ def get_parser():
     parser = new_parser(__doc__)
     add_evaluation_options(parser)
     add = parser.add_argument
-    add("--model", default=str(ROOT / "extras/embedded/weights/ast"), help="AST folder, hub id or .pth checkpoint")
+    add("--model", default=str(EMBEDDED / "ast"), help="AST folder, hub id or .pth checkpoint")
     add("--num_steps", type=in_range(int, 0), default=0, help="optimiser steps; 0 takes them from --epochs")
     add("--epochs", type=in_range(int, 1), default=50, help="passes over the training data (paper: 50)")
     add("--batch_size", type=in_range(int, 1), default=48, help="clips in a step (paper: 48)")
@@ -94,7 +95,7 @@ def make_recipe(args, clips: int):
     Raises:
         UserError: mixup with SupCon.
     """
-    from synthio.classifier import Recipe
+    from synthio.classification.training import Recipe
 
     if args.supcon and args.mixup > 0:
         raise UserError("--supcon asks which clips share a label, and --mixup blends the labels; choose one of them")
@@ -133,8 +134,8 @@ def run_key(args, recipe, device: str, tables, labels) -> str:
 
 def read_training_data(args, tables, targets, config):
     """(train split, validation split, normalisation): the model's own, the length that of the real training clips."""
-    from synthio.augment import MAX_SPEED
-    from synthio.classifier import (
+    from synthio.classification.augment import MAX_SPEED
+    from synthio.classification.training import (
         Normalisation,
         choose_frames,
         log_mel,
@@ -142,9 +143,9 @@ def read_training_data(args, tables, targets, config):
         read_features,
         read_waveforms,
     )
-    from synthio.fbank import SAMPLE_RATE, num_frames, num_samples
     from synthio.manifest import PATH
     from synthio.models.ast_model import load_extractor
+    from synthio.models.fbank import SAMPLE_RATE, num_frames, num_samples
 
     limit = num_frames(round(args.max_length_s * SAMPLE_RATE)) if args.max_length_s else config.max_length
     bands, waveforms, paths = config.num_mel_bins, (), tables["train"][PATH]
@@ -190,11 +191,11 @@ def save_model(model, norm, folder: Path) -> None:
 
 def test_once(args, model, norm, tables, targets, valid):
     """Calibrate the model, in its weights, and score it on the test clips, which are read for the first time."""
+    from synthio.classification.metrics import probabilities
     from synthio.classification.pool import fit_temperature
-    from synthio.classifier import predict, predict_clips, scale_logits
-    from synthio.evaluation import Result
+    from synthio.classification.script import Result
+    from synthio.classification.training import predict, predict_clips, scale_logits
     from synthio.manifest import PATH
-    from synthio.metrics import probabilities
 
     device, multi_label = model.device, args.multi_label
     logits = predict(model, valid.features, args.batch_size, device)
@@ -210,9 +211,9 @@ def main() -> int:
     started = time.monotonic()
     tables, labels, targets = read_splits(args)
     recipe = make_recipe(args, len(tables["train"]))
-    from synthio.classifier import fit, rows_of_labels, settle_weights
+    from synthio.classification.supcon import SupConAst
+    from synthio.classification.training import fit, rows_of_labels, settle_weights
     from synthio.models.ast_model import load_ast, load_ast_config, read_own_head
-    from synthio.supcon import SupConAst
 
     tracker = open_tracker(args, f"classifier {Path(args.output_folder).name}")
     device, folder = start_clean(args)

@@ -51,8 +51,8 @@ def cut_clips(table, seconds: float, folder: Path, csv: Path) -> None:
     import soundfile
 
     from synthio.audio import read_audio
-    from synthio.fbank import SAMPLE_RATE
     from synthio.manifest import PATH, write_table
+    from synthio.models.fbank import SAMPLE_RATE
 
     folder.mkdir(parents=True, exist_ok=True)
     if seconds:
@@ -66,7 +66,7 @@ def cut_clips(table, seconds: float, folder: Path, csv: Path) -> None:
 
 def measure(args, split: Path, seed: int, seconds: float) -> tuple[float, float]:
     """Test accuracy of (fine-tuned AST, the probe) on one draw."""
-    from synthio.evaluation import SPLITS
+    from synthio.classification.script import SPLITS
     from synthio.files import read_json
 
     work = args.work / f"{split.name}_n{args.num_samples}_seed{seed}_{seconds:g}s"
@@ -94,7 +94,7 @@ def main() -> int:
     args = get_parser().parse_args()
     from scipy.stats import t
 
-    from synthio.results import percent, plain_table
+    from synthio.report.tables import percent, plain_table
 
     found, rows = defaultdict(list), []
     for split, seed in draws(args):

@@ -23,10 +23,10 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
+from synthio.classification.script import SPLITS
 from synthio.cli import add_device_option, in_range, new_parser, pick_device, quiet_libraries, run_main, set_threads
-from synthio.evaluation import SPLITS
+from synthio.files import EMBEDDED
 
-WEIGHTS = ROOT / "extras/embedded/weights"
 BANDS, LONGEST = 64, 3000  # of the log-mels; frames
 SVM_C, REGRESSION_C = (0.1, 1.0, 10.0), (0.01, 0.1, 1.0)
 OWN_SHARE, COSINE_SCALE = 0.5, 5.0  # of the fixed fusions
@@ -39,8 +39,8 @@ def add_draw_options(parser) -> None:
     add("--num_samples", type=in_range(int, 1), default=50, help="training clips to draw, stratified")
     add("--seeds", nargs="+", type=in_range(int, 0), default=[0], help="of the draws")
     add("--paired", action="store_true", help="one seed for each split")
-    add("--ast_model", default=str(WEIGHTS / "ast"), help="AST folder, hub id or .pth checkpoint")
-    add("--clap_model", default=str(WEIGHTS / "clap"), help="CLAP folder or hub id")
+    add("--ast_model", default=str(EMBEDDED / "ast"), help="AST folder, hub id or .pth checkpoint")
+    add("--clap_model", default=str(EMBEDDED / "clap"), help="CLAP folder or hub id")
     add("--cache_folder", required=True, help="folder that keeps embeddings")
     add_device_option(parser)
 
@@ -62,7 +62,7 @@ def draws(args) -> Iterator[tuple[Path, int]]:
 def read_draw(split: Path, clips: int, seed: int):
     """(split -> manifest, split -> CSV, labels, split -> targets [N, C]), the training clips drawn as stage 1 does."""
     from stratify_dataset import draw
-    from synthio.labels import encode_labels
+    from synthio.classification.labels import encode_labels
     from synthio.manifest import LABEL, all_labels, clip_keys, read_manifest
 
     csvs = {name: str(split / f"{name}.csv") for name in SPLITS}
@@ -77,7 +77,7 @@ def read_draw(split: Path, clips: int, seed: int):
 
 def log_mel_statistics(paths) -> np.ndarray:
     """Mean, deviation, deviation of the change, and the quietest and loudest tenth of each band, [N, 5 * BANDS]."""
-    from synthio.classifier import read_features
+    from synthio.classification.training import read_features
 
     rows = []
     for mel in (mel.numpy() for mel in read_features(list(paths), "the clips", BANDS, LONGEST)):
@@ -133,9 +133,9 @@ def fixed_fusions(task, test, truth: np.ndarray) -> dict[str, float]:
 def measure(args, listener, split: Path, seed: int) -> dict[str, float]:
     """Method -> test accuracy on one draw."""
     from synthio.classification.heads import fit_head, fittable
+    from synthio.classification.metrics import accuracy
     from synthio.classification.tasks import prepare
     from synthio.manifest import PATH
-    from synthio.metrics import accuracy
 
     tables, csvs, labels, targets = read_draw(split, args.num_samples, seed)
     options = {"synthetic_weight": 1.0, "multi_label": False, "seed": seed}
@@ -157,7 +157,7 @@ def main() -> int:
     quiet_libraries()
     set_threads()
     from synthio.classification.listening import Listener
-    from synthio.results import percent, plain_table
+    from synthio.report.tables import percent, plain_table
 
     models = {"ast": args.ast_model, "clap": args.clap_model}
     listener, found = Listener(models, args.cache_folder, pick_device(args.device)), defaultdict(list)

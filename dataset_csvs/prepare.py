@@ -23,10 +23,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from synthio import datasets_demo, datasets_generic, datasets_music, datasets_sound
-from synthio.check_inputs import SPLITS, refuse_own_output
 from synthio.cli import in_range, new_parser, run_main
-from synthio.datasets_common import Dataset, make_tables
+from synthio.data import demo as datasets_demo
+from synthio.data import generic as datasets_generic
+from synthio.data import music as datasets_music
+from synthio.data import sound as datasets_sound
+from synthio.data.check_inputs import SPLITS, refuse_own_output
+from synthio.data.common import Dataset, make_tables
 
 DEMO = datasets_demo.DATASETS
 DOWNLOADED = datasets_sound.DATASETS | datasets_music.DATASETS

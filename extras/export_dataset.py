@@ -105,10 +105,10 @@ def write_folder(rows: list[dict], paths: list[str], card: str, folder: Path) ->
 
 def make_card(table, args) -> str:
     """The card, from the records that the stages left in the run's folder."""
-    from synthio.dataset_card import dataset_card
     from synthio.manifest import LABEL, MODEL
-    from synthio.report import options_of, rounds_of
-    from synthio.run_files import read_synthesis
+    from synthio.report.dataset_card import dataset_card
+    from synthio.report.page import options_of, rounds_of
+    from synthio.report.run_folder import read_synthesis
 
     run = read_synthesis(Path(args.work or Path(args.input_csv).parent), args.input_csv)
     return dataset_card(

@@ -35,6 +35,7 @@ from synthio.cli import (
     run_main,
     set_threads,
 )
+from synthio.files import EMBEDDED
 from synthio.models.load import SCORER_HELP
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def get_parser():
     add("--train_csv", required=True, help="the small dataset (path, label)")
     add("--valid_csv", required=True, help="validation clips, which choose the step")
     add("--output_folder", required=True, help="output: the fine-tuned CLAP")
-    add("--model", default=str(ROOT / "extras/embedded/weights/clap"), help=SCORER_HELP)
+    add("--model", default=str(EMBEDDED / "clap"), help=SCORER_HELP)
     add("--num_steps", type=in_range(int, 1), default=200, help="optimiser steps, at most")
     add("--batch_size", type=in_range(int, 2), default=16, help="clips a step")
     add("--learning_rate", type=in_range(float, 0), default=1e-5, help="of AdamW, at its highest")
@@ -85,8 +86,8 @@ def read_clips(csv: str, scorer) -> Clips:
         UserError: no clips, or one that cannot be used.
     """
     from synthio.audio import BadAudio, read_audio
+    from synthio.captions.pools import label_prompt
     from synthio.manifest import LABEL, PATH, class_of, read_manifest
-    from synthio.prompts import label_prompt
 
     table = read_manifest(csv)
     if table.empty:
@@ -139,7 +140,7 @@ def draw_batch(clips: Clips, args, step: int) -> tuple[torch.Tensor, torch.Tenso
     import numpy as np
     import torch
 
-    from synthio.classifier import batch_rows
+    from synthio.classification.training import batch_rows
     from synthio.files import stable_seed
 
     rng = np.random.default_rng(stable_seed(args.seed, "clap window", step))
@@ -157,7 +158,7 @@ def train_step(scorer, optimizer, clips: Clips, args, step: int) -> float:
     """
     import torch
 
-    from synthio.classifier import learning_rate_factor
+    from synthio.classification.training import learning_rate_factor
 
     windows, labels, texts = draw_batch(clips, args, step)
     for group in optimizer.param_groups:

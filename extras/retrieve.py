@@ -7,7 +7,7 @@
 The corpus needs the column `path` alone. Each gold clip asks with its own sound, with "Sound of a {label}", or with
 the mean of both embeddings. The nearest pairs are taken first, each corpus clip once, until every gold clip has
 --num_clips of them or the corpus is used up. A corpus clip that is also a gold clip, or in --exclude_csvs, is passed
-over (by `sha256` of its sound, which `synthio.check_inputs` writes).
+over (by `sha256` of its sound, which `synthio.data.check_inputs` writes).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from synthio.cli import (
     run_main,
     set_threads,
 )
+from synthio.files import EMBEDDED
 
 
 def get_parser():
@@ -40,7 +41,7 @@ def get_parser():
     add("--num_clips", type=in_range(int, 1), default=2, help="clips for each gold clip")
     add("--query", choices=["text", "audio", "both"], default="both", help="what a gold clip asks with")
     add("--exclude_csvs", nargs="*", default=[], help="clips that must not be chosen (sha256): validation and test")
-    add("--model", default=str(ROOT / "extras/embedded/weights/clap"), help="CLAP folder or hub id")
+    add("--model", default=str(EMBEDDED / "clap"), help="CLAP folder or hub id")
     add("--cache_folder", default="", help="keeps embeddings; empty: beside --output_csv, in embeddings")
     add("--batch_size", type=in_range(int, 1), default=16, help="clips embedded at once")
     add_device_option(parser)
@@ -87,8 +88,8 @@ def queries(kind: str, texts, sounds):
 
 
 def sound_hash(path: str, csv: str, row: int) -> str:
-    """The `sha256` of `synthio.check_inputs`."""
-    from synthio.check_inputs import listen
+    """The `sha256` of `synthio.data.check_inputs`."""
+    from synthio.data.check_inputs import listen
 
     sound = listen(path)
     if sound.reason:
@@ -98,10 +99,10 @@ def sound_hash(path: str, csv: str, row: int) -> str:
 
 def embed(args, gold, corpus):
     """Cosines [G, N] of gold and corpus clips."""
-    from synthio.embeddings import EmbeddingCache, embed_clips
+    from synthio.captions.pools import label_prompt
+    from synthio.classification.embeddings import EmbeddingCache, embed_clips
     from synthio.manifest import LABEL, PATH
     from synthio.models.load import load_scorer
-    from synthio.prompts import label_prompt
 
     cache = EmbeddingCache(args.cache_folder or Path(args.output_csv).parent / "embeddings", "clap", args.model)
     scorer = load_scorer(args.model, pick_device(args.device))
@@ -115,8 +116,8 @@ def embed(args, gold, corpus):
 
 def result_row(gold: dict, clip: dict, similarity: float, digest: str, model: str) -> dict[str, str]:
     """The row of a retrieved clip: the columns of its gold clip, whose path becomes source_path."""
+    from synthio.captions.pools import label_prompt
     from synthio.manifest import CONTENT, DURATION, LABEL, MODEL, PATH, PROMPT, SOURCE, SOURCE_CONTENT
-    from synthio.prompts import label_prompt
 
     return gold | {
         PATH: clip[PATH],

@@ -37,6 +37,7 @@ from synthio.cli import (
     set_threads,
     str2bool,
 )
+from synthio.files import EMBEDDED
 
 if TYPE_CHECKING:
     from synthio.models.base import Sampling
@@ -55,9 +56,7 @@ def get_parser():
     parser.add_argument("--input_csv", required=True, help="prompts: path, label, prompt, seed")
     parser.add_argument("--output_csv", required=True, help="output: the generated clips")
     parser.add_argument("--output_folder", required=True, help="folder of the new WAV files")
-    parser.add_argument(
-        "--model", default=str(ROOT / "extras/embedded/weights/text_to_audio"), help="text-to-audio folder or hub id"
-    )
+    parser.add_argument("--model", default=str(EMBEDDED / "text_to_audio"), help="text-to-audio folder or hub id")
     parser.add_argument("--adapter", default="", help="adapter folder of dpo_train.py; empty: the model as it is")
     parser.add_argument("--num_steps", type=in_range(int, 0), default=0, help="sampling steps; 0: what suits the model")
     parser.add_argument(
@@ -94,7 +93,7 @@ def get_parser():
 
 def resolve_sampling(args, objective: str, own: Sampling | None = None) -> dict:
     """The sampling options; where the user gave none, the checkpoint's own, or what suits its objective."""
-    from synthio.sampling import check_sampler
+    from synthio.generation.sampling import check_sampler
 
     sampler = args.sampler
     if sampler == "auto":
@@ -182,8 +181,8 @@ def gold_latents(batch: list[dict], model, frames: int | None = None):
     """Latents [B, D, L] of the batch's gold clips."""
     import torch
 
+    from synthio.generation.pairs import read_for_model
     from synthio.manifest import PATH
-    from synthio.pairs import read_for_model
 
     return model.encode(torch.stack([read_for_model(request["record"][PATH], model, frames)[0] for request in batch]))
 
@@ -191,8 +190,8 @@ def gold_latents(batch: list[dict], model, frames: int | None = None):
 def generate_batch(batch: list[dict], args, model, sampling: dict) -> list[Path]:
     """Generate and write every clip of a batch; where they are."""
     from synthio.audio import write_wav
+    from synthio.generation.sampling import sample
     from synthio.manifest import PROMPT, SEED
-    from synthio.sampling import sample
 
     frames = model.frames_for(batch[0]["seconds"])
     latents = sample(

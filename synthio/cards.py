@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-EMBEDDED = ROOT / "extras/embedded/weights"
+from synthio.files import EMBEDDED
+
 EMBEDDED_LICENCE = "CC BY-NC"
 LICENCE_LINE = re.compile(r"^license:[ \t]*([\w.+-]+)[ \t]*$", re.MULTILINE)
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")

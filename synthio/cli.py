@@ -82,7 +82,7 @@ def run_main(main: Callable[[], int | None]) -> None:
     try:
         status = main()
         if folder := os.environ.get("SYNTHIO_LOADED"):  # run.sh asks
-            from synthio.pipeline.loaded import leave_note
+            from synthio.loaded import leave_note
 
             leave_note(folder, STARTED_NS)
     except UserError as error:

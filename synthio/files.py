@@ -16,6 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+ROOT = Path(__file__).resolve().parent.parent  # of the project
+EMBEDDED = ROOT / "extras/embedded/weights"  # a folder for each model
+
 Json: TypeAlias = Any  # what a JSON file holds: no type that mypy knows can be indexed at any depth
 _CHUNK_BYTES = 1 << 20
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthio import __version__
 from synthio.cli import UserError
-from synthio.files import atomic_path, sha256_file, write_json
+from synthio.files import ROOT, atomic_path, sha256_file, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,8 +216,7 @@ def versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    root = Path(__file__).resolve().parent.parent
-    git = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    git = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     if git.returncode == 0:
         found["git"] = git.stdout.strip()
     return found

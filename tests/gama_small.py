@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from synthio.models.gama_worker import BASE_MODEL, SOURCES, TEMPLATE, build, import_torchvision
+from synthio.captions.gama_worker import BASE_MODEL, SOURCES, TEMPLATE, build, import_torchvision
 
 # widths are fixed in the repository's code, so only depth and vocabulary can be small
 LLAMA = {

@@ -231,7 +231,7 @@ def compare_v_samples(theirs, ours) -> dict[str, float]:
     import k_diffusion
     from stable_audio_tools.inference.sampling import sample_k
 
-    from synthio import sampling
+    from synthio.generation import sampling
 
     k_diffusion.sampling.BrownianTreeNoiseSampler = KeptNoise
     denoise = sampling.denoiser("v", sampling.guided(ours, ours.condition(PROMPTS, SECONDS), 4.0))
@@ -252,7 +252,7 @@ def compare_v_samples(theirs, ours) -> dict[str, float]:
 
 def compare_flow_samples(theirs, ours) -> dict[str, float]:
     """Euler over the library's schedule with guidance, and eight pingpong steps without."""
-    from synthio import sampling
+    from synthio.generation import sampling
 
     condition, levels = ours.condition(PROMPTS, SECONDS), sampling.schedule("rectified_flow", "pingpong", 8)
     guided = sampling.denoiser("rectified_flow", sampling.guided(ours, condition, 4.0))

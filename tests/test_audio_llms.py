@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from synthio.captions.audio_llm import AudioLlm, find_class, read_family
+from synthio.captions.load import load_captioner
+from synthio.captions.requests import INSTRUCTION, CaptionerOptions
 from synthio.cli import UserError
 from synthio.manifest import read_table
-from synthio.models.audio_llm import AudioLlm, find_class, read_family
-from synthio.models.captioning import INSTRUCTION, CaptionerOptions
-from synthio.models.load_captioning import load_captioner
 from tests.scripts import call_script
 from tests.tiny_audio_llms import SAVERS
 

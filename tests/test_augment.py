@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from synthio import augment, classifier, supcon
+from synthio.classification import augment, supcon
+from synthio.classification import training as classifier
 from synthio.cli import UserError
-from synthio.fbank import kaldi_fbank, num_samples
 from synthio.models import ast_model
+from synthio.models.fbank import kaldi_fbank, num_samples
 from tests.scripts import load_script
 from tests.test_classifier import ROOT, options, save_tiny_ast, save_tones, train
 

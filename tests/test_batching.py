@@ -10,18 +10,19 @@ import pytest
 import soundfile
 import torch
 
-from synthio import classifier, pairs, preference
 from synthio.batching import Halving
+from synthio.captions.audio_llm import AudioLlm
+from synthio.classification import training as classifier
+from synthio.classification.embeddings import EmbeddingCache, embed_clips
+from synthio.classification.supcon import SupConAst
 from synthio.cli import UserError
-from synthio.embeddings import EmbeddingCache, embed_clips
+from synthio.generation import pairs, preference
 from synthio.manifest import read_manifest, read_table
 from synthio.models.adapters import make_trainable
 from synthio.models.ast_model import load_ast
-from synthio.models.audio_llm import AudioLlm
 from synthio.models.clap import ClapScorer
 from synthio.models.diffusers_audio import DiffusersTextToAudio
 from synthio.models.load import load_scorer, load_text_to_audio
-from synthio.supcon import SupConAst
 from tests.scripts import call_script, load_script
 from tests.test_classifier import save_tiny_ast
 from tests.test_dpo import latent_data, step_options

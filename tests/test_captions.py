@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 
 from synthio.cache import AnswerCache
-from synthio.manifest import read_table
-from synthio.models.captioning import CaptionRequest, Extraction
-from synthio.models.composer import COUNTS, EVENTS, KIND_OF, PLACES, SCENES, Composer, compose, extract
-from synthio.models.describer import SAMPLE_RATE, describe, pitch_hz
-from synthio.prompts import (
+from synthio.captions.composer import COUNTS, EVENTS, KIND_OF, PLACES, SCENES, Composer, compose, extract
+from synthio.captions.describer import SAMPLE_RATE, describe, pitch_hz
+from synthio.captions.pools import (
     clean_phrase,
     is_plain,
     label_prompt,
@@ -24,6 +22,8 @@ from synthio.prompts import (
     short_phrase,
     words_of,
 )
+from synthio.captions.requests import CaptionRequest, Extraction
+from synthio.manifest import read_table
 from tests.scripts import call_script
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -350,7 +350,7 @@ def test_captions_that_are_there_are_not_made_again(gold, monkeypatch):
     out = captioned(gold)
     first = out.read_bytes()
     out.unlink()
-    monkeypatch.setattr("synthio.models.describer.describe", lambda audio: pytest.fail("it was heard again"))
+    monkeypatch.setattr("synthio.captions.describer.describe", lambda audio: pytest.fail("it was heard again"))
     assert captioned(gold).read_bytes() == first
 
 

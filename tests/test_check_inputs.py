@@ -117,11 +117,13 @@ def test_runs_as_a_module_from_any_folder(data, make_manifest, run_script, tmp_p
     for split in SPLITS:
         make_manifest(f"{split}.csv", data[split])
     words = [word for split in SPLITS for word in (f"--{split}_csv", f"{split}.csv")]
-    done = run_script("-m", "synthio.check_inputs", *words, "--output_folder", "out", "--augment_only", cwd=tmp_path)
+    done = run_script(
+        "-m", "synthio.data.check_inputs", *words, "--output_folder", "out", "--augment_only", cwd=tmp_path
+    )
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 3, done.stderr
     (tmp_path / "test2.wav").touch()
     make_manifest("test.csv", [*data["test"], {"path": "test2.wav", "label": "a"}])
-    done = run_script("-m", "synthio.check_inputs", *words, "--output_folder", "out2", cwd=tmp_path)
+    done = run_script("-m", "synthio.data.check_inputs", *words, "--output_folder", "out2", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     refused(done, "error: 1 clip cannot be used", "test.csv row 3", "test2.wav: unreadable")
 

@@ -20,16 +20,19 @@ import pytest
 import torch
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, ASTModel, pipeline
 
-from synthio import cards, classifier, evaluation, metrics, results
+from synthio import cards
 from synthio.audio import read_audio, write_wav
-from synthio.classification import scored
+from synthio.classification import metrics, scored
+from synthio.classification import script as evaluation
+from synthio.classification import training as classifier
 from synthio.classification.pool import fit_weights
+from synthio.classification.probe import FEW_CLIPS_C, LinearProbe, fit_probe
+from synthio.classification.supcon import SupConAst
+from synthio.classification.weighting import TOTALS, draw_rates
 from synthio.cli import UserError
-from synthio.fbank import kaldi_fbank, num_frames, num_samples
 from synthio.models import ast_model
-from synthio.probe import FEW_CLIPS_C, LinearProbe, fit_probe
-from synthio.supcon import SupConAst
-from synthio.weighting import TOTALS, draw_rates
+from synthio.models.fbank import kaldi_fbank, num_frames, num_samples
+from synthio.report import results
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = ROOT / "ast" / "train.py"

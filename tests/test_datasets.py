@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from synthio.datasets_common import cut_groups
-from synthio.datasets_music import MUSDB_VALID
+from synthio.data.common import cut_groups
+from synthio.data.music import MUSDB_VALID
 from tests.scripts import call_script
 
 ROOT = Path(__file__).resolve().parent.parent

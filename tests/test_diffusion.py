@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from synthio import diffusion
+from synthio.generation import diffusion
 from synthio.models.base import Condition
 
 OBJECTIVES = ["v", "rectified_flow"]

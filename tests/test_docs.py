@@ -136,7 +136,7 @@ def test_every_command_that_is_shown_can_be_given(page):
 
 def test_commands_are_found():
     scripts = {script for page in COMMANDS for script, _ in commands(page)}
-    assert len(scripts) > 12 and {"run.sh", "experiment.sh", "ast/train.py", "-m synthio.report"} <= scripts
+    assert len(scripts) > 12 and {"run.sh", "experiment.sh", "ast/train.py", "-m synthio.report.page"} <= scripts
     assert missing_options("run.sh", ["--dataset_name", "mine", "--no_such_thing", "1"]) == ["no_such_thing"]
     assert missing_options("ast/train.py", ["--no_such_thing"]) == ["no_such_thing"]
 

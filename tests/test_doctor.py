@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from synthio import doctor
-from synthio.doctor import Need, calls_line, check_disk, check_environments, check_gpu, entry_tokens
-from synthio.hub import needed_files
+from synthio.models.hub import needed_files
+from synthio.pipeline import doctor
+from synthio.pipeline.doctor import Need, calls_line, check_disk, check_environments, check_gpu, entry_tokens
 from synthio.pipeline.steps import loaded_models, steps_ahead
 from tests.cpu_time import children_cpu_s
 from tests.driver_plan import planned
@@ -242,8 +242,8 @@ def test_calls_and_costs_follow_the_prompts(plan):
 
 def test_the_token_estimate_is_that_of_the_writer():
     """Of usual values, within a third of what the writer itself counts before it asks."""
-    from synthio.models.captioning import CaptionRequest, Extraction, WriterOptions
-    from synthio.models.chat_writer import ChatWriter, tokens_in
+    from synthio.captions.chat_writer import ChatWriter, tokens_in
+    from synthio.captions.requests import CaptionRequest, Extraction, WriterOptions
 
     class Silent(ChatWriter):
         def _complete(self, questions):
@@ -308,5 +308,5 @@ def test_every_figure_is_on_the_page_of_models():
 
 
 def test_a_wrong_word():
-    done = call_script(ROOT / "synthio/doctor.py", "nothing")
+    done = call_script(ROOT / "synthio/pipeline/doctor.py", "nothing")
     assert done.returncode == 2 and "'nothing' is not name=value" in done.stderr

@@ -20,10 +20,10 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 
-from synthio import diffusion, pairs, preference
 from synthio.batching import Halving
 from synthio.cli import UserError
 from synthio.files import sha256_file
+from synthio.generation import diffusion, pairs, preference
 from synthio.models.adapters import FILES, make_trainable
 from synthio.models.load import load_scorer, load_text_to_audio
 from tests.scripts import call_script, load_script

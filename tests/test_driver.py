@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from synthio.captions.composer import EVENTS
 from synthio.classification.heads import TITLES
 from synthio.files import fingerprint, read_json, sha256_file
-from synthio.models.composer import EVENTS
-from synthio.stamp import LARGE_FILE_BYTES, content
+from synthio.pipeline.stamp import LARGE_FILE_BYTES, content
 from tests.cpu_time import children_cpu_s
 from tests.scripts import call_script, copy_driver
 from tests.test_classifier import save_tiny_ast
@@ -30,7 +30,7 @@ from tests.tiny_audio_llms import save_qwen2_audio
 from tests.tiny_models import save_clap, save_text_to_audio
 
 ROOT = Path(__file__).resolve().parent.parent
-RUN, STAMP = ROOT / "run.sh", ROOT / "synthio/stamp.py"
+RUN, STAMP = ROOT / "run.sh", ROOT / "synthio/pipeline/stamp.py"
 SHELL = shutil.which("dash") or "sh"
 LABELS = ["dog_bark", "Hund, laut", "001"]
 
@@ -778,7 +778,7 @@ def test_a_dry_run_does_nothing(world, copy):
         ({"probe_clap_model": "owner/clap"}, ["--clap_model owner/clap --cache_folder"], []),
         ({}, ["gold_only_ast --ast_model"], []),
         ({"use_ast": "false"}, ["gold_only_heads/probe_ast --ast_model"], []),
-        ({}, ["10 quality", "-m synthio.quality --input_csv"], []),
+        ({}, ["10 quality", "-m synthio.report.quality --input_csv"], []),
         ({"quality": "false"}, ["10 classify synthio"], ["quality"]),
         ({}, ["10 classify synthio"], ["--log_to"]),
         ({"log_to": "trackio"}, ["--log_to trackio --log_folder"], []),

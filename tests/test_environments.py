@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from synthio.environments import answer
+from synthio.pipeline.environments import answer
 from tests.hub_server import Repo, hub_server
 from tests.scripts import copy_driver
 
@@ -35,8 +35,8 @@ def clean(**more: str) -> dict[str, str]:
 
 
 def ask(*words: str, python=(sys.executable,), named=(), **more: str) -> list[str]:
-    """The lines that `python -m synthio.environments` prints for a step with each of these models."""
-    command = [*python, "-m", "synthio.environments", "--named", *named]
+    """The lines that `python -m synthio.pipeline.environments` prints for a step with each of these models."""
+    command = [*python, "-m", "synthio.pipeline.environments", "--named", *named]
     steps = "".join(f"0\ts{i}\t{shlex.quote(word)}\t\t\tx.py\n" for i, word in enumerate(words))
     environment = clean(PYTHONPATH=str(ROOT), **more)
     done = subprocess.run(command, env=environment, input=steps, capture_output=True, text=True, check=True)
@@ -122,7 +122,7 @@ def test_a_bare_python_tells_all_but_what_the_hub_knows():
 
 def test_neither_torch_nor_the_hub_is_loaded_for_what_is_known():
     code = (
-        "import sys; from synthio.environments import answer; answer([('clap_model', 'msclap:2023')]);"
+        "import sys; from synthio.pipeline.environments import answer; answer([('clap_model', 'msclap:2023')]);"
         "answer([('text_to_audio_model', 'README.md')]); print({'torch', 'huggingface_hub'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

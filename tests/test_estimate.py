@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from synthio.estimate import (
+from synthio.files import ROOT
+from synthio.pipeline.estimate import (
     MEASURED,
-    ROOT,
     Work,
     clips_of,
     expected_time,

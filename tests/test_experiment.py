@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from synthio import experiment as ex
 from synthio.audio import read_audio
-from synthio.check_inputs import listen
 from synthio.classification.heads import TITLES
+from synthio.data.check_inputs import listen
 from synthio.files import read_json, write_json
 from synthio.models.load import load_scorer
+from synthio.report import experiment as ex
 from tests.scripts import call_script
 from tests.test_classifier import save_tiny_ast
 from tests.test_driver import LABELS, needs_proc, needs_setpriv, processes_of, rows_of, save_program, wait_until
@@ -29,7 +29,7 @@ from tests.test_driver import save_tones as save_tones_of
 from tests.tiny_models import save_clap, save_text_to_audio
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPT, STAMP = ROOT / "experiment.sh", ROOT / "synthio/stamp.py"
+SCRIPT, STAMP = ROOT / "experiment.sh", ROOT / "synthio/pipeline/stamp.py"
 SHELL = shutil.which("dash") or "sh"
 
 
@@ -197,7 +197,7 @@ def test_the_correction_leaves_heads_out(with_heads):
 
 
 def test_differences_to_a_head(with_heads):
-    done = call_script(ROOT / "synthio/experiment.py", "table", "--folder", with_heads, "--compare_to", "fusion")
+    done = call_script(ROOT / "synthio/report/experiment.py", "table", "--folder", with_heads, "--compare_to", "fusion")
     assert done.returncode == 0, done.stderr
     rows = {row["method"]: row for row in rows_of(with_heads / "table.csv")}
     assert float(rows["synthio"]["difference"]) == pytest.approx(0.1) and rows["fusion"]["difference"] == ""
@@ -205,7 +205,7 @@ def test_differences_to_a_head(with_heads):
 
 
 def test_heads_are_listed_with_their_names_in_print():
-    listed = call_script(ROOT / "synthio/experiment.py", "heads").stdout.split()
+    listed = call_script(ROOT / "synthio/report/experiment.py", "heads").stdout.split()
     assert listed == list(ex.HEAD_NAMES) and set(listed) <= set(ex.NAMES)
     assert {"ast", "probe", "gold_and_valid", "zero_shot", "synthio_fusion", "synthio_ast"} <= set(listed)
     assert not {"synthio_zero_shot", "synthio_own_names"} & set(listed)  # no clip has a part in these
@@ -214,7 +214,7 @@ def test_heads_are_listed_with_their_names_in_print():
 
 
 def test_differences_to_another_method(written):
-    done = call_script(ROOT / "synthio/experiment.py", "table", "--folder", written, "--compare_to", "synthio")
+    done = call_script(ROOT / "synthio/report/experiment.py", "table", "--folder", written, "--compare_to", "synthio")
     assert done.returncode == 0, done.stderr
     assert " to synthio (95 %) " in done.stdout
     gold, synthio = rows_of(written / "table.csv")
@@ -246,7 +246,7 @@ def test_the_files_of_the_table(written):
         "--paper_csv",
         ROOT / "dataset_csvs/paper_table.csv",
     ]
-    done = call_script(ROOT / "synthio/experiment.py", *words)
+    done = call_script(ROOT / "synthio/report/experiment.py", *words)
     assert done.returncode == 0, done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("Synthio"))
     assert re.fullmatch(r"Synthio \(ours\) +50 \+ 60 +70\.0 +0\.0 .* \+20\.0 \(.*\) +0\.125 +0\.125 +49\.50", line)
@@ -269,13 +269,13 @@ def test_latex_is_escaped():
 def test_cells_that_were_tested_on_other_clips_are_refused(written):
     path = next(written.glob("n50_seed1_fold1/synthio/set/classifier/*/predictions.csv"))
     path.write_text(path.read_text().replace("clip 1 3", "clip 1 33"))
-    done = call_script(ROOT / "synthio/experiment.py", "table", "--folder", written)
+    done = call_script(ROOT / "synthio/report/experiment.py", "table", "--folder", written)
     assert done.returncode == 2 and "not tested on the clips of the others" in done.stderr
 
 
 def test_a_table_of_nothing(tmp_path):
     save_plan(tmp_path, [["synthio", 50, 0, "1", "n50_seed0_fold1", "none.json"]])
-    done = call_script(ROOT / "synthio/experiment.py", "table", "--folder", tmp_path)
+    done = call_script(ROOT / "synthio/report/experiment.py", "table", "--folder", tmp_path)
     assert done.returncode == 1 and "no job has scores yet" in done.stdout
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from synthio import cards, dataset_card
+from synthio import cards
 from synthio.manifest import read_manifest
+from synthio.report import dataset_card
 from tests.scripts import call_script
 from tests.test_report import CAPTIONS, LABELS, save_run
 

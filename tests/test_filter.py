@@ -19,7 +19,9 @@ import pandas as pd
 import pytest
 import soundfile
 
-from synthio.filtering import (
+from synthio.filtering.likeness import likeness, read_embedding, spectral_embedding
+from synthio.filtering.rounds import balanced_counts, count_rounds, gain_line, quotas
+from synthio.filtering.thresholds import (
     AGREEMENT,
     JOINT,
     Limit,
@@ -36,15 +38,13 @@ from synthio.filtering import (
     rows_by_class,
     score_cells,
 )
-from synthio.likeness import likeness, read_embedding, spectral_embedding
-from synthio.rounds import balanced_counts, count_rounds, gain_line, quotas
 from tests.scripts import call_script, load_script
 from tests.test_classifier import save_tiny_ast
 from tests.tiny_models import save_clap
 
 ROOT = Path(__file__).resolve().parent.parent
 FILTER, FINETUNE, TRAIN = ROOT / "filter_audios.py", ROOT / "extras/finetune_clap.py", ROOT / "ast/train.py"
-ROUNDS = ROOT / "synthio/rounds.py"
+ROUNDS = ROOT / "synthio/filtering/rounds.py"
 SCORE, RATE = "clap_score", 16000
 
 
@@ -570,7 +570,7 @@ def test_the_picture_shows_kept_clips_rejected_clips_and_thresholds(world, clap)
 
 
 def test_of_many_classes_the_picture_shows_those_that_lose_most():
-    from synthio.score_picture import MAX_CLASSES, shown_classes
+    from synthio.filtering.picture import MAX_CLASSES, shown_classes
 
     classes = np.array([f"{i:03}" for i in range(MAX_CLASSES + 5)] * 2, object)
     is_kept = np.array([i >= 3 for i in range(MAX_CLASSES + 5)] + [True] * (MAX_CLASSES + 5))

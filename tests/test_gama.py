@@ -19,11 +19,11 @@ import torch
 from safetensors.torch import save_file
 
 from synthio.audio import read_audio
+from synthio.captions.gama import Gama, check_clone, features, find_checkpoint, interpreter
+from synthio.captions.gama_worker import BASE_MODEL, SOURCES, TEMPLATE, Refused, load_weights
+from synthio.captions.requests import CaptionerOptions
 from synthio.cli import UserError
 from synthio.manifest import read_table
-from synthio.models.captioning import CaptionerOptions
-from synthio.models.gama import Gama, check_clone, features, find_checkpoint, interpreter
-from synthio.models.gama_worker import BASE_MODEL, SOURCES, TEMPLATE, Refused, load_weights
 from tests import gama_small
 from tests.scripts import call_script
 

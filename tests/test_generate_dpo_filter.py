@@ -148,7 +148,7 @@ def test_sampling_options_that_suit_the_model(objective, words, expected):
 
 
 def test_every_sampler_can_be_chosen():
-    from synthio.sampling import SAMPLERS
+    from synthio.generation.sampling import SAMPLERS
 
     assert ["auto", *SAMPLERS] == load_script(GENERATE).SAMPLERS
 

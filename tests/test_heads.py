@@ -13,10 +13,10 @@ from safetensors.numpy import load_file
 from synthio.audio import read_audio, write_wav
 from synthio.classification import scored
 from synthio.classification.heads import TITLES
+from synthio.classification.metrics import calibration
 from synthio.classification.saved import saved_probabilities
-from synthio.fbank import SAMPLE_RATE
-from synthio.metrics import calibration
 from synthio.models.ast_model import AstEmbedder
+from synthio.models.fbank import SAMPLE_RATE
 from synthio.models.load import load_scorer
 from tests.scripts import call_script
 from tests.test_classifier import PITCHES, ROOT, add_mislabelled, save_named_ast, save_tiny_ast, save_tones

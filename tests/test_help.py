@@ -27,7 +27,7 @@ def test_the_stages_are_among_them():
         "ast/heads.py",
         "synthio/classification/choose.py",
         "stable-audio-tools/generate.py",
-        "synthio/results.py",
+        "synthio/report/results.py",
     }
     assert stages <= set(SCRIPTS)
 

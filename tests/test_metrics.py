@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss
 
-from synthio import metrics
-from synthio.metrics import ResampledPrecision, bootstrap_interval, calibration, main_statistic, reliability
+from synthio.classification import metrics
+from synthio.classification.metrics import (
+    ResampledPrecision,
+    bootstrap_interval,
+    calibration,
+    main_statistic,
+    reliability,
+)
 
 # Calibration
 

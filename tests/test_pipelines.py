@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from synthio import sampling
 from synthio.cli import UserError
-from synthio.diffusion import solve
+from synthio.generation import sampling
+from synthio.generation.diffusion import solve
 from synthio.manifest import read_table
 from synthio.models.adapters import FILES, make_trainable, write_adapter
 from synthio.models.diffusers_audio import DiffusersTextToAudio, read_objective

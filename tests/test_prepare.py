@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from synthio import datasets_demo
+from synthio.data import demo as datasets_demo
 from tests.scripts import call_script, load_script
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import ASTFeatureExtractor, ASTForAudioClassification
 
-from synthio import embeddings, probe
+from synthio.classification import embeddings, probe
 from synthio.cli import UserError
-from synthio.fbank import SAMPLE_RATE, num_samples
 from synthio.models.ast_model import AstEmbedder
+from synthio.models.fbank import SAMPLE_RATE, num_samples
 from tests.test_classifier import save_tiny_ast, save_tones
 
 # Embeddings

@@ -12,7 +12,7 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassificati
 
 from synthio.audio import read_audio, write_wav
 from synthio.classification import scored
-from synthio.fbank import SAMPLE_RATE, num_frames
+from synthio.models.fbank import SAMPLE_RATE, num_frames
 from tests.scripts import call_script
 from tests.test_classifier import ROOT, TRAIN
 

@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 from scipy.linalg import sqrtm
 
-from synthio import quality, quality_metrics
 from synthio.audio import read_audio, write_wav
+from synthio.report import quality, quality_metrics
 from tests.scripts import call_script
 from tests.test_classifier import RATE, ROOT, TRAIN, save_tiny_ast, save_tones
 from tests.test_report import LABELS, Page, make_report, save_run
 from tests.tiny_models import save_clap
 
-SCRIPT, HEADS = ROOT / "synthio/quality.py", ROOT / "ast/heads.py"
+SCRIPT, HEADS = ROOT / "synthio/report/quality.py", ROOT / "ast/heads.py"
 
 
 def gaussian(rng, rows: int, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:

@@ -18,11 +18,13 @@ import pandas as pd
 import pytest
 import soundfile
 
-from synthio import evaluation, report, run_files
 from synthio.audio import content_hash, write_wav
+from synthio.classification import script as evaluation
 from synthio.classification.heads import TITLES
 from synthio.files import fingerprint, write_json
 from synthio.manifest import read_manifest, versions, write_manifest, write_table
+from synthio.report import page as report
+from synthio.report import run_folder as run_files
 from tests.scripts import call_script
 from tests.tiny_models import save_clap
 
@@ -128,7 +130,7 @@ def save_results(work: Path, names: dict[str, str]) -> None:
     words = ["--output_json", work / "scores.json", "--timings", work / "timings.csv", "--scores", *scores]
     known = [(name, work / f"classifier/{folder}{end}") for name, folder in names.items() for end in ("_heads", "_ast")]
     trained = [f"{name}={folder}" for name, folder in known if folder.is_dir()]
-    done = call_script(ROOT / "synthio/results.py", *words, *(["--trained", *trained] if trained else []))
+    done = call_script(ROOT / "synthio/report/results.py", *words, *(["--trained", *trained] if trained else []))
     assert done.returncode == 0, done.stderr
 
 
@@ -152,7 +154,7 @@ def save_run(work: Path, clap: str, rounds: int = 2, dpo: bool = True, filtered:
 
 def make_report(work: Path, *options) -> tuple[str, str]:
     """(the HTML, what was printed)."""
-    done = call_script(ROOT / "synthio/report.py", "--work", work, *options)
+    done = call_script(ROOT / "synthio/report/page.py", "--work", work, *options)
     assert done.returncode == 0, done.stderr
     return (work / "report.html").read_text(encoding="utf-8"), done.stdout
 
@@ -422,7 +424,7 @@ def test_the_number_of_clips_and_the_size_are_bounded(tmp_path, finished):
 
 
 def test_it_refuses_a_folder_without_scores(tmp_path):
-    done = call_script(ROOT / "synthio/report.py", "--work", tmp_path)
+    done = call_script(ROOT / "synthio/report/page.py", "--work", tmp_path)
     assert done.returncode == 2 and "no scores.json there" in done.stderr
 
 
@@ -437,15 +439,15 @@ def test_it_refuses_a_folder_without_scores(tmp_path):
 )
 def test_scores_that_lack_something_say_what_and_how_to_mend_it(tmp_path, text, part):
     (tmp_path / "scores.json").write_text(text)
-    done = call_script(ROOT / "synthio/report.py", "--work", tmp_path)
+    done = call_script(ROOT / "synthio/report/page.py", "--work", tmp_path)
     assert done.returncode == 2 and part in done.stderr and "Traceback" not in done.stderr
-    assert f"write it again: python -m synthio.results --output_json {tmp_path}" in done.stderr
+    assert f"write it again: python -m synthio.report.results --output_json {tmp_path}" in done.stderr
 
 
 def test_scores_of_a_classifier_that_is_gone(tmp_path):
     work = save_run(tmp_path / "w", "", rounds=0, dpo=False)
     shutil.rmtree(work / "classifier/gold_only")
-    done = call_script(ROOT / "synthio/report.py", "--work", work)
+    done = call_script(ROOT / "synthio/report/page.py", "--work", work)
     assert done.returncode == 2 and "train and test that classifier again" in done.stderr
 
 

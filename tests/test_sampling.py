@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from synthio import sampling
-from synthio.diffusion import alpha_sigma
+from synthio.generation import sampling
+from synthio.generation.diffusion import alpha_sigma
 from synthio.models.base import Condition, TextToAudio
 from synthio.models.load import load_text_to_audio
 from tests import k_diffusion_clips

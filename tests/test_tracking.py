@@ -14,7 +14,7 @@ import pytest
 from synthio import tracking
 from synthio.cli import UserError
 from synthio.files import read_json
-from synthio.stamp import command_key
+from synthio.pipeline.stamp import command_key
 from tests import test_driver
 from tests.scripts import call_script
 from tests.test_classifier import ROOT, TRAIN, options, save_tiny_ast, save_tones

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synthio.cli import UserError
-from synthio.weighting import (
+from synthio.classification.weighting import (
     TOTALS,
     choose_synthetic_weight,
     class_weights,
@@ -14,6 +13,7 @@ from synthio.weighting import (
     draw_rates,
     is_lower,
 )
+from synthio.cli import UserError
 
 
 def test_class_weights_by_hand():

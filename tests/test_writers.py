@@ -16,12 +16,8 @@ from pathlib import Path
 import pytest
 
 from synthio.cache import AnswerCache
-from synthio.cli import UserError
-from synthio.files import stable_seed
-from synthio.manifest import clip_keys, read_table
-from synthio.models import openai_writer
-from synthio.models.captioning import CaptionRequest, Extraction, WriterOptions
-from synthio.models.chat_writer import (
+from synthio.captions import openai_writer
+from synthio.captions.chat_writer import (
     MAX_ACCEPTED,
     MAX_POOL,
     PROMPTS_FILE,
@@ -33,11 +29,15 @@ from synthio.models.chat_writer import (
     parse_reply,
     prompts_problem,
 )
-from synthio.models.composer import EVENTS, SCENES, compose, extract
-from synthio.models.load_captioning import load_writer
-from synthio.models.openai_writer import OpenAIWriter, retry_after_s
-from synthio.prompts import MAX_SHARED_WORDS, MAX_WORDS, is_plain, prompt_problem, words_of
-from synthio.stamp import command_key
+from synthio.captions.composer import EVENTS, SCENES, compose, extract
+from synthio.captions.load import load_writer
+from synthio.captions.openai_writer import OpenAIWriter, retry_after_s
+from synthio.captions.pools import MAX_SHARED_WORDS, MAX_WORDS, is_plain, prompt_problem, words_of
+from synthio.captions.requests import CaptionRequest, Extraction, WriterOptions
+from synthio.cli import UserError
+from synthio.files import stable_seed
+from synthio.manifest import clip_keys, read_table
+from synthio.pipeline.stamp import command_key
 from tests.chat_server import Answer, ChatServer, completion, error, reply_to, value
 from tests.scripts import call_script
 from tests.tiny_models import save_chat_model
@@ -833,7 +833,7 @@ def chat_model(tmp_path_factory):
 
 
 def local(model, tmp_path, **options):
-    from synthio.models.local_writer import LocalWriter
+    from synthio.captions.local_writer import LocalWriter
 
     defaults = {"cache": str(tmp_path / "local.jsonl"), "device": "cpu", "reply_tokens": 24, "retries": 1}
     return LocalWriter(str(model), WriterOptions(**defaults | options))
@@ -853,8 +853,8 @@ def test_a_batch_says_what_each_would_alone(chat_model, tmp_path):
 def test_sampling_depends_on_the_seed_and_follows_the_softmax():
     import torch
 
-    from synthio.models.chat_writer import Question
-    from synthio.models.local_writer import GumbelNoise
+    from synthio.captions.chat_writer import Question
+    from synthio.captions.local_writer import GumbelNoise
 
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
     questions = [Question((), seed, 0.5, PromptsReply, 0) for seed in range(4000)]

@@ -25,7 +25,7 @@ report() {
         if $quality; then measured=(--quality "$work/quality.json"); fi
     fi
     echo
-    helper -m synthio.results --output_json "$work/scores.json" --timings "$work/timings.csv" --seed "$seed" \
+    helper -m synthio.report.results --output_json "$work/scores.json" --timings "$work/timings.csv" --seed "$seed" \
         "${measured[@]}" "${tracking[@]}" --scores "${scores[@]}" --trained "${trained[@]}"
     echo
     echo "scores           $(shown "$work/scores.json")"
@@ -41,7 +41,7 @@ report() {
 # The page that shows the run. The scores stand without it, so its failure is told and does not end the run.
 write_page() {
     local log=$work/logs/report.log
-    local command=(-m synthio.report --work "$work" --output "$work/report.html" --max_clips "$report_clips")
+    local command=(-m synthio.report.page --work "$work" --output "$work/report.html" --max_clips "$report_clips")
     $make_report || return 0
     if $planning; then
         reads=("$output_csv_path") writes=("$work/report.html")

@@ -62,20 +62,20 @@ find_named() { # VARIABLE
     fi
 }
 
-# Print "step variable environment model" for each step ahead that loads a model: the rule of synthio.environments. On a
+# Print "step variable environment model" for each step ahead that loads a model: the rule of synthio.pipeline.environments. On a
 # fresh clone any Python can tell; where the hub must be asked, or there is none, .venv is made, as it would be next.
 ask_environments() { # VARIABLES THAT NAME AN ENVIRONMENT...
     local answer
     if [[ -x $python ]]; then
-        answer=$(printf '%s\n' "${ahead[@]}" | "$python" -m synthio.environments --named "$@") || exit 2 # it has said why
+        answer=$(printf '%s\n' "${ahead[@]}" | "$python" -m synthio.pipeline.environments --named "$@") || exit 2 # it has said why
     else
-        answer=$(printf '%s\n' "${ahead[@]}" | python3 -m synthio.environments --named "$@" 2>/dev/null) || answer=later
+        answer=$(printf '%s\n' "${ahead[@]}" | python3 -m synthio.pipeline.environments --named "$@" 2>/dev/null) || answer=later
     fi
     if [[ $answer == *later* ]] && $dry_run; then
         echo "(which environments the models need is told when .venv is there)" >&3
     elif [[ $answer == *later* ]] && ! $check; then
         make_main_environment >&3
-        answer=$(printf '%s\n' "${ahead[@]}" | "$python" -m synthio.environments --named "$@") || exit 2
+        answer=$(printf '%s\n' "${ahead[@]}" | "$python" -m synthio.pipeline.environments --named "$@") || exit 2
     fi
     printf '%s\n' "$answer"
 }
@@ -152,7 +152,7 @@ gather_variables() {
 
 # Say what will run, on what and how long. The run does not need it, so its failure is told and does not end the run.
 announce() {
-    printf '%s\n' "${records[@]}" | helper -m synthio.estimate "${variables[@]}" ||
+    printf '%s\n' "${records[@]}" | helper -m synthio.pipeline.estimate "${variables[@]}" ||
          echo "run.sh: what lies ahead could not be told (see above)" >&2
 }
 
@@ -162,7 +162,7 @@ examine() {
     [[ -x $checker ]] || checker=$(command -v python3) || refuse "Python 3.11 or newer is needed; no python3 was found"
     "$checker" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         refuse "Python 3.11 or newer is needed; $checker is older"
-    printf '%s\n' "${records[@]}" | "$checker" -m synthio.doctor "${variables[@]}" "${lacks[@]}"
+    printf '%s\n' "${records[@]}" | "$checker" -m synthio.pipeline.doctor "${variables[@]}" "${lacks[@]}"
 }
 
 # Whether the stage must run: prints its line, and the reason or `up to date`.
@@ -185,7 +185,7 @@ must_run() { # NUMBER NAME COMMAND...
     fi
     if $strict_env; then stamp_options+=(--strict_env); fi
     if $share_stages && ! $force_steps; then stamp_options+=(--siblings); fi
-    answer=$(helper -m synthio.stamp "$action" "${stamp_options[@]}" --command "$@") || status=$?
+    answer=$(helper -m synthio.pipeline.stamp "$action" "${stamp_options[@]}" --command "$@") || status=$?
     ((status == 0 || status == 3)) || exit 2 # it has said why
     if ((status == 0)) && ! $force_steps; then
         echo "    up to date${answer:+: $answer}"
@@ -259,14 +259,14 @@ make() { # BLOCK_SIZE NUMBER NAME COMMAND...
         helper "$root/merge_csv.py" --input_csvs "${shard_outputs[@]}" --output_csv "${writes[0]}" \
             --expected_csv "${reads[0]}"
     fi
-    counts=$(helper -m synthio.stamp write "${stamp_options[@]}" --parts "${shard_stamps[@]}" --command "$@")
+    counts=$(helper -m synthio.pipeline.stamp write "${stamp_options[@]}" --parts "${shard_stamps[@]}" --command "$@")
     note_time "$number" "$name" "$started" "$counts"
 }
 
 shard_stamp() { # ACTION SHARD_CSV COMMAND...
     local action=$1 csv=$2
     shift 2
-    helper -m synthio.stamp "$action" --stamp "${csv%.csv}.stamp.json" --inputs "$csv" "${inputs[@]:1}" \
+    helper -m synthio.pipeline.stamp "$action" --stamp "${csv%.csv}.stamp.json" --inputs "$csv" "${inputs[@]:1}" \
         --outputs "${csv%.csv}.out.csv" --command "$@" --input_csv "$csv" --output_csv "${csv%.csv}.out.csv"
 }
 
@@ -327,7 +327,7 @@ quota_reached() { # KEPT...
         rejected+=("${csv%/*}/rejected.csv")
     done
     if $dry_run; then record=(); fi
-    line=$(helper -m synthio.rounds count --gold_csv "$train_csv" --num_iters "$num_iters" --kept_csvs "$@" \
+    line=$(helper -m synthio.filtering.rounds count --gold_csv "$train_csv" --num_iters "$num_iters" --kept_csvs "$@" \
         --rejected_csvs "${rejected[@]}" "${record[@]}") || status=$?
     ((status == 0 || status == 3)) || exit 2 # it has said why
     say "$line"

@@ -20,10 +20,10 @@ import numpy as np
 
 from synthio import sounds
 from synthio.audio import read_audio
+from synthio.captions.pools import label_prompt
 from synthio.cli import in_range, new_parser, progress, run_main
 from synthio.files import atomic_path
 from synthio.manifest import label_words, read_table
-from synthio.prompts import label_prompt
 
 SAMPLES = 80000
 HELD_OUT_FOLD = {"us8k_part": "10", "philharmonia": "5"}

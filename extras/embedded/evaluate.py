@@ -26,9 +26,9 @@ sys.path[:0] = [str(ROOT)]
 import numpy as np
 
 from synthio.audio import fit_length
+from synthio.captions.pools import label_prompt
 from synthio.cli import in_range, new_parser, progress, quiet_libraries, run_main, set_threads
-from synthio.prompts import label_prompt
-from synthio.quality_metrics import frechet_distance, mean_pairwise_distance
+from synthio.report.quality_metrics import frechet_distance, mean_pairwise_distance
 from synthio.sounds import DEMO_LABELS, SAMPLE_RATE, make_clip
 
 INIT_NOISE_LEVEL = 0.6  # run.sh's default
@@ -45,7 +45,7 @@ def get_parser():
 
 def generate(model, labels: list[str], seed: int, starts: list[np.ndarray] | None = None, batch_size: int = 16):
     """One clip [T] for each label, of 4 s from noise alone, else of its start's length; the seconds that each took."""
-    from synthio.sampling import sample
+    from synthio.generation.sampling import sample
 
     clips, started = [], time.monotonic()
     for first in progress(range(0, len(labels), batch_size), "evaluate: batches"):

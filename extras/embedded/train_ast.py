@@ -23,8 +23,8 @@ import numpy as np
 from training import recipe_parser
 
 from synthio.cli import UserError, pick_device, progress, quiet_libraries, run_main, set_threads
-from synthio.fbank import num_frames
 from synthio.manifest import all_labels, split_labels
+from synthio.models.fbank import num_frames
 
 FRAMES = 496  # 31 patches of 16 frames, 4.97 s
 BANDS = 64  # half of AudioSet's AST, for half the patches
@@ -71,7 +71,7 @@ def fbank(waveforms, device: str) -> np.ndarray:
     """Waveforms [B, 80000] -> log-mels [B, FRAMES, BANDS], as ASTFeatureExtractor gives them before normalisation."""
     import torch
 
-    from synthio.fbank import kaldi_fbank
+    from synthio.models.fbank import kaldi_fbank
 
     return kaldi_fbank(torch.as_tensor(waveforms).to(device), BANDS)[:, :FRAMES].cpu().numpy()
 

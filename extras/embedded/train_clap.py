@@ -179,7 +179,7 @@ def contrastive_loss(model, mels, tokens, target):
 
 def zero_shot(scorer, corpus, source: str) -> float:
     """Share of held-out clips of a source whose label's template comes first among the source's labels."""
-    from synthio.prompts import label_prompt
+    from synthio.captions.pools import label_prompt
 
     table = corpus.table.iloc[corpus.heldout]
     rows = corpus.heldout[(table["source"] == source).to_numpy()]

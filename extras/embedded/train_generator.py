@@ -116,7 +116,7 @@ def flow_loss(parts, batch, rotary):
     """Rectified-flow loss of a batch of `flow_batch`, [B]."""
     import torch
 
-    from synthio.diffusion import add_noise, squared_errors
+    from synthio.generation.diffusion import add_noise, squared_errors
 
     cross, pooled = condition(parts, batch["ids"], batch["mask"], batch["seconds"])
     cross = torch.where(batch["dropped"][:, None, None], 0.0, cross)

@@ -57,7 +57,7 @@ def read_candidate(folder: Path) -> Candidate:
         UserError: it has not finished.
     """
     from synthio.classification.scored import read_scores
-    from synthio.evaluation import VALID_PREDICTIONS
+    from synthio.classification.script import VALID_PREDICTIONS
 
     for name in ("scores.json", VALID_PREDICTIONS):
         if not (folder / name).is_file():
@@ -122,7 +122,7 @@ def link_or_copy(source: str, target: str) -> str:
 
 def take(chosen: Candidate, asked: str, compared: list[dict[str, Any]], output: Path) -> None:
     """Give the output folder the files of the chosen one."""
-    from synthio.evaluation import VALID_PREDICTIONS
+    from synthio.classification.script import VALID_PREDICTIONS
     from synthio.files import read_json, write_json
     from synthio.manifest import read_manifest, write_table
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from synthio.probe import LinearProbe
+from synthio.classification.probe import LinearProbe
 
 Features = Mapping[str, np.ndarray]
 

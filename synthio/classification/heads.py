@@ -18,8 +18,8 @@ import numpy as np
 
 from synthio.classification.experts import CacheExpert, Expert, Features, LinearExpert, NamingExpert, beside
 from synthio.classification.pool import Pool, fit_pool, fit_temperature, fit_weights
+from synthio.classification.probe import C_GRID, CERTAIN, LinearProbe, fit_probe, surprise
 from synthio.cli import UserError
-from synthio.probe import C_GRID, CERTAIN, LinearProbe, fit_probe, surprise
 
 BOTH = ("ast", "clap")
 FOLDS = 5

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from synthio.captions.pools import zero_shot_prompts
+from synthio.classification.embeddings import EmbeddingCache, embed_clips
 from synthio.classification.experts import Features
-from synthio.embeddings import EmbeddingCache, embed_clips
 from synthio.models.load import load_scorer
-from synthio.prompts import zero_shot_prompts
 
 
 class Listener:

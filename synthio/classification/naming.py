@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from synthio.captions.pools import stem, words_of
 from synthio.manifest import label_words
-from synthio.prompts import stem, words_of
 
 
 def match_names(labels: Sequence[str], names: Sequence[str]) -> np.ndarray:

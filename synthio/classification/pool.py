@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from synthio.classification.experts import FORMS, Expert, Features
+from synthio.classification.probe import surprise
 from synthio.cli import UserError
-from synthio.probe import surprise
 
 KIND = "pool of experts"  # in config.json
 TEMPERATURE_LIMITS = (1e-3, 1e3)

@@ -51,7 +51,7 @@ def saved_probabilities(
     """
     import torch
 
-    from synthio.metrics import probabilities
+    from synthio.classification.metrics import probabilities
 
     pool, config = load_pool(folder)
     found = {}

@@ -32,9 +32,9 @@ def read_scores(argument: str, predictions: str = "predictions.csv") -> dict[str
 
 def truth_and_probabilities(scores: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """(truth 0/1 [N, C], probabilities [N, C]) of a predictions table."""
-    from synthio.labels import encode_labels
+    from synthio.classification.labels import encode_labels
+    from synthio.classification.metrics import PROBABILITY_PREFIX
     from synthio.manifest import LABEL
-    from synthio.metrics import PROBABILITY_PREFIX
 
     table, labels = scores["predictions"], scores["labels"]
     truth = encode_labels(table[LABEL], labels, f"{scores['name']}: predictions.csv", multi_label=True)
@@ -49,8 +49,8 @@ def paired_statistic(
     Raises:
         UserError: the two were not tested on the same clips, or not by the same metric.
     """
+    from synthio.classification.metrics import main_statistic
     from synthio.manifest import LABEL, PATH
-    from synthio.metrics import main_statistic
 
     names = f"'{scores['name']}' and '{baseline['name']}'"
     if scores["metric"] != baseline["metric"]:
@@ -68,7 +68,7 @@ def paired_statistic(
 
 def paired_difference(scores: dict[str, Any], baseline: dict[str, Any], seed: int) -> dict[str, Any]:
     """Difference of the main metric and its 95 % interval over the same test clips; raises as `paired_statistic`."""
-    from synthio.metrics import bootstrap_interval
+    from synthio.classification.metrics import bootstrap_interval
 
     low, high = bootstrap_interval(*paired_statistic(scores, baseline), seed)
     metric = scores["metric"]

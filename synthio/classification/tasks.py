@@ -13,10 +13,10 @@ from synthio.classification.experts import Features, beside
 from synthio.classification.heads import BOTH, Task
 from synthio.classification.listening import Listener
 from synthio.classification.naming import match_names
+from synthio.classification.script import is_synthetic
+from synthio.classification.weighting import choose_synthetic_weight, describe_choice, draw_rates
 from synthio.cli import AUTO
-from synthio.evaluation import is_synthetic
 from synthio.manifest import GROUP, PATH, SOURCE
-from synthio.weighting import choose_synthetic_weight, describe_choice, draw_rates
 
 if TYPE_CHECKING:
     import pandas as pd

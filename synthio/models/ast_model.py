@@ -18,9 +18,9 @@ from torch.nn import functional
 
 from synthio.audio import cut_windows
 from synthio.cli import UserError, first_line
-from synthio.fbank import SAMPLE_RATE, kaldi_fbank, num_samples
 from synthio.files import stable_seed
 from synthio.models.ast_checkpoint import is_ast_checkpoint, read_ast_checkpoint
+from synthio.models.fbank import SAMPLE_RATE, kaldi_fbank, num_samples
 
 SPECIAL_TOKENS = 2  # AST's cls and distillation token
 WINDOWS_AT_ONCE = 16

@@ -96,7 +96,7 @@ class TextToAudio(ABC):
         device: where tensors belong.
         dtype: what the network computes in; what goes in and comes out is float32.
         noise_range: of the checkpoint's own schedule, (sigma_min, sigma_max) for v and (lambda_min, lambda_max) for a
-            rectified flow (see `synthio.sampling.schedule`); None: what suits the objective.
+            rectified flow (see `synthio.generation.sampling.schedule`); None: what suits the objective.
         sampling: how it was made to be sampled; None: what suits the objective.
         distilled: whether it was trained on for few steps without guidance. Its loss is no diffusion loss any more.
     """

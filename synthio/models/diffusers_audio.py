@@ -3,8 +3,8 @@
 The embedded model and Stable Audio Open are loaded by the same code: the folder (or hub id) holds `transformer`
 (StableAudioDiTModel), `vae` (AutoencoderOobleck, or the embedded MelAutoencoder), `text_encoder` (T5),
 `tokenizer`, `projection_model` and `scheduler`. The scheduler's class says which objective the model was trained
-with. Stable Audio 3 has other parts: see `stable_audio_3`. Sampling is ours (`synthio.sampling`), so the pipeline
-classes themselves are never used, nor the Brownian tree that their scheduler draws noise from.
+with. Stable Audio 3 has other parts: see `stable_audio_3`. Sampling is ours (`synthio.generation.sampling`), so the
+pipeline classes themselves are never used, nor the Brownian tree that their scheduler draws noise from.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How a stage gets the model backend that it was asked for.
 
-Nothing heavy is imported here: synthio/environments.py asks `known_backend` for run.sh.
+Nothing heavy is imported here: synthio/pipeline/environments.py asks `known_backend` for run.sh.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def known_backend(model: str) -> Backend | None:
         return HUB_BACKENDS[model]
     if model.startswith((".", "/", "~")) or model.count("/") != 1:
         return None
-    from synthio.hub import file_names
+    from synthio.models.hub import file_names
 
     names = file_names(model)
     return _told_by(names) if names else None

@@ -12,8 +12,8 @@ import pytest
 
 from synthio.classification.choose import AUTO_ORDER, best_of, gain, read_candidate
 from synthio.classification.heads import TITLES, UNTRAINED
+from synthio.classification.script import Result, write_test_results
 from synthio.cli import UserError
-from synthio.evaluation import Result, write_test_results
 from synthio.manifest import read_manifest
 from tests.scripts import call_script
 from tests.test_classifier import ROOT

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from synthio.classification import comparison
-from synthio.classification.comparison import compare, comparison_rows, read_trained, verdict, with_interval
 from synthio.classification.heads import TITLES
 from synthio.cli import UserError
+from synthio.report import comparison
+from synthio.report.comparison import compare, comparison_rows, read_trained, verdict, with_interval
 from tests.classification.test_choose import first, save_trained
 from tests.scripts import call_script
 from tests.test_classifier import ROOT
@@ -127,14 +127,14 @@ def test_the_verdict_says_what_the_interval_allows(world, tmp_path, mistakes, se
     assert first_line.startswith("Best without") and sentence in second and second.endswith(" to that.")
 
 
-# synthio.results
+# synthio.report.results
 
 
 def results(world, *more):
     scores = [f"{name}={world / folder / 'scores.json'}" for name, folder in more]
     output = world / "all.json"
     files = ["--output_json", output, "--scores", *scores, "--trained", *words(world)]
-    done = call_script(ROOT / "synthio/results.py", *files)
+    done = call_script(ROOT / "synthio/report/results.py", *files)
     return done, output
 
 

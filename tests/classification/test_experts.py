@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from synthio.classification.experts import FORMS, CacheExpert, LinearExpert, NamingExpert, beside
-from synthio.probe import LinearProbe
+from synthio.classification.probe import LinearProbe
 from tests.classification.toy import hear, make_task
 
 

@@ -11,8 +11,8 @@ from synthio.classification import heads
 from synthio.classification.experts import CacheExpert, LinearExpert, beside
 from synthio.classification.heads import BOTH, HEADS, TITLES, UNTRAINED, fit_head, fittable, held_out, unheard
 from synthio.classification.pool import fit_pool
+from synthio.classification.probe import C_GRID, fit_probe, surprise
 from synthio.cli import UserError
-from synthio.probe import C_GRID, fit_probe, surprise
 from tests.classification.test_experts import shares
 from tests.classification.toy import CLASSES, draw_targets, hear, make_task
 

@@ -7,11 +7,11 @@ import pytest
 from transformers import pipeline
 
 from synthio.audio import read_audio, write_wav
+from synthio.captions.pools import ZERO_SHOT_TEMPLATES
 from synthio.classification.listening import Listener
 from synthio.cli import UserError
-from synthio.fbank import SAMPLE_RATE, num_samples
 from synthio.models.ast_model import AstEmbedder, read_own_head
-from synthio.prompts import ZERO_SHOT_TEMPLATES
+from synthio.models.fbank import SAMPLE_RATE, num_samples
 from tests.test_classifier import save_named_ast, save_tiny_ast
 from tests.tiny_models import save_clap
 

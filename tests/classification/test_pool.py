@@ -18,8 +18,8 @@ from synthio.classification.pool import (
     load_pool,
     save_pool,
 )
+from synthio.classification.probe import surprise
 from synthio.cli import UserError
-from synthio.probe import surprise
 from tests.classification.test_experts import example, shares
 from tests.classification.toy import make_task
 

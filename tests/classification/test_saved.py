@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from synthio.classification.heads import fit_head
+from synthio.classification.labels import encode_labels
 from synthio.classification.listening import Listener
 from synthio.classification.pool import save_pool
 from synthio.classification.saved import saved_probabilities, sources
 from synthio.classification.tasks import prepare
 from synthio.cli import UserError
 from synthio.files import fingerprint
-from synthio.labels import encode_labels
 from synthio.manifest import LABEL, PATH, read_manifest
 from tests.classification.test_experts import shares
 from tests.test_classifier import PITCHES, save_named_ast, save_tones

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from synthio.classification.labels import encode_labels
 from synthio.classification.listening import Listener
 from synthio.classification.tasks import groups_of, prepare, sources_of
+from synthio.classification.weighting import TOTALS
 from synthio.cli import AUTO
-from synthio.labels import encode_labels
 from synthio.manifest import LABEL, read_manifest
-from synthio.weighting import TOTALS
 from tests.test_classifier import PITCHES, add_mislabelled, save_named_ast, save_tones
 from tests.tiny_models import save_clap
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from synthio.classification.heads import Task
-from synthio.weighting import draw_rates
+from synthio.classification.weighting import draw_rates
 
 SIZES = {"ast": 6, "clap": 5}
 CLASSES = 3

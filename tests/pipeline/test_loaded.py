@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from synthio import stamp
 from synthio.files import sha256_file, write_json
-from synthio.hub import cached_revision
-from synthio.pipeline import loaded
-from synthio.pipeline.loaded import changed_libraries, installed_libraries, loaded_code, normal_name, read_notes
+from synthio.loaded import loaded_code, normal_name
+from synthio.models.hub import cached_revision
+from synthio.pipeline import loaded, stamp
+from synthio.pipeline.loaded import changed_libraries, installed_libraries, read_notes
 from tests.scripts import call_script, load_script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-STAMP = ROOT / "synthio/stamp.py"
+STAMP = ROOT / "synthio/pipeline/stamp.py"
 
 
 def note_of(folder: Path, *words) -> dict[str, dict[str, str]]:
@@ -34,10 +34,12 @@ def test_a_script_notes_the_modules_that_it_loaded(tmp_path):
     source.write_text("path,label\nx.wav,a\n")
     words = [ROOT / "generate_captions_gpt.py", "--input_csv", source, "--output_csv", out, "--mode", "template"]
     note = note_of(tmp_path / "notes", *words)
-    for name in ("generate_captions_gpt.py", "synthio/__init__.py", "synthio/manifest.py", "synthio/prompts.py"):
+    for name in ("generate_captions_gpt.py", "synthio/__init__.py", "synthio/manifest.py", "synthio/captions/pools.py"):
         assert note["code"][name] == sha256_file(ROOT / name)
-    assert "synthio/sound_words.txt" in note["code"], "a module names it"
-    assert not {"synthio/filtering.py", "synthio/models/gama.py", "synthio/pipeline/loaded.py"} & set(note["code"])
+    assert "synthio/captions/sound_words.txt" in note["code"], "a module names it"
+    assert not {"synthio/filtering/thresholds.py", "synthio/captions/gama.py", "synthio/pipeline/loaded.py"} & set(
+        note["code"]
+    )
     assert note["libraries"]["pandas"] == installed_libraries(sys.executable)["pandas"]
     assert "torch" not in note["libraries"]
 
@@ -68,7 +70,7 @@ def test_a_module_that_changed_after_the_start_is_never_up_to_date():
 def repository(tmp_path, monkeypatch):
     """A repository of two modules, one of which a step has loaded, and ask(action, words) for the stamp of the step."""
     root, source, made = tmp_path / "root", tmp_path / "a.csv", tmp_path / "b.csv"
-    for name in ("synthio/filtering.py", "synthio/sampling.py"):
+    for name in ("synthio/filtering/thresholds.py", "synthio/generation/sampling.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("x = 1\n")
     for path in (source, made):
@@ -87,7 +89,7 @@ def repository(tmp_path, monkeypatch):
 def do(repository, libraries=(), **more) -> None:
     """The step, up to its stamp."""
     assert repository("check", **more).returncode == 3
-    code = {"synthio/filtering.py": sha256_file(repository.root / "synthio/filtering.py")}
+    code = {"synthio/filtering/thresholds.py": sha256_file(repository.root / "synthio/filtering/thresholds.py")}
     write_json(repository.folder / "s.loaded/host-1.json", {"code": code, "libraries": dict(libraries)})
     assert repository("write", **more).returncode == 0
     assert not (repository.folder / "s.loaded").exists()
@@ -96,13 +98,13 @@ def do(repository, libraries=(), **more) -> None:
 def test_a_module_that_was_loaded_is_named_as_the_reason_and_another_is_none(repository):
     do(repository)
     assert repository("ask").returncode == 0
-    (repository.root / "synthio/sampling.py").write_text("x = 2\n")
+    (repository.root / "synthio/generation/sampling.py").write_text("x = 2\n")
     assert repository("ask").returncode == 0
-    (repository.root / "synthio/filtering.py").write_text("x = 2\n")
+    (repository.root / "synthio/filtering/thresholds.py").write_text("x = 2\n")
     done = repository("ask")
-    assert (done.returncode, done.stdout) == (3, "synthio/filtering.py changed\n")
-    (repository.root / "synthio/filtering.py").unlink()
-    assert repository("ask").stdout == "synthio/filtering.py changed\n"
+    assert (done.returncode, done.stdout) == (3, "synthio/filtering/thresholds.py changed\n")
+    (repository.root / "synthio/filtering/thresholds.py").unlink()
+    assert repository("ask").stdout == "synthio/filtering/thresholds.py changed\n"
 
 
 def test_the_code_of_a_whole_run(repository):
@@ -110,16 +112,18 @@ def test_the_code_of_a_whole_run(repository):
     script = ROOT / "synthio/pipeline/loaded.py"
     assert call_script(script, repository.folder).returncode == 0
     (repository.folder / "folders.json").write_text("{}")
-    write_json(repository.folder / "other.json", {"key": {}, "code": {"synthio/sampling.py": "old"}})
+    write_json(repository.folder / "other.json", {"key": {}, "code": {"synthio/generation/sampling.py": "old"}})
     done = call_script(script, repository.folder)
-    assert (done.returncode, done.stdout) == (3, "synthio/sampling.py changed\n")
+    assert (done.returncode, done.stdout) == (3, "synthio/generation/sampling.py changed\n")
 
 
 def test_the_code_of_a_sharded_step_is_that_of_its_shards(repository):
-    write_json(repository.folder / "part.json", {"code": {"synthio/filtering.py": "old"}, "libraries": {"a": "1"}})
+    write_json(
+        repository.folder / "part.json", {"code": {"synthio/filtering/thresholds.py": "old"}, "libraries": {"a": "1"}}
+    )
     repository("check")
     repository("write", "--parts", repository.folder / "part.json")
-    assert repository("ask").stdout == "synthio/filtering.py changed\n"
+    assert repository("ask").stdout == "synthio/filtering/thresholds.py changed\n"
     assert json.loads((repository.folder / "s.json").read_text())["libraries"] == {"a": "1"}
 
 

@@ -1,0 +1,1 @@
+"""What is heard in gold clips, and the prompts that are made of it."""

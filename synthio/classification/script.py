@@ -1,0 +1,179 @@
+"""What the classifiers' scripts share: their three CSVs, the targets of each, and what they write about the test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synthio.cli import UserError, add_device_option, in_range, pick_device, quiet_libraries, set_threads, str2bool
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SPLITS = ("train", "valid", "test")
+VALID_PREDICTIONS = "valid_predictions.csv"  # by which one classifier is chosen among several
+
+
+def add_evaluation_options(parser) -> None:
+    """Data, outputs, classes, seed and device."""
+    add = parser.add_argument
+    for split in SPLITS:
+        add(f"--{split}_csv", required=True, help="CSV with path and label")
+    add("--output_folder", required=True, help="folder for model, scores and predictions")
+    add("--classes_csv", default="", help="CSV whose labels are the classes; empty takes those of the training data")
+    add("--multi_label", type=str2bool, default=False, help="several labels a clip, joined by ';'")
+    add("--seed", type=in_range(int, 0), default=0, help="of everything random")
+    add_device_option(parser)
+
+
+def add_embedding_options(parser) -> None:
+    """What a script that listens through a frozen model takes besides."""
+    add = parser.add_argument
+    add("--cache_folder", default="", help="folder that keeps embeddings; empty: <output_folder>/embeddings")
+    add("--batch_size", type=in_range(int, 1), default=16, help="clips embedded at once")
+
+
+def embeddings_folder(args) -> Path:
+    """Where the embeddings are kept, by `add_embedding_options`."""
+    return Path(args.cache_folder or Path(args.output_folder) / "embeddings")
+
+
+def read_splits(args):
+    """The three manifests, the classes, and the targets [N, C] of each; every mistake in the labels shows here."""
+    from synthio.classification.labels import encode_labels
+    from synthio.manifest import LABEL, all_labels, read_manifest, read_table
+
+    csvs = {split: getattr(args, f"{split}_csv") for split in SPLITS}
+    tables = {split: read_manifest(csv) for split, csv in csvs.items()}
+    for split, table in tables.items():
+        if table.empty:
+            raise UserError(f"{csvs[split]}: no clips; the {split} data needs at least one")
+    source = read_table(args.classes_csv, [LABEL]) if args.classes_csv else tables["train"]
+    labels = all_labels(source[LABEL])
+    if len(labels) < 2:
+        raise UserError(f"{args.classes_csv or args.train_csv}: {len(labels)} class; a classifier needs at least 2")
+    targets = {s: encode_labels(t[LABEL], labels, csvs[s], args.multi_label) for s, t in tables.items()}
+    return tables, labels, targets
+
+
+def start_clean(args) -> tuple[str, Path]:
+    """Set up the libraries and the output folder; returns (torch device, folder).
+
+    What an earlier run left there goes, so that scores never stand beside another model; its checkpoint stays.
+    """
+    quiet_libraries()
+    set_threads()
+    device, folder = pick_device(args.device), Path(args.output_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("scores.json", "predictions.csv", VALID_PREDICTIONS, "history.csv", "penalties.csv"):
+        (folder / name).unlink(missing_ok=True)
+    if (folder / "model").is_dir():
+        shutil.rmtree(folder / "model")
+    for orphan in folder.glob(".*.tmp.*"):
+        orphan.unlink()
+    return device, folder
+
+
+def write_history(path: Path, history: list[dict[str, Any]], multi_label: bool) -> None:
+    """A row for each evaluation on the validation clips, its `valid_score` by the name of the metric."""
+    import pandas as pd
+
+    from synthio.manifest import write_table
+
+    metric = "mAP" if multi_label else "accuracy"
+    write_table(pd.DataFrame(history).rename(columns={"valid_score": f"valid_{metric}"}), path)
+
+
+def write_predictions(table, labels, chances, multi_label: bool, path: Path) -> None:
+    """path, label, group where there is one, predicted, and `probability_<label>` of each class."""
+    import pandas as pd
+
+    from synthio.classification.labels import decode_labels
+    from synthio.classification.metrics import PROBABILITY_PREFIX, predicted_matrix
+    from synthio.manifest import GROUP, LABEL, PATH, write_table
+
+    kept = [name for name in (PATH, LABEL, GROUP) if name in table.columns]
+    out = table[kept].assign(predicted=decode_labels(predicted_matrix(chances, multi_label), labels))
+    columns = {f"{PROBABILITY_PREFIX}{label}": [f"{p:.9f}" for p in chances[:, i]] for i, label in enumerate(labels)}
+    write_table(pd.concat([out, pd.DataFrame(columns)], axis=1), path)
+
+
+def is_synthetic(table):
+    """Which clips of a manifest are synthetic, bool [N]: these name the gold clip that they were made for."""
+    import numpy as np
+
+    from synthio.manifest import SOURCE
+
+    return (table[SOURCE] != "").to_numpy() if SOURCE in table.columns else np.zeros(len(table), bool)
+
+
+def count_clips(table) -> dict[str, int]:
+    """How many clips are real and how many synthetic."""
+    synthetic = int(is_synthetic(table).sum())
+    return {"clips": len(table), "gold": len(table) - synthetic, "synthetic": synthetic}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a classifier says.
+
+    Attributes:
+        valid, test: its probabilities of the validation and test clips [N, C], calibrated on the former.
+        test_before: those of the test clips before calibration.
+        temperature: what the logits were divided by; None where it is not one number.
+    """
+
+    valid: np.ndarray
+    test: np.ndarray
+    test_before: np.ndarray
+    temperature: float | None = None
+
+
+def write_test_results(folder: Path, args, tables, labels, targets, result: Result, details: Mapping[str, Any]) -> dict:
+    """predictions.csv, valid_predictions.csv, the model's card and scores.json; returns what the last says.
+
+    Args:
+        folder: of the outputs.
+        args: options of `add_evaluation_options`.
+        tables: the manifest of each split.
+        labels: the C classes.
+        targets: 0/1 [N, C] of each split.
+        result: the probabilities.
+        details: what else scores.json says; `best_valid` is (score, loss) of the chosen model.
+    """
+    from synthio.classification.card import classifier_card
+    from synthio.classification.metrics import calibration, score_predictions
+    from synthio.files import write_json, write_text
+    from synthio.manifest import versions
+
+    multi_label = args.multi_label
+    scores = score_predictions(targets["test"], result.test, labels, multi_label, args.seed)
+    write_predictions(tables["test"], labels, result.test, multi_label, folder / "predictions.csv")
+    write_predictions(tables["valid"], labels, result.valid, multi_label, folder / VALID_PREDICTIONS)
+    score, loss = details["best_valid"]
+    record = {
+        **scores,
+        "calibration": {
+            "temperature": result.temperature,
+            "before": calibration(targets["test"], result.test_before, multi_label),
+            "after": calibration(targets["test"], result.test, multi_label),
+        },
+        "labels": labels,
+        **details,
+        "best_valid": {scores["metric"]: score, "loss": loss},
+        "splits": {split: count_clips(table) for split, table in tables.items()},
+        "versions": versions(),
+    }
+    if (folder / "model").is_dir():
+        write_text(folder / "model/README.md", classifier_card(record))
+    write_json(folder / "scores.json", record)
+    return record
+
+
+def print_score(record: Mapping[str, Any]) -> None:
+    """The main score on one line."""
+    low, high = record["interval_95"]
+    print(f"test {record['metric']} {record[record['metric']]:.3f} ({low:.3f} to {high:.3f})")

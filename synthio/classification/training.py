@@ -1,0 +1,619 @@
+"""The audio classifier: AST of transformers, fitted to a few labelled clips.
+
+    split = make_split(read_features(paths, csv, 128, limit), targets, norm)
+    fit(model, train, valid, recipe, device, checkpoint, key)
+
+Everything random is a function of (seed, step) alone, so a run that was killed goes on from its checkpoint and ends
+with the same weights as one that was not. Model selection sees the validation set only.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from synthio.audio import BadAudio, fit_length, read_audio
+from synthio.batching import Halving
+from synthio.classification.augment import augment
+from synthio.classification.metrics import score_of
+from synthio.classification.probe import FEW_CLIPS_C, LinearProbe, fit_probe, surprise
+from synthio.classification.supcon import SupConAst, supcon_loss
+from synthio.classification.weighting import choose_synthetic_weight, class_weights, draw_rates
+from synthio.cli import AUTO, UserError, progress
+from synthio.files import atomic_path, stable_seed
+from synthio.models.fbank import SAMPLE_RATE, WINDOW, kaldi_fbank, num_frames, num_samples
+
+if TYPE_CHECKING:
+    from synthio.models.ast_model import OwnHead
+
+# SpecAugment of AST's ESC-50 recipe: up to 24 of 128 bands and 96 of 512 frames.
+MASKED_BANDS, MASKED_TIME = 24 / 128, 96 / 512
+ALPHAS = (0.25, 0.5, 1.0)  # of the trained weights, for wise_ft_alpha "auto"
+CLIPS_AT_ONCE = 256  # whose features are kept while the others are read
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. `mixup` is the alpha of its Beta distribution; 0 means none there and in `supcon_weight`.
+
+    `settle_weights` makes a number of a `synthetic_weight` that is "auto".
+    """
+
+    num_steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    warmup_fraction: float
+    mixup: float
+    spec_augment: bool
+    waveform_augment: str
+    supcon_weight: float
+    supcon_temperature: float
+    eval_every: int
+    multi_label: bool
+    seed: int
+    head_init: str = "random"
+    synthetic_weight: float | str = 1.0
+    class_weights: bool = False
+    wise_ft_alpha: float | str = 1.0
+
+    @property
+    def alphas(self) -> tuple[float, ...]:
+        """Shares of the trained weights that are tried at each evaluation."""
+        return ALPHAS if self.wise_ft_alpha == AUTO else (float(self.wise_ft_alpha),)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Input length in frames (10 ms) and the statistics of the pretraining audio, as ASTFeatureExtractor keeps them."""
+
+    frames: int
+    mean: float
+    std: float
+
+    def apply(self, features: torch.Tensor) -> torch.Tensor:
+        """(x - mean) / (2 std), which is AST's convention."""
+        return (features - self.mean) / (2 * self.std)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Clips ready for the model: normalised features float16 [N, frames, bands], targets float32 [N, C].
+
+    The waveforms, float32 [T] at 16 kHz, are kept only where they are augmented. Of training clips: `weights` float32
+    [N] in the loss, None: all the same; `is_synthetic` bool [N], None: none is. `settle_weights` sets the weights.
+    """
+
+    features: torch.Tensor
+    targets: torch.Tensor
+    norm: Normalisation
+    waveforms: Sequence[np.ndarray] = ()
+    weights: torch.Tensor | None = None
+    is_synthetic: np.ndarray | None = None
+
+    def rows(self, kept: np.ndarray) -> Split:
+        """Some of the clips, bool [N]."""
+        if kept.all():
+            return self
+        waveforms = (
+            [waveform for waveform, keep in zip(self.waveforms, kept, strict=True) if keep] if self.waveforms else ()
+        )
+        weights = None if self.weights is None else self.weights[kept]
+        is_synthetic = None if self.is_synthetic is None else self.is_synthetic[kept]
+        return Split(self.features[kept], self.targets[kept], self.norm, waveforms, weights, is_synthetic)
+
+
+@dataclass
+class TrainState:
+    """What a training run has reached; all of it goes into the checkpoint.
+
+    `best_*` are of the step chosen so far, `start_state` is what the weights are averaged with, if they are.
+    """
+
+    step: int = 0
+    best_step: int = 0
+    best_loss: float = math.inf
+    best_state: dict[str, torch.Tensor] = field(default_factory=dict)
+    start_state: dict[str, torch.Tensor] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def best_row(self) -> dict[str, Any]:
+        """The evaluation of the step chosen so far."""
+        return next(row for row in self.history if row["step"] == self.best_step)
+
+
+# Labels
+
+
+# Features
+
+
+def read_waveforms(paths: Sequence[str], csv: str | Path) -> Iterator[np.ndarray]:
+    """Each clip, mono float32 [T] at 16 kHz. One shorter than a frame is filled up with silence.
+
+    Raises:
+        UserError: a clip cannot be used (CSV, row, path and reason).
+    """
+    for row, path in enumerate(progress(paths, f"features of {Path(csv).name}"), 1):
+        try:
+            audio, _ = read_audio(path, SAMPLE_RATE)
+        except BadAudio as error:
+            raise UserError(f"{csv} row {row}: {path}: {error}") from None
+        yield fit_length(audio, max(WINDOW, audio.shape[1]))[0]
+
+
+def log_mel(waveform: np.ndarray, num_mel_bins: int, limit: int) -> torch.Tensor:
+    """The first `limit` frames of a clip's features, float32 [frames, num_mel_bins].
+
+    The mean of the waveform needs no removal: the filterbank removes it from each frame.
+    """
+    return kaldi_fbank(torch.from_numpy(waveform)[None], num_mel_bins)[0, :limit]
+
+
+def read_features(paths: Sequence[str], csv: str | Path, num_mel_bins: int, limit: int) -> list[torch.Tensor]:
+    """`log_mel` of each clip; raises as `read_waveforms`."""
+    return [log_mel(waveform, num_mel_bins, limit) for waveform in read_waveforms(paths, csv)]
+
+
+def choose_frames(counts: Sequence[int], limit: int, config) -> int:
+    """Input length for clips with `counts` frames: the 95th percentile, at most `limit`, in whole patches.
+
+    A clip padded to ten seconds does badly and costs the square of its length, hence from the data.
+    """
+    frames = max(min(math.ceil(np.percentile(counts, 95)), limit), config.patch_size)
+    return frames - (frames - config.patch_size) % config.time_stride
+
+
+def make_split(
+    features: Sequence[torch.Tensor],
+    targets: np.ndarray,
+    norm: Normalisation,
+    waveforms: Sequence[np.ndarray] = (),
+    is_synthetic: np.ndarray | None = None,
+) -> Split:
+    """Clips as the model hears them (`fill`), kept as float16."""
+    return Split(fill(features, norm, torch.float16), torch.from_numpy(targets), norm, waveforms, None, is_synthetic)
+
+
+def fill(features: Sequence[torch.Tensor], norm: Normalisation, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Log-mels, each [frames, bands], cut or padded to `norm.frames` and normalised: [N, norm.frames, bands].
+
+    Padding is 0 before normalisation, which is what ASTFeatureExtractor does: a saved model must hear the same.
+    """
+    batch = torch.empty(len(features), norm.frames, features[0].shape[1], dtype=dtype)
+    for i, clip in enumerate(features):
+        clip = functional.pad(clip[: norm.frames], (0, 0, 0, max(0, norm.frames - len(clip))))
+        batch[i] = norm.apply(clip)
+    return batch
+
+
+def augmented_features(
+    waveforms: Sequence[np.ndarray], norm: Normalisation, num_mel_bins: int, method: str, rng: np.random.Generator
+) -> torch.Tensor:
+    """Features of changed copies of some clips, normalised and padded as in `make_split`, float32 [B, frames, bands].
+
+    One filterbank for all: the clips are filled up with silence, and the frames that hear it become padding.
+    """
+    samples = num_samples(norm.frames)
+    changed = [augment(waveform, SAMPLE_RATE, method, rng)[:samples] for waveform in waveforms]
+    batch = np.concatenate([fit_length(waveform[None], samples) for waveform in changed])
+    features = kaldi_fbank(torch.from_numpy(batch), num_mel_bins)
+    counts = torch.tensor([max(1, num_frames(len(waveform))) for waveform in changed])
+    padding = torch.arange(norm.frames)[None] >= counts[:, None]
+    return norm.apply(features.masked_fill(padding[:, :, None], 0.0))
+
+
+def mixup(alpha: float, rng: np.random.Generator, *tensors: torch.Tensor) -> list[torch.Tensor]:
+    """Blend each clip with another of the batch: features [B, F, M], targets [B, C] and so on by the same weight.
+
+    The weight is Beta(alpha, alpha), one for each clip (Zhang et al. 2018, equation 1).
+    """
+    share = torch.from_numpy(rng.beta(alpha, alpha, len(tensors[0]))).to(tensors[0])
+    other = torch.from_numpy(rng.permutation(len(share))).to(share.device)
+    shares = [share.reshape(-1, *[1] * (x.ndim - 1)) for x in tensors]
+    return [w * x + (1 - w) * x[other] for w, x in zip(shares, tensors, strict=True)]
+
+
+def spec_augment(features: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Set one band of frequencies and one stretch of time of each clip [B, F, M] to the training mean, which is 0.
+
+    Widths are uniform up to the AST recipe's (Park et al. 2019, section 2, without time warping).
+    """
+    features = features.clone()
+    for clip in features:
+        for axis, share in ((0, MASKED_TIME), (1, MASKED_BANDS)):
+            size = clip.shape[axis]
+            width = int(rng.integers(0, int(share * size) + 1))
+            start = int(rng.integers(0, size - width + 1))
+            clip.narrow(axis, start, width).zero_()
+    return features
+
+
+# Training
+
+
+def batch_rows(clips: int, batch_size: int, step: int, seed: int) -> np.ndarray:
+    """Rows of step `step` (from 0): the clips in an endless row of shuffled epochs, cut into equal batches.
+
+    Every clip comes equally often, also when the batch size does not divide their number or exceeds it.
+    """
+    return _rows_at(np.arange(step * batch_size, (step + 1) * batch_size), clips, seed)
+
+
+def mixed_rows(is_synthetic: np.ndarray, weight: float, batch_size: int, step: int, seed: int) -> np.ndarray:
+    """The same where a synthetic clip comes `weight` times as often as a real one; each kind has epochs of its own.
+
+    The two kinds are spread evenly, so that all batches have the same share of synthetic clips, but for one clip.
+    """
+    real, synthetic = np.flatnonzero(~is_synthetic), np.flatnonzero(is_synthetic)
+    share = weight * len(synthetic) / (len(real) + weight * len(synthetic))
+    places = np.arange(step * batch_size, (step + 1) * batch_size + 1)
+    before = np.floor(places * share).astype(int)  # synthetic clips before each place
+    chosen = np.diff(before) > 0
+    rows = np.empty(batch_size, int)
+    rows[chosen] = synthetic[_rows_at(before[:-1][chosen], len(synthetic), stable_seed(seed, "synthetic"))]
+    rows[~chosen] = real[_rows_at((places - before)[:-1][~chosen], len(real), seed)]
+    return rows
+
+
+def _rows_at(places: np.ndarray, clips: int, seed: int) -> np.ndarray:
+    """The clips at some places of the endless row."""
+    epochs = {int(epoch): _epoch_order(clips, int(epoch), seed) for epoch in np.unique(places // max(1, clips))}
+    return np.array([epochs[int(p // clips)][p % clips] for p in places], int)
+
+
+def _epoch_order(clips: int, epoch: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(stable_seed(seed, "epoch", epoch)).permutation(clips)
+
+
+def learning_rate_factor(step: int, num_steps: int, warmup_fraction: float) -> float:
+    """Linear warm-up over the first steps, then a cosine down to 0; the factor is at most 1. `step` counts from 0."""
+    warmup = round(num_steps * warmup_fraction)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup))
+
+
+def loss_of(
+    logits: torch.Tensor, targets: torch.Tensor, multi_label: bool, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Binary cross-entropy for multi-label targets [B, C], else cross-entropy (targets may be blends).
+
+    The mean over the clips of the batch, each times its weight [B], if there are any.
+    """
+    if multi_label:
+        losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
+    else:
+        losses = functional.cross_entropy(logits, targets, reduction="none")
+    return (losses if weights is None else losses * weights).mean()
+
+
+@torch.inference_mode()
+def predict(model, features: torch.Tensor, batch_size: int, device: str) -> torch.Tensor:
+    """Logits float32 [N, C] on the CPU of features [N, frames, bands], in evaluation mode."""
+    model.eval()
+    return _in_batches(lambda batch: model(batch).logits, features, batch_size, device)
+
+
+def predict_clips(
+    model, norm: Normalisation, paths: Sequence[str], csv: str | Path, batch_size: int, device: str
+) -> torch.Tensor:
+    """Logits float32 [N, C] of sound files, N >= 1, as the saved model gives them in transformers' pipeline.
+
+    Raises:
+        UserError: a clip cannot be used (CSV, row, path and reason).
+    """
+    logits, waiting = [], []
+    for row, waveform in enumerate(read_waveforms(paths, csv), 1):
+        waiting.append(log_mel(waveform, model.config.num_mel_bins, norm.frames))
+        if len(waiting) == CLIPS_AT_ONCE or row == len(paths):
+            logits.append(predict(model, fill(waiting, norm), batch_size, device))
+            waiting = []
+    return torch.cat(logits)
+
+
+def _in_batches(
+    function: Callable[[torch.Tensor], torch.Tensor], features: torch.Tensor, batch_size: int, device: str
+) -> torch.Tensor:
+    """function(features on the device), float32 on the CPU, at most `batch_size` clips at a time, fewer if need be."""
+    return torch.stack(Halving(batch_size).run(lambda part: function(part.to(device).float()).float().cpu(), features))
+
+
+def evaluate(model, split: Split, recipe: Recipe, device: str) -> tuple[float, float]:
+    """(loss at the best temperature, score) on a split; the score is the accuracy, or mAP for multi-label data."""
+    from synthio.classification.pool import fit_temperature
+
+    logits, targets = predict(model, split.features, recipe.batch_size, device), split.targets.numpy()
+    temperature, offset = fit_temperature(logits.double().numpy(), targets, recipe.multi_label)
+    loss = surprise(logits.double().numpy() / temperature + offset, targets, recipe.multi_label).mean()
+    return float(loss), score_of(logits, split.targets, recipe.multi_label)
+
+
+def settle_weights(
+    model, train: Split, valid: Split, recipe: Recipe, device: str, known: LinearProbe | None = None
+) -> tuple[Split, Recipe, list[dict[str, float]]]:
+    """Give the training clips the weights that the recipe wants; one of "auto" is chosen on the validation clips.
+
+    Args:
+        model: from `load_ast`, on `device`; a probe of its untrained body does the choosing.
+        train: training clips, with `is_synthetic`.
+        valid: validation clips.
+        recipe: gives synthetic_weight, class_weights, multi_label and batch_size.
+        device: torch device.
+        known: what the probe is added to, as in `fit_head`.
+
+    Returns:
+        (training clips that come at all, with their `weights`; the recipe with a number; history of
+        `choose_synthetic_weight`, empty where there was nothing to choose).
+
+    Raises:
+        UserError: no clip would come, or all training clips have one label.
+    """
+    assert train.is_synthetic is not None, "of training clips it is known"
+    targets = train.targets.numpy()
+    history: list[dict[str, float]] = []
+    if recipe.synthetic_weight == AUTO:
+        x, valid_x = (_pooled(model, split.features, recipe.batch_size, device).numpy() for split in (train, valid))
+        weight, history = choose_synthetic_weight(
+            (x, targets),
+            (valid_x, valid.targets.numpy()),
+            train.is_synthetic,
+            recipe.multi_label,
+            recipe.class_weights,
+            () if known is None else [known.logits(valid_x)],
+        )
+        recipe = replace(recipe, synthetic_weight=weight)
+    rates = draw_rates(train.is_synthetic, float(recipe.synthetic_weight))
+    train, targets, rates = train.rows(rates > 0), targets[rates > 0], rates[rates > 0]
+    if recipe.class_weights:
+        train = replace(train, weights=torch.from_numpy(class_weights(targets, rates)))
+    return train, recipe, history
+
+
+def fit_head(model, train: Split, valid: Split, recipe: Recipe, device: str, known: LinearProbe | None = None) -> None:
+    """Start the linear layer of the head at a linear probe of the untrained body (Kumar et al. 2022, LP-FT).
+
+    From a random head, the first steps bend what the body has learnt to suit the head; few clips do not mend that.
+    Where the pretrained head has names for the labels, what it says is added: the sum of two linear layers is one. How
+    much each counts is what the validation clips find least surprising.
+
+    Args:
+        model: from `load_ast`, on `device`; its head is changed.
+        train: what the probe is fitted to.
+        valid: what weighs the two.
+        recipe: gives multi_label, synthetic_weight and batch_size.
+        device: torch device.
+        known: the pretrained head's rows of the labels, from `rows_of_labels`; None: the probe alone.
+
+    Raises:
+        UserError: all training clips have one label.
+    """
+    from synthio.classification.pool import fit_weights
+
+    pooled = _pooled(model, train.features, recipe.batch_size, device).numpy()
+    weights = np.ones(len(pooled)) if train.weights is None else train.weights.numpy()
+    if train.is_synthetic is not None:
+        weights = weights * draw_rates(train.is_synthetic, float(recipe.synthetic_weight))
+    probe = fit_probe(pooled, train.targets.numpy(), FEW_CLIPS_C, recipe.multi_label, weights)
+    if known is not None:
+        heard = _pooled(model, valid.features, recipe.batch_size, device).numpy()
+        logits = [part.logits(heard) for part in (probe, known)]
+        shares, offset = fit_weights(logits, valid.targets.numpy(), recipe.multi_label)
+        probe = LinearProbe.summed((probe, known), shares, offset)
+    with torch.no_grad():
+        model.classifier.dense.weight.copy_(torch.from_numpy(probe.weight))
+        model.classifier.dense.bias.copy_(torch.from_numpy(probe.bias))
+
+
+def rows_of_labels(head: OwnHead | None, labels: Sequence[str]) -> LinearProbe | None:
+    """What a pretrained head says of labels, as a linear layer: of several names of a label the mean.
+
+    Softmax over some of its classes needs no more than their logits. None where it does not know every label.
+    """
+    from synthio.classification.naming import match_names
+
+    if head is None:
+        return None
+    members = match_names(labels, head.names)
+    if not members.any(axis=1).all():
+        return None
+    shares = (members / members.sum(axis=1, keepdims=True)).astype(np.float32)
+    return LinearProbe(shares @ head.weight, shares @ head.bias)
+
+
+@torch.inference_mode()
+def _pooled(model, features: torch.Tensor, batch_size: int, device: str) -> torch.Tensor:
+    """What the linear layer of the head reads, float32 [N, H] on the CPU."""
+    model.eval()
+    body, norm = model.audio_spectrogram_transformer, model.classifier.layernorm
+    return _in_batches(lambda batch: norm(body(batch).pooler_output), features, batch_size, device)
+
+
+@torch.no_grad()
+def scale_logits(model, temperature: float, offset: float) -> None:
+    """Turn an AST's logits into logits / temperature + offset, in its own weights, so that any program has them."""
+    dense = model.classifier.dense
+    dense.weight.div_(temperature)
+    dense.bias.div_(temperature).add_(offset)
+
+
+def _drawn_rows(train: Split, recipe: Recipe, step: int) -> np.ndarray:
+    if train.is_synthetic is None:
+        return batch_rows(len(train.features), recipe.batch_size, step, recipe.seed)
+    return mixed_rows(train.is_synthetic, float(recipe.synthetic_weight), recipe.batch_size, step, recipe.seed)
+
+
+def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device: str, fitting: Halving) -> float:
+    """One optimiser step (from 0), with as many clips at a time as fit; returns the loss.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    rng = np.random.default_rng(stable_seed(recipe.seed, "step", step))
+    rows = torch.from_numpy(_drawn_rows(train, recipe, step))
+    features, targets = train.features[rows].float(), train.targets[rows]
+    weights = torch.ones(len(rows)) if train.weights is None else train.weights[rows]
+    if recipe.waveform_augment != "none":
+        waveforms = [train.waveforms[row] for row in rows]
+        features = augmented_features(waveforms, train.norm, features.shape[2], recipe.waveform_augment, rng)
+    if recipe.mixup > 0:
+        features, targets, weights = mixup(recipe.mixup, rng, features, targets, weights)
+    if recipe.spec_augment:
+        features = spec_augment(features, rng)
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.learning_rate * learning_rate_factor(step, recipe.num_steps, recipe.warmup_fraction)
+    model.train()
+    loss = fitting.retry(partial(_set_gradient, model, (features, targets, weights), step, recipe, device), len(rows))
+    optimizer.step()
+    return loss
+
+
+def _set_gradient(model, batch: tuple[torch.Tensor, ...], step: int, recipe: Recipe, device: str, size: int) -> float:
+    """Give the parameters the gradient of a step's loss, computed `size` clips at a time; returns the loss."""
+    torch.manual_seed(stable_seed(recipe.seed, "step", step))  # dropout takes no generator; `fit` shields the state
+    model.zero_grad(set_to_none=True)
+    count, total = len(batch[0]), 0.0
+    if recipe.supcon_weight > 0 and size < count:
+        raise UserError(
+            f"the device has no memory for {count} clips, and --supcon compares all clips of a batch, so that its loss "
+            "is not that of parts; lower --batch_size"
+        )
+    for part in zip(*(tensor.split(size) for tensor in batch), strict=True):
+        features, targets, weights = (tensor.to(device) for tensor in part)
+        output, share = model(features), len(features) / count
+        loss = loss_of(output.logits, targets, recipe.multi_label, weights)
+        if recipe.supcon_weight > 0:
+            loss = loss + recipe.supcon_weight * supcon_loss(output.projected, targets, recipe.supcon_temperature)
+        if not torch.isfinite(loss):
+            raise UserError(f"the training loss is {loss.item()} at step {step + 1}; lower --learning_rate")
+        (share * loss).backward()
+        total += share * loss.item()
+    return total
+
+
+def fit(
+    model,
+    train: Split,
+    valid: Split,
+    recipe: Recipe,
+    device: str,
+    checkpoint: Path,
+    key: str,
+    on_eval=None,
+    known: LinearProbe | None = None,
+) -> TrainState:
+    """Train, from the head on that the recipe wants, and leave the weights of the chosen step in `model`.
+
+    That is the step with the lowest loss on the validation clips after calibration: before it, weights that are surer
+    than they are right would lose against earlier ones that are right less often.
+
+    What is evaluated and left is the mean of the starting and the trained weights where `wise_ft_alpha`, the share of
+    the trained ones, is below 1 (WiSE-FT, Wortsman et al. 2022): a few clips also unlearn what the start knew. How much
+    of it is worth keeping depends on the labels, so that "auto" lets the validation clips choose the share, too.
+
+    Args:
+        model: from `load_ast`, on `device`; inside a `SupConAst` where the recipe wants SupCon.
+        train: training clips.
+        valid: validation clips; the only data that selection sees.
+        recipe: how to train.
+        device: torch device.
+        checkpoint: file written after each evaluation; a run with the same `key` goes on from it.
+        key: hash of all that shapes the result.
+        on_eval: called with the state after each evaluation.
+        known: see `fit_head`; for a recipe whose head starts at "names".
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    # The betas of AST's own recipe.
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.95, 0.999)
+    )
+    state = load_checkpoint(checkpoint, key, model, optimizer)
+    losses, started = [], time.monotonic() - state.seconds
+    fitting = Halving(recipe.batch_size)
+    if state.step == 0 and recipe.head_init != "random":
+        fit_head(model.ast if isinstance(model, SupConAst) else model, train, valid, recipe, device, known)
+        loss = evaluate(model, train, recipe, device)[0]  # it may be better than all that follows
+        _record(state, model, loss, *evaluate(model, valid, recipe, device), 1.0)
+    if state.step == 0 and recipe.alphas != (1.0,):
+        state.start_state = _copy_state(model)
+    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+        for step in progress(range(state.step, recipe.num_steps), "training steps"):
+            losses.append(train_step(model, optimizer, train, step, recipe, device, fitting))
+            if (step + 1) % recipe.eval_every and step + 1 < recipe.num_steps:
+                continue
+            state.step = step + 1
+            for alpha in recipe.alphas:
+                with _averaged(model, state.start_state, alpha):
+                    _record(state, model, float(np.mean(losses)), *evaluate(model, valid, recipe, device), alpha)
+            state.seconds = time.monotonic() - started
+            save_checkpoint(checkpoint, key, model, optimizer, state)
+            losses = []
+            if on_eval:
+                on_eval(state)
+    model.load_state_dict(state.best_state)
+    return state
+
+
+def _copy_state(model) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+@contextmanager
+def _averaged(model, start: dict[str, torch.Tensor], alpha: float) -> Iterator[None]:
+    """Inside, the model has (1 - alpha) x the starting weights + alpha x its own."""
+    if not start or alpha == 1:
+        yield
+        return
+    trained = _copy_state(model)
+    model.load_state_dict({name: torch.lerp(start[name], tensor, alpha) for name, tensor in trained.items()})
+    try:
+        yield
+    finally:
+        model.load_state_dict(trained)
+
+
+def _record(state: TrainState, model, train_loss: float, valid_loss: float, score: float, alpha: float) -> None:
+    """Note an evaluation, and keep the weights if they are the best so far; of several at a step, the best is noted."""
+    row = {"step": state.step, "train_loss": train_loss, "valid_loss": valid_loss, "valid_score": score, "alpha": alpha}
+    if state.history and state.history[-1]["step"] == state.step:
+        if valid_loss < state.history[-1]["valid_loss"]:
+            state.history[-1] = row
+    else:
+        state.history.append(row)
+    if not state.best_state or valid_loss < state.best_loss:
+        state.best_step, state.best_loss, state.best_state = state.step, valid_loss, _copy_state(model)
+
+
+def save_checkpoint(path: Path, key: str, model, optimizer, state: TrainState) -> None:
+    """Write everything a later process needs to go on, atomically. The random state is not in it: see `train_step`."""
+    content = {"key": key, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(state)}
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_checkpoint(path: Path, key: str, model, optimizer) -> TrainState:
+    """Take up a checkpoint of the same `key`; a missing, unreadable or other one means a fresh start."""
+    import pickle
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, pickle.UnpicklingError, RuntimeError, EOFError):
+        return TrainState()
+    if not isinstance(content, dict) or content.get("key") != key:
+        return TrainState()
+    model.load_state_dict(content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    return TrainState(**content["progress"])

@@ -1,0 +1,337 @@
+"""Readers of data in a common form: a folder per class, Hugging Face audiofolder, Kaldi, a CSV of any columns."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from synthio.cli import UserError
+from synthio.data.check_inputs import warn
+from synthio.data.common import (
+    SEGMENT,
+    SPLIT_WORDS,
+    TRAIN,
+    WHERE,
+    Dataset,
+    Listing,
+    fold_splits,
+    list_clips,
+    read_lines,
+    where,
+)
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf")
+# How the data may be split, said once for the three kinds of folders.
+SPLIT_FOLDERS_HELP = """Splits: folders train, valid (or validation, val, dev) and test (or eval, evaluation); what is
+not there is cut from the training data by --seed. The licence is that of your data."""
+
+
+def split_folders(source: Path) -> dict[Path, str]:
+    """Folder -> split; the source alone, as training data, unless it holds folders of two splits, train among them."""
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder")
+    folders = sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = {path: SPLIT_WORDS[path.name.lower()] for path in folders if path.name.lower() in SPLIT_WORDS}
+    if len(set(found.values())) < 2 or TRAIN not in found.values():
+        return {source: TRAIN}
+    if len(set(found.values())) < len(found):
+        raise UserError(f"{source}: two folders of one split: {', '.join(path.name for path in found)}; keep one")
+    beside = [path.name for path in folders if path not in found]
+    if beside:
+        warn(f"{source}: not read, because their names are no splits: {', '.join(beside)}")
+    return found
+
+
+def group_of(path: Path, pattern: str | None) -> str:
+    """What --group_regex finds in the path of a clip."""
+    if pattern is None:
+        return ""
+    found = re.search(pattern, path.as_posix())
+    if not found or not found.groups():
+        raise UserError(f"{path}: --group_regex {pattern!r} has to match, with a group in parentheses")
+    return found[1]
+
+
+def add_group_regex(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--group_regex",
+        type=regex,
+        help="regular expression on the path of a clip, from --source on; what its parentheses match names the "
+        "recording or speaker, and no split shares it",
+    )
+
+
+def regex(text: str) -> str:
+    """Argument type: a regular expression."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a regular expression ({error})") from None
+    return text
+
+
+# ---- a folder per class
+
+FOLDER_HELP = f"""A folder per class: SOURCE/CLASS/clip.wav, or SOURCE/train/CLASS/clip.wav, SOURCE/test/CLASS/clip.wav.
+
+The class is the first folder; clips may lie deeper. {SPLIT_FOLDERS_HELP}"""
+
+
+def class_rows(source: Path, folder: Path, split: str, group_regex: str | None) -> Iterator[dict[str, Any]]:
+    """Every audio file in the class folders of one split."""
+    for path in sorted(folder.glob("*/**/*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and path.is_file():
+            label, group = path.relative_to(folder).parts[0], group_of(path.relative_to(source), group_regex)
+            yield {"path": path, "label": label, "group": group, "split_name": split, WHERE: str(path)}
+
+
+def read_folder(args: argparse.Namespace) -> Listing:
+    """A folder per class."""
+    source = Path(args.source).absolute()
+    rows = [
+        row
+        for folder, split in split_folders(source).items()
+        for row in class_rows(source, folder, split, args.group_regex)
+    ]
+    if not rows:
+        raise UserError(f"{source}: no audio in class folders (CLASS/clip.wav; {' '.join(AUDIO_SUFFIXES)})")
+    return list_clips(rows)
+
+
+# ---- Hugging Face audiofolder
+
+AUDIOFOLDER_HELP = f"""\
+Hugging Face audiofolder: metadata.csv or metadata.jsonl with `file_name` and a label, or a folder per class.
+
+The metadata lies in SOURCE or in each split's folder; file_name starts at the metadata's folder. A list of labels in
+metadata.jsonl becomes a multi-label. {SPLIT_FOLDERS_HELP}"""
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file, one a line."""
+    records = []
+    for i, line in enumerate(read_lines(path), 1):
+        try:
+            record = json.loads(line) if line.strip() else {}
+        except ValueError as error:
+            raise UserError(f"{where(path, i)}: not JSON ({error})") from None
+        if not isinstance(record, dict):
+            raise UserError(f"{where(path, i)}: not a JSON object: {line!r}")
+        records.append(record)
+    return records
+
+
+def label_text(value: object) -> str:
+    """A label as the CSVs want it: a list is joined by `;`, a number becomes text."""
+    return ";".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def metadata_rows(source: Path, path: Path, split: str | None, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The clips of one metadata file; without a split, the first folder of file_name tells it."""
+    from synthio.manifest import read_table
+
+    wanted = ("file_name", args.label_column)
+    records = read_jsonl(path) if path.suffix == ".jsonl" else read_table(path, wanted).to_dict("records")
+    for i, record in enumerate(records, 1):
+        if not record:
+            continue
+        lacking = [name for name in wanted if record.get(name) in (None, "", [])]
+        if lacking:
+            raise UserError(f"{where(path, i)}: no {' or '.join(lacking)}; --label_column names the label's column")
+        clip = path.parent / record["file_name"]
+        first = Path(record["file_name"]).parts[0].lower()
+        row = {"path": clip, "label": label_text(record[args.label_column]), WHERE: where(path, i)}
+        row["group"] = group_of(Path(os.path.relpath(clip, source)), args.group_regex)
+        yield {**row, "split_name": split or SPLIT_WORDS.get(first, TRAIN)}
+
+
+def metadata_file(folder: Path) -> Path | None:
+    """metadata.csv or metadata.jsonl of a folder."""
+    return next((path for path in (folder / "metadata.csv", folder / "metadata.jsonl") if path.is_file()), None)
+
+
+def read_audiofolder(args: argparse.Namespace) -> Listing:
+    """Hugging Face audiofolder."""
+    source = Path(args.source).absolute()
+    folders = split_folders(source)
+    top = metadata_file(source)
+    if top:
+        return list_clips(metadata_rows(source, top, None, args), [top])
+    files = {folder: path for folder in folders if (path := metadata_file(folder))}
+    if not files:
+        return read_folder(args)
+    for folder in folders:
+        if folder not in files:
+            raise UserError(f"{folder}: no metadata.csv or metadata.jsonl, which the other split folders have")
+    rows = [row for folder, path in files.items() for row in metadata_rows(source, path, folders[folder], args)]
+    return list_clips(rows, list(files.values()))
+
+
+def audiofolder_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--label_column", default="label", help="column of the metadata that holds the label")
+    add_group_regex(parser)
+
+
+# ---- Kaldi
+
+KALDI_HELP = f"""Kaldi data folders: wav.scp, utt2label and, if there, utt2spk (the speaker is the group) and segments.
+
+wav.scp maps a recording to a file; a relative path starts at --audio_root. A line that is a command (it ends with
+`|`) is refused and never run: write the sounds to files first. With `segments`, each utterance is cut to WAV, from
+its start to its end in seconds (an end below 0, or past the recording, is the recording's end). What follows the
+utterance in utt2label is its label; labels of one utterance are joined by `;`. {SPLIT_FOLDERS_HELP}"""
+
+
+def read_map(path: Path) -> dict[str, tuple[int, str]]:
+    """Key -> (row, the rest of the line) of a Kaldi text map."""
+    out: dict[str, tuple[int, str]] = {}
+    for i, line in enumerate(read_lines(path), 1):
+        if not line.strip():
+            continue
+        key, *rest = line.split(None, 1)
+        if not rest:
+            raise UserError(f"{where(path, i)}: {key!r} has no value")
+        if key in out:
+            raise UserError(f"{where(path, i)}: {key!r} is also in row {out[key][0]}")
+        out[key] = i, rest[0].strip()
+    return out
+
+
+def read_wav_scp(path: Path, root: Path) -> dict[str, tuple[str, Path]]:
+    """Recording -> (row named, file). Commands are refused: nothing of a data folder is ever run."""
+    out = {}
+    for recording, (i, value) in read_map(path).items():
+        if "|" in (value[0], value[-1]):
+            raise UserError(
+                f"{where(path, i)}: {recording!r} is a command, which is never run: {value!r}; write its output to "
+                "a sound file and name that"
+            )
+        out[recording] = where(path, i), root / value
+    return out
+
+
+def read_segments(path: Path) -> dict[str, tuple[str, str, tuple[float, float]]]:
+    """Utterance -> (row named, recording, (start, end) in seconds)."""
+    out = {}
+    for utterance, (i, value) in read_map(path).items():
+        try:
+            recording, start, end = value.split()
+            out[utterance] = where(path, i), recording, (float(start), float(end))
+        except ValueError:
+            raise UserError(f"{where(path, i)}: expected utterance, recording, start and end") from None
+    return out
+
+
+def kaldi_rows(folder: Path, split: str, root: Path) -> Iterator[dict[str, Any]]:
+    """The utterances of one data folder."""
+    audio, labels = read_wav_scp(folder / "wav.scp", root), read_map(folder / "utt2label")
+    speakers = read_map(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
+    whole = {name: (at, name, None) for name, (at, _) in audio.items()}
+    utterances = read_segments(folder / "segments") if (folder / "segments").is_file() else whole
+    for name, (i, _) in labels.items():
+        if name not in utterances:
+            raise UserError(f"{where(folder / 'utt2label', i)}: {name!r} has no sound in wav.scp (or segments)")
+    for name, (at, recording, segment) in utterances.items():
+        if recording not in audio:
+            raise UserError(f"{at}: recording {recording!r} is not in {folder / 'wav.scp'}")
+        if name not in labels:
+            raise UserError(f"{at}: {name!r} has no label in {folder / 'utt2label'}")
+        row = {"path": audio[recording][1], "label": labels[name][1], SEGMENT: segment, WHERE: at}
+        # the parts of a recording stay together where no speaker is known
+        yield {**row, "group": speakers.get(name, (0, recording))[1], "split_name": split}
+
+
+def read_kaldi(args: argparse.Namespace) -> Listing:
+    """Kaldi data folders."""
+    source = Path(args.source).absolute()
+    folders = {source: TRAIN} if (source / "wav.scp").is_file() else split_folders(source)
+    root = Path(args.audio_root or source).absolute()
+    rows = [row for folder, split in folders.items() for row in kaldi_rows(folder, split, root)]
+    maps = [folder / name for folder in folders for name in ("wav.scp", "utt2label", "utt2spk", "segments")]
+    return list_clips(rows, [path for path in maps if path.is_file()])
+
+
+def kaldi_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--audio_root", help="where relative paths in wav.scp start; not given: --source")
+
+
+# ---- any CSV
+
+CSV_HELP = """A CSV with columns of any names.
+
+--source is the file; paths start at its folder or at --audio_root. Splits come from --split_column (train, valid or
+validation, test, ...), or from --fold_column with --test_fold and --valid_fold (not given: the one before); what is
+not there is cut from the training data by --seed, so that no group is in two splits. The licence is that of your
+data."""
+
+
+def column(table, name: str | None, source: Path) -> Sequence[str]:
+    """The cells of an optional column."""
+    if name is None:
+        return [""] * len(table)
+    if name not in table.columns:
+        raise UserError(f"{source}: no column {name!r}; the columns found are {', '.join(map(repr, table.columns))}")
+    return list(table[name])
+
+
+def csv_splits(args: argparse.Namespace, split_cells: Sequence[str], folds: Sequence[str], source: Path) -> list[str]:
+    """The split of each row, by name, by fold, or all training data."""
+    if args.split_column and args.fold_column:
+        raise UserError("--split_column and --fold_column both name the splits; give one")
+    if args.fold_column:
+        if args.test_fold is None:
+            raise UserError("--fold_column needs --test_fold")
+        return fold_splits(folds, args.test_fold, args.valid_fold, source)
+    if not args.split_column:
+        return [TRAIN] * len(folds)
+    for i, cell in enumerate(split_cells, 1):
+        if cell.strip().lower() not in SPLIT_WORDS:
+            raise UserError(f"{where(source, i)}: split {cell!r} is none of {', '.join(SPLIT_WORDS)}")
+    return [SPLIT_WORDS[cell.strip().lower()] for cell in split_cells]
+
+
+def read_csv(args: argparse.Namespace) -> Listing:
+    """A CSV with other column names."""
+    from synthio.manifest import read_table, split_labels
+
+    source = Path(args.source).absolute()
+    table = read_table(source, (args.path_column, args.label_column))
+    root = Path(args.audio_root or source.parent).absolute()
+    names = (args.path_column, args.label_column, args.group_column, args.fold_column, args.split_column)
+    paths, labels, groups, folds, cells = (column(table, name, source) for name in names)
+    splits, rows = csv_splits(args, cells, folds, source), []
+    for i, (path, label) in enumerate(zip(paths, labels, strict=True), 1):
+        label = label.replace(args.label_separator, ";") if args.label_separator else label
+        if not path or not split_labels(label):
+            raise UserError(f"{where(source, i)}: path or label is empty; give one, or remove the row")
+        row = {"path": root / path, "label": label, "fold": folds[i - 1], "group": groups[i - 1].strip()}
+        row["group"] = row["group"] or group_of(Path(path), args.group_regex)
+        rows.append({**row, "split_name": splits[i - 1], WHERE: where(source, i)})
+    return list_clips(rows, [source])
+
+
+def csv_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--path_column", default="path", help="column of the sound files")
+    parser.add_argument("--label_column", default="label", help="column of the labels")
+    parser.add_argument("--label_separator", help="what joins several labels, if it is not ;")
+    parser.add_argument("--group_column", help="column of the recording, speaker or source; no split shares one")
+    add_group_regex(parser)
+    parser.add_argument("--split_column", help="column that names the split")
+    parser.add_argument("--fold_column", help="column that names the fold")
+    parser.add_argument("--test_fold", help="fold to test on")
+    parser.add_argument("--valid_fold", help="fold to validate on; not given: the one before the test fold")
+    parser.add_argument("--audio_root", help="where relative paths start; not given: the folder of the CSV")
+
+
+DATASETS = {
+    "folder": Dataset(FOLDER_HELP, read_folder, add_group_regex, official_test=False),
+    "audiofolder": Dataset(AUDIOFOLDER_HELP, read_audiofolder, audiofolder_options, official_test=False),
+    "kaldi": Dataset(KALDI_HELP, read_kaldi, kaldi_options, official_test=False),
+    "csv": Dataset(CSV_HELP, read_csv, csv_options, official_test=False),
+}

@@ -1,0 +1,232 @@
+"""Readers of the music datasets, each in the layout in which it is downloaded."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from synthio.cli import UserError, in_range, progress
+from synthio.data.common import (
+    SEGMENT,
+    SPLITS,
+    TEST,
+    TRAIN,
+    VALID,
+    WHERE,
+    Dataset,
+    Listing,
+    find_root,
+    list_clips,
+    load_json,
+    read_lines,
+    where,
+)
+from synthio.data.sound import no_options
+
+# ---- GTZAN
+
+GTZAN_HELP = """GTZAN: 1000 clips of 30 s in 10 genres (Tzanetakis and Cook, 2002).
+
+Get it: genres.tar.gz from http://marsyas.info/downloads/datasets.html, or the copy on Kaggle
+(andradaolteanu/gtzan-dataset-music-genre-classification), unpacked: a folder a genre. It has no stated licence: for
+research only. jazz.00054.wav of the Kaggle copy cannot be decoded: it is dropped, with that reason.
+
+There is no official split. --split random: test and validation are cut by seed; clips that are the same recording
+sample for sample are one group and never part (the set has exact repeats). But artists and near repeats still cross.
+--split filtered: the fault-filtered lists of Kereliuk et al. (2015), 443 / 197 / 290 clips without repeats, no artist
+in two splits: train_filtered.txt, valid_filtered.txt and test_filtered.txt, in --split_folder (default: --source),
+from GTZAN_split/ of https://github.com/jongpillee/music_dataset_split. Scores of the two cannot be compared."""
+
+GTZAN_BROKEN = "jazz.00054"
+
+
+def gtzan_row(path: Path, at: str, split: str) -> dict[str, Any]:
+    """One clip; the label is its folder. The one file known to be broken is dropped if it is."""
+    from synthio.audio import BadAudio, probe
+
+    row = {"path": path, "label": path.parent.name, "split_name": split, WHERE: at}
+    if path.stem == GTZAN_BROKEN and path.is_file():
+        try:
+            probe(path)
+        except BadAudio as error:
+            row["reason"] = f"known to be broken: {error}"
+    return row
+
+
+def gtzan_filtered(root: Path, folder: Path) -> Listing:
+    """The clips of the fault-filtered lists; a clip may lie there as .au."""
+    rows, files = [], []
+    for split in SPLITS:
+        files.append(folder / f"{split}_filtered.txt")
+        for i, line in enumerate(read_lines(files[-1]), 1):
+            if line.strip():
+                path = root / line.strip()
+                path = path.with_suffix(".au") if path.with_suffix(".au").is_file() else path
+                rows.append(gtzan_row(path, where(files[-1], i), split))
+    return list_clips(rows, files)
+
+
+def gtzan_random(root: Path) -> Listing:
+    """All clips, to be split; those of equal content are one group."""
+    from synthio.audio import BadAudio, content_hash, read_audio
+
+    rows = []
+    for path in progress(sorted([*root.glob("*/*.wav"), *root.glob("*/*.au")]), "listening"):
+        row = gtzan_row(path, str(path), TRAIN)
+        try:
+            rows.append(row if "reason" in row else {**row, "group": content_hash(*read_audio(path))[:16]})
+        except BadAudio as error:
+            raise UserError(f"{path}: {error}; get it again, or remove it") from None
+    return list_clips(rows)
+
+
+def read_gtzan(args: argparse.Namespace) -> Listing:
+    """GTZAN."""
+    root = find_root(args, "blues", "genres", "genres_original", "Data/genres_original")
+    if args.split == "random":
+        return gtzan_random(root)
+    return gtzan_filtered(root, Path(args.split_folder or args.source).absolute())
+
+
+def gtzan_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--split", choices=["random", "filtered"], default="random", help="how to split, as above")
+    parser.add_argument("--split_folder", help="folder of the three fault-filtered lists")
+
+
+# ---- Medley-solos-DB
+
+MEDLEY_HELP = """Medley-solos-DB: 21,571 clips of 3 s of 8 instruments playing alone (Lostanlen et al., 2019).
+
+Get it: Zenodo record 3464194, Medley-solos-DB_metadata.csv and Medley-solos-DB.tar.gz, unpacked beside the CSV, or
+into audio/ or Medley-solos-DB/. Licence: CC BY 4.0. The official subsets train, validate and test (the test set is
+of another collection, solosDb). The column `group` is the song."""
+
+
+def read_medley(args: argparse.Namespace) -> Listing:
+    """Medley-solos-DB."""
+    from synthio.manifest import read_table
+
+    name = "Medley-solos-DB_metadata.csv"
+    csv = find_root(args, name, "annotation") / name
+    source = Path(args.source).absolute()
+    audio = next((source / sub for sub in ("audio", "Medley-solos-DB") if (source / sub).is_dir()), source)
+    splits, rows = {"training": TRAIN, "validation": VALID, "test": TEST}, []
+    table = read_table(csv, ("subset", "instrument", "instrument_id", "song_id", "uuid4"))
+    for i, row in enumerate(table.to_dict("records"), 1):
+        if row["subset"] not in splits:
+            raise UserError(f"{where(csv, i)}: subset {row['subset']!r} is none of {', '.join(splits)}")
+        path = audio / f"Medley-solos-DB_{row['subset']}-{row['instrument_id']}_{row['uuid4']}.wav"
+        clip = {"path": path, "label": row["instrument"], "group": row["song_id"]}
+        rows.append({**clip, "split_name": splits[row["subset"]], WHERE: where(csv, i)})
+    return list_clips(rows, [csv])
+
+
+# ---- NSynth
+
+NSYNTH_HELP = """NSynth: 305,979 notes of 4 s; the label is the instrument family, 11 of them (Engel et al., 2017).
+
+Get it: https://magenta.tensorflow.org/datasets/nsynth, the three json/wav archives, unpacked side by side
+(nsynth-train/, nsynth-valid/, nsynth-test/, each with examples.json and audio/). Licence: CC BY 4.0. The column
+`group` is the instrument. The official training set shares no instrument with the others, but validation and test
+may share theirs: validation clips of the test's instruments are dropped, and if more than half go, the official
+validation set is not used and one is cut from the training instruments. The test set has no synth_lead."""
+
+
+def read_nsynth(args: argparse.Namespace) -> Listing:
+    """NSynth by instrument family."""
+    root, rows, files = find_root(args, "nsynth-train/examples.json"), [], []
+    for split in SPLITS:
+        folder = root / f"nsynth-{split}"
+        files.append(folder / "examples.json")
+        for i, (note, facts) in enumerate(load_json(files[-1]).items(), 1):
+            at = where(files[-1], i)
+            try:
+                label, group = facts["instrument_family_str"], facts["instrument_str"]
+            except (KeyError, TypeError):
+                raise UserError(f"{at}: {note!r} lacks instrument_family_str or instrument_str") from None
+            path = folder / "audio" / f"{note}.wav"
+            rows.append({"path": path, "label": label, "group": group, "split_name": split, WHERE: at})
+    return list_clips(rows, files)
+
+
+# ---- MUSDB18
+
+MUSDB_HELP = """MUSDB18: 150 songs; a clip is a part of one stem, its label is what plays: bass, drums, other, vocals.
+
+Get it: MUSDB18-HQ (WAV), Zenodo record 3338373, unpacked (train/ and test/, a folder a song). Licence: for research
+and education; most songs are CC BY-NC-SA 4.0, see the dataset's page. The stem.mp4 files of MUSDB18 cannot be read:
+decode them with `musdbconvert` of the Python package musdb, or get MUSDB18-HQ.
+
+MUSDB18 is made for source separation; the paper's table scores its classification without a published rule for the
+clips. The rule here: each stem is laid out in windows of --clip_s; those quieter than -50 dBFS (RMS) are left out; up
+to --clips_per_stem, evenly spread over the others, are cut to WAV. 86 songs train, the 14 that the package musdb
+names for validation validate, the 50 of test/ test. The column `group` is the song."""
+
+STEMS = ("bass", "drums", "other", "vocals")
+QUIET_DB = -50.0
+MAX_SONG_S = 3600.0
+# as named by the package musdb, which loads this dataset
+MUSDB_VALID = (
+    "ANiMAL - Rockshow",
+    "Actions - One Minute Smile",
+    "Alexander Ross - Goodbye Bolero",
+    "Clara Berry And Wooldog - Waltz For My Victims",
+    "Fergessen - Nos Palpitants",
+    "James May - On The Line",
+    "Johnny Lokke - Promises & Lies",
+    "Leaf - Summerghost",
+    "Meaxic - Take A Step",
+    "Patrick Talbot - A Reason To Leave",
+    "Skelpolu - Human Mistakes",
+    "Traffic Experiment - Sirens",
+    "Triviul - Angelsaint",
+    "Young Griffo - Pennies",
+)
+
+
+def loud_windows(path: Path, clip_s: float, count: int) -> list[tuple[float, float]]:
+    """(start, end) in s of up to `count` windows that sound, evenly spread over all that do."""
+    import numpy as np
+
+    from synthio.audio import BadAudio, read_audio
+
+    try:
+        audio, sample_rate = read_audio(path, max_duration_s=MAX_SONG_S)
+    except BadAudio as error:
+        raise UserError(f"{path}: {error}") from None
+    size = round(clip_s * sample_rate)
+    windows = audio[0, : audio.shape[1] // size * size].reshape(-1, size)
+    loud = np.flatnonzero(np.mean(windows**2, axis=1) > 10 ** (QUIET_DB / 10))
+    spread = np.linspace(0, len(loud) - 1, min(count, len(loud))).round().astype(int)
+    return [(i * clip_s, (i + 1) * clip_s) for i in loud[spread].tolist()]
+
+
+def read_musdb(args: argparse.Namespace) -> Listing:
+    """MUSDB18-HQ by stem."""
+    root = find_root(args, "train", "musdb18hq", "musdb18")
+    if any(root.glob("*/*.stem.mp4")):
+        raise UserError(f"{root}: holds .stem.mp4 files; decode them with musdbconvert, or get MUSDB18-HQ")
+    songs = [(part, song) for part in (TRAIN, TEST) for song in sorted(root.glob(f"{part}/*")) if song.is_dir()]
+    rows = []
+    for part, song in progress(songs, "listening"):
+        split = VALID if part == TRAIN and song.name in MUSDB_VALID else part
+        for stem in STEMS:
+            path = song / f"{stem}.wav"
+            row = {"path": path, "label": stem, "group": song.name, "split_name": split, WHERE: str(song)}
+            windows = loud_windows(path, args.clip_s, args.clips_per_stem) if path.is_file() else [None]
+            rows += [{**row, SEGMENT: window} for window in windows]
+    return list_clips(rows)
+
+
+def musdb_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clip_s", type=in_range(float, 0.1, 60), default=10.0, help="length of a clip in seconds")
+    parser.add_argument("--clips_per_stem", type=in_range(int, 1), default=5, help="at most so many clips of a stem")
+
+
+DATASETS = {
+    "gtzan": Dataset(GTZAN_HELP, read_gtzan, gtzan_options, official_test=False),
+    "medley": Dataset(MEDLEY_HELP, read_medley, no_options),
+    "nsynth": Dataset(NSYNTH_HELP, read_nsynth, no_options),
+    "musdb18": Dataset(MUSDB_HELP, read_musdb, musdb_options),
+}

@@ -1,0 +1,1 @@
+"""Which generated clips are kept."""

@@ -1,0 +1,1 @@
+"""Text to audio: objectives, solvers, preference pairs and their loss."""

@@ -1,0 +1,449 @@
+"""Say what is missing for a run before anything runs: `sh run.sh --check`.
+
+    python -m synthio.pipeline.doctor stage=0 stop_stage=10 ... work=demo --lack "no such CSV" < steps
+
+The words are those of `synthio.pipeline.estimate`, and `own_envs`, the environments in .envs/ that the run needs; the
+steps are those of the run, and say which models it loads. Each line is a finding with what mends it: `ok`, `note`, or
+`MISSING`, which ends with status 2. Nothing is written or downloaded. The hub and nvidia-smi are asked where they can
+be reached. It runs on a bare Python too, and then says what it could not look at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from synthio.cli import UserError, new_parser, run_main
+from synthio.files import ROOT
+from synthio.models.hub import look_up
+from synthio.pipeline.estimate import (
+    SAMPLED,
+    clips_of,
+    expected_time,
+    follow_rows,
+    is_embedded,
+    is_on,
+    parse_variables,
+    works_of,
+)
+from synthio.pipeline.steps import Step, loaded_models, read_steps, steps_ahead
+
+MISSING = 2
+CSV_VARIABLES = {"train": "input_train_file", "valid": "valid_csv", "test": "test_csv"}
+MAX_LISTENED = 2000  # clips; stage 0 listens to all
+# What a model loads besides itself (conditioners of stable-audio-tools).
+ALSO_LOADS = {
+    "sonalkum/synthio-stable-audio-open": ("google/flan-t5-large",),
+    "stabilityai/stable-audio-open-small": ("t5-base",),
+}
+# GB of GPU memory that a model takes at least; where the figures come from: docs/models.md.
+GPU_GB = {
+    "stabilityai/stable-audio-open-1.0": 5.3,
+    "sonalkum/synthio-stable-audio-open": 6.2,
+    "stabilityai/stable-audio-3-small-sfx": 2.5,
+    "stabilityai/stable-audio-3-small-sfx-base": 2.5,
+    "Qwen/Qwen2-Audio-7B-Instruct": 17,
+    "Qwen/Qwen2.5-Omni-7B": 18,
+    "Qwen/Qwen3-Omni-30B-A3B-Captioner": 63,
+    "nvidia/audio-flamingo-3-hf": 17,
+    "gama": 14,
+    "Qwen/Qwen3-4B-Instruct-2507": 8,
+}
+CLIP_MB = 1.8  # 10 s, 44.1 kHz, stereo, 16 bits
+EMBEDDED_CLIP_MB = 0.13  # 4 s, 16 kHz, mono
+CAPTION_CHARS, PHRASE_CHARS, PROMPT_CHARS = 150, 20, 120  # usual lengths, for the count of tokens
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `level` is ok, note or MISSING."""
+
+    level: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Need:
+    """Room on a disk: GB that will be written under a folder."""
+
+    folder: Path
+    gb: float
+    what: str
+
+
+def get_parser():
+    parser = new_parser(__doc__)
+    parser.add_argument("variables", nargs="+", metavar="NAME=VALUE", help="a variable of run.sh, or what it found out")
+    parser.add_argument("--lack", action="append", default=[], help="something that run.sh itself missed")
+    return parser
+
+
+def one_line(text: str) -> str:
+    """A message of several lines as one."""
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip()).replace(":;", ":")
+
+
+def can_import(*names: str) -> bool:
+    """Whether this Python has some packages; a bare one has none."""
+    return all(importlib.util.find_spec(name) for name in names)
+
+
+# ---- environments and disk
+
+
+def read_costs() -> dict[str, tuple[float, str]]:
+    """Environment -> (GB, minutes), of extras/environments.txt."""
+    lines = (ROOT / "extras/environments.txt").read_text(encoding="utf-8").splitlines()
+    rows = [line.split() for line in lines if line and not line.startswith("#")]
+    return {row[0]: (float(row[1]), row[2]) for row in rows[1:]}
+
+
+def check_environments(variables: Mapping[str, str]) -> tuple[list[Finding], list[Need]]:
+    """Which environments are there, and which will be made."""
+    costs, findings, needs = read_costs(), [], []
+    for name in ["main", *variables.get("own_envs", "").split()]:
+        folder = ROOT / (".venv" if name == "main" else f".envs/{name}")
+        shown = folder.relative_to(ROOT)
+        if (folder / "bin/python").exists() and not (folder / ".installing").exists():
+            findings.append(Finding("ok", f"environment {shown}"))
+            continue
+        gb, minutes = costs[name]
+        findings.append(Finding("note", f"environment {shown}: will be made; {minutes} minutes, {gb:g} GB"))
+        needs.append(Need(folder, gb, f"environment {name}"))
+    return findings, needs
+
+
+def existing(folder: Path) -> Path:
+    """The folder or the nearest one above it that is there."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def outputs_need(steps: Sequence[Step], variables: Mapping[str, str]) -> list[Need]:
+    """Room for the synthetic audio, about."""
+    clips = sum(work.rows for work in works_of(steps, variables) if work.kind in SAMPLED)
+    model = loaded_models(steps).get("text_to_audio_model", "embedded")
+    size_mb = EMBEDDED_CLIP_MB if is_embedded("text_to_audio_model", model) else CLIP_MB
+    return [Need(Path(variables["work"]), clips * size_mb / 1000, "synthetic audio")] if clips else []
+
+
+def check_disk(needs: Sequence[Need]) -> list[Finding]:
+    """Free room against needed, for each disk."""
+    disks: dict[int, list[Need]] = {}
+    for need in needs:
+        disks.setdefault(existing(need.folder).stat().st_dev, []).append(need)
+    findings = []
+    for parts in disks.values():
+        folder, gb = existing(parts[0].folder), sum(part.gb for part in parts)
+        free = shutil.disk_usage(folder).free / 1e9
+        text = f"disk of {folder}: {free:.0f} GB free, about {gb:.1f} GB needed"
+        if free < gb:
+            named = ", ".join(f"{part.what} {part.gb:.1f}" for part in parts)
+            findings.append(Finding("MISSING", f"{text} ({named}); make room, or move results_root and HF_HOME"))
+        else:
+            findings.append(Finding("ok", text))
+    return findings
+
+
+# ---- GPU
+
+
+def free_gpu_gb(names: Sequence[str]) -> dict[str, float]:
+    """Number -> GB free, of the GPUs with these numbers or UUIDs, as nvidia-smi says; empty without it."""
+    if not shutil.which("nvidia-smi"):
+        return {}
+    query = ["nvidia-smi", "--query-gpu=index,uuid,memory.free", "--format=csv,noheader,nounits"]
+    done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)
+    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines()]
+    return {
+        row[0]: float(row[2]) * 2**20 / 1e9
+        for row in rows
+        if len(row) == 3 and row[2].isdigit() and any(row[0] == name or row[1].startswith(name) for name in names)
+    }
+
+
+def check_gpu(loaded: Mapping[str, str], variables: Mapping[str, str]) -> list[Finding]:
+    """Memory of the largest model against what is free: stages run one after the other."""
+    models = [model for name, model in loaded.items() if model != "openai" and not is_embedded(name, model)]
+    known = {model: GPU_GB[model] for model in models if model in GPU_GB}
+    if not models:
+        return [Finding("ok", f"{variables['machine']}: the embedded models need no GPU")]
+    if variables["machine"].startswith("CPU"):
+        return [Finding("note", "no GPU is used; models of full size take hours on a CPU, and twice the memory")]
+    if not known:
+        return [Finding("note", f"{variables['machine']}: what {', '.join(models)} need is not known")]
+    model, gb = max(known.items(), key=lambda pair: pair[1])
+    free = free_gpu_gb(variables["machine"].removeprefix("GPU ").split(", "))
+    if not free:
+        return [Finding("note", f"{variables['machine']}: free memory is not known; {model} takes {gb:g} GB or more")]
+    number, least = min(free.items(), key=lambda pair: pair[1])
+    text = f"GPU {number}: {least:.1f} GB free, {model} takes {gb:g} GB or more"
+    if least < gb:
+        return [Finding("MISSING", f"{text}; stop what else uses it, or choose a smaller model or another GPU")]
+    return [Finding("ok", text)]
+
+
+# ---- models
+
+
+def check_models(loaded: Mapping[str, str], variables: Mapping[str, str]) -> tuple[list[Finding], list[Need]]:
+    """Every model that this run reads: a folder, in the cache, to download, or out of reach."""
+    findings, needs = [], []
+    for name, model in loaded.items():
+        if is_embedded(name, model) or model == "openai":
+            continue
+        if name == "captioner" and model == "gama":
+            findings += check_gama(variables)
+        elif Path(model).exists():
+            findings.append(Finding("ok", f"{name} {model}"))
+        elif ":" in model:
+            findings.append(Finding("note", f"{name} {model}: its library downloads it when it is first used"))
+        elif not can_import("huggingface_hub"):
+            findings.append(Finding("note", f"{name} {model}: the hub is not asked until .venv is there"))
+        else:
+            for repo in (model, *ALSO_LOADS.get(model, ())):
+                finding, gb = check_hub(name, repo, variables)
+                findings.append(finding)
+                needs += [Need(hub_cache(), gb, repo)] if gb else []
+    return findings, needs
+
+
+def hub_cache() -> Path:
+    """Where the hub's client keeps what it downloads."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
+def check_hub(name: str, repo: str, variables: Mapping[str, str]) -> tuple[Finding, float]:
+    """(finding, GB to download) of a hub model."""
+    from huggingface_hub.constants import ENDPOINT
+
+    page, what = f"{ENDPOINT}/{repo}", f"{name} {repo}"
+    try:
+        access = look_up(repo)
+    except ValueError:
+        return Finding("MISSING", f"{what}: neither a file or folder that is there nor a hub id (owner/name)"), 0.0
+    gb = access.missing_bytes / 1e9
+    lines = {
+        "cached": Finding("ok", f"{what}: in the cache"),
+        "download": Finding("ok", f"{what}: to download, {gb:.1f} GB"),
+        "no_token": Finding("MISSING", f"{what}: gated (401); accept its licence at {page}, put a token in HF_TOKEN"),
+        "bad_token": Finding("MISSING", f"{what}: the hub refuses your token (401); make a new one, or unset HF_TOKEN"),
+        "no_licence": Finding("MISSING", f"{what}: your token has no access (403); accept the licence at {page}"),
+        "not_found": Finding("MISSING", f"{what}: no such model, or a private one (needs HF_TOKEN); look at {page}"),
+        "unreachable": Finding("MISSING", f"{what}: not in the cache, and {ENDPOINT} is out of reach; go online once"),
+        "failed": Finding("MISSING", f"{what}: {access.reason}; try again later"),
+    }
+    if name == "text_to_audio_model" and repo == variables[name] and is_other_format(access.names, variables):
+        mend = "convert it (docs/models.md) and name the folder"
+        return Finding("MISSING", f"{what}: not in diffusers' format (no model_index.json); {mend}"), gb
+    return lines[access.state], gb
+
+
+def is_other_format(names: Sequence[str], variables: Mapping[str, str]) -> bool:
+    """Whether diffusers, in the main environment, is asked to load a repository that is not made for it."""
+    by_diffusers = "stable_audio" not in variables.get("own_envs", "").split() and not variables["stable_audio_env"]
+    return bool(names) and by_diffusers and "model_index.json" not in names
+
+
+def check_gama(variables: Mapping[str, str]) -> list[Finding]:
+    """The base model in the clone; run.sh looks for the clone and the checkpoint."""
+    folder = Path(variables["gama_dir"]) / "Llama-2-7b-chat-hf-qformer"
+    if not variables["gama_dir"] or folder.is_dir():
+        return [Finding("ok", "captioner gama: its base model")] if variables["gama_dir"] else []
+    return [Finding("MISSING", f"captioner gama: {folder} is not there; GAMA's README says where to get it")]
+
+
+# ---- prompts by a language model
+
+
+def check_writer(steps: Sequence[Step], variables: Mapping[str, str]) -> list[Finding]:
+    """Key, calls, tokens and costs of the model that writes prompts, in the steps that load it."""
+    writer = loaded_models(steps_ahead(steps, variables)).get("caption_writer", "embedded")
+    if writer == "embedded":
+        return []
+    findings = []
+    served = variables["llm_base_url"] or os.environ.get("OPENAI_BASE_URL")
+    if writer == "openai" and not served and not os.environ.get("OPENAI_API_KEY", "").strip():
+        findings.append(Finding("MISSING", "caption_writer openai: put its key in OPENAI_API_KEY, or set llm_base_url"))
+    if clips_of(steps, variables) is None:
+        return [*findings, Finding("note", "calls of the language model: not known, the clips cannot be counted yet")]
+    return [*findings, Finding("ok", calls_line(steps, variables))]
+
+
+def asked_entries(steps: Sequence[Step], variables: Mapping[str, str]) -> Iterator[tuple[str, int, int]]:
+    """(entry of the prompts file, calls, tokens of a usual reply, as in synthio.captions.chat_writer) of each step."""
+    ahead = steps_ahead(steps, variables)
+    for step, rows in follow_rows(steps)[0]:
+        if step not in ahead or "caption_writer" not in dict(step.models):
+            continue
+        mode = step.options["--mode"]
+        if mode == "mixcap":
+            yield "extract", rows or 0, 60
+        yield mode, rows or 0, 50 if mode == "rewrite" else 20 + 30 * int(step.options["--num_captions"])
+
+
+def calls_line(steps: Sequence[Step], variables: Mapping[str, str]) -> str:
+    """How many calls and tokens, about, and what they cost if prices are given."""
+    kinds = list(asked_entries(steps, variables))
+    calls, again = sum(n for _, n, _ in kinds), sum(n for name, n, _ in kinds if name == "rewrite")
+    sent = sum(number * entry_tokens(name) for name, number, _ in kinds)
+    got = sum(number * reply for _, number, reply in kinds)
+    text = f"language model: about {calls} calls, {sent} tokens sent and {got} received; {again} calls for rewrites"
+    price = [float(variables.get(name) or 0) for name in ("llm_input_price", "llm_output_price")]
+    if any(price):
+        text += f"; costs about {(sent * price[0] + got * price[1]) / 1e6:.2f}"
+    return text
+
+
+def entry_tokens(name: str) -> int:
+    """Tokens of a request with usual values, at four bytes each: its words, the common rules and what fills them."""
+    told = tomllib.loads((ROOT / "synthio/captions/prompts.toml").read_text(encoding="utf-8"))
+    values = {
+        "extract": CAPTION_CHARS,
+        "plain": CAPTION_CHARS,
+        "mixcap": 2 * 60 * PHRASE_CHARS,
+        "rewrite": 9 * PROMPT_CHARS,
+    }
+    rules = "" if name == "extract" else told["rules"]
+    return (len(told["system"]) + len(told[name]) + len(rules) + values.get(name, 0)) // 4
+
+
+# ---- CSVs and clips
+
+
+def problem_of(check: Callable, *arguments) -> Iterator[Finding]:
+    """The mistake that a check of stage 0 finds, if any."""
+    try:
+        check(*arguments)
+    except UserError as error:
+        yield Finding("MISSING", one_line(str(error)))
+
+
+def check_csvs(variables: Mapping[str, str]) -> list[Finding]:
+    """All that stage 0 would refuse, and what it would warn of."""
+    csvs = {split: variables[name] for split, name in CSV_VARIABLES.items()}
+    if is_on(variables, "is_demo") and not all(Path(csv).is_file() for csv in csvs.values()):
+        return [Finding("ok", "demo set: will be made")]
+    if not can_import("pandas", "soundfile", "soxr"):
+        return [Finding("note", "CSVs and clips: not looked at until .venv is there")]
+    from synthio.data import check_inputs
+
+    splits, findings = {}, []
+    for name, csv in csvs.items():
+        try:
+            splits[name] = check_inputs.read_split(name, csv)
+        except UserError as error:
+            findings.append(Finding("MISSING", one_line(str(error))))
+    findings += check_tables(splits, int(variables["num_samples"]))
+    return findings + check_clips(list(splits.values()), variables)
+
+
+def check_tables(splits: Mapping[str, object], n: int) -> Iterator[Finding]:
+    """What the tables alone tell: sizes, labels, groups."""
+    from synthio.data import check_inputs
+
+    if "train" in splits:
+        yield from problem_of(check_inputs.check_size, splits["train"], n)
+        for name, split in splits.items():
+            if name != "train":
+                yield from problem_of(check_inputs.check_labels, splits["train"], split)
+    for a, b in combinations(splits.values(), 2):
+        yield from problem_of(check_inputs.check_groups, a, b)
+
+
+def thinned(split, most: int):
+    """A split of at most so many rows, evenly spread."""
+    from synthio.data.check_inputs import Split
+
+    step = -(-len(split.table) // max(1, most))
+    return Split(split.name, split.csv, split.table.iloc[::step].reset_index(drop=True), split.rows[::step])
+
+
+def check_clips(splits: list, variables: Mapping[str, str]) -> list[Finding]:
+    """What listening tells: clips that cannot be used, one sound in two splits, copies, silence."""
+    from synthio.data import check_inputs
+
+    total = sum(len(split.table) for split in splits)
+    if not total:
+        return []
+    findings, text = [], io.StringIO()
+    if total > MAX_LISTENED:
+        splits = [thinned(split, MAX_LISTENED * len(split.table) // total) for split in splits]
+        findings.append(Finding("note", f"clips: {MAX_LISTENED} of {total} are listened to; stage 0 hears all"))
+    with contextlib.redirect_stderr(text):
+        heard = check_inputs.listen_all(splits)
+        bad = list(problem_of(check_inputs.stop_at_bad, heard))
+        if variables["on_bad_audio"] == "drop":
+            bad = [Finding("note", finding.text) for finding in bad]
+        good = [good_part(split) for split in heard]
+        for split in good:
+            check_inputs.warn_of_doubles(split)
+            check_inputs.warn_of_silence(split)
+        shared = list(problem_of(check_inputs.check_contents, good))
+    findings += [Finding("ok", check_inputs.summary(split)) for split in good if len(split.table)]
+    warnings = [line.removeprefix("warning: ") for line in text.getvalue().splitlines() if line.startswith("warning: ")]
+    return [*findings, *bad, *shared, *(Finding("note", line) for line in warnings)]
+
+
+def good_part(split):
+    """The split without the clips that cannot be used; it may be empty."""
+    from synthio.data.check_inputs import Split
+
+    kept = [i for i, sound in enumerate(split.sounds) if not sound.reason]
+    return Split(
+        split.name,
+        split.csv,
+        split.table.iloc[kept].reset_index(drop=True),
+        tuple(split.rows[i] for i in kept),
+        tuple(split.sounds[i] for i in kept),
+    )
+
+
+# ---- the report
+
+
+def examine(steps: Sequence[Step], variables: Mapping[str, str], lacks: Sequence[str]) -> Iterator[Finding]:
+    """Every finding, in the order in which a run would meet them."""
+    yield from (Finding("MISSING", text) for text in lacks)
+    environments, needs = check_environments(variables)
+    yield from environments
+    loaded = loaded_models(steps_ahead(steps, variables))
+    models, downloads = check_models(loaded, variables)
+    tables = Need(Path(variables["work"]), 0.1, "tables")
+    yield from check_disk([*needs, *downloads, *outputs_need(steps, variables), tables])
+    yield from check_gpu(loaded, variables)
+    yield from models
+    yield from check_writer(steps, variables)
+    yield from check_csvs(variables) if not lacks_csv(variables) else []
+    yield Finding("ok", f"time: {expected_time(steps, variables)}")
+
+
+def lacks_csv(variables: Mapping[str, str]) -> bool:
+    """Whether run.sh has already missed a CSV."""
+    names = CSV_VARIABLES.values()
+    return not is_on(variables, "is_demo") and not all(Path(variables[name]).is_file() for name in names)
+
+
+def main() -> int:
+    args = get_parser().parse_args()
+    missing, variables = 0, parse_variables(args.variables)
+    for finding in examine(read_steps(sys.stdin), variables, args.lack):
+        print(f"{finding.level:<8} {finding.text}", flush=True)
+        missing += finding.level == "MISSING"
+    print(f"{missing} thing{'s' * (missing != 1)} missing" if missing else "nothing is missing")
+    return MISSING if missing else 0
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,279 @@
+"""Tell whether a stage's finished work still stands, and write down that it does.
+
+    python -m synthio.pipeline.stamp check --stamp W/stamps/filter.json --inputs a.csv --outputs b.csv --command x.py
+    python -m synthio.pipeline.stamp write (the same options, after the stage)
+
+A step is up to date when its command, the content of its inputs and its code are those it was last run with, and its
+outputs are still what it wrote. `check` answers by its status: 0 up to date, 3 to be done (the reason is printed), 2 a
+mistake; `ask` does the same, but writes nothing. Content means: the bytes of a file, every file of a folder, the
+revision in the cache of a hub id; for a CSV among the outputs also that each clip it names in `path` is there with its
+size. Code means: every module of ours that the step's processes loaded (synthio.pipeline.loaded). Where the work was
+done (interpreter, --device, folder names) is no part of it, so that a result folder can be moved. A result that was
+made with other versions of libraries than are installed stands, but says so; with --strict_env it is made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from synthio.cli import UserError, new_parser, run_main
+from synthio.files import fingerprint, read_json, sha256_file, sha256_value, write_json
+from synthio.models.hub import cached_revision
+from synthio.pipeline.loaded import changed_code, changed_libraries, merged, read_notes
+from synthio.pipeline.shared_stages import counterparts, link_outputs, root_of, sibling_stamps
+
+UP_TO_DATE, TO_DO = 0, 3
+# They say where, how fast and how long a stage works and who is told, not what it makes.
+LLM_LIMITS = ("--llm_max_calls", "--llm_max_tokens", "--llm_input_price", "--llm_output_price")
+INERT_OPTIONS = ("--device", "--compile", "--gama_env", "--log_to", "--log_folder", *LLM_LIMITS)
+LARGE_FILE_BYTES = 1 << 28  # a checkpoint: reading it takes seconds, or a minute
+
+
+def get_parser():
+    parser = new_parser(__doc__)
+    parser.add_argument("action", choices=["ask", "check", "write"], help="check before the stage, write after it")
+    parser.add_argument("--stamp", required=True, help="JSON file that holds what is known of the stage")
+    parser.add_argument("--inputs", nargs="*", default=[], help="files, folders and hub ids that the stage reads")
+    parser.add_argument("--outputs", nargs="*", default=[], help="files and folders that the stage writes")
+    parser.add_argument("--watch_audio", nargs="*", default=[], help="input CSVs whose clips may change under them")
+    parser.add_argument("--siblings", action="store_true", help="take it over from a result root beside this one")
+    parser.add_argument("--parts", nargs="*", default=[], help="stamps of the shards, whose code is that of the stage")
+    parser.add_argument("--strict_env", action="store_true", help="other versions of libraries are a reason to run")
+    parser.add_argument("--command", nargs=argparse.REMAINDER, required=True, help="the stage's command; comes last")
+    return parser
+
+
+def command_key(command: Sequence[str], paths: Sequence[str], folder: Path) -> list[str]:
+    """The command without interpreter and inert options; inputs and outputs stand as <0>, <1>, ...
+
+    Other absolute paths are taken relative to `folder`.
+    """
+    names = {path: f"<{i}>" for i, path in reversed(list(enumerate(paths)))}
+    start = script_index(command)
+    words, skip = [Path(word).name for word in command[start : start + 1]], False
+    for word in command[start + 1 :]:
+        if skip or word in INERT_OPTIONS:
+            skip = not skip
+            continue
+        words.append(names.get(word) or (os.path.relpath(word, folder) if Path(word).is_absolute() else word))
+    return words
+
+
+def script_index(command: Sequence[str]) -> int:
+    """Where the script, or the module after -m, stands in the command; 0 when there is none."""
+    for i, word in enumerate(command):
+        if word.endswith(".py") or (i > 0 and command[i - 1] == "-m"):
+            return i
+    return 0
+
+
+def script_hash(command: Sequence[str]) -> str:
+    """Hash of the step's script; '' for a module, which is in the notes of its process."""
+    script = Path(command[script_index(command)]) if command else Path()
+    return sha256_file(script) if script.is_file() and script.suffix == ".py" else ""
+
+
+def is_hub_id(path: str) -> bool:
+    """Whether an input may be a model of the hub: owner/name, and no file or folder."""
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path) is not None and not Path(path).exists()
+
+
+def content(path: str, cache: dict[str, list]) -> str:
+    """Hash of a file or a folder, revision of a hub id. What is large is read again where sizes or times changed."""
+    if is_hub_id(path):
+        return f"{path}@{cached_revision(path)}"
+    if Path(path).is_dir():
+        files = sorted(p for p in Path(path).rglob("*") if p.is_file() and not p.name.startswith("."))
+    elif Path(path).is_file() and Path(path).stat().st_size >= LARGE_FILE_BYTES:
+        files = [Path(path)]
+    else:
+        return fingerprint(path)
+    state = sha256_value([[p.relative_to(path).as_posix(), p.stat().st_size, p.stat().st_mtime_ns] for p in files])
+    name = str(Path(path).absolute())
+    if cache.get(name, [None])[0] != state:
+        cache[name] = [state, fingerprint(path)]
+    return cache[name][1]
+
+
+def clips(path: str, with_time: bool) -> str:
+    """Hash of name and size (and time) of every clip a CSV names in `path`; '' for what names none."""
+    if not path.endswith(".csv") or not Path(path).is_file():
+        return ""
+    with Path(path).open(newline="", encoding="utf-8-sig") as stream:
+        names = [row["path"] for row in csv.DictReader(stream) if row.get("path")]
+    return sha256_value([[name, clip_state(Path(path).parent / name, with_time)] for name in names])
+
+
+def clip_state(path: Path, with_time: bool) -> list[int]:
+    """Size (and time of change) of a clip; empty where it is missing."""
+    try:
+        found = path.stat()
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns] if with_time else [found.st_size]
+
+
+def work_key(args, cache: dict[str, list]) -> dict[str, Any]:
+    """All that decides a stage's result, in parts, so that a change can be named."""
+    return {
+        "command": command_key(args.command, [*args.inputs, *args.outputs], Path(args.stamp).parent),
+        "script": script_hash(args.command),
+        "inputs": [content(path, cache) for path in args.inputs],
+        "clips": [clips(path, with_time=True) for path in args.watch_audio],
+    }
+
+
+def output_state(path: str, cache: dict[str, list]) -> list[str]:
+    """[content, clips] of an output; empty when it is missing."""
+    return [content(path, cache), clips(path, with_time=False)] if Path(path).exists() else []
+
+
+def difference(args, old: dict[str, Any], new: dict[str, Any]) -> str:
+    """Why the work has to be done (again): the first part that changed, in words; '' for none."""
+    if old.get("script") != new["script"]:
+        return f"{Path(args.command[script_index(args.command)]).name} changed"
+    if old["command"] != new["command"]:
+        return "changed: " + " ".join(changed_words(old["command"], new["command"]))
+    for path, was, now in zip(args.inputs, old["inputs"], new["inputs"], strict=False):
+        if was != now:
+            return f"{path} changed"
+    return "" if old == new else "its clips changed"
+
+
+def changed_words(old: list[str], new: list[str]) -> list[str]:
+    """The options of `new` that `old` had not, each with its value."""
+    old_pairs = set(pairwise(old))
+    words = [f"{a} {b}" for a, b in pairwise(new) if a.startswith("--") and (a, b) not in old_pairs]
+    return words or ["options"]
+
+
+def reason_to_run(args, stamp: dict[str, Any], key: dict[str, Any], cache: dict[str, list]) -> str:
+    """Why the stage has to run; '' when it is up to date."""
+    if not stamp:
+        return "not done yet"
+    if "code" not in stamp:
+        return "which code made it is not known"
+    if name := changed_code(stamp["code"]):
+        return f"{name} changed"
+    if reason := difference(args, stamp["key"], key):
+        return reason
+    if args.strict_env and (text := changed_libraries(stamp["libraries"], args.command[0])):
+        return f"made with {text}"
+    for path, was in zip(args.outputs, stamp["outputs"], strict=False):
+        now = output_state(path, cache)
+        if now != was:
+            part = "is missing" if not now else "is not what was written" if now[0] != was[0] else "lacks a clip"
+            return f"{path} {part}"
+    return ""
+
+
+def counts(outputs: Sequence[str]) -> str:
+    """'100 rows in, 98 out, 2 dropped' from the records beside the outputs; '' without one."""
+    for path in outputs:
+        record_path = Path(path).with_suffix(".json")
+        if not (path.endswith(".csv") and record_path.is_file()):
+            continue
+        record = read_json(record_path)
+        text = f"{record['rows_in']} rows in, {record['rows_out']} out"
+        if record["rows_dropped"]:
+            text += f", {record['rows_dropped']} dropped (see {Path(path).with_suffix('.dropped.csv').name})"
+        return text
+    return ""
+
+
+def read_quietly(path: Path) -> dict[str, Any]:
+    """A JSON object, or an empty one where the file is missing or broken: then the work is done again."""
+    try:
+        value = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def check(args, stamp: Path, cache: dict[str, list]) -> int:
+    """Print the reason to run, or the counts; remember the inputs as they are now, not as they may be at the end."""
+    key, known = work_key(args, cache), read_quietly(stamp)
+    reason = reason_to_run(args, known, key, cache)
+    if reason and args.siblings and (other := find_sibling(args, stamp, key)):
+        if args.action == "check":
+            link_outputs(args.outputs, root_of(stamp), root_of(other))
+            write_stamp(args, stamp, key, read_quietly(other), cache)
+        print(f"taken over from {root_of(other).name}")
+        return UP_TO_DATE
+    print(reason or standing(args, known))
+    if reason and args.action == "check":
+        shutil.rmtree(notes_of(stamp), ignore_errors=True)
+        write_json(stamp.with_suffix(".begun"), key)
+    return TO_DO if reason else UP_TO_DATE
+
+
+def standing(args, stamp: dict[str, Any]) -> str:
+    """What is said of a step that is up to date."""
+    text = changed_libraries(stamp["libraries"], args.command[0])
+    return ", ".join(part for part in (counts(args.outputs), f"made with {text}" if text else "") if part)
+
+
+def notes_of(stamp: Path) -> Path:
+    """The folder of what the processes of a step loaded."""
+    return stamp.with_suffix(".loaded")
+
+
+def write_stamp(args, stamp: Path, key: dict[str, Any], loaded: dict[str, Any], cache: dict[str, list]) -> None:
+    """Write a stamp for the outputs as they are."""
+    outputs = [output_state(path, cache) for path in args.outputs]
+    write_json(stamp, {"key": key, "code": loaded["code"], "libraries": loaded["libraries"], "outputs": outputs})
+
+
+def find_sibling(args, stamp: Path, key: dict[str, Any]) -> Path | None:
+    """The stamp of this very work in a result root beside this one, if its outputs still are what it wrote."""
+    for other in sibling_stamps(stamp):
+        known = read_quietly(other)
+        paths = counterparts(args.outputs, root_of(stamp), root_of(other))
+        if not paths or known.get("key") != key or "code" not in known or changed_code(known["code"]):
+            continue
+        if known.get("outputs") == [output_state(str(path), {}) for path in paths]:
+            return other
+    return None
+
+
+def write(args, stamp: Path, cache: dict[str, list]) -> int:
+    """Write the stamp of a stage that ended well and print the counts."""
+    missing = [path for path in args.outputs if not Path(path).exists()]
+    if missing:
+        raise UserError(f"the stage ended well, but did not write {', '.join(missing)}")
+    begun = stamp.with_suffix(".begun")
+    key = read_quietly(begun) or work_key(args, cache)
+    # a hub model is downloaded, or found to be newer, only when it is loaded
+    key["inputs"] = [
+        content(path, cache) if is_hub_id(path) else was for path, was in zip(args.inputs, key["inputs"], strict=True)
+    ]
+    loaded = merged([read_notes(notes_of(stamp)), *(read_quietly(Path(part)) for part in args.parts)])
+    write_stamp(args, stamp, key, loaded, cache)
+    begun.unlink(missing_ok=True)
+    shutil.rmtree(notes_of(stamp), ignore_errors=True)
+    print(counts(args.outputs))
+    return 0
+
+
+def main() -> int:
+    args = get_parser().parse_args()
+    stamp = Path(args.stamp)
+    cache_path = stamp.parent / "folders.json"
+    cache = read_quietly(cache_path)
+    before = dict(cache)
+    status = (write if args.action == "write" else check)(args, stamp, cache)
+    if cache != before and args.action != "ask":
+        write_json(cache_path, cache)
+    return status
+
+
+if __name__ == "__main__":
+    run_main(main)

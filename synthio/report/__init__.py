@@ -1,0 +1,1 @@
+"""What a run has made, as tables, measures and a page."""

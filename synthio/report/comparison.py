@@ -1,0 +1,141 @@
+"""Every method without and with synthetic clips, and what these are worth against the best method without them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from synthio.classification.choose import Candidate, best_of, read_candidate
+from synthio.classification.heads import TITLES, UNTRAINED
+from synthio.classification.scored import paired_difference, read_scores
+from synthio.cli import UserError
+from synthio.report.tables import percent
+
+
+def read_trained(arguments: Sequence[str]) -> dict[str, dict[str, Candidate]]:
+    """NAME=FOLDER words -> name -> method -> what was trained; a folder is of one method, or holds one a subfolder.
+
+    Raises:
+        UserError: a word is no NAME=FOLDER, or a folder holds no finished classifier.
+    """
+    found: dict[str, dict[str, Candidate]] = {}
+    for argument in arguments:
+        name, separator, text = argument.partition("=")
+        folder = Path(text)
+        if not separator or not name:
+            raise UserError(f"--trained {argument}: write it as NAME=FOLDER, for example gold-only=W/gold_only_heads")
+        files = [folder / "scores.json"] if (folder / "scores.json").is_file() else sorted(folder.glob("*/scores.json"))
+        if not files:
+            raise UserError(f"--trained {argument}: no scores.json in that folder; train its classifiers first")
+        methods = found.setdefault(name, {})
+        methods |= {one.name: one for one in map(read_candidate, (file.parent for file in files))}
+    return {name: {key: methods[key] for key in TITLES if key in methods} for name, methods in found.items()}
+
+
+def tested(candidate: Candidate) -> dict[str, Any]:
+    """Its scores with the predictions of the test clips."""
+    return read_scores(f"{candidate.name}={candidate.folder / 'scores.json'}")
+
+
+def compare(trained: Mapping[str, Mapping[str, Candidate]], baseline: str, seed: int) -> list[dict[str, Any]]:
+    """A record a method: what it is without synthetic clips, and where there is more, with them.
+
+    Args:
+        trained: name -> method -> classifier, from `read_trained`.
+        baseline: which name has no synthetic clips.
+        seed: of the bootstrap.
+    """
+    others = [name for name in trained if name != baseline]
+    records = []
+    for method, candidate in trained[baseline].items():
+        scores = tested(candidate)
+        record = {"method": method, "title": TITLES[method], **summary(candidate, scores)}
+        for name in others if method not in UNTRAINED else ():
+            if method in trained[name]:
+                new = tested(trained[name][method])
+                gained = paired_difference(new, scores, seed)
+                record["with"] = {
+                    "name": name,
+                    **summary(trained[name][method], new),
+                    "difference": gained["difference"],
+                }
+                record["with"]["difference_95"] = gained["interval_95"]
+        records.append(record)
+    return records
+
+
+def summary(candidate: Candidate, scores: Mapping[str, Any]) -> dict[str, Any]:
+    """What the table and the report show of a classifier."""
+    metric, errors = scores["metric"], scores["calibration"]
+    return {
+        "file": str(candidate.folder / "scores.json"),
+        "valid": candidate.valid_score,
+        "score": scores[metric],
+        "interval_95": scores["interval_95"],
+        "calibration": {when: {key: errors[when][key] for key in ("ece", "brier")} for when in ("before", "after")},
+    }
+
+
+def comparison_rows(records: Sequence[Mapping[str, Any]], metric: str) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) of the records, in percent."""
+    has_more = any("with" in record for record in records)
+    header = ["method", f"{metric}, gold alone (95 %)"]
+    if has_more:
+        header += ["with synthetic clips (95 %)", "difference (95 %)"]
+    header.append("calibration error")
+    rows = []
+    for record in records:
+        row = [record["title"], with_interval(record["score"], record["interval_95"])]
+        if has_more:
+            more = record.get("with")
+            row += (
+                [
+                    with_interval(more["score"], more["interval_95"]),
+                    with_interval(more["difference"], more["difference_95"], "+"),
+                ]
+                if more
+                else ["-", "-"]
+            )
+        rows.append([*row, percent(record["calibration"]["after"]["ece"])])
+    return header, rows
+
+
+def with_interval(value: float, interval: Sequence[float], sign: str = "") -> str:
+    """12.3 (4.5 to 20.1)."""
+    return f"{percent(value, sign)} ({percent(interval[0], sign)} to {percent(interval[1], sign)})"
+
+
+def verdict(
+    trained: Mapping[str, Mapping[str, Candidate]], baseline: str, scores: Mapping[str, Any] | None, seed: int
+) -> dict[str, Any]:
+    """Whether synthetic clips help: the classifier with them against the best without, by the validation clips.
+
+    Args:
+        trained: see `compare`.
+        baseline: which name has no synthetic clips.
+        scores: of the classifier with synthetic clips, with its `predictions`; None where there is none.
+        seed: of the bootstrap.
+
+    Returns:
+        baseline (method), score, line (a sentence); with `scores` also difference and interval_95.
+    """
+    best, _ = best_of(list(trained[baseline].values()))
+    old = tested(best)
+    found = {"baseline": best.name, "score": old[old["metric"]]}
+    line = f"Best without synthetic clips, by the validation clips: {TITLES[best.name]}, {percent(found['score'])}."
+    if scores is None:
+        return {**found, "line": line}
+    found |= paired_difference(dict(scores), old, seed)
+    low, high = found["interval_95"]
+    said = (
+        "Synthetic clips help"
+        if low > 0
+        else "Synthetic clips do harm"
+        if high < 0
+        else "It cannot be told whether they help"
+    )
+    return {
+        **found,
+        "line": f"{line}\n{said}: {with_interval(found['difference'], (low, high), '+')} to that.",
+    }

@@ -1,0 +1,422 @@
+"""Measure a run's synthetic clips against real ones: quality.json.
+
+    python -m synthio.report.quality --input_csv W/train_50_synthetic.csv --gold_csv W/train_50.csv \\
+        --valid_csv valid.csv --classifier W/classifier/gold_only --output_json W/quality.json
+
+  fad         Fréchet audio distance on AST embeddings, a model that filtered nothing: synthetic to validation clips,
+              synthetic to gold clips, and gold to validation clips, which is what recordings reach. `value` is the
+              plain distance, too large with few clips; `extrapolated` is free of most of that, but noisy.
+  diversity   mean cosine distance within a class, and Vendi score, of synthetic and gold clips
+  agreement   how often a classifier of gold clips alone hears the label that a clip was made for, beside its accuracy
+              on validation clips (which chose its training step); the same by CLAP, which is not independent: it
+              filtered the clips
+  duplicates  clips that are near-copies (synthio/filtering/likeness.py) of gold, validation or test clips, or of
+              another synthetic clip of their class. Of test clips nothing else is read.
+  balance     clips of each class, and how even they are
+  captions    distinct n-grams of the prompts
+
+Every number is there for each class and for all.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synthio.cli import (
+    UserError,
+    add_device_option,
+    in_range,
+    new_parser,
+    pick_device,
+    progress,
+    quiet_libraries,
+    run_main,
+    set_threads,
+)
+from synthio.files import EMBEDDED
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SETS = ("synthetic", "gold", "valid")
+NOT_INDEPENDENT = "not independent: it had a say in the filter"
+
+
+def get_parser():
+    parser = new_parser(__doc__)
+    add = parser.add_argument
+    add("--input_csv", required=True, help="CSV of merge_csv.py; its rows with source_path are the synthetic clips")
+    add("--gold_csv", required=True, help="the small dataset")
+    add("--valid_csv", required=True, help="validation clips")
+    add("--test_csv", default="", help="test clips, for duplicates alone; empty: none")
+    add("--output_json", required=True, help="output: the measures")
+    add("--ast_model", default=str(EMBEDDED / "ast"), help="AST whose embeddings are compared")
+    add("--clap_model", default="", help="CLAP folder or hub id; empty: no agreement by CLAP")
+    add(
+        "--classifier",
+        default="",
+        help="output folder of ast/train.py, or of a head of ast/heads.py, on gold clips; empty: none",
+    )
+    add(
+        "--classifier_weight",
+        type=in_range(float, 0, 1),
+        default=0.0,
+        help="share that an AST of the gold clips had in the filter: above 0 AST is not independent of it",
+    )
+    add("--duplicate_cosine", type=in_range(float, 0, 1), default=0.9, help="likeness above it is a copy")
+    add("--cache_folder", default="", help="folder that keeps embeddings; empty: embeddings beside the output")
+    add("--seed", type=in_range(int, 0), default=0, help="of the random halves and subsets")
+    add_device_option(parser)
+    return parser
+
+
+def read_tables(args) -> dict[str, Any]:
+    """Set -> its manifest.
+
+    Raises:
+        UserError: there is no synthetic clip.
+    """
+    from synthio.manifest import LABEL, PATH, PROMPT, SOURCE, read_manifest
+
+    merged = read_manifest(args.input_csv, (PATH, LABEL, PROMPT, SOURCE))
+    synthetic = merged[merged[SOURCE] != ""].reset_index(drop=True)
+    if synthetic.empty:
+        raise UserError(
+            f"{args.input_csv}: no row has a source_path, so none is synthetic; give the CSV of merge_csv.py"
+        )
+    return {"synthetic": synthetic, "gold": read_manifest(args.gold_csv), "valid": read_manifest(args.valid_csv)}
+
+
+def csv_of(args, name: str) -> str:
+    """The file that a set was read from."""
+    return args.input_csv if name == "synthetic" else getattr(args, f"{name}_csv")
+
+
+def classes_of(table) -> np.ndarray:
+    """The class of each row."""
+    import numpy as np
+
+    from synthio.manifest import LABEL, class_of
+
+    return np.array([class_of(cell) for cell in table[LABEL]], object)
+
+
+# FAD and diversity
+
+
+def distance_record(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, Any]:
+    """A Fréchet distance with what is needed to judge it; None where there are too few clips."""
+    import numpy as np
+
+    from synthio.report.quality_metrics import MIN_CLIPS, frechet_distance, frechet_extrapolated
+
+    least = min(len(x), len(y))
+    rng = np.random.default_rng(seed)
+    return {
+        "value": frechet_distance(x, y) if least >= MIN_CLIPS else None,
+        "extrapolated": frechet_extrapolated(x, y, rng) if least >= 2 * MIN_CLIPS else None,
+        "clips": [len(x), len(y)],
+    }
+
+
+def fad(vectors: Mapping[str, np.ndarray], seed: int) -> dict[str, Any]:
+    """Distances between the three sets, whose embeddings are [N, E] each."""
+    pairs = (("synthetic", "valid"), ("synthetic", "gold"), ("gold", "valid"))
+    return {f"{a}_to_{b}": distance_record(vectors[a], vectors[b], seed) for a, b in pairs}
+
+
+def diversity(vectors: Mapping[str, np.ndarray], seed: int) -> dict[str, Any]:
+    """Mean pairwise distance, and Vendi score at the size of the smaller set, of a class's synthetic and gold clips."""
+    import numpy as np
+
+    from synthio.report.quality_metrics import mean_pairwise_distance, vendi_pair
+
+    names = ("synthetic", "gold")
+    if min(len(vectors[name]) for name in names) < 2:
+        return {"cosine_distance": None, "vendi": None}
+    scores = vendi_pair(vectors["synthetic"], vectors["gold"], np.random.default_rng(seed))
+    return {
+        "cosine_distance": {name: mean_pairwise_distance(vectors[name]) for name in names},
+        "vendi": dict(zip(names, scores, strict=True)),
+    }
+
+
+def mean_diversity(classes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over the classes that have a value."""
+    import numpy as np
+
+    found = {}
+    for measure in ("cosine_distance", "vendi"):
+        rows = [row["diversity"][measure] for row in classes if row["diversity"][measure]]
+        found[measure] = {n: float(np.mean([row[n] for row in rows])) for n in ("synthetic", "gold")} if rows else None
+    return found
+
+
+# Agreement
+
+
+def classifier_scores(args, tables, device: str):
+    """(set -> probabilities [N, C] of synthetic and validation clips, labels) by the classifier of the gold clips."""
+    from synthio.classification.pool import is_pool
+    from synthio.classification.saved import saved_probabilities
+    from synthio.filtering.agreement import class_probabilities, find_model, load
+    from synthio.manifest import PATH
+
+    folder, found = find_model(args.classifier), {}
+    names = ("synthetic", "valid")
+    if is_pool(folder):
+        for name in names:
+            paths, csv = tables[name][PATH], csv_of(args, name)
+            found[name], labels = saved_probabilities(folder, paths, cache_of(args), csv, device=device)
+        return found, labels
+    model, norm = load(folder, device)
+    for name in names:
+        found[name] = class_probabilities(model, norm, tables[name][PATH], csv_of(args, name), device)
+    return found, [model.config.id2label[i] for i in range(model.config.num_labels)]
+
+
+def clap_scores(args, tables, device: str):
+    """(set -> cosines [N, C] of clips with "Sound of a <label>", labels): zero-shot classification."""
+    from synthio.captions.pools import label_prompt
+    from synthio.classification.embeddings import EmbeddingCache, embed_clips
+    from synthio.manifest import LABEL, PATH, all_labels
+    from synthio.models.load import load_scorer
+
+    labels = all_labels(tables["gold"][LABEL])
+    scorer = load_scorer(args.clap_model, device)
+    texts = scorer.embed_text([label_prompt(label) for label in labels])
+    cache = EmbeddingCache(cache_of(args), "clap", args.clap_model)
+    found = {}
+    for name in ("synthetic", "valid"):
+        vectors = embed_clips(cache, lambda: scorer, tables[name][PATH], csv_of(args, name), 16)
+        found[name] = vectors @ texts.T
+    return found, labels
+
+
+def hits(args, tables, scores, labels) -> dict[str, np.ndarray]:
+    """Set -> agreement of each clip [N]."""
+    from synthio.classification.labels import encode_labels
+    from synthio.manifest import LABEL
+    from synthio.report.quality_metrics import agreement
+
+    return {
+        name: agreement(matrix, encode_labels(tables[name][LABEL], labels, csv_of(args, name), multi_label=True))
+        for name, matrix in scores.items()
+    }
+
+
+def measure_agreement(args, tables, device: str) -> dict[str, dict[str, np.ndarray]]:
+    """Judge -> set -> agreement of each clip."""
+    judges = {}
+    if args.classifier:
+        judges["classifier"] = hits(args, tables, *classifier_scores(args, tables, device))
+    if args.clap_model:
+        judges["clap"] = hits(args, tables, *clap_scores(args, tables, device))
+    return judges
+
+
+def judge_notes(args) -> dict[str, str]:
+    """Judge -> whether its opinion is worth something; AST's embeddings are judged by the same."""
+    from synthio.classification.pool import is_pool, load_pool
+    from synthio.filtering.agreement import find_model
+
+    ast_note = NOT_INDEPENDENT if args.classifier_weight > 0 else "independent of the filter"
+    notes = {"ast": ast_note, "classifier": ast_note, "clap": NOT_INDEPENDENT}
+    if args.classifier and is_pool(find_model(args.classifier)):
+        kinds = {part["kind"] for part in load_pool(find_model(args.classifier))[1]["embeddings"]}
+        notes["classifier"] = NOT_INDEPENDENT if "clap" in kinds else ast_note
+    return notes
+
+
+# Duplicates
+
+
+def spectra_of(paths: Sequence[str], csv: str) -> list[np.ndarray]:
+    """The spectral embedding of each clip.
+
+    Raises:
+        UserError: a clip cannot be read.
+    """
+    from synthio.audio import BadAudio
+    from synthio.filtering.likeness import read_embedding
+
+    found = []
+    for row, path in enumerate(progress(paths, f"duplicates: {Path(csv).name}"), 1):
+        try:
+            found.append(read_embedding(path))
+        except BadAudio as error:
+            raise UserError(f"{csv} row {row}: {path}: {error}") from None
+    return found
+
+
+def repeated(spectra: Sequence[np.ndarray], classes: np.ndarray, limit: float) -> np.ndarray:
+    """Whether each clip is a near-copy of an earlier one of its class, bool [N]."""
+    import numpy as np
+
+    from synthio.filtering.likeness import likeness
+
+    found = np.zeros(len(spectra), bool)
+    for name in set(classes):
+        rows = np.flatnonzero(classes == name)
+        own = [spectra[int(row)] for row in rows]
+        found[rows] = np.tril(likeness(own, own) > limit, -1).any(axis=1)
+    return found
+
+
+def duplicates(args, tables) -> dict[str, np.ndarray]:
+    """What is copied -> which synthetic clips copy it, bool [N]; and which gold clips repeat an earlier one."""
+    from synthio.filtering.likeness import likeness
+    from synthio.manifest import PATH, read_manifest
+
+    synthetic = spectra_of(tables["synthetic"][PATH], args.input_csv)
+    gold = spectra_of(tables["gold"][PATH], args.gold_csv)
+    others = {"gold": gold, "valid": spectra_of(tables["valid"][PATH], args.valid_csv)}
+    if args.test_csv:
+        others["test"] = spectra_of(read_manifest(args.test_csv, [PATH])[PATH], args.test_csv)
+    found = {name: (likeness(synthetic, refs) > args.duplicate_cosine).any(axis=1) for name, refs in others.items()}
+    found["synthetic"] = repeated(synthetic, classes_of(tables["synthetic"]), args.duplicate_cosine)
+    return found | {"gold_among_gold": repeated(gold, classes_of(tables["gold"]), args.duplicate_cosine)}
+
+
+# Captions
+
+
+def captions(texts: Sequence[str]) -> dict[str, Any]:
+    """How varied prompts are."""
+    from synthio.report.quality_metrics import distinct_ngrams, words_of
+
+    count = len(texts)
+    return {
+        "prompts": count,
+        "unique": len(set(texts)) / count if count else 0.0,
+        "mean_words": sum(len(words_of(text)) for text in texts) / count if count else 0.0,
+        **{f"distinct_{n}": distinct_ngrams(texts, n) for n in (1, 2, 3)},
+    }
+
+
+# All of it
+
+
+def cache_of(args) -> Path:
+    return Path(args.cache_folder or Path(args.output_json).parent / "embeddings")
+
+
+def embed(args, tables, device: str) -> dict[str, np.ndarray]:
+    """Set -> AST embeddings [N, E]."""
+    from synthio.classification.listening import Listener
+    from synthio.manifest import PATH
+
+    listener = Listener({"ast": args.ast_model}, cache_of(args), device)
+    return {name: listener.hear(tables[name][PATH], csv_of(args, name))["ast"] for name in SETS}
+
+
+def summary(tables, vectors, judged, copied, rows: Mapping[str, np.ndarray], seed: int) -> dict[str, Any]:
+    """The measures over some rows (bool) of each set; those of diversity are of one class."""
+    from synthio.manifest import PROMPT
+
+    kept = {name: vectors[name][rows[name]] for name in SETS}
+    among = {"gold_among_gold": rows["gold"]}
+    return {
+        "clips": {name: int(rows[name].sum()) for name in SETS},
+        "fad": fad(kept, seed),
+        "diversity": diversity(kept, seed),
+        "agreement": {
+            judge: {name: float(hit[rows[name]].mean()) if rows[name].any() else None for name, hit in by_set.items()}
+            for judge, by_set in judged.items()
+        },
+        "duplicates": {name: int(flags[among.get(name, rows["synthetic"])].sum()) for name, flags in copied.items()},
+        "captions": captions(list(tables["synthetic"][PROMPT][rows["synthetic"]])),
+    }
+
+
+def measure(args, device: str) -> dict[str, Any]:
+    """All measures, of all clips and of each class."""
+    import numpy as np
+
+    from synthio.report.quality_metrics import evenness
+
+    tables = read_tables(args)
+    parts = (tables, embed(args, tables, device), measure_agreement(args, tables, device), duplicates(args, tables))
+    classes = {name: classes_of(table) for name, table in tables.items()}
+    names = sorted({*classes["gold"], *classes["synthetic"]})
+    per_class = []
+    for name in names:
+        rows = {key: cells == name for key, cells in classes.items()}
+        per_class.append({"label": name, **summary(*parts, rows, args.seed)})
+    everything = {key: np.ones(len(cells), bool) for key, cells in classes.items()}
+    overall = summary(*parts, everything, args.seed) | {"diversity": mean_diversity(per_class)}
+    counts = {key: Counter(classes[key]) for key in ("gold", "synthetic")}
+    overall["balance"] = {f"evenness_{key}": evenness([count[name] for name in names]) for key, count in counts.items()}
+    return {"dimensions": int(parts[1]["gold"].shape[1]), "overall": overall, "per_class": per_class}
+
+
+def shown(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def lines(record: Mapping[str, Any]) -> list[str]:
+    """The two lines that the terminal shows."""
+    whole = record["overall"]
+    distance, copies = whole["fad"], whole["duplicates"]
+    spread = whole["diversity"]["cosine_distance"] or {"synthetic": None, "gold": None}
+    first = (
+        f"FAD to validation clips {shown(distance['synthetic_to_valid']['value'])} "
+        f"(gold clips {shown(distance['gold_to_valid']['value'])}); diversity {shown(spread['synthetic'], 3)} "
+        f"(gold {shown(spread['gold'], 3)}); near-copies of gold {copies['gold']}, of each other {copies['synthetic']}"
+    )
+    names = {"classifier": "a classifier of gold clips", "clap": "CLAP, which filtered"}
+    second = [
+        f"label heard by {names[judge]} {shown(by_set['synthetic'])} (validation clips {shown(by_set['valid'])})"
+        for judge, by_set in whole["agreement"].items()
+    ]
+    second.append(f"distinct-2 of the prompts {shown(whole['captions']['distinct_2'])}")
+    return [first, "; ".join(second)]
+
+
+def table(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the report shows: a header and a row of cells for all clips and for each class; and the judges' notes."""
+    judges = list(record["overall"]["agreement"])
+    header = ["class", "synthetic", "gold", "FAD to validation", "diversity (gold)"]
+    header += [f"{judge} agrees (validation)" for judge in judges]
+    header += ["near-copies of gold", "of each other", "distinct-2"]
+    rows = []
+    for part in ({"label": "all", **record["overall"]}, *record["per_class"]):
+        spread = part["diversity"]["cosine_distance"] or {"synthetic": None, "gold": None}
+        pairs = [(spread["synthetic"], spread["gold"], 3)]
+        pairs += [(part["agreement"][judge]["synthetic"], part["agreement"][judge]["valid"], 2) for judge in judges]
+        row = [part["label"], str(part["clips"]["synthetic"]), str(part["clips"]["gold"])]
+        row += [shown(part["fad"]["synthetic_to_valid"]["value"])]
+        row += [f"{shown(a, digits)} ({shown(b, digits)})" for a, b, digits in pairs]
+        row += [str(part["duplicates"][name]) for name in ("gold", "synthetic")]
+        rows.append([*row, shown(part["captions"]["distinct_2"])])
+    floor = record["overall"]["fad"]["gold_to_valid"]
+    return {"header": header, "rows": rows, "floor": shown(floor["value"]), "judges": record["judges"]}
+
+
+def main() -> int:
+    args = get_parser().parse_args()
+    from synthio.cards import model_name
+    from synthio.files import sha256_file, write_json
+    from synthio.manifest import versions
+
+    quiet_libraries()
+    set_threads()
+    record = measure(args, pick_device(args.device))
+    inputs = [path for path in (args.input_csv, args.gold_csv, args.valid_csv, args.test_csv) if path]
+    notes = judge_notes(args)
+    judges = {
+        "embeddings": {"model": model_name(args.ast_model), "note": notes["ast"]},
+        **{judge: {"note": notes[judge]} for judge in record["overall"]["agreement"]},
+    }
+    about = {"inputs": {path: sha256_file(path) for path in inputs}, "options": vars(args), "versions": versions()}
+    write_json(args.output_json, {"judges": judges, **record, **about})
+    print("\n".join(lines(record)), file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,158 @@
+"""Print the test scores of several classifiers side by side, and where the time went.
+
+    python -m synthio.report.results --output_json W/scores.json --timings W/timings.csv \\
+        --scores gold-only=W/classifier/gold_only/scores.json synthio=W/classifier/synthio/scores.json \\
+        --trained gold-only=W/classifier/gold_only_heads synthio=W/classifier/synthio_heads
+
+The first one is the baseline. Differences to it carry a paired bootstrap interval: both classifiers are scored on the
+same resampled test clips, from the predictions.csv beside each scores.json. --trained adds a table of every method that
+was trained, and says what synthetic clips are worth against the best one without them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synthio.classification.scored import paired_difference, read_scores
+from synthio.cli import UserError, in_range, new_parser, run_main
+from synthio.report.tables import percent, plain_table
+from synthio.tracking import add_tracking_options, open_tracker
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def get_parser():
+    parser = new_parser(__doc__)
+    parser.add_argument("--scores", nargs="+", required=True, metavar="NAME=FILE", help="scores.json of each method")
+    parser.add_argument(
+        "--trained", nargs="+", default=[], metavar="NAME=FOLDER", help="all that was trained under a name"
+    )
+    parser.add_argument("--output_json", default="", help="write the same as JSON; empty for none")
+    parser.add_argument("--timings", default="", help="CSV with stage,seconds; empty for none")
+    parser.add_argument(
+        "--quality", default="", help="JSON of synthio.report.quality, to be summed up in two lines; empty: none"
+    )
+    parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of the bootstrap of differences")
+    add_tracking_options(parser)
+    return parser
+
+
+def summarise(all_scores: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """One record a method; the first is the baseline of the differences."""
+    keys = ("metric", "accuracy", "mAP", "macro_f1", "interval_95", "best_step", "num_steps", "head", "choice")
+    records = []
+    for scores in all_scores:
+        record = {"name": scores["name"], "train": scores["splits"]["train"], "test": scores["splits"]["test"]}
+        record |= {key: scores[key] for key in keys if key in scores}
+        if scores is not all_scores[0]:
+            record["to_baseline"] = {
+                "baseline": all_scores[0]["name"],
+                **paired_difference(scores, all_scores[0], seed),
+            }
+        records.append(record)
+    return records
+
+
+def read_timings(path: str) -> pd.DataFrame:
+    """A table of stage and seconds (float), in file order."""
+    from synthio.manifest import read_table
+
+    table = read_table(path, ["stage", "seconds"])
+    for row, text in enumerate(table["seconds"], 1):
+        try:
+            float(text)
+        except ValueError:
+            raise UserError(f"{path} row {row}: seconds is '{text}', not a number") from None
+    return table[["stage", "seconds"]].astype({"seconds": float})
+
+
+def score_rows(records: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) of the table of scores, in percent."""
+    metric, baseline = records[0]["metric"], records[0]["name"]
+    header = ["method", "train clips (gold + synthetic)", f"{metric} (95 %)", "macro-F1", f"against {baseline} (95 %)"]
+    rows = []
+    for record in records:
+        train, (low, high) = record["train"], record["interval_95"]
+        versus = "-"
+        if "to_baseline" in record:
+            bounds = record["to_baseline"]["interval_95"]
+            difference = percent(record["to_baseline"]["difference"], "+")
+            versus = f"{difference} ({percent(bounds[0], '+')} to {percent(bounds[1], '+')})"
+        rows.append(
+            [
+                f"{record['name']}: {record['head']}" if "head" in record else record["name"],
+                f"{train['clips']} ({train['gold']} + {train['synthetic']})",
+                f"{percent(record[metric])} ({percent(low)} to {percent(high)})",
+                percent(record["macro_f1"]),
+                versus,
+            ]
+        )
+    return header, rows
+
+
+def score_lines(records: list[dict[str, Any]]) -> str:
+    """The table of scores as text."""
+    return f"Test scores in percent, {records[0]['test']['clips']} test clips\n{plain_table(*score_rows(records))}"
+
+
+def timing_lines(timings: pd.DataFrame) -> str:
+    """The table of seconds, with the sum."""
+    rows = [[stage, f"{seconds:.0f}"] for stage, seconds in timings.itertuples(index=False)]
+    return plain_table(["stage", "seconds"], [*rows, ["total", f"{timings['seconds'].sum():.0f}"]])
+
+
+def track(records: list[dict[str, Any]], args) -> None:
+    """Send the main scores of each method to the tracker."""
+    tracker = open_tracker(args, "scores")
+    row = {f"{r['name']} {name}": r[name] for r in records for name in ("accuracy", "mAP", "macro_f1") if name in r}
+    tracker.follow([{"step": 0, **row}])
+    tracker.close()
+
+
+def compare_trained(trained: list[str], scores: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+    """Print the table of every method and the verdict; returns both for the JSON."""
+    from synthio.report.comparison import compare, comparison_rows, read_trained, verdict
+
+    if not trained:
+        return {}
+    methods, baseline = read_trained(trained), scores[0]["name"]
+    if baseline not in methods:
+        raise UserError(f"--trained names none of '{baseline}', the first of --scores; give its folders too")
+    records = compare(methods, baseline, seed)
+    said = verdict(methods, baseline, scores[-1] if len(scores) > 1 else None, seed)
+    table = plain_table(*comparison_rows(records, scores[0]["metric"]))
+    print(f"\nEvery method, the same test clips\n{table}\n\n{said['line']}")
+    return {"trained": records, "verdict": said}
+
+
+def main() -> int:
+    args = get_parser().parse_args()
+    from synthio.files import read_json, write_json
+    from synthio.report.quality import lines
+
+    found = [read_scores(argument) for argument in args.scores]
+    records = summarise(found, args.seed)
+    timings = read_timings(args.timings) if args.timings else None
+    print(score_lines(records))
+    compared = compare_trained(args.trained, found, args.seed)
+    if timings is not None:
+        print(f"\n{timing_lines(timings)}")
+    if args.quality:
+        print("\nSynthetic clips", *lines(read_json(args.quality)), sep="\n")
+    if args.output_json:
+        stages = [] if timings is None else timings.to_dict("records")
+        for record, argument in zip(records, args.scores, strict=True):
+            record["file"] = argument.partition("=")[2]
+        for record in (*records, *(row for one in compared.get("trained", []) for row in (one, one.get("with", {})))):
+            if "file" in record:
+                record["file"] = os.path.relpath(record["file"], Path(args.output_json).parent)
+        write_json(args.output_json, {"methods": records, **compared, "seconds": stages})
+    track(records, args)
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)
