@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import sys
 from pathlib import Path
 
@@ -70,4 +69,4 @@ def normal_name(name: str) -> str:
 def leave_note(folder: str, started_ns: int) -> None:
     """Write what this process has loaded into a folder, beside the notes of other processes of the step."""
     note = {"code": loaded_code(started_ns), "libraries": loaded_libraries()}
-    write_json(Path(folder) / f"{socket.gethostname()}-{os.getpid()}.json", note)
+    write_json(Path(folder) / f"{os.uname().nodename}-{os.getpid()}.json", note)

@@ -26,7 +26,6 @@ from typing import Any
 
 from synthio.cli import UserError, new_parser, run_main
 from synthio.files import fingerprint, read_json, sha256_file, sha256_value, write_json
-from synthio.models.hub import cached_revision
 from synthio.pipeline.loaded import changed_code, changed_libraries, merged, read_notes
 from synthio.pipeline.shared_stages import counterparts, link_outputs, root_of, sibling_stamps
 
@@ -89,6 +88,8 @@ def is_hub_id(path: str) -> bool:
 def content(path: str, cache: dict[str, list]) -> str:
     """Hash of a file or a folder, revision of a hub id. What is large is read again where sizes or times changed."""
     if is_hub_id(path):
+        from synthio.models.hub import cached_revision
+
         return f"{path}@{cached_revision(path)}"
     if Path(path).is_dir():
         files = sorted(p for p in Path(path).rglob("*") if p.is_file() and not p.name.startswith("."))
