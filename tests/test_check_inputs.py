@@ -13,7 +13,7 @@ import soundfile
 
 from tests.scripts import call_script
 
-SCRIPT = Path(__file__).resolve().parent.parent / "synthio" / "check_inputs.py"
+SCRIPT = Path(__file__).resolve().parent.parent / "synthio" / "data" / "check_inputs.py"
 SPLITS = ("train", "valid", "test")
 
 
