@@ -2,7 +2,7 @@
 if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi # `sh test.sh`: sh may be dash
 # Set up and run every check:      sh test.sh        `sh test.sh all` makes every environment and runs the slow tests too.
 # The tests of one environment:    sh test.sh clap   one of extras/environments.txt, which is made first.
-# More words go to pytest:         sh test.sh tests/test_driver.py -k dash
+# More words go to pytest:         sh test.sh tests/driver/test_run.py -k dash
 set -euo pipefail
 
 # Print the environments that have a list of packages.
@@ -28,7 +28,7 @@ make_environments() {
 test_environment() { # NAME [PYTEST OPTIONS...]
     local name=$1 files
     shift
-    mapfile -t files < <(grep -l "environ.*SYNTHIO_${name^^}_PYTHON" tests/test_*.py)
+    mapfile -t files < <(grep -rl --include='test_*.py' "environ.*SYNTHIO_${name^^}_PYTHON" tests | sort)
     ((${#files[@]})) || {
         echo "test.sh: no file of tests/ reads SYNTHIO_${name^^}_PYTHON" >&2
         exit 2

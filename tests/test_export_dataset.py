@@ -14,8 +14,8 @@ import pytest
 from synthio import cards
 from synthio.manifest import read_manifest
 from synthio.report import dataset_card
+from tests.report.test_page import CAPTIONS, LABELS, save_run
 from tests.scripts import call_script
-from tests.test_report import CAPTIONS, LABELS, save_run
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "extras/export_dataset.py"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tests.test_driver import ROOT, make_env
+from tests.driver.test_run import ROOT, make_env
 
 LOCKS = ("requirements", "requirements-dev")
 

@@ -15,9 +15,9 @@ from synthio import tracking
 from synthio.cli import UserError
 from synthio.files import read_json
 from synthio.pipeline.stamp import command_key
-from tests import test_driver
+from tests.driver import test_run
+from tests.classification.test_training import ROOT, TRAIN, options, save_tiny_ast, save_tones
 from tests.scripts import call_script
-from tests.test_classifier import ROOT, TRAIN, options, save_tiny_ast, save_tones
 
 SCRIPT, CURVES = ROOT / "synthio/tracking.py", ROOT / "tests/track_curves.py"
 
@@ -143,10 +143,10 @@ def link_packages(python: str, folder: Path) -> Path:
 @pytest.mark.slow
 def test_a_run_of_the_driver_is_in_the_files_of_tensorboard(trackers_python, tmp_path):
     """Curves of preference and classifier training, and the test scores, as TensorBoard's own reader finds them."""
-    test_driver.save_world(tmp_path)
+    test_run.save_world(tmp_path)
     packages = link_packages(trackers_python, tmp_path / "packages")
-    words = test_driver.options("results", cpu_shards=1, log_to="tensorboard", quality="false", make_report="false")
-    done = test_driver.call(*words, cwd=tmp_path, PYTHONPATH=str(packages))
+    words = test_run.options("results", cpu_shards=1, log_to="tensorboard", quality="false", make_report="false")
+    done = test_run.call(*words, cwd=tmp_path, PYTHONPATH=str(packages))
     assert done.returncode == 0, done.stdout + done.stderr
     work = tmp_path / "results/tiny set"
     command = [trackers_python, CURVES, "read", work / "tracking"]
@@ -159,7 +159,7 @@ def test_a_run_of_the_driver_is_in_the_files_of_tensorboard(trackers_python, tmp
     histories["dpo-adapter"] = "dpo/adapter_history.csv"
     assert runs.keys() == {*histories, "scores"}
     for run, history in histories.items():
-        rows = test_driver.rows_of(work / history)
+        rows = test_run.rows_of(work / history)
         assert [step for step, _ in runs[run]] == [int(row["step"]) for row in rows] and len(rows) > 1
         for (_, found), row in zip(runs[run], rows, strict=True):
             row["valid_score"] = row.pop("valid_accuracy", None)

@@ -1,0 +1,227 @@
+"""Augmented waveforms, SupCon, and training with both."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from synthio.classification import augment, supcon
+from synthio.classification import training as classifier
+from synthio.cli import UserError
+from synthio.models import ast_model
+from synthio.models.fbank import kaldi_fbank, num_samples
+from tests.classification.test_training import ROOT, options, save_tiny_ast, save_tones, train
+from tests.scripts import load_script
+
+RATE = 16000
+
+
+def sound(freq_hz: float = 1000.0, samples: int = RATE) -> np.ndarray:
+    return (0.1 * np.sin(2 * np.pi * freq_hz * np.arange(samples) / RATE)).astype(np.float32)
+
+
+def loudest_hz(audio: np.ndarray) -> float:
+    spectrum = np.abs(np.fft.rfft(audio * np.hanning(len(audio))))
+    return float(np.argmax(spectrum) * RATE / len(audio))
+
+
+def power_db(audio: np.ndarray) -> float:
+    return 10 * math.log10(np.mean(np.square(audio, dtype=np.float64)))
+
+
+class Fixed(np.random.Generator):
+    """A generator whose uniform numbers lie at one place of their range; the rest is random."""
+
+    def __init__(self, place: float, choice: int = 0):
+        super().__init__(np.random.PCG64(0))
+        self.place, self.choice = place, choice
+
+    def uniform(self, low=0.0, high=1.0, size=None):
+        return low + self.place * (high - low)
+
+    def integers(self, *_args, **_kwargs):
+        return self.choice
+
+
+# Waveforms
+
+
+@pytest.mark.parametrize(("place", "snr_db"), [(0, 5), (1, 40)])
+def test_noise_has_the_drawn_level(place, snr_db):
+    clean = sound()
+    added = augment.augment(clean, RATE, "noise", Fixed(place)) - clean
+    assert power_db(clean) - power_db(added) == pytest.approx(snr_db, abs=0.2)
+    assert abs(np.corrcoef(added[1:], added[:-1])[0, 1]) < 0.05  # white
+    assert not augment.noise(np.zeros(100), RATE, Fixed(place)).any()
+
+
+@pytest.mark.parametrize(("place", "semitones"), [(0, -4), (0.5, 0), (1, 4)])
+def test_pitch_moves_a_tone_by_the_drawn_semitones(place, semitones):
+    out = augment.augment(sound(), RATE, "pitch", Fixed(place))
+    speed = 2 ** (semitones / 12)
+    assert len(out) == pytest.approx(RATE / speed, abs=2)
+    assert loudest_hz(out) == pytest.approx(1000 * speed, abs=2)
+    assert power_db(out) == pytest.approx(power_db(sound()), abs=0.1)
+
+
+def test_the_margin_is_what_the_highest_pitch_needs():
+    longest = round(augment.MAX_SPEED * num_samples(50))
+    assert len(augment.pitch(sound(samples=longest), RATE, Fixed(1))) >= num_samples(50) - 1
+
+
+def test_gain_and_shift_by_hand():
+    assert augment.gain(np.array([1.0, -0.5]), RATE, Fixed(0)) == pytest.approx([10**-0.6, -0.5 * 10**-0.6])
+    assert augment.shift(np.arange(4.0), RATE, Fixed(0)).tolist() == [2, 3, 0, 1]
+    assert augment.shift(np.arange(4.0), RATE, Fixed(0.75)).tolist() == [3, 0, 1, 2]
+
+
+@pytest.mark.parametrize(("choice", "kept_hz", "cut_hz"), [(0, 100, 7000), (1, 7000, 30)])
+def test_filters_keep_one_side_and_cut_the_other(choice, kept_hz, cut_hz):
+    """Low-pass at sqrt(1000 * 7500) = 2739 Hz, high-pass at sqrt(20 * 2400) = 219 Hz, 12 dB an octave."""
+    cutoff = (2739, 219)[choice]
+    octaves = abs(math.log2(cut_hz / cutoff))
+    for freq_hz, least, most in ((kept_hz, -0.5, 0.5), (cut_hz, -60, -12 * octaves + 3), (cutoff, -3.2, -2.8)):
+        out = augment.filter_band(sound(freq_hz), RATE, Fixed(0.5, choice))
+        assert least < power_db(out[4000:]) - power_db(sound(freq_hz)[4000:]) < most
+
+
+@pytest.mark.parametrize("method", augment.METHODS)
+def test_augmentation_is_float32_seeded_and_never_twice_the_same(method):
+    def change(seed):
+        return augment.augment(sound(), RATE, method, np.random.default_rng(seed))
+
+    assert change(1).dtype == np.float32 and np.array_equal(change(1), change(1))
+    clean = sound()
+    different = {change(seed).tobytes() for seed in range(8)}
+    assert len(different) >= 7  # the chain may leave a clip as it is
+    assert np.array_equal(clean, sound()), "the clip itself must stay"
+
+
+def test_features_of_a_batch_are_those_of_each_clip(monkeypatch):
+    """One filterbank for clips of several lengths: equal to reading each, cutting, padding and normalising."""
+    monkeypatch.setitem(augment.METHODS, "same", lambda audio, sample_rate, rng: audio)
+    clips = [sound(samples=n) + 0.01 for n in (400, 3000, 5000, 20000)]
+    norm = classifier.Normalisation(30, -5.0, 3.0)
+    found = classifier.augmented_features(clips, norm, 32, "same", np.random.default_rng(0))
+    features = [kaldi_fbank(torch.from_numpy(clip)[None], 32)[0] for clip in clips]
+    expected = classifier.make_split(features, np.zeros((4, 2), np.float32), norm).features
+    torch.testing.assert_close(found, expected.float(), atol=2e-3, rtol=0)
+
+
+# SupCon
+
+
+def naive_supcon(z, targets, temperature: float) -> float:
+    """Equation 2 word by word."""
+    z, labels = z.tolist(), targets.tolist()
+    total, anchors = 0.0, 0
+    for i in range(len(z)):
+        others = [a for a in range(len(z)) if a != i]
+        positives = [p for p in others if any(x and y for x, y in zip(labels[i], labels[p], strict=True))]
+        if not positives:
+            continue
+        dots = {a: math.exp(sum(x * y for x, y in zip(z[i], z[a], strict=True)) / temperature) for a in others}
+        total -= sum(math.log(dots[p] / sum(dots.values())) for p in positives) / len(positives)
+        anchors += 1
+    return total / anchors
+
+
+def test_supcon_by_hand():
+    """Two clips of one class at right angles to one of another: exp(1) against exp(1) + exp(0) at temperature 1."""
+    z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    targets = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    assert supcon.supcon_loss(z, targets, 1.0).item() == pytest.approx(math.log(1 + math.exp(-1)))
+    assert supcon.supcon_loss(z, targets, 0.5).item() == pytest.approx(math.log(1 + math.exp(-2)))
+    assert supcon.supcon_loss(z[:2], targets[:2], 0.1).item() == pytest.approx(0)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_supcon_equals_the_loops(multi_label):
+    generator = torch.Generator().manual_seed(0)
+    z = functional.normalize(torch.randn(12, 5, generator=generator), dim=1)
+    targets = torch.eye(4)[torch.randint(4, (12,), generator=generator)]
+    targets[0] = torch.tensor([0.0, 0.0, 0.0, 0.0])  # shares nothing, like a class that comes once
+    if multi_label:
+        targets = torch.maximum(targets, targets.roll(1, dims=0))
+        assert targets.sum(dim=1).max() == 2
+    for temperature in (0.07, 1.0):
+        expected = naive_supcon(z, targets, temperature)
+        assert supcon.supcon_loss(z, targets, temperature).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("clips", [1, 3])
+def test_supcon_without_positives_is_zero_with_a_gradient(clips):
+    z = torch.eye(clips, 4).requires_grad_()
+    loss = supcon.supcon_loss(z, torch.eye(clips), 0.1)
+    loss.backward()
+    assert loss.item() == 0
+    assert z.grad.isfinite().all() and not z.grad.any()
+
+
+def test_supcon_pulls_classes_together():
+    generator = torch.Generator().manual_seed(1)
+    z = torch.randn(8, 3, generator=generator).requires_grad_()
+    targets = torch.eye(2).repeat(4, 1)
+    optimizer = torch.optim.SGD([z], lr=0.5)
+    for _ in range(200):
+        loss = supcon.supcon_loss(functional.normalize(z, dim=1), targets, 0.2)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    cosine = functional.normalize(z.detach(), dim=1) @ functional.normalize(z.detach(), dim=1).T
+    same = (targets @ targets.T).bool()
+    assert cosine[same].min() > 0.9
+    assert cosine[~same].max() < -0.5
+
+
+# Training
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tones")
+    save_tiny_ast(folder / "model")
+    for seed, (name, clips) in enumerate([("train", 12), ("valid", 6), ("test", 6)]):
+        save_tones(folder, name, clips, seed)
+    return folder
+
+
+def test_supcon_starts_from_the_same_classifier_and_a_seeded_head(data):
+    model = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1).eval()
+    learner, same = supcon.SupConAst(model, 3), supcon.SupConAst(model, 3)
+    x = torch.randn(2, 56, 32, generator=torch.Generator().manual_seed(0))
+    output = learner(x)
+    torch.testing.assert_close(output.logits, model(x).logits)
+    torch.testing.assert_close(output.projected.norm(dim=1), torch.ones(2))
+    assert torch.equal(output.projected, same(x).projected)
+    assert not torch.equal(output.projected, supcon.SupConAst(model, 4)(x).projected)
+
+
+@pytest.mark.parametrize("changes", [{"supcon": "true"}, {"waveform_augment": "chain"}, {"waveform_augment": "pitch"}])
+def test_training_with_options_learns_and_repeats(data, tmp_path, monkeypatch, changes):
+    scores = train(monkeypatch, data, tmp_path / "a", **changes)
+    assert scores["accuracy"] > 0.9
+    assert not [key for key in load_keys(tmp_path / "a") if key.startswith(("ast.", "projection."))]
+    train(monkeypatch, data, tmp_path / "b", **changes)
+    model = "model/model.safetensors"
+    assert (tmp_path / "a" / model).read_bytes() == (tmp_path / "b" / model).read_bytes()
+    train(monkeypatch, data, tmp_path / "c")
+    assert (tmp_path / "a" / model).read_bytes() != (tmp_path / "c" / model).read_bytes()
+
+
+def load_keys(folder):
+    from safetensors import safe_open
+
+    with safe_open(folder / "model/model.safetensors", framework="pt") as file:
+        return list(file.keys())
+
+
+def test_supcon_with_mixup_is_refused(data, tmp_path):
+    script = load_script(ROOT / "ast/train.py")
+    args = script.get_parser().parse_args(options(data, tmp_path, supcon="true", mixup=0.3))
+    with pytest.raises(UserError, match="choose one of them"):
+        script.make_recipe(args, 12)

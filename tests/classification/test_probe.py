@@ -1,0 +1,154 @@
+"""Embeddings and their cache, and the regression of a linear probe."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from transformers import ASTFeatureExtractor, ASTForAudioClassification
+
+from synthio.classification import embeddings, probe
+from synthio.cli import UserError
+from synthio.models.ast_model import AstEmbedder
+from synthio.models.fbank import SAMPLE_RATE, num_samples
+from tests.classification.test_training import save_tiny_ast, save_tones
+
+# Embeddings
+
+
+def test_ast_embeddings_are_the_pooled_output(tmp_path):
+    """Of one window, with the folder's own normalisation; a short clip is repeated, a long one averaged."""
+    folder = save_tiny_ast(tmp_path / "ast", head=True)
+    ASTFeatureExtractor(max_length=100, num_mel_bins=32, mean=-6.0, std=3.0).save_pretrained(folder)
+    embedder = AstEmbedder(str(folder))
+    samples = num_samples(100)
+    clip = 0.1 * np.random.default_rng(0).normal(size=(1, samples)).astype(np.float32)
+    model = ASTForAudioClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    inputs = ASTFeatureExtractor.from_pretrained(folder)(clip[0], sampling_rate=SAMPLE_RATE, return_tensors="pt")
+    with torch.no_grad():
+        expected = model.audio_spectrogram_transformer(**inputs).pooler_output[0].numpy()
+    half = clip[:, : samples // 2]
+    found = embedder.embed_audio([clip, half, np.tile(half, 2), np.concatenate([clip, clip], axis=1)])
+    np.testing.assert_allclose(found[0], expected, atol=1e-3)
+    np.testing.assert_allclose(found[1], found[2], atol=1e-4)
+    np.testing.assert_allclose(found[3], found[0], atol=1e-4)
+    assert np.abs(found[0] - found[1]).max() > 0.01
+
+
+def test_each_clip_is_heard_once_whatever_names_it(tmp_path):
+    heard = []
+    save_tones(tmp_path, "train", 5, 0)
+
+    class Listener:
+        sample_rate = 16000
+
+        def embed_audio(self, clips):
+            heard.extend(len(clip[0]) for clip in clips)
+            return np.array([[len(clip[0]), 1.0] for clip in clips], np.float32)
+
+    paths = [str(path) for path in sorted((tmp_path / "train").glob("*.wav"))]
+    copy = tmp_path / "copy.wav"
+    copy.write_bytes((tmp_path / "train/0.wav").read_bytes())
+    cache = embeddings.EmbeddingCache(tmp_path, "x", "model")
+    first = embeddings.embed_clips(cache, Listener, [*paths, str(copy), paths[0]], "a.csv", 2)
+    assert len(heard) == 5 and first[5].tolist() == first[0].tolist() == first[6].tolist()
+    again = embeddings.EmbeddingCache(tmp_path, "x", "model")
+    np.testing.assert_array_equal(embeddings.embed_clips(again, Listener, paths[::-1], "b.csv", 2), first[:5][::-1])
+    assert len(heard) == 5
+    other = embeddings.EmbeddingCache(tmp_path, "x", "other model")
+    assert not other.vectors and other.path != cache.path
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[:-7], lambda raw: raw[:-1] + bytes([raw[-1] ^ 1]), lambda raw: b""])
+def test_a_damaged_cache_is_not_used(tmp_path, damage):
+    cache = embeddings.EmbeddingCache(tmp_path, "x", "model")
+    cache.vectors = {"ab" * 32: np.arange(3.0, dtype=np.float32)}
+    cache.save()
+    assert embeddings.EmbeddingCache(tmp_path, "x", "model").vectors["ab" * 32].tolist() == [0, 1, 2]
+    cache.path.write_bytes(damage(cache.path.read_bytes()))
+    assert embeddings.EmbeddingCache(tmp_path, "x", "model").vectors == {}
+
+
+def test_a_clip_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"no sound")
+    cache = embeddings.EmbeddingCache(tmp_path, "x", "model")
+
+    class Listener:
+        sample_rate = 16000
+
+    with pytest.raises(UserError, match=r"t\.csv row 1: .*a\.wav: unreadable"):
+        embeddings.embed_clips(cache, Listener, [str(tmp_path / "a.wav")], "t.csv", 4)
+
+
+# Regression
+
+
+def clouds(classes: int, clips: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points around a centre for each class, far from the origin and unequally scaled; targets 0/1."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(clips) % classes
+    centres = 3 * np.random.default_rng(99).normal(size=(classes, 6))
+    x = (centres[truth] + rng.normal(size=(clips, 6))) * [1, 10, 0.1, 1, 1, 1] + 5
+    return x.astype(np.float32), np.eye(classes, dtype=np.float32)[truth]
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_weights_give_scikit_learns_probabilities(classes):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x, targets = clouds(classes, 60, 0)
+    fitted = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000)).fit(x, targets.argmax(axis=1))
+    logits = torch.from_numpy(probe.fit_probe(x, targets, 0.1, False).logits(x))
+    np.testing.assert_allclose(logits.softmax(dim=1).numpy(), fitted.predict_proba(x), atol=1e-4)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_clip_of_weight_2_counts_as_two_clips(multi_label):
+    rng = np.random.default_rng(0)
+    x, targets = rng.normal(size=(30, 4)), np.eye(3, dtype=np.float32)[np.arange(30) % 3]
+    x = (x - x.mean(axis=0)) / x.std(axis=0)  # so that scaling is the same with and without the second copy
+    mirrored, doubled = np.concatenate([x, -x]), np.concatenate([targets, targets[::-1]])
+    weights = np.ones(60)
+    weights[:5] = weights[30:35] = 2
+    rows = np.concatenate([np.arange(60), np.arange(5), np.arange(30, 35)])
+    weighted = probe.fit_probe(mirrored, doubled, 1.0, multi_label, weights)
+    from_copies = probe.fit_probe(mirrored[rows], doubled[rows], 1.0, multi_label)
+    plain = probe.fit_probe(mirrored, doubled, 1.0, multi_label)
+    np.testing.assert_allclose(weighted.logits(x), from_copies.logits(x), atol=0.15)
+    assert np.abs(weighted.logits(x) - from_copies.logits(x)).max() < np.abs(weighted.logits(x) - plain.logits(x)).max()
+
+
+def test_classes_without_clips_and_with_all_clips():
+    x, targets = clouds(2, 20, 0)
+    absent = np.insert(targets, 1, 0, axis=1)
+    chances = torch.from_numpy(probe.fit_probe(x, absent, 1.0, False).logits(x)).softmax(dim=1)
+    assert chances[:, 1].max() < 1e-6 and (chances.argmax(dim=1).numpy() == absent.argmax(axis=1)).all()
+    everywhere = np.insert(absent, 0, 1, axis=1)
+    chances = torch.from_numpy(probe.fit_probe(x, everywhere, 1.0, True).logits(x)).sigmoid().numpy()
+    assert ((chances > 0.5) == everywhere).all()
+    with pytest.raises(UserError, match="same label"):
+        probe.fit_probe(x, np.tile([0.0, 1.0], (20, 1)), 1.0, False)
+
+
+def test_the_sum_of_probes_is_a_probe():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5, 4)).astype(np.float32)
+    one, two = (probe.LinearProbe(rng.normal(size=(3, 4)), rng.normal(size=3)) for _ in range(2))
+    summed = probe.LinearProbe.summed([one, two], [0.3, 2.0], -0.5)
+    np.testing.assert_allclose(summed.logits(x), 0.3 * one.logits(x) + 2 * two.logits(x) - 0.5, atol=1e-5)
+    assert summed.weight.dtype == summed.bias.dtype == np.float32
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_surprise_is_the_cross_entropy_of_each_clip(multi_label):
+    x, targets = clouds(3, 30, 0)
+    fitted = probe.fit_probe(x, targets, 1.0, multi_label)
+    logits, truth = torch.from_numpy(fitted.logits(x)), torch.from_numpy(targets).double()
+    if multi_label:
+        expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth)
+    else:
+        expected = torch.nn.functional.cross_entropy(logits, truth)
+    surprises = probe.surprise(fitted.logits(x), targets, multi_label)
+    assert surprises.mean() == pytest.approx(expected.item()) and surprises.shape == (30,)

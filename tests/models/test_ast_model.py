@@ -1,0 +1,107 @@
+"""ast/train.py on an AST of the published configuration and on the embedded one: short clips, and the pipeline."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, pipeline
+
+from synthio.audio import read_audio, write_wav
+from synthio.classification import scored
+from synthio.models.fbank import SAMPLE_RATE, num_frames
+from tests.classification.test_training import ROOT, TRAIN
+from tests.scripts import call_script
+
+PITCHES = {"low": 300, "middle": 900, "high": 2700}
+SECONDS = (0.3, 1.0, 2.5, 5.0, 12.0)  # of the test clips
+EMBEDDED = ROOT / "extras/embedded/weights/ast"
+
+
+def save_tone(path, label: str, seconds: float, rng) -> None:
+    """A noisy tone whose loudness rises, so that the first second says something else than all of it."""
+    t = np.arange(round(SAMPLE_RATE * seconds)) / SAMPLE_RATE
+    tone = 0.3 * np.sin(2 * np.pi * PITCHES[label] * rng.uniform(0.95, 1.05) * t) * (0.2 + 0.8 * t / seconds)
+    write_wav(path, (tone + 0.02 * rng.normal(size=len(t)))[None].astype(np.float32), SAMPLE_RATE)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """The published AST but for its width and depth, with random weights; clips of 1 s, test clips of many lengths."""
+    folder = tmp_path_factory.mktemp("published")
+    config = ASTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, num_labels=3)
+    published = (config.num_mel_bins, config.max_length, config.patch_size, config.time_stride, config.frequency_stride)
+    assert published == (128, 1024, 16, 10, 10)
+    config.id2label, config.label2id = dict(enumerate(PITCHES)), {name: i for i, name in enumerate(PITCHES)}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ASTForAudioClassification(config)
+        torch.nn.init.normal_(model.audio_spectrogram_transformer.embeddings.position_embeddings, std=0.1)
+        torch.nn.init.normal_(model.classifier.dense.weight, std=0.5)
+    model.save_pretrained(folder / "ast")
+    ASTFeatureExtractor().save_pretrained(folder / "ast")
+    rng, labels = np.random.default_rng(0), list(PITCHES)
+    for name, lengths in (("train", [1.0] * 9), ("valid", [1.0] * 6), ("test", SECONDS)):
+        rows = [(f"{name}/{i}.wav", labels[i % 3]) for i in range(len(lengths))]
+        for (path, label), seconds in zip(rows, lengths, strict=True):
+            save_tone(folder / path, label, seconds, rng)
+        pd.DataFrame(rows, columns=["path", "label"]).to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+def train(world, model, out, **changes) -> dict:
+    chosen = {f"{split}_csv": world / f"{split}.csv" for split in ("train", "valid", "test")}
+    chosen |= {"model": model, "output_folder": out, "num_steps": 3, "batch_size": 4, "device": "cpu", **changes}
+    done = call_script(TRAIN, *(part for name, value in chosen.items() for part in (f"--{name}", value)))
+    assert done.returncode == 0, done.stderr
+    return json.loads((out / "scores.json").read_text())
+
+
+def check_pipeline(folder, function_to_apply="softmax") -> None:
+    """transformers' pipeline gives what predictions.csv says of clips of every length."""
+    predictions = scored.read_scores(f"x={folder / 'scores.json'}")["predictions"]
+    assert len(predictions) == len(SECONDS)
+    listen = pipeline("audio-classification", model=str(folder / "model"), top_k=None)
+    spread = []
+    for row in predictions.to_dict("records"):
+        waveform = read_audio(row["path"], SAMPLE_RATE)[0][0]
+        answers = listen(waveform, function_to_apply=function_to_apply)
+        found = {answer["label"]: answer["score"] for answer in answers}
+        assert found == pytest.approx({name: float(row[f"probability_{name}"]) for name in found}, abs=1e-4)
+        spread.append([found[name] for name in PITCHES])
+    assert np.ptp(spread, axis=0).max() > 1e-3  # it does tell clips apart
+
+
+@pytest.mark.parametrize("model", ["published", "embedded"])
+@pytest.mark.parametrize("options", [{"head_init": "names"}, {"learning_rate": 1e-3}, {"multi_label": "true"}])
+def test_the_pipeline_gives_the_predictions_on_clips_of_any_length(world, tmp_path, model, options):
+    scores = train(world, {"published": world / "ast", "embedded": EMBEDDED}[model], tmp_path, **options)
+    frames = scores["input"]["frames"]
+    assert 80 < frames <= num_frames(SAMPLE_RATE) == 98  # of the clips, not of the pretraining
+    extractor = ASTFeatureExtractor.from_pretrained(tmp_path / "model")
+    own = ASTFeatureExtractor() if model == "published" else ASTFeatureExtractor.from_pretrained(EMBEDDED)
+    assert (extractor.max_length, extractor.mean, extractor.std) == (frames, own.mean, own.std)
+    check_pipeline(tmp_path, "sigmoid" if "multi_label" in options else "softmax")
+
+
+def test_the_length_is_that_of_the_real_clips(world, tmp_path):
+    """Synthetic clips that are longer do not make the input longer."""
+    rng = np.random.default_rng(1)
+    table = pd.read_csv(world / "train.csv").assign(source_path="")
+    for i, label in enumerate(PITCHES):
+        save_tone(world / f"made/{i}.wav", label, 4.0, rng)
+        table.loc[len(table)] = [f"made/{i}.wav", label, "train/0.wav"]
+    table.to_csv(world / "mixed.csv", index=False)
+    scores = train(world, world / "ast", tmp_path, train_csv=world / "mixed.csv")
+    assert 80 < scores["input"]["frames"] <= 98
+    assert scores["splits"]["train"] == {"clips": 12, "gold": 9, "synthetic": 3}
+    check_pipeline(tmp_path)
+
+
+def test_longer_inputs_can_be_asked_for(world, tmp_path):
+    scores = train(world, world / "ast", tmp_path, max_length_s=2.0)
+    assert 180 < scores["input"]["frames"] <= num_frames(2 * SAMPLE_RATE)
+    check_pipeline(tmp_path)

@@ -1,0 +1,312 @@
+"""`sh run.sh --check`: what is missing is found before anything runs, each with its mend."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from synthio.models.hub import needed_files
+from synthio.pipeline import doctor
+from synthio.pipeline.doctor import Need, calls_line, check_disk, check_environments, check_gpu, entry_tokens
+from synthio.pipeline.steps import loaded_models, steps_ahead
+from tests.cpu_time import children_cpu_s
+from tests.driver_plan import planned
+from tests.hub_server import Repo, hub_server
+from tests.scripts import call_script
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RUN = ROOT / "run.sh"
+SHELL = shutil.which("dash") or "sh"
+GB = 10**9
+DIFFUSERS = {"model_index.json": 500, "transformer/diffusion.safetensors": 4 * GB, "model.safetensors": 5 * GB}
+TRANSFORMERS = {"config.json": 400, "model.safetensors": GB, "pytorch_model.bin": GB, "tf_model.h5": GB}
+
+
+def check(*words, **environment):
+    """`sh run.sh --check ...` without a GPU, in an environment that is offline unless told otherwise."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "OPENAI_"))}
+    known = {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"} | environment
+    command = [SHELL, str(RUN), "--check", *map(str, words)]
+    return subprocess.run(command, env=clean | known, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture(scope="module")
+def hub():
+    """Address of a hub that has a free, a gated and a differently made model."""
+    repos = {
+        "stable/free": Repo(DIFFUSERS),
+        "stable/gated": Repo(DIFFUSERS, gated=True, accepted=("accepted",)),
+        "stable/tools": Repo({"model_config.json": 9, "model.ckpt": GB}),
+        "stable/other": Repo({"weights.bin": GB}),
+        "laion/clap": Repo(TRANSFORMERS),
+    }
+    with hub_server(repos) as address:
+        yield address
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """plan(name=value, ...) -> (steps, variables) of a run of 100 clips of the demo set in tmp_path."""
+
+    def make(**changes):
+        values = {"results_root": tmp_path, "num_samples": 100} | changes
+        return planned(*(word for name, value in values.items() for word in (f"--{name}", value)), cwd=tmp_path)
+
+    return make
+
+
+def only(findings):
+    (finding,) = findings
+    return finding.level, finding.text
+
+
+# ---- the whole
+
+
+def test_the_demo_can_run_and_is_checked_quickly(tmp_path):
+    before = children_cpu_s()
+    done = check("--results_root", tmp_path)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "nothing is missing", done.stdout + done.stderr
+    assert "ok       environment .venv\n" in done.stdout and "ok       demo set: will be made\n" in done.stdout
+    assert re.search(r"^ok       time: about \d+ min", done.stdout, re.MULTILINE)
+    assert not list(tmp_path.iterdir())
+    assert children_cpu_s() - before < 5
+
+
+def test_offline_every_model_that_is_not_there_is_named(tmp_path):
+    done = check("--results_root", tmp_path, "--profile", "paper", "--llm_input_price", 2.5, "--stage", 1)
+    missing = re.findall(r"^MISSING  (\S+ \S+)", done.stdout, re.MULTILINE)
+    assert done.returncode == 2 and missing == [
+        "--gama_dir: no",
+        "--gama_checkpoint: no",
+        "text_to_audio_model sonalkum/synthio-stable-audio-open:",
+        "text_to_audio_model google/flan-t5-large:",
+        "clap_model laion/clap-htsat-unfused:",
+        "ast_model MIT/ast-finetuned-audioset-10-10-0.4593:",
+        "caption_writer openai:",
+    ]
+    assert done.stdout.endswith("7 things missing\n") and "profile paper sets " in done.stdout
+    assert re.search(
+        r"language model: about \d+ calls, \d+ tokens sent and \d+ received; .*costs about 0\.\d\d$", done.stdout, re.M
+    )
+
+
+def test_a_model_in_the_cache_is_enough_offline(tmp_path):
+    snapshot = tmp_path / "hub/models--owner--clap/snapshots/abc"
+    snapshot.mkdir(parents=True)
+    (snapshot.parent.parent / "refs").mkdir()
+    (snapshot.parent.parent / "refs/main").write_text("abc")
+    words = ["--results_root", tmp_path, "--clap_model", "owner/clap"]
+    assert "clap_model owner/clap: not in the cache" in check(*words, HF_HOME=str(tmp_path)).stdout
+    (snapshot / "model.safetensors").touch()
+    done = check(*words, HF_HOME=str(tmp_path))
+    assert "ok       clap_model owner/clap: in the cache\n" in done.stdout and done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "token", "level", "part"),
+    [
+        ("stable/free", "", "ok", "to download, 4.0 GB"),
+        (
+            "stable/gated",
+            "",
+            "MISSING",
+            r"gated \(401\); accept its licence at http://127.0.0.1:\d+/stable/gated, put a",
+        ),
+        ("stable/gated", "hf_other", "MISSING", r"your token has no access \(403\); accept the licence at http://"),
+        ("stable/gated", "accepted", "ok", "to download, 4.0 GB"),
+        ("stable/absent", "", "MISSING", "no such model, or a private one"),
+        ("stable/tools", "", "ok", "to download, 1.0 GB"),
+        ("stable/other", "", "MISSING", "not in diffusers' format"),
+        ("no/such/id", "", "MISSING", "nor a hub id"),
+    ],
+)
+def test_what_the_hub_says(tmp_path, hub, model, token, level, part):
+    environment = {"HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}
+    if token:
+        environment["HF_TOKEN"] = token
+    words = ["--results_root", tmp_path, "--clap_model", "laion/clap", "--text_to_audio_model", model]
+    done = check(*words, **environment)
+    assert re.search(rf"^{level} +text_to_audio_model {model}: .*{part}", done.stdout, re.M), done.stdout + done.stderr
+    assert "ok       clap_model laion/clap: to download, 1.0 GB\n" in done.stdout
+    assert done.returncode == (2 if level == "MISSING" else 0)
+    assert ("environment .envs/stable_audio" in done.stdout) == (model == "stable/tools")
+
+
+def test_every_problem_of_the_csvs_is_told(tmp_path, make_wav, make_manifest):
+    make_wav("a.wav", seed=1), make_wav("b.wav", seed=2), make_wav("c.wav", seed=3, level=0)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    train = make_manifest("train.csv", [("a.wav", "x"), ("b.wav", "y"), ("c.wav", "y"), ("broken.wav", "x")])
+    valid = make_manifest("valid.csv", [("a.wav", "x"), ("b.wav", "z")])
+    test = make_manifest("test.csv", [("nowhere.wav", "x")])
+    words = ["--input_train_file", train, "--valid_csv", valid, "--test_csv", test, "--num_samples", 50]
+    done = check("--results_root", tmp_path / "out", *words)
+    missing = re.findall(r"^MISSING  (.*)", done.stdout, re.MULTILINE)
+    parts = ["nowhere.wav", "fewer than num_samples 50", "'z'", "broken.wav", "2 valid clips also in the train set"]
+    assert done.returncode == 2 and len(missing) == len(parts), done.stdout + done.stderr
+    assert all(part in line for part, line in zip(parts, missing, strict=True)), missing
+    assert re.search(r"^note     .*digital silence", done.stdout, re.MULTILINE)
+    dropped = check("--results_root", tmp_path / "out", *words, "--on_bad_audio", "drop")
+    assert re.search(r"^note     .*broken\.wav", dropped.stdout, re.MULTILINE)
+    absent = check(
+        "--results_root", tmp_path / "out", "--input_train_file", "no.csv", "--valid_csv", valid, "--test_csv", test
+    )
+    assert absent.returncode == 2 and "MISSING  --input_train_file: no such CSV file: no.csv" in absent.stdout
+
+
+def test_a_fresh_clone_is_checked_without_an_environment(tmp_path):
+    for name in ("run.sh", "extras", "synthio"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    python = shutil.which("python3", path=os.defpath)
+    if not python or subprocess.run([python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]).returncode:
+        pytest.skip("no Python 3.11 besides the main environment")
+    command = [SHELL, tmp_path / "run.sh", "--check", "--clap_model", "laion/clap"]
+    environment = {"PATH": f"{Path(python).parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "note     environment .venv: will be made; 1-5 minutes, 1.7 GB" in done.stdout
+    assert "clap_model laion/clap: " in done.stdout
+    assert not (tmp_path / ".venv").exists()
+
+
+# ---- its parts
+
+
+def test_environments_that_will_be_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    shutil.copytree(ROOT / "extras", tmp_path / "extras", ignore=shutil.ignore_patterns("embedded"))
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").touch()
+    findings, needs = check_environments({"own_envs": "stable_audio gama"})
+    assert [finding.level for finding in findings] == ["ok", "note", "note"]
+    assert [need.gb for need in needs] == [5.3, 1.4]
+    (tmp_path / ".venv/.installing").touch()  # an install that was cut short
+    assert [need.what for need in check_environments({})[1]] == ["environment main"]
+
+
+def test_a_disk_that_is_too_small(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage(9 * GB, 3 * GB, 6 * GB))
+    needs = [Need(tmp_path / "not/there", 2.0, "audio"), Need(tmp_path, 3.5, "a model")]
+    assert only(check_disk(needs)) == ("ok", f"disk of {tmp_path}: 6 GB free, about 5.5 GB needed")
+    level, text = only(check_disk([*needs, Need(tmp_path, 1.0, "b")]))
+    assert level == "MISSING" and "(audio 2.0, a model 3.5, b 1.0); make room" in text
+
+
+@pytest.mark.parametrize(
+    ("free_mib", "level", "part"),
+    [
+        ("81000", "ok", "GPU 1: 10.5 GB free"),
+        ("3000", "MISSING", "GPU 0: 3.1 GB free, stabilityai/stable-audio-open-1.0 "),
+    ],
+)
+def test_gpu_memory(tmp_path, monkeypatch, free_mib, level, part):
+    """A stand-in for nvidia-smi tells three GPUs, of which two are visible."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\nprintf '0, GPU-a, {free_mib}\\n1, GPU-b, 10000\\n2, GPU-c, 5\\n'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    known, two = {"text_to_audio_model": "stabilityai/stable-audio-open-1.0"}, {"machine": "GPU 0, GPU-b"}
+    found = only(check_gpu(known, two))
+    assert found[0] == level and part in found[1] and "takes 5.3 GB or more" in found[1]
+    assert "is not known" in only(check_gpu({"text_to_audio_model": "owner/model"}, two))[1]
+    assert only(check_gpu(known, {"machine": "CPU, processes: 1"}))[1].startswith("no GPU is used")
+    assert only(check_gpu({"clap_model": "embedded"}, two))[0] == "ok"
+
+
+def test_the_files_that_are_downloaded():
+    assert needed_files(list(DIFFUSERS)) == ["model_index.json", "transformer/diffusion.safetensors"]
+    assert needed_files(list(TRANSFORMERS)) == ["config.json", "model.safetensors"]
+    assert needed_files(["model_config.json", "model.ckpt", ".gitattributes"]) == ["model_config.json", "model.ckpt"]
+
+
+def test_calls_and_costs_follow_the_prompts(plan):
+    openai = {"caption_writer": "openai", "llm_model": "gpt", "reflect_rounds": 0}
+    assert calls_line(*plan(**openai)).startswith("language model: about 200 calls, ")
+    assert calls_line(*plan(**openai, plain_caption="true")).startswith("language model: about 100 calls, ")
+    assert calls_line(*plan(**openai, stage=8, iterative="false")).startswith("language model: about 0 calls, ")
+    again = calls_line(*plan(**openai | {"reflect_rounds": 2}))
+    assert "about 269 calls" in again and again.endswith("; 69 calls for rewrites")
+    sent = 100 * (entry_tokens("extract") + entry_tokens("mixcap"))
+    assert f" {sent} tokens sent and 14000 received; 0 calls" in calls_line(*plan(**openai))
+    priced = calls_line(*plan(**openai, llm_input_price=10, llm_output_price=20))
+    assert priced.endswith(f"; costs about {(sent * 10 + 14000 * 20) / 1e6:.2f}")
+
+
+def test_the_token_estimate_is_that_of_the_writer():
+    """Of usual values, within a third of what the writer itself counts before it asks."""
+    from synthio.captions.chat_writer import ChatWriter, tokens_in
+    from synthio.captions.requests import CaptionRequest, Extraction, WriterOptions
+
+    class Silent(ChatWriter):
+        def _complete(self, questions):
+            return iter(())
+
+    writer = Silent("silent", WriterOptions(cache=""))
+    phrases = tuple(f"phrase of usual len{i:02d}" for i in range(60))
+    mixcap = writer._write_question(CaptionRequest("dog bark", 2, 0, pool=Extraction(phrases, phrases)))
+    assert entry_tokens("mixcap") == pytest.approx(tokens_in(mixcap.size()), rel=0.33)
+    extract = writer._extract_question("dog bark", "a caption of a usual length " * 5)
+    assert entry_tokens("extract") == pytest.approx(tokens_in(extract.size()), rel=0.33)
+
+
+# Options -> the models that a run with them loads, by the variable that names them.
+LOADS = {
+    "--seed 0": "captioner text_to_audio_model caption_writer clap_model ast_model",
+    "--augment false": "clap_model ast_model",
+    "--augment false --probe_clap_model a/b": "probe_clap_model ast_model",
+    "--use_ast false --augment false --zero_shot true": "clap_model ast_model",
+    "--clap_filter false --clap_model msclap:2023": "captioner text_to_audio_model caption_writer clap_model ast_model",
+    "--use_ast false --probe_embeddings clap --probe_clap_model msclap:2023": "captioner text_to_audio_model "
+    "caption_writer clap_model probe_clap_model ast_model",
+    "--clap_filter false --probe_clap_model a/b": "captioner text_to_audio_model caption_writer probe_clap_model "
+    "ast_model",
+    "--clap_filter false --quality false --probe_clap_model a/b --dpo_pairs ranked": "captioner text_to_audio_model "
+    "clap_model caption_writer probe_clap_model ast_model",
+    "--filter_w_finetune true": "captioner text_to_audio_model caption_writer clap_model ast_model",
+    "--filter_w_finetune true --stage 7 --stop_stage 7 --clap_model msclap:2022": "clap_model",
+    "--retrieval_csv corpus.csv --clap_filter false": "clap_model ast_model",
+    "--use_label true": "text_to_audio_model caption_writer clap_model ast_model",
+    "--use_label true --iterative false": "text_to_audio_model clap_model ast_model",
+    "--plain_wo_caption true --dpo_ckpt_folder .": "text_to_audio_model caption_writer clap_model ast_model",
+    "--supcon true --caption_writer openai --llm_model gpt": "text_to_audio_model caption_writer clap_model ast_model",
+    "--threshold_kind rank --classifier_weight 0.5 --stage 6 --stop_stage 9": "text_to_audio_model clap_model "
+    "ast_model caption_writer",
+    "--stage 10": "clap_model ast_model",
+    "--stop_stage 1": "",
+}
+MODEL_OPTIONS = ("--model", "--scorer", "--captioner", "--writer", "--clap_model", "--ast_model")
+
+
+@pytest.mark.parametrize("words", LOADS)
+def test_what_is_checked_is_what_the_run_loads(tmp_path, words):
+    """The models that --check looks at, those of the steps, and those that the commands name are the same."""
+    (tmp_path / "corpus.csv").write_text("path\n")
+    steps, variables = planned("--results_root", tmp_path, *words.split(), cwd=tmp_path)
+    ahead = steps_ahead(steps, variables)
+    loaded = loaded_models(ahead)
+    assert set(loaded) == set(LOADS[words].split())
+    for step in ahead:
+        named = {value for option, value in step.options.items() if option in MODEL_OPTIONS}
+        assert {model for _, model in step.models} == named, step.name
+    made = {str(tmp_path / "demo/clap_finetuned"), str(tmp_path / "demo/clap_finetuned/clap.pth")}
+    all_named = {value for step in ahead for option, value in step.options.items() if option in MODEL_OPTIONS}
+    assert set(loaded.values()) == all_named - made
+
+
+def test_every_figure_is_on_the_page_of_models():
+    page = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    for model, gb in doctor.GPU_GB.items():
+        assert re.search(rf"^\|.*`{model}`.*\b{re.escape(f'{gb:g}')} GB", page, re.MULTILINE), model
+
+
+def test_a_wrong_word():
+    done = call_script(ROOT / "synthio/pipeline/doctor.py", "nothing")
+    assert done.returncode == 2 and "'nothing' is not name=value" in done.stderr

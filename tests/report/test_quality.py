@@ -1,0 +1,302 @@
+"""quality.json: its numbers against closed forms and other libraries, the script, and the report's table."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.linalg import sqrtm
+
+from synthio.audio import read_audio, write_wav
+from synthio.report import quality, quality_metrics
+from tests.classification.test_training import RATE, ROOT, TRAIN, save_tiny_ast, save_tones
+from tests.report.test_page import LABELS, Page, make_report, save_run
+from tests.scripts import call_script
+from tests.tiny_models import save_clap
+
+SCRIPT, HEADS = ROOT / "synthio/report/quality.py", ROOT / "ast/heads.py"
+
+
+def gaussian(rng, rows: int, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Rows whose own mean and covariance are exactly these."""
+    z = rng.normal(size=(rows, len(mean)))
+    z -= z.mean(axis=0)
+    z = z @ np.linalg.inv(np.linalg.cholesky(np.cov(z.T))).T
+    return z @ np.linalg.cholesky(covariance).T + mean
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def test_frechet_distance_of_gaussians_is_the_closed_form():
+    """Of commuting covariances: |m1 - m2|^2 + sum (sqrt a - sqrt b)^2."""
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(0.1, 3, 6), rng.uniform(0.1, 3, 6)
+    turn, _ = np.linalg.qr(rng.normal(size=(6, 6)))
+    x = gaussian(rng, 40, np.zeros(6), turn @ np.diag(a) @ turn.T)
+    y = gaussian(rng, 70, np.arange(6.0), turn @ np.diag(b) @ turn.T)
+    expected = 55 + ((np.sqrt(a) - np.sqrt(b)) ** 2).sum()
+    assert quality_metrics.frechet_distance(x, y) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("rows_x", "rows_y"), [(50, 90), (5, 90), (4, 7)])
+def test_frechet_distance_is_that_of_scipys_matrix_root(rows_x, rows_y):
+    """Also where fewer clips than dimensions leave the covariances singular."""
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(rows_x, 12)), 2 * rng.normal(size=(rows_y, 12)) @ rng.normal(size=(12, 12))
+    c, d = np.cov(x.T), np.cov(y.T)
+    root = sqrtm(c) @ d @ sqrtm(c)
+    expected = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(c + d - 2 * sqrtm(root)).real
+    assert quality_metrics.frechet_distance(x, y) == pytest.approx(expected, rel=1e-5)
+
+
+def test_frechet_distance_is_a_squared_distance():
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(9, 20)), rng.normal(size=(30, 20)) + 1
+    turn, _ = np.linalg.qr(rng.normal(size=(20, 20)))
+    found = quality_metrics.frechet_distance(x, y)
+    assert quality_metrics.frechet_distance(y, x) == pytest.approx(found)
+    assert quality_metrics.frechet_distance(x @ turn + 5, y @ turn + 5) == pytest.approx(found)
+    assert quality_metrics.frechet_distance(3 * x, 3 * y) == pytest.approx(9 * found)
+    assert quality_metrics.frechet_distance(rng.permutation(x), y) == pytest.approx(found)
+    assert quality_metrics.frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
+    with pytest.raises(ValueError, match="2 clips on either side, not 1 and 30"):
+        quality_metrics.frechet_distance(x[:1], y)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.4])
+def test_extrapolation_takes_away_most_of_what_few_clips_add(shift):
+    """Two samples of unit Gaussians in 48 dimensions, whose true distance is 48 shift^2."""
+    plain, better = [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        x, y = rng.normal(size=(60, 48)), rng.normal(size=(90, 48)) + shift
+        plain.append(quality_metrics.frechet_distance(x, y) - 48 * shift**2)
+        better.append(quality_metrics.frechet_extrapolated(x, y, rng) - 48 * shift**2)
+    assert min(plain) > 5
+    assert abs(np.mean(better)) < np.mean(plain) / 4
+
+
+def test_diversity_by_hand_and_by_another_library():
+    from sklearn.metrics.pairwise import cosine_distances
+
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(7, 5)) + 1
+    expected = cosine_distances(x)[np.triu_indices(7, 1)].mean()
+    assert quality_metrics.mean_pairwise_distance(x) == pytest.approx(expected)
+    assert quality_metrics.vendi_score(np.ones((6, 4))) == pytest.approx(1)
+    assert quality_metrics.vendi_score(5 * np.eye(6)) == pytest.approx(6)
+    two_kinds = np.repeat(np.eye(2), 4, axis=0)
+    assert quality_metrics.vendi_score(two_kinds) == pytest.approx(2)
+    assert quality_metrics.vendi_pair(np.eye(9), np.eye(9)[:3], rng) == pytest.approx((3, 3))  # at equal sizes
+
+
+def test_agreement_counts_as_many_answers_as_labels():
+    scores = np.array([[0.1, 0.7, 0.2], [0.4, 0.3, 0.2], [0.5, 0.1, 0.4], [0.9, 0.8, 0.1]])
+    targets = np.array([[0, 1, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1]])
+    assert list(quality_metrics.agreement(scores, targets)) == [1, 0, 1, 0.5]
+
+
+def test_evenness_and_distinct_by_hand():
+    assert quality_metrics.evenness([5, 5, 5]) == pytest.approx(1)
+    assert quality_metrics.evenness([7, 0]) == 0 == quality_metrics.evenness([])
+    assert quality_metrics.evenness([3, 1]) == pytest.approx(0.8113, abs=1e-4)  # bits of a coin of 3/4
+    texts = ["A dog barks", "a dog, a dog"]
+    assert quality_metrics.distinct_ngrams(texts, 1) == 3 / 7
+    assert quality_metrics.distinct_ngrams(texts, 2) == 3 / 5  # a dog, dog barks, dog a
+    assert quality_metrics.distinct_ngrams(texts, 9) == 0
+
+
+# ---------------------------------------------------------------- the script
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Models; tones as gold, validation and test clips; a merged CSV whose synthetic clips are tones and odd ones."""
+    folder = tmp_path_factory.mktemp("quality")
+    save_tiny_ast(folder / "ast")
+    save_clap(folder / "clap")
+    for seed, (name, clips) in enumerate([("gold", 12), ("valid", 12), ("test", 6), ("made", 12)]):
+        save_tones(folder, name, clips, seed)
+    gold, made = (pd.read_csv(folder / f"{n}.csv", dtype=str, keep_default_na=False) for n in ("gold", "made"))
+    rng = np.random.default_rng(0)
+    texture = {name: rng.normal(size=(1, RATE)).astype(np.float32) * 0.1 for name in ("gold", "test", "own")}
+    write_wav(folder / "gold/0.wav", texture["gold"], RATE)  # noise, as tones are steady: no copy is told from a like
+    write_wav(folder / "test/0.wav", texture["test"], RATE)
+    for place, name in (("made/0", "gold"), ("made/3", "test"), ("made/6", "own"), ("made/9", "own")):
+        write_wav(folder / f"{place}.wav", 0.5 * texture[name], RATE)
+    made.loc[1, "label"], made.loc[2, "label"] = "Hund, laut", "001"  # two that sound like another label
+    made = made.assign(
+        source_path=list(gold["path"]), prompt=[f"A {label} number {i}" for i, label in made["label"].items()]
+    )
+    pd.concat([gold, made]).fillna("").to_csv(folder / "merged.csv", index=False)
+    return folder
+
+
+def train(data: Path, script: Path, out: Path, **more) -> Path:
+    csvs = {"train_csv": data / "gold.csv", "valid_csv": data / "valid.csv", "test_csv": data / "test.csv"}
+    chosen = csvs | {"output_folder": out, "device": "cpu", **more}
+    done = call_script(script, *(part for name, value in chosen.items() for part in (f"--{name}", value)))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def measure(data: Path, out: Path, **changes):
+    chosen = {f"{name}_csv": data / f"{name}.csv" for name in ("gold", "valid", "test")}
+    chosen |= {
+        "input_csv": data / "merged.csv",
+        "ast_model": data / "ast",
+        "output_json": out,
+        "device": "cpu",
+        **changes,
+    }
+    chosen |= {"cache_folder": data / "cache"}
+    done = call_script(SCRIPT, *(part for name, value in chosen.items() for part in (f"--{name}", value)))
+    return done, json.loads(out.read_text()) if out.is_file() else {}
+
+
+@pytest.fixture(scope="module")
+def measured(data):
+    """(what was printed, quality.json) with an AST as the classifier and CLAP."""
+    recipe = {"num_steps": 60, "batch_size": 8, "learning_rate": 3e-3, "seed": 3}
+    train(data, TRAIN, data / "classifier", model=data / "ast", **recipe)
+    done, record = measure(data, data / "quality.json", classifier=data / "classifier", clap_model=data / "clap")
+    assert done.returncode == 0, done.stderr
+    return done.stderr, record
+
+
+def test_everything_is_there_for_each_class_and_for_all(measured):
+    printed, record = measured
+    assert [part["label"] for part in record["per_class"]] == ["001", "Hund, laut", "NA"]
+    wanted = {"clips", "fad", "diversity", "agreement", "duplicates", "captions"}
+    assert all(part.keys() == wanted | {"label"} for part in record["per_class"])
+    assert record["overall"].keys() == wanted | {"balance"}
+    assert record["overall"]["clips"] == {"synthetic": 12, "gold": 12, "valid": 12}
+    assert [part["clips"]["synthetic"] for part in record["per_class"]] == [4, 4, 4]
+    assert record["overall"]["balance"] == {"evenness_gold": pytest.approx(1), "evenness_synthetic": pytest.approx(1)}
+    assert record["dimensions"] == 32 and record["overall"]["captions"]["unique"] == 1
+    assert len(record["inputs"]) == 4 and record["judges"]["embeddings"]["note"] == "independent of the filter"
+    assert "not independent" in record["judges"]["clap"]["note"]
+    assert len([line for line in printed.splitlines() if line.startswith(("FAD", "label heard"))]) == 2
+
+
+def test_copies_are_counted_where_they_are(measured):
+    """made/0 is a gold clip at half its level, made/3 a test clip, and made/9 is made/6."""
+    copies = measured[1]["overall"]["duplicates"]
+    assert copies == {"gold": 1, "valid": 0, "test": 1, "synthetic": 1, "gold_among_gold": 0}
+    by_class = {part["label"]: part["duplicates"] for part in measured[1]["per_class"]}
+    assert by_class["NA"] == {"gold": 1, "valid": 0, "test": 1, "synthetic": 1, "gold_among_gold": 0}
+    assert by_class["001"] == dict.fromkeys(copies, 0)
+
+
+def test_agreement_is_what_the_classifier_says_of_each_clip(data, measured):
+    from transformers import pipeline
+
+    listen = pipeline("audio-classification", model=str(data / "classifier/model"))
+    merged = pd.read_csv(data / "merged.csv", dtype=str, keep_default_na=False)
+    made = merged[merged["source_path"] != ""]
+    heard = [listen(read_audio(data / path, RATE)[0][0])[0]["label"] for path in made["path"]]
+    found = measured[1]["overall"]["agreement"]["classifier"]
+    assert found["synthetic"] == pytest.approx(np.mean([a == b for a, b in zip(heard, made["label"], strict=True)]))
+    scores = json.loads((data / "classifier/scores.json").read_text())
+    assert found["valid"] == pytest.approx(scores["best_valid"]["accuracy"])
+    assert found["synthetic"] < found["valid"]  # two labels are wrong
+
+
+def test_noise_is_farther_from_real_clips_than_tones_are(data, measured, tmp_path):
+    folder = tmp_path / "noise"
+    shutil.copytree(data / "made", folder / "made")
+    shutil.copytree(data / "gold", folder / "gold")
+    shutil.copy(data / "merged.csv", folder)
+    rng = np.random.default_rng(0)
+    for path in (folder / "made").glob("*.wav"):
+        write_wav(path, rng.normal(size=(1, RATE)).astype(np.float32) * 0.2, RATE)
+    done, noise = measure(data, tmp_path / "q.json", input_csv=folder / "merged.csv")
+    assert done.returncode == 0 and noise["overall"]["agreement"] == {}
+    tones = measured[1]
+    for name in ("value", "extrapolated"):
+        assert (
+            noise["overall"]["fad"]["synthetic_to_valid"][name]
+            > 2 * tones["overall"]["fad"]["synthetic_to_valid"][name]
+        )
+    floor = [record["overall"]["fad"]["gold_to_valid"] for record in (noise, tones)]
+    assert floor[0] == floor[1]
+
+
+@pytest.fixture(scope="module")
+def heads(data):
+    """Two heads of ast/heads.py on the gold clips."""
+    chosen = {"train_csv": "gold.csv", "valid_csv": "valid.csv", "test_csv": "test.csv", "ast_model": "ast"}
+    chosen |= {"clap_model": "clap", "output_folder": "heads", "cache_folder": "cache"}
+    words = [part for name, value in chosen.items() for part in (f"--{name}", data / value)]
+    done = call_script(HEADS, *words, "--device", "cpu", "--heads", "probe_ast", "probe")
+    assert done.returncode == 0, done.stderr
+    return data / "heads"
+
+
+NOTES = {"probe_ast": "independent of the filter", "probe": quality.NOT_INDEPENDENT}
+
+
+@pytest.mark.parametrize(("head", "note"), NOTES.items())
+def test_a_head_as_the_classifier(data, measured, heads, tmp_path, head, note):
+    """One that hears through CLAP, which filters, is no independent judge."""
+    done, record = measure(data, tmp_path / "q.json", classifier=heads / head)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((heads / head / "scores.json").read_text())
+    assert record["overall"]["agreement"]["classifier"]["valid"] == pytest.approx(scores["best_valid"]["accuracy"])
+    assert record["judges"]["classifier"]["note"] == note
+
+
+def test_a_classifier_in_the_filter_is_told(data, measured, tmp_path):
+    _, record = measure(data, tmp_path / "q.json", classifier=data / "classifier", classifier_weight=0.3)
+    assert record["judges"]["embeddings"]["note"] == record["judges"]["classifier"]["note"] == quality.NOT_INDEPENDENT
+
+
+def test_labels_of_test_clips_are_not_read(data, measured, tmp_path):
+    table = pd.read_csv(data / "test.csv", dtype=str, keep_default_na=False)
+    table[["path"]].to_csv(data / "unlabelled.csv", index=False)
+    _, record = measure(data, tmp_path / "q.json", test_csv=data / "unlabelled.csv", classifier=data / "classifier")
+    assert record["overall"]["duplicates"] == measured[1]["overall"]["duplicates"]
+
+
+def test_a_class_with_one_clip_has_no_distances(data, tmp_path):
+    merged = pd.read_csv(data / "merged.csv", dtype=str, keep_default_na=False)
+    is_made = merged["source_path"] != ""
+    few = pd.concat([merged[~is_made], merged[is_made].iloc[[1, 2, 4]]])
+    few.to_csv(data / "few.csv", index=False)
+    done, record = measure(data, tmp_path / "q.json", input_csv=data / "few.csv")
+    assert done.returncode == 0, done.stderr
+    by_class = {part["label"]: part for part in record["per_class"]}
+    assert by_class["NA"]["clips"]["synthetic"] == 0 and by_class["NA"]["captions"]["distinct_1"] == 0
+    assert by_class["NA"]["fad"]["synthetic_to_valid"]["value"] is None
+    assert quality.table(record)["rows"][3][:4] == ["NA", "0", "4", "-"]
+
+
+def test_gold_alone_is_refused(data, tmp_path):
+    merged = pd.read_csv(data / "merged.csv", dtype=str, keep_default_na=False)
+    merged[merged["source_path"] == ""].to_csv(data / "recordings.csv", index=False)
+    done, _ = measure(data, tmp_path / "q.json", input_csv=data / "recordings.csv")
+    assert done.returncode == 2 and "none is synthetic" in done.stderr
+
+
+# ---------------------------------------------------------------- the report
+
+
+def test_the_report_shows_it_while_it_is_of_this_run(data, tmp_path):
+    work = save_run(tmp_path / "w", "hub/clap", rounds=1, dpo=False)
+    csvs = {"input_csv": work / "train_8_synthetic.csv", "gold_csv": work / "train_8.csv"}
+    done, record = measure(data, work / "quality.json", **csvs, valid_csv=work / "train_8.csv")
+    assert done.returncode == 0, done.stderr
+    page = Page(make_report(work, "--map", "false", "--max_clips", 0)[0])
+    assert "quality" in page.sections and "#quality" in {link["href"] for link in page.all("a")}
+    text = " ".join(page.text.split())
+    assert "FAD to validation" in text and "embeddings: independent of the filter." in text
+    assert f"all 6 8 {record['overall']['fad']['synthetic_to_valid']['value']:.2f}" in text
+    assert LABELS[1] in page.text and "script" not in {tag for tag, _ in page.elements}
+    record["inputs"] = {"of another run": "0"}
+    (work / "quality.json").write_text(json.dumps(record))
+    assert "quality" not in Page(make_report(work, "--map", "false", "--max_clips", 0)[0]).sections
