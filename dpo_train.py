@@ -25,8 +25,6 @@ from pathlib import Path
 
 from synthio.cli import (
     UserError,
-    add_compile_option,
-    add_device_option,
     add_dtype_option,
     compile_network,
     in_range,
@@ -38,7 +36,8 @@ from synthio.cli import (
 )
 from synthio.files import EMBEDDED
 from synthio.models.load import SCORER_HELP
-from synthio.tracking import add_tracking_options, open_tracker
+from synthio.options import Compiling, Device, add_options, from_args
+from synthio.tracking import Tracking, open_tracker
 
 ROOT = Path(__file__).resolve().parent
 # Options that do not tell one training from another: files count by their content, the rest changes no result.
@@ -71,9 +70,9 @@ def get_parser():
     add_optimiser_options(parser)
     parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of everything random")
     add_dtype_option(parser)
-    add_compile_option(parser)
-    add_device_option(parser)
-    add_tracking_options(parser)
+    add_options(parser, Compiling)
+    add_options(parser, Device)
+    add_options(parser, Tracking)
     return parser
 
 
@@ -227,7 +226,7 @@ def main() -> int:
     set_threads()
     device, folder = pick_device(args.device), Path(args.output_folder)
     check_output(folder)
-    tracker = open_tracker(args, f"dpo {folder.name}")
+    tracker = open_tracker(from_args(Tracking, args), f"dpo {folder.name}", vars(args))
     pairs = make_pairs(args, device)
     origin = fingerprints(args)
     model = load_model(args, device)

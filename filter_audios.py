@@ -30,7 +30,6 @@ from synthio.batching import Halving
 from synthio.cli import (
     AUTO,
     UserError,
-    add_device_option,
     in_range,
     new_parser,
     number_or_auto,
@@ -43,6 +42,7 @@ from synthio.cli import (
 )
 from synthio.files import EMBEDDED
 from synthio.models.load import SCORER_HELP
+from synthio.options import Device, add_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +74,7 @@ def get_parser():
     add("--earlier_csvs", nargs="*", default=[], help="clips kept in earlier rounds, for --drop_repeats")
     add("--max_clipped", type=in_range(float, 0, 1), default=0.01, help="largest share of samples at full scale")
     add("--batch_size", type=in_range(int, 1), default=16, help="clips embedded at once")
-    add_device_option(parser)
+    add_options(parser, Device)
     return parser
 
 

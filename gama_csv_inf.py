@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 
 from synthio.batching import Halving
-from synthio.cli import UserError, add_device_option, in_range, new_parser, progress, run_main
+from synthio.cli import UserError, in_range, new_parser, progress, run_main
+from synthio.options import Device, add_options
 
 
 def get_parser():
@@ -38,7 +39,7 @@ def get_parser():
     parser.add_argument(
         "--gama_env", default="", help="venv folder or conda environment of GAMA; empty: .envs/gama of this program"
     )
-    add_device_option(parser)
+    add_options(parser, Device)
     return parser
 
 

@@ -30,7 +30,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from synthio.cli import UserError, add_device_option, in_range, new_parser, run_main
+from synthio.cli import UserError, in_range, new_parser, run_main
+from synthio.options import Device, add_options
 
 MODES = ("mixcap", "plain", "plain_wo_caption", "supcon", "template", "rewrite")
 # what a generated clip's row says of that clip, besides `path` and `sha256`
@@ -50,7 +51,7 @@ def get_parser():
     parser.add_argument("--writer", default="embedded", help="embedded, openai, or folder or hub id of a chat model")
     parser.add_argument("--cache", default="", help="replies of language models; empty: <output>.cache.jsonl")
     add_llm_options(parser)
-    add_device_option(parser)
+    add_options(parser, Device)
     return parser
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from synthio.classification.options import HEADS_ALONE, Recipe
 from synthio.classification.script import (
     Result,
     add_embedding_options,
@@ -31,10 +32,10 @@ from synthio.classification.script import (
     start_clean,
     write_test_results,
 )
-from synthio.classification.weighting import SYNTHETIC_WEIGHT_HELP
-from synthio.cli import AUTO, new_parser, number_or_auto, run_main
+from synthio.cli import new_parser, run_main
 from synthio.files import EMBEDDED
 from synthio.models.load import SCORER_HELP
+from synthio.options import add_options
 
 
 def get_parser():
@@ -44,7 +45,7 @@ def get_parser():
     add("--heads", nargs="+", default=["all"], metavar="HEAD", help="all, or the names of some heads")
     add("--clap_model", default=str(EMBEDDED / "clap"), help=SCORER_HELP)
     add("--ast_model", default=str(EMBEDDED / "ast"), help="AST folder, hub id or .pth checkpoint")
-    add("--synthetic_weight", type=number_or_auto(0), default=AUTO, help=SYNTHETIC_WEIGHT_HELP)
+    add_options(parser, Recipe, only=HEADS_ALONE)
     add_embedding_options(parser)
     return parser
 
@@ -90,7 +91,7 @@ def main() -> int:
     models = {"ast": args.ast_model, "clap": args.clap_model}
     listener = Listener(models, embeddings_folder(args), device, args.batch_size)
     csvs = {"train": args.train_csv, "valid": args.valid_csv}
-    options = {"synthetic_weight": args.synthetic_weight, "multi_label": args.multi_label, "seed": args.seed}
+    options = {name: getattr(args, name) for name in HEADS_ALONE}
     prepared = prepare(listener, tables, csvs, targets, labels, **options)
     read_s = time.monotonic() - started
     names = fittable(prepared.task) if args.heads == ["all"] else args.heads

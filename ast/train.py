@@ -24,6 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from synthio.classification.options import NO_AUGMENT, Recipe
 from synthio.classification.script import (
     add_evaluation_options,
     is_synthetic,
@@ -33,91 +34,38 @@ from synthio.classification.script import (
     write_history,
     write_test_results,
 )
-from synthio.classification.weighting import SYNTHETIC_WEIGHT_HELP, describe_choice
-from synthio.cli import (
-    UserError,
-    add_compile_option,
-    compile_network,
-    in_range,
-    new_parser,
-    number_or_auto,
-    run_main,
-    str2bool,
-)
+from synthio.classification.weighting import describe_choice
+from synthio.cli import UserError, compile_network, new_parser, run_main
 from synthio.files import EMBEDDED
-from synthio.tracking import add_tracking_options, open_tracker
-
-WAVEFORM_AUGMENTS = ("none", "noise", "pitch", "chain")
+from synthio.options import Compiling, add_options, from_args
+from synthio.tracking import Tracking, open_tracker
 
 
 def get_parser():
     parser = new_parser(__doc__)
     add_evaluation_options(parser)
-    add = parser.add_argument
-    add("--model", default=str(EMBEDDED / "ast"), help="AST folder, hub id or .pth checkpoint")
-    add("--num_steps", type=in_range(int, 0), default=0, help="optimiser steps; 0 takes them from --epochs")
-    add("--epochs", type=in_range(int, 1), default=50, help="passes over the training data (paper: 50)")
-    add("--batch_size", type=in_range(int, 1), default=48, help="clips in a step (paper: 48)")
-    add("--learning_rate", type=in_range(float, 0), default=1e-5, help="highest learning rate (paper: 1e-5)")
-    add("--weight_decay", type=in_range(float, 0), default=5e-7, help="of AdamW (AST: 5e-7)")
-    add("--warmup_fraction", type=in_range(float, 0, 1), default=0.1, help="share of the steps that warm up")
-    add(
-        "--head_init",
-        choices=("names", "probe", "random"),
-        default="random",
-        help="new head: a linear probe and what the pretrained head says, where it knows every label; the probe alone; "
-        "or random (paper)",
-    )
-    add(
-        "--wise_ft_alpha",
-        type=number_or_auto(0, 1),
-        default=1.0,
-        help="unless --head_init is random, share of the trained weights in the result, the rest being the first ones",
-    )
-    add("--mixup", type=in_range(float, 0), default=0.0, help="alpha of mixup's Beta distribution; 0 for none")
-    add("--spec_augment", type=str2bool, default=False, help="mask a frequency band and a stretch of time")
-    add("--class_weights", type=str2bool, default=False, help="give each class the same weight in the loss")
-    add("--synthetic_weight", type=number_or_auto(0), default=1.0, help=SYNTHETIC_WEIGHT_HELP)
-    add("--waveform_augment", choices=WAVEFORM_AUGMENTS, default="none", help="change the sound of each clip anew")
-    add("--supcon", type=str2bool, default=False, help="add a supervised contrastive loss")
-    add("--supcon_weight", type=in_range(float, 0), default=1.0, help="of that loss beside cross-entropy, which has 1")
-    add("--supcon_temperature", type=in_range(float, 1e-3), default=0.1, help="of that loss (its paper: 0.1)")
-    add("--max_length_s", type=in_range(float, 0), default=0.0, help="input length in s; 0 takes it from the clips")
-    add("--eval_every", type=in_range(int, 0), default=0, help="steps between evaluations; 0 makes 20 in all")
-    add_compile_option(parser)
-    add_tracking_options(parser)
+    parser.add_argument("--model", default=str(EMBEDDED / "ast"), help="AST folder, hub id or .pth checkpoint")
+    for options in (Recipe, Compiling, Tracking):
+        add_options(parser, options)
     return parser
 
 
-def make_recipe(args, clips: int):
-    """Fill in the numbers that depend on the number of training clips.
+def make_recipe(args, clips: int) -> Recipe:
+    """Fill in the numbers that depend on the number of training clips, and on each other.
 
     Raises:
         UserError: mixup with SupCon.
     """
-    from synthio.classification.training import Recipe
-
-    if args.supcon and args.mixup > 0:
+    recipe = from_args(Recipe, args)
+    if recipe.supcon and recipe.mixup > 0:
         raise UserError("--supcon asks which clips share a label, and --mixup blends the labels; choose one of them")
-    num_steps = args.num_steps or max(1, round(args.epochs * clips / args.batch_size))
-    return Recipe(
+    num_steps = max(1, round(recipe.epochs * clips / recipe.batch_size)) if recipe.epochs else recipe.num_steps
+    return replace(
+        recipe,
         num_steps=num_steps,
-        batch_size=args.batch_size,
-        learning_rate=args.learning_rate,
-        weight_decay=args.weight_decay,
-        warmup_fraction=args.warmup_fraction,
-        mixup=args.mixup,
-        spec_augment=args.spec_augment,
-        waveform_augment=args.waveform_augment,
-        supcon_weight=args.supcon_weight if args.supcon else 0.0,
-        supcon_temperature=args.supcon_temperature,
-        eval_every=args.eval_every or max(1, num_steps // 20),
-        multi_label=args.multi_label,
-        seed=args.seed,
-        head_init=args.head_init,
-        synthetic_weight=args.synthetic_weight,
-        class_weights=args.class_weights,
-        wise_ft_alpha=args.wise_ft_alpha if args.head_init != "random" else 1.0,
+        eval_every=recipe.eval_every or max(1, num_steps // 20),
+        supcon_weight=recipe.supcon_weight if recipe.supcon else 0.0,
+        wise_ft_alpha=recipe.wise_ft_alpha if recipe.head_init != "random" else 1.0,
     )
 
 
@@ -129,7 +77,7 @@ def run_key(args, recipe, device: str, tables, labels) -> str:
     known = {k: v for k, v in versions().items() if k != "git"}
     clips = [[[sha256_file(p) for p in tables[s][PATH]], list(tables[s][LABEL])] for s in ("train", "valid")]
     synthetic, model = is_synthetic(tables["train"]).tolist(), fingerprint(args.model)
-    return sha256_value([vars(recipe), synthetic, model, args.max_length_s, device, labels, clips, known])
+    return sha256_value([vars(recipe), synthetic, model, device, labels, clips, known])
 
 
 def read_training_data(args, tables, targets, config):
@@ -149,7 +97,7 @@ def read_training_data(args, tables, targets, config):
 
     limit = num_frames(round(args.max_length_s * SAMPLE_RATE)) if args.max_length_s else config.max_length
     bands, waveforms, paths = config.num_mel_bins, (), tables["train"][PATH]
-    if args.waveform_augment == "none":
+    if args.waveform_augment == NO_AUGMENT:
         train = read_features(paths, args.train_csv, bands, limit)
     else:
         longest = round(MAX_SPEED * num_samples(limit))
@@ -215,7 +163,7 @@ def main() -> int:
     from synthio.classification.training import fit, rows_of_labels, settle_weights
     from synthio.models.ast_model import load_ast, load_ast_config, read_own_head
 
-    tracker = open_tracker(args, f"classifier {Path(args.output_folder).name}")
+    tracker = open_tracker(from_args(Tracking, args), f"classifier {Path(args.output_folder).name}", vars(args))
     device, folder = start_clean(args)
     train, valid, norm = read_training_data(args, tables, targets, load_ast_config(args.model))
     model = load_ast(args.model, labels, norm.frames, args.multi_label, args.seed).to(device)

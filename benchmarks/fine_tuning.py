@@ -4,8 +4,8 @@
     python benchmarks/fine_tuning.py --splits dataset_csvs/esc10_1 --seconds 0.5 1 2 5 --seeds 0 1 \\
         --work work/fine_tuning
 
-Splits and draws are those of benchmarks/rivals.py. Both classifiers are made by the stage scripts, AST with the
-variables of run.sh's block; clips are cut to their first seconds before either hears them. A draw that is done is not
+Splits and draws are those of benchmarks/rivals.py. Both classifiers are made by the stage scripts, as they are without
+options; clips are cut to their first seconds before either hears them. A draw that is done is not
 done again. Prints both accuracies and the paired difference with its standard error and its 95 % interval over draws.
 """
 
@@ -24,8 +24,6 @@ from rivals import add_draw_options, draws, read_draw
 
 from synthio.cli import in_range, new_parser, run_main
 
-VARIABLES = ("num_steps", "learning_rate", "batch_size", "head_init", "wise_ft_alpha")  # ast_... in run.sh's block
-
 
 def get_parser():
     parser = new_parser(__doc__)
@@ -34,16 +32,6 @@ def get_parser():
     add("--seconds", nargs="+", type=in_range(float, 0), default=[0.0], help="lengths of the clips; 0: as they are")
     add("--work", type=Path, required=True, help="folder of all that is made")
     return parser
-
-
-def driver_options() -> list[str]:
-    """What run.sh gives to ast/train.py unless it is told otherwise."""
-    words = []
-    for line in (ROOT / "run.sh").read_text().splitlines():
-        name, _, rest = line.removeprefix("ast_").partition("=")
-        if line.startswith("ast_") and name in VARIABLES:
-            words += [f"--{name}", rest.split()[0]]
-    return words
 
 
 def cut_clips(table, seconds: float, folder: Path, csv: Path) -> None:
@@ -79,7 +67,7 @@ def measure(args, split: Path, seed: int, seconds: float) -> tuple[float, float]
             words += [f"--{name}_csv", str(work / f"{name}.csv")]
     models = ["--ast_model", args.ast_model, "--clap_model", args.clap_model, "--cache_folder", str(args.cache_folder)]
     fit = {
-        "ast": ["ast/train.py", "--model", args.ast_model, *driver_options()],
+        "ast": ["ast/train.py", "--model", args.ast_model],
         "heads": ["ast/heads.py", "--heads", "probe_ast", *models],
     }
     for name, (script, *options) in fit.items():

@@ -24,8 +24,9 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from synthio.classification.script import SPLITS
-from synthio.cli import add_device_option, in_range, new_parser, pick_device, quiet_libraries, run_main, set_threads
+from synthio.cli import in_range, new_parser, pick_device, quiet_libraries, run_main, set_threads
 from synthio.files import EMBEDDED
+from synthio.options import Device, add_options
 
 BANDS, LONGEST = 64, 3000  # of the log-mels; frames
 SVM_C, REGRESSION_C = (0.1, 1.0, 10.0), (0.01, 0.1, 1.0)
@@ -42,7 +43,7 @@ def add_draw_options(parser) -> None:
     add("--ast_model", default=str(EMBEDDED / "ast"), help="AST folder, hub id or .pth checkpoint")
     add("--clap_model", default=str(EMBEDDED / "clap"), help="CLAP folder or hub id")
     add("--cache_folder", required=True, help="folder that keeps embeddings")
-    add_device_option(parser)
+    add_options(parser, Device)
 
 
 def get_parser():

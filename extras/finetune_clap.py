@@ -26,7 +26,6 @@ sys.path.insert(0, str(ROOT))
 
 from synthio.cli import (
     UserError,
-    add_device_option,
     in_range,
     new_parser,
     pick_device,
@@ -37,6 +36,7 @@ from synthio.cli import (
 )
 from synthio.files import EMBEDDED
 from synthio.models.load import SCORER_HELP
+from synthio.options import Device, add_options
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,7 @@ def get_parser():
     add("--eval_every", type=in_range(int, 1), default=10, help="steps between evaluations")
     add("--patience", type=in_range(int, 1), default=5, help="evaluations without a gain that end the training")
     add("--seed", type=in_range(int, 0), default=0, help="of the order of the clips and their windows")
-    add_device_option(parser)
+    add_options(parser, Device)
     return parser
 
 

@@ -21,7 +21,6 @@ sys.path.insert(0, str(ROOT))
 
 from synthio.cli import (
     UserError,
-    add_device_option,
     in_range,
     new_parser,
     pick_device,
@@ -30,6 +29,7 @@ from synthio.cli import (
     set_threads,
 )
 from synthio.files import EMBEDDED
+from synthio.options import Device, add_options
 
 
 def get_parser():
@@ -44,7 +44,7 @@ def get_parser():
     add("--model", default=str(EMBEDDED / "clap"), help="CLAP folder or hub id")
     add("--cache_folder", default="", help="keeps embeddings; empty: beside --output_csv, in embeddings")
     add("--batch_size", type=in_range(int, 1), default=16, help="clips embedded at once")
-    add_device_option(parser)
+    add_options(parser, Device)
     return parser
 
 

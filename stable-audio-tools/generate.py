@@ -24,8 +24,6 @@ sys.path.insert(0, str(ROOT))
 from synthio.batching import Halving
 from synthio.cli import (
     UserError,
-    add_compile_option,
-    add_device_option,
     add_dtype_option,
     compile_network,
     in_range,
@@ -38,6 +36,7 @@ from synthio.cli import (
     str2bool,
 )
 from synthio.files import EMBEDDED
+from synthio.options import Compiling, Device, add_options
 
 if TYPE_CHECKING:
     from synthio.models.base import Sampling
@@ -86,8 +85,8 @@ def get_parser():
         help="with --initialize_audio: 0.01 keeps the gold clip, 1 forgets it",
     )
     add_dtype_option(parser)
-    add_compile_option(parser)
-    add_device_option(parser)
+    add_options(parser, Compiling)
+    add_options(parser, Device)
     return parser
 
 

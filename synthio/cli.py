@@ -162,16 +162,6 @@ def add_dtype_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_compile_option(parser: argparse.ArgumentParser) -> None:
-    """The --compile option of the scripts that run one network many times."""
-    parser.add_argument(
-        "--compile",
-        type=str2bool,
-        default=False,
-        help="torch.compile the network: minutes at the start, after which a GPU may be faster",
-    )
-
-
 def compile_network(module, device: str) -> None:
     """Let torch compile a network (torch.nn.Module) in place: its type and the names of its weights stay.
 
@@ -188,8 +178,3 @@ def compile_network(module, device: str) -> None:
             "triton on a GPU. Install them, or leave --compile out"
         ) from None
     module.compile()
-
-
-def add_device_option(parser: argparse.ArgumentParser) -> None:
-    """The --device option, the same in every script that computes."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")

@@ -40,6 +40,7 @@ class Option:
         inert: it says where, how fast and how long the work is done and who is told, not what comes out.
         flag: its name on the command line; "": that of the field.
         kind: what run.sh allows, where that is not what the script allows.
+        card: its name in a model's card; "": the card does not show it.
     """
 
     default: Any
@@ -53,6 +54,7 @@ class Option:
     inert: bool = False
     flag: str = ""
     kind: str = ""
+    card: str = ""
 
     def parser_words(self) -> dict[str, Any]:
         """What argparse is told."""
@@ -142,7 +144,7 @@ class Seed:
     """Of what is random."""
 
     # the driver gives one step the seed + 1
-    seed: int = option(0, "of everything random", low=0, driver="seed", kind="whole 0..2147483647")
+    seed: int = option(0, "of everything random", low=0, driver="seed", kind="whole 0..2147483647", card="seed")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
     python -m synthio.tracking --log_to wandb    # says whether the library is there
 
-    tracker = open_tracker(args, "classifier synthio")  # args of add_tracking_options
+    tracker = open_tracker(from_args(Tracking, args), "classifier synthio", vars(args))
     tracker.follow(history)  # after each row that is added to it
     tracker.close()
 
@@ -18,27 +18,33 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from synthio.cli import UserError, first_line, new_parser, run_main
+from synthio.options import add_options, option
 
 NONE = "none"
 KINDS = (NONE, "tensorboard", "wandb", "trackio")  # each but the first is the name of its package, too
 NOT_CURVES = ("step", "seconds")  # columns of a history
 
 
-def add_tracking_options(parser) -> None:
-    """--log_to and --log_folder, the same in every script that trains."""
-    parser.add_argument("--log_to", choices=KINDS, default=NONE, help="where curves are sent while it runs")
-    parser.add_argument(
-        "--log_folder", default="tracking", help="for files of TensorBoard and wandb; its parent names the project"
+@dataclass(frozen=True)
+class Tracking:
+    """Where the curves of a training go."""
+
+    log_to: str = option(
+        NONE, "where training curves and scores are sent, too", choices=KINDS, driver="log_to", inert=True
+    )
+    log_folder: str = option(
+        "tracking", "folder for the files of TensorBoard and wandb; its parent names the project", inert=True
     )
 
 
 def get_parser():
     parser = new_parser(__doc__)
-    parser.add_argument("--log_to", choices=KINDS, required=True, help="what to look for")
+    add_options(parser, Tracking, only=("log_to",))
     return parser
 
 
@@ -157,9 +163,9 @@ class Tracker:
             self.backend.close()
 
 
-def open_tracker(args, name: str) -> Tracker:
-    """The tracker that the options ask for."""
-    return Tracker(args.log_to, args.log_folder, name, vars(args))
+def open_tracker(options: Tracking, name: str, config: Mapping[str, Any]) -> Tracker:
+    """The tracker that the options ask for; the arguments are those of `Tracker`."""
+    return Tracker(options.log_to, options.log_folder, name, config)
 
 
 def main() -> int:

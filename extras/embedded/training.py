@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthio.cli import add_device_option, in_range, new_parser, pick_device
+from synthio.cli import in_range, new_parser, pick_device
 from synthio.files import atomic_path
+from synthio.options import Device, add_options
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +37,7 @@ def recipe_parser(doc: str, output: str, steps: int, batch_size: int):
     add("--learning_rate", type=in_range(float, 0), default=1e-3, help="peak")
     add("--seed", type=in_range(int, 0), default=0, help="of everything random")
     add("--workers", type=in_range(int, 0), default=0, help="processes that make batches; 0: none, they wait for each")
-    add_device_option(parser)
+    add_options(parser, Device)
     return parser
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from synthio.classification.options import WAVEFORM_AUGMENTS
+
 SNR_DB = (5.0, 40.0)
 GAIN_DB = (-12.0, 12.0)
 SEMITONES = (-4.0, 4.0)
@@ -62,7 +64,7 @@ def chain(audio: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.n
     return audio
 
 
-METHODS: dict[str, Callable] = {"noise": noise, "pitch": pitch, "chain": chain}
+METHODS: dict[str, Callable] = {name: globals()[name] for name in WAVEFORM_AUGMENTS}
 
 
 def augment(audio: np.ndarray, sample_rate: int, method: str, rng: np.random.Generator) -> np.ndarray:

@@ -7,24 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from synthio.cards import described, render
-
-# What of an AST's options goes into its card: name there, option.
-AST_OPTIONS = {
-    "optimiser steps": "num_steps",
-    "clips a step": "batch_size",
-    "highest learning rate": "learning_rate",
-    "weight decay": "weight_decay",
-    "waveform augmentation": "waveform_augment",
-    "SpecAugment": "spec_augment",
-    "share of the trained weights (WiSE-FT)": "wise_ft_alpha",
-    "mixup alpha": "mixup",
-    "synthetic clips for a real one": "synthetic_weight",
-    "SupCon weight": "supcon_weight",
-    "seed": "seed",
-}
-
-
-HEAD_OPTIONS = {"synthetic clips for a real one": "synthetic_weight", "seed": "seed"}
+from synthio.classification.options import HEADS_ALONE, Recipe
+from synthio.options import declared
 
 
 def base_models(options: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -34,11 +18,10 @@ def base_models(options: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def training_rows(record: Mapping[str, Any]) -> dict[str, Any]:
     """How a classifier was trained: name -> value."""
-    options = record["options"]
-    if record["head"] != "ast":
-        return {name: options[option] for name, option in HEAD_OPTIONS.items() if option in options}
-    rows = {name: options[option] for name, option in AST_OPTIONS.items() if option in options}
-    return rows | {"step chosen on the validation clips": record["best_step"]}
+    is_ast, options = record["head"] == "ast", record["options"]
+    said = [(one.name, said.card) for one, said in declared(Recipe) if is_ast or one.name in HEADS_ALONE]
+    rows = {card: options[name] for name, card in said if card and name in options}
+    return rows | ({"step chosen on the validation clips": record["best_step"]} if is_ast else {})
 
 
 def title_of(head: str) -> str:

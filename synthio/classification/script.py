@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthio.cli import UserError, add_device_option, in_range, pick_device, quiet_libraries, set_threads, str2bool
+from synthio.cli import UserError, in_range, pick_device, quiet_libraries, set_threads
+from synthio.options import Device, add_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,15 +19,13 @@ VALID_PREDICTIONS = "valid_predictions.csv"  # by which one classifier is chosen
 
 
 def add_evaluation_options(parser) -> None:
-    """Data, outputs, classes, seed and device."""
+    """Data, outputs, classes and device."""
     add = parser.add_argument
     for split in SPLITS:
         add(f"--{split}_csv", required=True, help="CSV with path and label")
     add("--output_folder", required=True, help="folder for model, scores and predictions")
     add("--classes_csv", default="", help="CSV whose labels are the classes; empty takes those of the training data")
-    add("--multi_label", type=str2bool, default=False, help="several labels a clip, joined by ';'")
-    add("--seed", type=in_range(int, 0), default=0, help="of everything random")
-    add_device_option(parser)
+    add_options(parser, Device)
 
 
 def add_embedding_options(parser) -> None:
@@ -137,7 +136,7 @@ def write_test_results(folder: Path, args, tables, labels, targets, result: Resu
 
     Args:
         folder: of the outputs.
-        args: options of `add_evaluation_options`.
+        args: options of `add_evaluation_options`, `multi_label` and `seed`.
         tables: the manifest of each split.
         labels: the C classes.
         targets: 0/1 [N, C] of each split.

@@ -26,6 +26,7 @@ from synthio.audio import BadAudio, fit_length, read_audio
 from synthio.batching import Halving
 from synthio.classification.augment import augment
 from synthio.classification.metrics import score_of
+from synthio.classification.options import NO_AUGMENT, Recipe
 from synthio.classification.probe import FEW_CLIPS_C, LinearProbe, fit_probe, surprise
 from synthio.classification.supcon import SupConAst, supcon_loss
 from synthio.classification.weighting import choose_synthetic_weight, class_weights, draw_rates
@@ -38,39 +39,7 @@ if TYPE_CHECKING:
 
 # SpecAugment of AST's ESC-50 recipe: up to 24 of 128 bands and 96 of 512 frames.
 MASKED_BANDS, MASKED_TIME = 24 / 128, 96 / 512
-ALPHAS = (0.25, 0.5, 1.0)  # of the trained weights, for wise_ft_alpha "auto"
 CLIPS_AT_ONCE = 256  # whose features are kept while the others are read
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train. `mixup` is the alpha of its Beta distribution; 0 means none there and in `supcon_weight`.
-
-    `settle_weights` makes a number of a `synthetic_weight` that is "auto".
-    """
-
-    num_steps: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    warmup_fraction: float
-    mixup: float
-    spec_augment: bool
-    waveform_augment: str
-    supcon_weight: float
-    supcon_temperature: float
-    eval_every: int
-    multi_label: bool
-    seed: int
-    head_init: str = "random"
-    synthetic_weight: float | str = 1.0
-    class_weights: bool = False
-    wise_ft_alpha: float | str = 1.0
-
-    @property
-    def alphas(self) -> tuple[float, ...]:
-        """Shares of the trained weights that are tried at each evaluation."""
-        return ALPHAS if self.wise_ft_alpha == AUTO else (float(self.wise_ft_alpha),)
 
 
 @dataclass(frozen=True)
@@ -464,7 +433,7 @@ def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device
     rows = torch.from_numpy(_drawn_rows(train, recipe, step))
     features, targets = train.features[rows].float(), train.targets[rows]
     weights = torch.ones(len(rows)) if train.weights is None else train.weights[rows]
-    if recipe.waveform_augment != "none":
+    if recipe.waveform_augment != NO_AUGMENT:
         waveforms = [train.waveforms[row] for row in rows]
         features = augmented_features(waveforms, train.norm, features.shape[2], recipe.waveform_augment, rng)
     if recipe.mixup > 0:

@@ -12,7 +12,6 @@ import numpy as np
 
 from synthio.cli import UserError
 
-SYNTHETIC_WEIGHT_HELP = "how often a synthetic clip comes; a real one: 1; auto: what is best on the validation clips"
 # What the synthetic clips together may count for 1 of the real ones together. At all sizes of the training set and any
 # number of synthetic clips a total does about the same (docs/results).
 TOTALS = (0.1, 0.2, 0.4, 0.8, 1.6)

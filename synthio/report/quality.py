@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any
 
 from synthio.cli import (
     UserError,
-    add_device_option,
     in_range,
     new_parser,
     pick_device,
@@ -38,6 +37,7 @@ from synthio.cli import (
     set_threads,
 )
 from synthio.files import EMBEDDED
+from synthio.options import Device, add_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +70,7 @@ def get_parser():
     add("--duplicate_cosine", type=in_range(float, 0, 1), default=0.9, help="likeness above it is a copy")
     add("--cache_folder", default="", help="folder that keeps embeddings; empty: embeddings beside the output")
     add("--seed", type=in_range(int, 0), default=0, help="of the random halves and subsets")
-    add_device_option(parser)
+    add_options(parser, Device)
     return parser
 
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from synthio.classification.scored import paired_difference, read_scores
 from synthio.cli import UserError, in_range, new_parser, run_main
+from synthio.options import add_options, from_args
 from synthio.report.tables import percent, plain_table
-from synthio.tracking import add_tracking_options, open_tracker
+from synthio.tracking import Tracking, open_tracker
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ def get_parser():
         "--quality", default="", help="JSON of synthio.report.quality, to be summed up in two lines; empty: none"
     )
     parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of the bootstrap of differences")
-    add_tracking_options(parser)
+    add_options(parser, Tracking)
     return parser
 
 
@@ -106,7 +107,7 @@ def timing_lines(timings: pd.DataFrame) -> str:
 
 def track(records: list[dict[str, Any]], args) -> None:
     """Send the main scores of each method to the tracker."""
-    tracker = open_tracker(args, "scores")
+    tracker = open_tracker(from_args(Tracking, args), "scores", vars(args))
     row = {f"{r['name']} {name}": r[name] for r in records for name in ("accuracy", "mAP", "macro_f1") if name in r}
     tracker.follow([{"step": 0, **row}])
     tracker.close()

@@ -1,0 +1,108 @@
+"""What the classifiers' scripts can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from synthio.cli import AUTO
+from synthio.options import Seed, option
+
+ALPHAS = (0.25, 0.5, 1.0)  # of the trained weights, for wise_ft_alpha "auto"
+NO_AUGMENT = "none"
+WAVEFORM_AUGMENTS = ("noise", "pitch", "chain")  # functions of synthio.classification.augment
+HEADS_ALONE = ("seed", "multi_label", "synthetic_weight")  # fields of Recipe that frozen models have a use for
+
+
+@dataclass(frozen=True)
+class Recipe(Seed):
+    """How to train an AST. `settle_weights` makes a number of a `synthetic_weight` that is "auto"."""
+
+    multi_label: bool = option(False, "clips have several labels, joined by ';' in the CSV", driver="multi_label")
+    num_steps: int = option(
+        150,
+        "optimiser steps, as many with synthetic clips as without",
+        low=1,
+        driver="ast_num_steps",
+        card="optimiser steps",
+    )
+    epochs: float = option(0.0, "passes over the training clips (paper: 50); 0: the number of steps counts", low=0)
+    learning_rate: float = option(
+        3e-4,
+        "highest learning rate of the classifier (paper, for a model 80 times larger: 1e-5)",
+        low=0,
+        driver="ast_learning_rate",
+        card="highest learning rate",
+    )
+    batch_size: int = option(
+        16, "clips in a step of the classifier (paper: 48)", low=1, driver="ast_batch_size", card="clips a step"
+    )
+    weight_decay: float = option(5e-7, "weight decay of AdamW (AST: 5e-7)", low=0, card="weight decay")
+    warmup_fraction: float = option(0.1, "share of the steps in which the learning rate rises", low=0, high=1)
+    head_init: str = option(
+        "names",
+        "where the new head starts. names: at a linear probe and what the pretrained head says, where that has names "
+        "for every label; probe: at the probe alone; random (paper)",
+        choices=("names", "probe", "random"),
+        driver="ast_head_init",
+    )
+    wise_ft_alpha: float | str = option(
+        AUTO,
+        "share of the trained weights in the classifier, the rest being those at the start; auto: what is best on the "
+        "validation clips; 1: the trained ones alone (paper, and always where the head starts at random)",
+        low=0,
+        high=1,
+        auto=True,
+        driver="ast_wise_ft_alpha",
+        card="share of the trained weights (WiSE-FT)",
+    )
+    class_weights: bool = option(False, "each class has the same weight in the loss", driver="ast_class_weights")
+    synthetic_weight: float | str = option(
+        AUTO,
+        "how often a synthetic clip comes for one time that a gold one does; auto: what is best on the validation "
+        "clips, 0 where they do not help there (paper: 1)",
+        low=0,
+        auto=True,
+        driver="synthetic_weight",
+        card="synthetic clips for a real one",
+    )
+    waveform_augment: str = option(
+        NO_AUGMENT,
+        "changes each clip anew at each step; chain: gain, noise, pitch, shift, filter",
+        choices=(NO_AUGMENT, *WAVEFORM_AUGMENTS),
+        driver="ast_waveform_augment",
+        card="waveform augmentation",
+    )
+    spec_augment: bool = option(
+        False,
+        "mask a band of frequencies and a stretch of time, at each step (SpecAugment)",
+        driver="ast_spec_augment",
+        card="SpecAugment",
+    )
+    mixup: float = option(
+        0.0, "alpha of mixup's Beta distribution; 0: no mixup", low=0, driver="ast_mixup", card="mixup alpha"
+    )
+    supcon: bool = option(
+        False,
+        "a contrastive loss beside AST's cross-entropy; in a run also prompts that go beyond each label",
+        driver="supcon",
+    )
+    supcon_weight: float = option(
+        1.0,
+        "for supcon=true, weight of the contrastive loss; cross-entropy has 1",
+        low=0,
+        driver="supcon_weight",
+        card="SupCon weight",
+    )
+    supcon_temperature: float = option(
+        0.1,
+        "for supcon=true, temperature of the contrastive loss (its paper: 0.1)",
+        low=1e-3,
+        driver="supcon_temperature",
+    )
+    max_length_s: float = option(0.0, "input length in s; 0: that of the real training clips", low=0)
+    eval_every: int = option(0, "steps between evaluations on the validation clips; 0: 20 evaluations in all", low=0)
+
+    @property
+    def alphas(self) -> tuple[float, ...]:
+        """Shares of the trained weights that are tried at each evaluation."""
+        return ALPHAS if self.wise_ft_alpha == AUTO else (float(self.wise_ft_alpha),)
