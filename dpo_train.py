@@ -23,99 +23,28 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from synthio.cli import (
-    UserError,
-    add_dtype_option,
-    compile_network,
-    in_range,
-    new_parser,
-    pick_device,
-    quiet_libraries,
-    run_main,
-    set_threads,
-)
+from synthio.cli import UserError, compile_network, new_parser, pick_device, quiet_libraries, run_main, set_threads
 from synthio.files import EMBEDDED
+from synthio.generation.options import PreferenceOptions
 from synthio.models.load import SCORER_HELP
-from synthio.options import Compiling, Device, add_options, from_args
+from synthio.options import Compiling, Device, add_options, from_args, shaping
 from synthio.tracking import Tracking, open_tracker
 
 ROOT = Path(__file__).resolve().parent
-# Options that do not tell one training from another: files count by their content, the rest changes no result.
-NOT_IN_IDENTITY = (
-    "gold_csv",
-    "losers_csv",
-    "output_folder",
-    "model",
-    "init_adapter",
-    "scorer",
-    "checkpoint_every",
-    "compile",
-    "device",
-    "log_to",
-    "log_folder",
-)
 
 
 def get_parser():
     parser = new_parser(__doc__)
-    parser.add_argument("--gold_csv", required=True, help="the small dataset (path, label)")
-    parser.add_argument("--losers_csv", default="", help="its generations (path, source_path, prompt); not for sft")
-    parser.add_argument("--output_folder", required=True, help="output: the adapter")
-    parser.add_argument("--model", default=str(EMBEDDED / "text_to_audio"), help="text-to-audio folder or hub id")
-    parser.add_argument("--init_adapter", default="", help="adapter to go on from; empty: a new one")
-    parser.add_argument("--train", default="lora", choices=["lora", "prefix", "all"], help="what is trained")
-    parser.add_argument("--lora_rank", type=in_range(int, 1), default=16, help="rank of a new LoRA")
-    parser.add_argument("--prefix_tokens", type=in_range(int, 1), default=20, help="tokens of each new prefix")
-    add_loss_options(parser)
-    add_optimiser_options(parser)
-    parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of everything random")
-    add_dtype_option(parser)
-    add_options(parser, Compiling)
-    add_options(parser, Device)
-    add_options(parser, Tracking)
+    add = parser.add_argument
+    add("--gold_csv", required=True, help="the small dataset (path, label)")
+    add("--losers_csv", default="", help="its generations (path, source_path, prompt); not for sft")
+    add("--output_folder", required=True, help="output: the adapter")
+    add("--model", default=str(EMBEDDED / "text_to_audio"), help="text-to-audio folder or hub id")
+    add("--init_adapter", default="", help="adapter to go on from; empty: a new one")
+    add("--scorer", default=str(EMBEDDED / "clap"), help=f"for --pairs ranked, {SCORER_HELP}")
+    for options in (PreferenceOptions, Compiling, Device, Tracking):
+        add_options(parser, options)
     return parser
-
-
-def add_loss_options(parser) -> None:
-    """What is learnt from what."""
-    parser.add_argument("--loss", default="dpo", choices=["dpo", "sft"], help="preference, or supervised fine-tuning")
-    parser.add_argument(
-        "--pairs",
-        default="gold",
-        choices=["gold", "ranked"],
-        help="gold clip against each generation, or the best against the worst generation by CLAP score (CRPO)",
-    )
-    parser.add_argument("--scorer", default=str(EMBEDDED / "clap"), help=f"for --pairs ranked, {SCORER_HELP}")
-    parser.add_argument("--beta", type=in_range(float, 0), default=2000.0, help="strength of the preference")
-    parser.add_argument(
-        "--winner_weight",
-        type=in_range(float, 0),
-        default=0.0,
-        help="weight of the winner's own diffusion loss, an anchor to the gold clips (TangoFlux); 0: pure DPO",
-    )
-    parser.add_argument(
-        "--timestep_distribution", default="uniform", choices=["uniform", "logit_normal"], help="of the training times"
-    )
-    parser.add_argument(
-        "--condition_dropout", type=in_range(float, 0, 1), default=0.1, help="share of pairs trained without a prompt"
-    )
-
-
-def add_optimiser_options(parser) -> None:
-    """How long and how fast."""
-    parser.add_argument("--learning_rate", type=in_range(float, 0), default=5e-5, help="of AdamW, after warm-up")
-    parser.add_argument("--weight_decay", type=in_range(float, 0), default=1e-3, help="of AdamW")
-    parser.add_argument("--warmup_steps", type=in_range(int, 0), default=10, help="steps of linear warm-up")
-    parser.add_argument("--num_steps", type=in_range(int, 1), default=150, help="optimiser steps")
-    parser.add_argument(
-        "--num_epochs", type=in_range(float, 0), default=0.0, help="passes over the pairs; 0: --num_steps counts"
-    )
-    parser.add_argument("--batch_size", type=in_range(int, 1), default=8, help="pairs in memory at once")
-    parser.add_argument("--gradient_accumulation", type=in_range(int, 1), default=1, help="such batches a step")
-    parser.add_argument(
-        "--ema_decay", type=in_range(float, 0, 0.9999999), default=0.0, help="of averaged weights; 0: the last weights"
-    )
-    parser.add_argument("--checkpoint_every", type=in_range(int, 1), default=25, help="steps between checkpoints")
 
 
 def make_pairs(args, device: str) -> list:
@@ -224,7 +153,7 @@ def main() -> int:
 
     quiet_libraries()
     set_threads()
-    device, folder = pick_device(args.device), Path(args.output_folder)
+    options, device, folder = from_args(PreferenceOptions, args), pick_device(args.device), Path(args.output_folder)
     check_output(folder)
     tracker = open_tracker(from_args(Tracking, args), f"dpo {folder.name}", vars(args))
     pairs = make_pairs(args, device)
@@ -233,18 +162,17 @@ def main() -> int:
     data = encode_pairs(pairs, model, f"{origin['model']} {model.dtype}", folder.parent / "cache")
     trainable = make_trainable(
         model,
-        args.train,
+        options.train,
         adapter=args.init_adapter,
-        lora_rank=args.lora_rank,
-        prefix_tokens=args.prefix_tokens,
-        seed=args.seed,
+        lora_rank=options.lora_rank,
+        prefix_tokens=options.prefix_tokens,
+        seed=options.seed,
     )
     if args.compile:
         compile_network(model.module, device)
-    options = {name: value for name, value in vars(args).items() if name not in NOT_IN_IDENTITY}
-    identity = sha256_value([options, origin, data.content])
+    identity = sha256_value([shaping(options), origin, data.content])
     checkpoint = folder.with_name(folder.name + "_checkpoint.pt")
-    state = train(model, trainable, data, args, checkpoint, identity, tracker.follow)
+    state = train(model, trainable, data, options, checkpoint, identity, tracker.follow)
     tracker.close()
     inputs = {path: sha256_file(path) for path in (args.gold_csv, args.losers_csv) if path}
     record = {"options": vars(args), "inputs": inputs, "origin": origin, "pairs": len(pairs)}

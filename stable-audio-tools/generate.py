@@ -24,18 +24,16 @@ sys.path.insert(0, str(ROOT))
 from synthio.batching import Halving
 from synthio.cli import (
     UserError,
-    add_dtype_option,
     compile_network,
-    in_range,
     new_parser,
     pick_device,
     progress,
     quiet_libraries,
     run_main,
     set_threads,
-    str2bool,
 )
 from synthio.files import EMBEDDED
+from synthio.generation.options import AUTO_SAMPLER, SamplingOptions
 from synthio.options import Compiling, Device, add_options
 
 if TYPE_CHECKING:
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
 AUTO = {"rectified_flow": "euler", "v": "dpmpp_3m_sde"}
 # A checkpoint that says how it is sampled (Stable Audio 3) is sampled like that.
 DEFAULTS = {"rectified_flow": (24, 3.0), "v": (250, 7.0), "pingpong": (8, 1.0)}
-SAMPLERS = ["auto", "euler", "heun", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "pingpong"]
 
 
 def get_parser():
@@ -57,36 +54,8 @@ def get_parser():
     parser.add_argument("--output_folder", required=True, help="folder of the new WAV files")
     parser.add_argument("--model", default=str(EMBEDDED / "text_to_audio"), help="text-to-audio folder or hub id")
     parser.add_argument("--adapter", default="", help="adapter folder of dpo_train.py; empty: the model as it is")
-    parser.add_argument("--num_steps", type=in_range(int, 0), default=0, help="sampling steps; 0: what suits the model")
-    parser.add_argument(
-        "--cfg_scale", type=in_range(float, 0), default=0.0, help="guidance; 1: none, 0: what suits the model"
-    )
-    parser.add_argument(
-        "--cfg_rescale",
-        type=in_range(float, 0, 1),
-        default=0.0,
-        help="how far the guided output is brought back to the level of the unguided: 0 not at all, 1 entirely",
-    )
-    parser.add_argument(
-        "--sampler",
-        default="auto",
-        choices=SAMPLERS,
-        help="solver; auto: what suits the model. heun and pingpong: rectified flow only",
-    )
-    parser.add_argument("--batch_size", type=in_range(int, 1), default=16, help="clips generated at once, if they fit")
-    parser.add_argument(
-        "--seconds", type=in_range(float, 0), default=0.0, help="length of every clip; 0: that of its gold clip"
-    )
-    parser.add_argument("--initialize_audio", type=str2bool, default=False, help="start from the gold clip plus noise")
-    parser.add_argument(
-        "--init_noise_level",
-        type=in_range(float, 0.01, 1),
-        default=0.7,
-        help="with --initialize_audio: 0.01 keeps the gold clip, 1 forgets it",
-    )
-    add_dtype_option(parser)
-    add_options(parser, Compiling)
-    add_options(parser, Device)
+    for options in (SamplingOptions, Compiling, Device):
+        add_options(parser, options)
     return parser
 
 
@@ -95,7 +64,7 @@ def resolve_sampling(args, objective: str, own: Sampling | None = None) -> dict:
     from synthio.generation.sampling import check_sampler
 
     sampler = args.sampler
-    if sampler == "auto":
+    if sampler == AUTO_SAMPLER:
         sampler = own.sampler if own else AUTO[objective]
     check_sampler(sampler, objective)
     num_steps, cfg_scale = DEFAULTS.get(sampler, DEFAULTS[objective])

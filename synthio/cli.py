@@ -151,17 +151,6 @@ def pick_device(name: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def add_dtype_option(parser: argparse.ArgumentParser) -> None:
-    """The --dtype option of the scripts that run a text-to-audio model."""
-    parser.add_argument(
-        "--dtype",
-        default="auto",
-        choices=["auto", "float32", "float16", "bfloat16"],
-        help="precision of the text-to-audio model; auto: float16 to generate with a full-size one on CUDA, else "
-        "float32. Training takes bfloat16 where float16 is asked for",
-    )
-
-
 def compile_network(module, device: str) -> None:
     """Let torch compile a network (torch.nn.Module) in place: its type and the names of its weights stay.
 

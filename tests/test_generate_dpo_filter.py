@@ -148,9 +148,14 @@ def test_sampling_options_that_suit_the_model(objective, words, expected):
 
 
 def test_every_sampler_can_be_chosen():
-    from synthio.generation.sampling import SAMPLERS
+    from synthio.generation.sampling import SOLVERS
 
-    assert ["auto", *SAMPLERS] == load_script(GENERATE).SAMPLERS
+    required, parser = (
+        ["--input_csv", "x", "--output_csv", "x", "--output_folder", "x"],
+        load_script(GENERATE).get_parser(),
+    )
+    for name in ("auto", *SOLVERS):
+        assert parser.parse_args([*required, "--sampler", name]).sampler == name
 
 
 @pytest.mark.parametrize("model", ["flow", "v"])

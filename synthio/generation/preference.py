@@ -18,6 +18,7 @@ from synthio.batching import Halving
 from synthio.cli import UserError, progress
 from synthio.files import atomic_path, stable_seed
 from synthio.generation.diffusion import add_noise, dpo_loss, squared_errors, stratified_times
+from synthio.generation.options import PreferenceOptions
 from synthio.generation.pairs import TrainingData
 from synthio.models.adapters import Trainable
 from synthio.models.base import Condition, TextToAudio
@@ -62,20 +63,20 @@ def batch_rows(count: int, batch_size: int, seed: int, step: int) -> torch.Tenso
     return torch.tensor(rows)
 
 
-def count_steps(args, count: int) -> int:
+def count_steps(options: PreferenceOptions, count: int) -> int:
     """Optimiser steps of the whole training: --num_epochs passes over `count` pairs, or --num_steps."""
-    step_size = min(args.batch_size * args.gradient_accumulation, count)
-    return math.ceil(args.num_epochs * count / step_size) if args.num_epochs else args.num_steps
+    step_size = min(options.batch_size * options.gradient_accumulation, count)
+    return math.ceil(options.num_epochs * count / step_size) if options.num_epochs else options.num_steps
 
 
-def draw(data: TrainingData, args, step: int) -> Draw:
+def draw(data: TrainingData, options: PreferenceOptions, step: int) -> Draw:
     """The whole batch of a step, whatever number of passes it is then cut into."""
-    generator = torch.Generator().manual_seed(stable_seed(args.seed, "dpo step", step))
-    index = batch_rows(len(data), args.batch_size * args.gradient_accumulation, args.seed, step)
+    generator = torch.Generator().manual_seed(stable_seed(options.seed, "dpo step", step))
+    index = batch_rows(len(data), options.batch_size * options.gradient_accumulation, options.seed, step)
     count, device = len(index), data.latents.device
-    t = stratified_times(count, generator, args.timestep_distribution).to(device)
+    t = stratified_times(count, generator, options.timestep_distribution).to(device)
     noise = torch.randn(count, *data.latents.shape[1:], generator=generator).to(device)
-    dropped = (torch.rand(count, generator=generator) < args.condition_dropout).to(device)
+    dropped = (torch.rand(count, generator=generator) < options.condition_dropout).to(device)
     losers = None if data.losers is None else data.latents[data.losers[index]]
     condition = data.condition.rows(data.prompts[index]).dropped(dropped)
     return Draw(data.latents[data.winners[index]], losers, noise, t, condition)
@@ -90,29 +91,31 @@ def diffusion_errors(model: TextToAudio, draw: Draw) -> tuple[torch.Tensor, ...]
     return squared_errors(prediction, target).chunk(len(sides))
 
 
-def batch_loss(model: TextToAudio, trainable: Trainable, draw: Draw, args) -> tuple[torch.Tensor, dict[str, float]]:
+def batch_loss(
+    model: TextToAudio, trainable: Trainable, draw: Draw, options: PreferenceOptions
+) -> tuple[torch.Tensor, dict[str, float]]:
     """What is minimised, and what is written down of it: all of these are means over the rows.
 
     Supervised fine-tuning: the winners' diffusion error. Preference: the DPO loss, plus --winner_weight times that
     error; `winner_change` and `loser_change` say by how much the errors differ from the reference's. A winner's error
     that rises means that the loss falls only because the loser's rises faster.
     """
-    if args.loss == "sft":
+    if options.loss == "sft":
         loss = diffusion_errors(model, draw)[0].mean()
         return loss, {"loss": loss.item()}
     with torch.no_grad(), trainable.reference():
         reference = diffusion_errors(model, draw)
     policy = diffusion_errors(model, draw)
     (winner, loser), (reference_winner, reference_loser) = policy, reference
-    result = dpo_loss(winner, loser, reference_winner, reference_loser, args.beta)
+    result = dpo_loss(winner, loser, reference_winner, reference_loser, options.beta)
     record = {"loss": result.loss.item(), "accuracy": result.accuracy, "margin": result.margin}
     for name, now, before in zip(("winner_change", "loser_change"), policy, reference, strict=True):
         record[name] = (now.detach() - before).mean().item()
-    return result.loss + args.winner_weight * policy[0].mean(), record
+    return result.loss + options.winner_weight * policy[0].mean(), record
 
 
 def optimiser_step(
-    model, trainable: Trainable, data: TrainingData, args, optimizer, step: int, fitting: Halving
+    model, trainable: Trainable, data: TrainingData, options: PreferenceOptions, optimizer, step: int, fitting: Halving
 ) -> dict[str, float]:
     """One step over batch_size x gradient_accumulation pairs, as many at a time as fit; returns its record.
 
@@ -120,22 +123,24 @@ def optimiser_step(
         UserError: loss or gradient are not finite; the weights are still those of the step before.
     """
     for group in optimizer.param_groups:
-        group["lr"] = args.learning_rate * min(1.0, (step + 1) / max(1, args.warmup_steps))
-    whole = draw(data, args, step)
-    record = fitting.retry(partial(set_gradient, model, trainable, whole, args, step), len(whole.t))
+        group["lr"] = options.learning_rate * min(1.0, (step + 1) / max(1, options.warmup_steps))
+    whole = draw(data, options, step)
+    record = fitting.retry(partial(set_gradient, model, trainable, whole, options, step), len(whole.t))
     norm = torch.nn.utils.clip_grad_norm_(trainable.parameters.values(), MAX_GRADIENT_NORM)
     _check_finite("gradient", norm, step)
     optimizer.step()
     return record
 
 
-def set_gradient(model, trainable: Trainable, whole: Draw, args, step: int, size: int) -> dict[str, float]:
+def set_gradient(
+    model, trainable: Trainable, whole: Draw, options: PreferenceOptions, step: int, size: int
+) -> dict[str, float]:
     """Give the parameters the gradient of a step's loss, computed `size` pairs at a time; returns the step's record."""
     record: dict[str, float] = {}
     for parameter in trainable.parameters.values():
         parameter.grad = None
     for rows in torch.arange(len(whole.t)).split(size):
-        loss, part = batch_loss(model, trainable, whole.rows(rows), args)
+        loss, part = batch_loss(model, trainable, whole.rows(rows), options)
         _check_finite("loss", loss, step)
         share = len(rows) / len(whole.t)
         (share * loss).backward()
@@ -170,11 +175,11 @@ class State:
     history: list[dict[str, float]]
 
 
-def new_state(trainable: Trainable, args) -> State:
+def new_state(trainable: Trainable, options: PreferenceOptions) -> State:
     """Before the first step."""
     parameters = trainable.parameters
-    optimizer = torch.optim.AdamW(parameters.values(), lr=args.learning_rate, weight_decay=args.weight_decay)
-    average = {name: p.detach().clone() for name, p in parameters.items()} if args.ema_decay else {}
+    optimizer = torch.optim.AdamW(parameters.values(), lr=options.learning_rate, weight_decay=options.weight_decay)
+    average = {name: p.detach().clone() for name, p in parameters.items()} if options.ema_decay else {}
     return State(optimizer, average, [])
 
 
@@ -204,24 +209,30 @@ def load_checkpoint(path: Path, identity: str, trainable: Trainable, state: Stat
 
 
 def train(
-    model, trainable: Trainable, data: TrainingData, args, checkpoint: Path, identity: str, on_step=None
+    model,
+    trainable: Trainable,
+    data: TrainingData,
+    options: PreferenceOptions,
+    checkpoint: Path,
+    identity: str,
+    on_step=None,
 ) -> State:
     """All steps that are left; the weights in `trainable` are then the last ones.
 
     `on_step` is called with the history after each of them.
     """
-    state = new_state(trainable, args)
+    state = new_state(trainable, options)
     load_checkpoint(checkpoint, identity, trainable, state)
-    started, total = time.monotonic(), count_steps(args, len(data))
-    fitting = Halving(args.batch_size, "pair")
+    started, total = time.monotonic(), count_steps(options, len(data))
+    fitting = Halving(options.batch_size, "pair")
     for step in progress(range(len(state.history), total), "dpo: steps"):
-        record = optimiser_step(model, trainable, data, args, state.optimizer, step, fitting)
+        record = optimiser_step(model, trainable, data, options, state.optimizer, step, fitting)
         if state.average:
-            update_average(state.average, trainable, args.ema_decay, step)
+            update_average(state.average, trainable, options.ema_decay, step)
         state.history.append({"step": step, **record, "seconds": round(time.monotonic() - started, 2)})
         if on_step:
             on_step(state.history)
-        if (step + 1) % args.checkpoint_every == 0:
+        if (step + 1) % options.checkpoint_every == 0:
             save_checkpoint(checkpoint, identity, trainable, state)
     return state
 

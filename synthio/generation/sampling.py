@@ -28,6 +28,7 @@ import torch
 
 from synthio.cli import UserError
 from synthio.generation.diffusion import alpha_sigma, solve
+from synthio.generation.options import SAMPLERS
 from synthio.models.base import Condition, Objective, TextToAudio
 
 # Stable Audio's noise range for v models: sigma_min .03, sigma_max 500 in x = data + sigma * noise.
@@ -39,6 +40,7 @@ PINGPONG_LAMBDA_RANGE = (-6.0, 2.0)
 Estimates = tuple[torch.Tensor, torch.Tensor]
 Denoise = Callable[[torch.Tensor, "Level"], Estimates]
 Noise = Callable[[], torch.Tensor]
+Solver = Callable[[Denoise, torch.Tensor, Sequence["Level"], Noise], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -290,7 +292,7 @@ def pingpong(denoise: Denoise, x: torch.Tensor, levels: Sequence[Level], noise: 
     return x
 
 
-SAMPLERS = {solver.__name__: solver for solver in (euler, heun, dpmpp_2m, dpmpp_2m_sde, dpmpp_3m_sde, pingpong)}
+SOLVERS: dict[str, Solver] = {name: globals()[name] for name in SAMPLERS}
 FLOW_ONLY = ("heun", "pingpong")
 
 
@@ -349,4 +351,4 @@ def sample(
     if init_latents is not None:
         x = x + levels[0].alpha * init_latents
     predict = guided(model, condition, cfg_scale, cfg_rescale)
-    return SAMPLERS[sampler](denoiser(model.objective, predict), x, levels, noise)
+    return SOLVERS[sampler](denoiser(model.objective, predict), x, levels, noise)

@@ -24,9 +24,10 @@ from synthio.batching import Halving
 from synthio.cli import UserError
 from synthio.files import sha256_file
 from synthio.generation import diffusion, pairs, preference
+from synthio.generation.options import PreferenceOptions
 from synthio.models.adapters import FILES, make_trainable
 from synthio.models.load import load_scorer, load_text_to_audio
-from tests.scripts import call_script, load_script
+from tests.scripts import call_script
 from tests.tiny_models import save_clap, save_text_to_audio
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -106,8 +107,7 @@ def history_of(world, out) -> list[dict[str, float]]:
 
 
 def step_options(**changes):
-    options = vars(load_script(DPO).get_parser().parse_args(["--gold_csv", "x", "--output_folder", "x"]))
-    return SimpleNamespace(**options | {"warmup_steps": 0, "batch_size": 4, "beta": 1.0} | changes)
+    return PreferenceOptions(**{"warmup_steps": 0, "batch_size": 4, "beta": 1.0} | changes)
 
 
 def latent_data(model, count=4) -> pairs.TrainingData:

@@ -22,7 +22,7 @@ from tests.tiny_models import save_text_to_audio
 ROOT = Path(__file__).resolve().parent.parent.parent
 OBJECTIVES = ["v", "rectified_flow"]
 # every sampler with every objective that it is for
-PAIRS = [(o, s) for o in OBJECTIVES for s in sampling.SAMPLERS if o != "v" or s not in sampling.FLOW_ONLY]
+PAIRS = [(o, s) for o in OBJECTIVES for s in sampling.SOLVERS if o != "v" or s not in sampling.FLOW_ONLY]
 
 
 class AnalyticModel(TextToAudio):
@@ -182,7 +182,7 @@ def solve_quietly(objective, sampler, num_steps, **options):
     levels = sampling.schedule(objective, sampler, num_steps)
     z = torch.linspace(-2, 2, 41, dtype=torch.float64).reshape(1, 1, -1)
     denoise = sampling.denoiser(objective, lambda x, t: model.predict(x, t, condition))
-    solver = sampling.SAMPLERS[sampler]
+    solver = sampling.SOLVERS[sampler]
     return solver(denoise, levels[0].sigma * z, levels, lambda: torch.zeros_like(z), **options)
 
 
@@ -379,7 +379,7 @@ def test_v_solvers_equal_diffusers(task, sampler, options, scheduler_options):
 
     predict, z = task("v")
     levels = sampling.schedule("v", sampler, 20)
-    solver = sampling.SAMPLERS[sampler]
+    solver = sampling.SOLVERS[sampler]
     ours = solver(sampling.denoiser("v", predict), levels[0].sigma * z, levels, no_noise, **options)
     scheduler = EDMDPMSolverMultistepScheduler(**STABLE_AUDIO, **scheduler_options, sigma_schedule="exponential")
     assert_same_numbers(ours, diffusers_v_clips(scheduler, predict, z, 20))
