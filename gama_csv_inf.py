@@ -17,29 +17,16 @@ import sys
 from pathlib import Path
 
 from synthio.batching import Halving
-from synthio.cli import UserError, in_range, new_parser, progress, run_main
-from synthio.options import Device, add_options
+from synthio.captions.requests import CaptionerOptions
+from synthio.cli import UserError, new_parser, progress, run_main
+from synthio.options import add_options, from_args
 
 
 def get_parser():
     parser = new_parser(__doc__)
     parser.add_argument("--input_csv", required=True, help="gold clips (path, label)")
     parser.add_argument("--output_csv", required=True, help="output: the same with a column `caption`")
-    parser.add_argument("--captioner", default="embedded", help="embedded, gama, or an audio LLM: folder or hub id")
-    parser.add_argument(
-        "--instruction",
-        default="auto",
-        help="what a model is asked; auto: our wording (INSTRUCTION in synthio/captions/requests.py), but no words for "
-        "a model with 'captioner' in its name, which takes sound alone; none: no words",
-    )
-    parser.add_argument("--max_new_tokens", type=in_range(int, 1), default=256, help="longest caption of a model")
-    parser.add_argument("--batch_size", type=in_range(int, 1), default=8, help="clips described at once")
-    parser.add_argument("--gama_dir", default="", help="clone of the GAMA repository; its base model's folder in it")
-    parser.add_argument("--gama_checkpoint", default="", help="GAMA's weights: a file or the folder of one")
-    parser.add_argument(
-        "--gama_env", default="", help="venv folder or conda environment of GAMA; empty: .envs/gama of this program"
-    )
-    add_options(parser, Device)
+    add_options(parser, CaptionerOptions)
     return parser
 
 
@@ -84,15 +71,6 @@ def question(record: dict, captioner) -> list[str]:
     return [*captioner.key, record.get(CONTENT) or sha256_file(record[PATH])]
 
 
-def captioner_options(args):
-    """The options of a captioner among those of the script."""
-    from dataclasses import fields
-
-    from synthio.captions.requests import CaptionerOptions
-
-    return CaptionerOptions(**{field.name: getattr(args, field.name) for field in fields(CaptionerOptions)})
-
-
 def main() -> int:
     args = get_parser().parse_args()
     from synthio.cache import AnswerCache
@@ -100,7 +78,7 @@ def main() -> int:
     from synthio.manifest import CAPTION, read_manifest, write_manifest
 
     table = read_manifest(args.input_csv)
-    captioner = load_captioner(args.captioner, captioner_options(args))
+    captioner = load_captioner(args.captioner, from_args(CaptionerOptions, args))
     cache = AnswerCache(Path(args.output_csv).with_suffix(".cache.jsonl"))
     table[CAPTION] = caption_rows(table, args.input_csv, captioner, cache)
     write_manifest(

@@ -30,61 +30,33 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from synthio.cli import UserError, in_range, new_parser, run_main
-from synthio.options import Device, add_options
+from synthio.captions.requests import BUILT_IN, PromptOptions, WriterOptions
+from synthio.cli import UserError, new_parser, run_main
+from synthio.options import add_options, from_args
 
-MODES = ("mixcap", "plain", "plain_wo_caption", "supcon", "template", "rewrite")
 # what a generated clip's row says of that clip, besides `path` and `sha256`
 OF_THE_CLIP = ("source_path", "source_sha256", "model", "clap_score", "clap_probability", "reason")
 
 
 def get_parser():
     parser = new_parser(__doc__)
-    parser.add_argument("--mode", choices=MODES, default="mixcap", help="how prompts are made, see above")
     parser.add_argument("--input_csv", required=True, help="gold clips (path, label; caption), or the rejected ones")
     parser.add_argument("--output_csv", required=True, help="output: path, label, prompt, seed")
     parser.add_argument("--accepted_csv", nargs="*", default=[], help="clips that were kept (label, prompt)")
-    parser.add_argument("--num_captions", type=in_range(int, 1, 100), default=2, help="prompts for each gold clip")
-    parser.add_argument("--pool_share", type=in_range(float, 0, 1), default=0.75, help="share of the pool (paper: .75)")
-    parser.add_argument("--domain", default="", help='where the sounds come from ("urban street recordings")')
-    parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of samples, sentences and generation")
-    parser.add_argument("--writer", default="embedded", help="embedded, openai, or folder or hub id of a chat model")
-    parser.add_argument("--cache", default="", help="replies of language models; empty: <output>.cache.jsonl")
-    add_llm_options(parser)
-    add_options(parser, Device)
+    for options in (PromptOptions, WriterOptions):
+        add_options(parser, options)
     return parser
-
-
-def add_llm_options(parser) -> None:
-    """The options of language models; but for the first two they are of --writer openai."""
-    count, price = in_range(int, 0), in_range(float, 0)
-    parser.add_argument("--llm_retries", type=count, default=2, help="times a wrong reply is asked for again")
-    parser.add_argument(
-        "--llm_reply_tokens", type=in_range(int, 1), default=1024, help="longest reply; models that reason need more"
-    )
-    parser.add_argument("--llm_model", default="", help="openai: name of the model on the server")
-    parser.add_argument("--llm_base_url", default="", help="openai: server; empty: OPENAI_BASE_URL, else OpenAI's own")
-    parser.add_argument("--llm_concurrency", type=in_range(int, 1, 256), default=8, help="openai: calls at once")
-    parser.add_argument("--llm_timeout_s", type=in_range(float, 0.1), default=120, help="openai: wait for a reply")
-    parser.add_argument("--llm_max_calls", type=count, default=0, help="openai: limit for this command; 0: none")
-    parser.add_argument("--llm_max_tokens", type=count, default=0, help="openai: the same, sent and received; 0: none")
-    parser.add_argument("--llm_input_price", type=price, default=0, help="openai: of a million tokens sent; 0: unknown")
-    parser.add_argument("--llm_output_price", type=price, default=0, help="openai: of a million received; 0: unknown")
 
 
 def writer_of(args):
     """The writer that the options ask for; a template needs none, and the embedded one stands in."""
     from synthio.captions.load import load_writer
-    from synthio.captions.requests import WriterOptions
 
     if args.writer != "openai" and (args.llm_model or args.llm_base_url):
         raise UserError(f"--llm_model and --llm_base_url go with --writer openai, not with '{args.writer}'")
-    values = {name.removeprefix("llm_"): value for name, value in vars(args).items() if name.startswith("llm_")}
     cache = args.cache or str(Path(args.output_csv).with_suffix(".cache.jsonl"))
-    return load_writer(
-        "embedded" if args.mode == "template" else args.writer,
-        WriterOptions(cache=cache, device=args.device, **values),
-    )
+    writer = BUILT_IN if args.mode == "template" else args.writer
+    return load_writer(writer, from_args(WriterOptions, args, cache=cache))
 
 
 def pools_of(table, writer):

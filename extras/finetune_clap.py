@@ -26,7 +26,6 @@ sys.path.insert(0, str(ROOT))
 
 from synthio.cli import (
     UserError,
-    in_range,
     new_parser,
     pick_device,
     progress,
@@ -35,8 +34,9 @@ from synthio.cli import (
     set_threads,
 )
 from synthio.files import EMBEDDED
+from synthio.filtering.options import FinetuneOptions
 from synthio.models.load import SCORER_HELP
-from synthio.options import Device, add_options
+from synthio.options import Device, add_options, from_args
 
 if TYPE_CHECKING:
     import torch
@@ -53,13 +53,7 @@ def get_parser():
     add("--valid_csv", required=True, help="validation clips, which choose the step")
     add("--output_folder", required=True, help="output: the fine-tuned CLAP")
     add("--model", default=str(EMBEDDED / "clap"), help=SCORER_HELP)
-    add("--num_steps", type=in_range(int, 1), default=200, help="optimiser steps, at most")
-    add("--batch_size", type=in_range(int, 2), default=16, help="clips a step")
-    add("--learning_rate", type=in_range(float, 0), default=1e-5, help="of AdamW, at its highest")
-    add("--weight_decay", type=in_range(float, 0), default=0.01, help="of AdamW")
-    add("--eval_every", type=in_range(int, 1), default=10, help="steps between evaluations")
-    add("--patience", type=in_range(int, 1), default=5, help="evaluations without a gain that end the training")
-    add("--seed", type=in_range(int, 0), default=0, help="of the order of the clips and their windows")
+    add_options(parser, FinetuneOptions)
     add_options(parser, Device)
     return parser
 
@@ -135,7 +129,7 @@ def contrastive_loss(audio: torch.Tensor, texts: torch.Tensor, labels: torch.Ten
     return (F.cross_entropy(logits, labels) + to_clips.mean()) / 2
 
 
-def draw_batch(clips: Clips, args, step: int) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+def draw_batch(clips: Clips, options: FinetuneOptions, step: int) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     """(a random window of each clip of the batch, their classes, texts of these classes), from (seed, step) alone."""
     import numpy as np
     import torch
@@ -143,14 +137,14 @@ def draw_batch(clips: Clips, args, step: int) -> tuple[torch.Tensor, torch.Tenso
     from synthio.classification.training import batch_rows
     from synthio.files import stable_seed
 
-    rng = np.random.default_rng(stable_seed(args.seed, "clap window", step))
-    rows = batch_rows(len(clips.features), args.batch_size, step, args.seed)
+    rng = np.random.default_rng(stable_seed(options.seed, "clap window", step))
+    rows = batch_rows(len(clips.features), options.batch_size, step, options.seed)
     windows = [clips.features[row][rng.integers(len(clips.features[row]))] for row in rows]
     present, labels = np.unique([clips.labels[row] for row in rows], return_inverse=True)
     return torch.stack(windows), torch.from_numpy(labels), [clips.texts[k] for k in present]
 
 
-def train_step(scorer, optimizer, clips: Clips, args, step: int) -> float:
+def train_step(scorer, optimizer, clips: Clips, options: FinetuneOptions, step: int) -> float:
     """One optimiser step (from 0); returns the loss.
 
     Raises:
@@ -160,9 +154,9 @@ def train_step(scorer, optimizer, clips: Clips, args, step: int) -> float:
 
     from synthio.classification.training import learning_rate_factor
 
-    windows, labels, texts = draw_batch(clips, args, step)
+    windows, labels, texts = draw_batch(clips, options, step)
     for group in optimizer.param_groups:
-        group["lr"] = args.learning_rate * learning_rate_factor(step, args.num_steps, WARMUP)
+        group["lr"] = options.learning_rate * learning_rate_factor(step, options.num_steps, WARMUP)
     audio, text = scorer.audio_vectors(windows), scorer.text_vectors(texts)
     loss = contrastive_loss(audio, text, labels.to(scorer.device), scorer.logit_scale)
     if not torch.isfinite(loss):
@@ -251,23 +245,23 @@ def load_checkpoint(path: Path, identity: str, scorer, optimizer) -> State | Non
     return State(**content["state"])
 
 
-def fit(scorer, train: Clips, valid: Clips, args, checkpoint: Path, identity: str) -> State:
+def fit(scorer, train: Clips, valid: Clips, options: FinetuneOptions, checkpoint: Path, identity: str) -> State:
     """Train, and leave the weights of the best validation loss in the model."""
     import torch
 
     for parameter in scorer.trainable.values():
         parameter.requires_grad_(True)
-    optimizer = torch.optim.AdamW(scorer.trainable.values(), weight_decay=args.weight_decay)
+    optimizer = torch.optim.AdamW(scorer.trainable.values(), weight_decay=options.weight_decay)
     state = load_checkpoint(checkpoint, identity, scorer, optimizer)
     if state is None:
         state = State(0, [], {})
         record(state, scorer, valid, None)
     losses = []
-    for step in progress(range(state.step, args.num_steps), "finetune: steps"):
-        if state.is_stuck(args.patience):
+    for step in progress(range(state.step, options.num_steps), "finetune: steps"):
+        if state.is_stuck(options.patience):
             break
-        losses.append(train_step(scorer, optimizer, train, args, step))
-        if (step + 1) % args.eval_every == 0 or step + 1 == args.num_steps:
+        losses.append(train_step(scorer, optimizer, train, options, step))
+        if (step + 1) % options.eval_every == 0 or step + 1 == options.num_steps:
             state.step = step + 1
             record(state, scorer, valid, sum(losses) / len(losses))
             save_checkpoint(checkpoint, identity, state, scorer, optimizer)
@@ -293,7 +287,7 @@ def main() -> int:
     options["model_sha256"] = fingerprint(args.model)
     identity = sha256_value([options, [sha256_file(csv) for csv in csvs], clips])
     train, valid = (read_clips(csv, scorer) for csv in csvs)
-    state = fit(scorer, train, valid, args, folder / "checkpoint.pt", identity)
+    state = fit(scorer, train, valid, from_args(FinetuneOptions, args), folder / "checkpoint.pt", identity)
     folder.mkdir(parents=True, exist_ok=True)
     scorer.save(folder)
     best, first = state.best_row(), state.history[0]

@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from synthio.captions.requests import PromptOptions
 from synthio.cli import (
     UserError,
     in_range,
@@ -38,7 +39,7 @@ def get_parser():
     add("--gold_csv", required=True, help="gold clips: path, label, sha256")
     add("--corpus_csv", required=True, help="clips to choose from: path")
     add("--output_csv", required=True, help="output: the clips chosen, with the label of their gold clip")
-    add("--num_clips", type=in_range(int, 1), default=2, help="clips for each gold clip")
+    add("--num_clips", type=in_range(int, 1), default=PromptOptions.num_captions, help="clips for each gold clip")
     add("--query", choices=["text", "audio", "both"], default="both", help="what a gold clip asks with")
     add("--exclude_csvs", nargs="*", default=[], help="clips that must not be chosen (sha256): validation and test")
     add("--model", default=str(EMBEDDED / "clap"), help="CLAP folder or hub id")

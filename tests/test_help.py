@@ -10,7 +10,7 @@ from tests.cpu_time import children_cpu_s
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = ("*.py", "ast/*.py", "stable-audio-tools/*.py", "dataset_csvs/*.py", "extras/*.py", "synthio/*.py")
-PLACES += ("synthio/classification/*.py",)
+PLACES += ("synthio/*/*.py",)
 SCRIPTS = [
     path.relative_to(ROOT).as_posix()
     for place in PLACES

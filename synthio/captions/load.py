@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synthio.captions.requests import Captioner, CaptionerOptions, CaptionWriter, WriterOptions, may_be_model
+from synthio.captions.requests import BUILT_IN, Captioner, CaptionerOptions, CaptionWriter, WriterOptions, may_be_model
 from synthio.cli import UserError
 
 
@@ -16,7 +16,7 @@ def load_captioner(name: str, options: CaptionerOptions | None = None) -> Captio
     Raises:
         UserError: the name can be none of these, or the model cannot be had.
     """
-    if name == "embedded":
+    if name == BUILT_IN:
         from synthio.captions.describer import AcousticDescriber
 
         return AcousticDescriber()
@@ -44,7 +44,7 @@ def load_writer(name: str, options: WriterOptions | None = None) -> CaptionWrite
     Raises:
         UserError: the name can be none of these, or the model cannot be had.
     """
-    if name == "embedded":
+    if name == BUILT_IN:
         from synthio.captions.composer import Composer
 
         return Composer()

@@ -7,8 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+from synthio.options import Device, Seed, option
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BUILT_IN = "embedded"  # the captioner and the writer without weights
+MODES = ("mixcap", "plain", "plain_wo_caption", "supcon", "template", "rewrite")  # how prompts are made
 
 
 @dataclass(frozen=True)
@@ -52,35 +59,75 @@ class CaptionRequest:
 
 
 @dataclass(frozen=True)
-class WriterOptions:
-    """How a language model is asked. All but the first four matter to a server alone.
+class PromptOptions(Seed):
+    """Which prompts are written."""
 
-    Attributes:
-        cache: JSON Lines file that keeps its replies.
-        retries: how often a wrong reply is asked for again, with the error named.
-        reply_tokens: longest reply, in tokens.
-        device: torch device of a local model.
-        model: name of the model on the server.
-        base_url: of the server; "": OPENAI_BASE_URL, else OpenAI's own.
-        concurrency: calls in flight at once.
-        timeout_s: longest wait for a reply, in seconds.
-        max_calls: limit of calls; 0: none.
-        max_tokens: limit of tokens, both ways together; 0: none.
-        input_price, output_price: of a million tokens sent and received; 0: no costs are shown.
-    """
+    mode: str = option("mixcap", "how prompts are made, see above", choices=MODES)
+    num_captions: int = option(2, "synthetic clips for each gold clip (paper: 2)", low=1, high=100, driver="num_iters")
+    pool_share: float = option(0.75, "share of MixCap's pool that a clip's prompts mix (paper: 0.75)", low=0, high=1)
+    domain: str = option("", 'where the sounds come from, for the prompts ("urban street recordings")', driver="domain")
+    writer: str = option(
+        BUILT_IN,
+        "what writes the prompts: embedded, openai, or a chat model's folder or Hugging Face id",
+        driver="caption_writer",
+    )
 
-    cache: str = "captions_cache.jsonl"
-    retries: int = 2
-    reply_tokens: int = 1024
-    device: str = "auto"
-    model: str = ""
-    base_url: str = ""
-    concurrency: int = 8
-    timeout_s: float = 120.0
-    max_calls: int = 0
-    max_tokens: int = 0
-    input_price: float = 0.0
-    output_price: float = 0.0
+
+@dataclass(frozen=True)
+class WriterOptions(Device):
+    """How a language model is asked. What has `openai` in its help matters to a server alone."""
+
+    cache: str = option("", "JSON Lines file that keeps the replies of language models; empty: <output>.cache.jsonl")
+    retries: int = option(2, "how often a wrong reply is asked for again, the error named", low=0, flag="llm_retries")
+    reply_tokens: int = option(
+        1024, "longest reply, in tokens; models that reason need more", low=1, flag="llm_reply_tokens"
+    )
+    model: str = option(
+        "",
+        "for caption_writer=openai, whose key is in OPENAI_API_KEY: name of the model there",
+        flag="llm_model",
+        driver="llm_model",
+    )
+    base_url: str = option(
+        "",
+        "for caption_writer=openai, the server, http://localhost:8000/v1; empty: OPENAI_BASE_URL, else OpenAI",
+        flag="llm_base_url",
+        driver="llm_base_url",
+    )
+    concurrency: int = option(8, "openai: calls in flight at once", low=1, high=256, flag="llm_concurrency")
+    timeout_s: float = option(120.0, "openai: longest wait for a reply, in seconds", low=0.1, flag="llm_timeout_s")
+    max_calls: int = option(
+        0,
+        "for caption_writer=openai, calls that stage 5, and each round of 8, may make; 0: no limit",
+        low=0,
+        flag="llm_max_calls",
+        driver="llm_max_calls",
+        inert=True,
+    )
+    max_tokens: int = option(
+        0,
+        "for caption_writer=openai, tokens that a step may send and receive; 0: no limit",
+        low=0,
+        flag="llm_max_tokens",
+        driver="llm_max_tokens",
+        inert=True,
+    )
+    input_price: float = option(
+        0.0,
+        "for caption_writer=openai, price of a million tokens sent; 0: costs are not told",
+        low=0,
+        flag="llm_input_price",
+        driver="llm_input_price",
+        inert=True,
+    )
+    output_price: float = option(
+        0.0,
+        "for caption_writer=openai, price of a million tokens received; 0: costs are not told",
+        low=0,
+        flag="llm_output_price",
+        driver="llm_output_price",
+        inert=True,
+    )
 
 
 # What an audio LLM is asked. The answer is a caption as it is, so it must be one sentence and hold no guesses.
@@ -91,27 +138,38 @@ INSTRUCTION = (
 
 
 @dataclass(frozen=True)
-class CaptionerOptions:
-    """How a captioner is run.
+class CaptionerOptions(Device):
+    """How a captioner is run."""
 
-    Attributes:
-        device: torch device, or "auto".
-        batch_size: clips described at once.
-        instruction: what the model is asked; "auto": `INSTRUCTION`, but no words for a model made for captions alone;
-            "none": no words.
-        max_new_tokens: longest caption, in tokens.
-        gama_dir: folder of a clone of the GAMA repository.
-        gama_checkpoint: GAMA's weights, a file or the folder of one.
-        gama_env: venv folder or conda environment that GAMA runs in.
-    """
-
-    device: str = "auto"
-    batch_size: int = 8
-    instruction: str = "auto"
-    max_new_tokens: int = 256
-    gama_dir: str = ""
-    gama_checkpoint: str = ""
-    gama_env: str = ""
+    captioner: str = option(
+        BUILT_IN,
+        "what describes the gold clips: embedded, gama, or an audio LLM's folder or Hugging Face id",
+        driver="captioner",
+    )
+    instruction: str = option(
+        "auto",
+        "what a captioner that is a model is asked; auto: our wording, but no words for a model with 'captioner' in "
+        "its name, which takes sound alone; none: no words",
+        driver="caption_instruction",
+    )
+    max_new_tokens: int = option(
+        256, "longest caption of a captioner that is a model, in tokens", low=1, driver="caption_max_tokens"
+    )
+    batch_size: int = option(
+        8, "clips that a captioner that is a model describes at once", low=1, driver="caption_batch_size"
+    )
+    gama_dir: str = option(
+        "", "for captioner=gama, clone of its repository, with the folder of its base model in it", driver="gama_dir"
+    )
+    gama_checkpoint: str = option(
+        "", "for captioner=gama, its weights, a file or the folder of one", driver="gama_checkpoint"
+    )
+    gama_env: str = option(
+        "",
+        "venv folder or conda environment of captions by GAMA; empty: the .envs/gama of this program",
+        driver="gama_env",
+        inert=True,
+    )
 
     def instruction_for(self, model: str) -> str:
         """The words that go with a sound. Qwen3-Omni's captioner was trained on sound without any."""

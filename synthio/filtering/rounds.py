@@ -24,6 +24,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from synthio.cli import UserError, in_range, new_parser, run_main
+from synthio.filtering.options import FilterOptions
+from synthio.options import add_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,12 +41,7 @@ def get_parser():
     parser.add_argument("--kept_csvs", nargs="+", required=True, help="kept clips of each round, round 0 first")
     parser.add_argument("--rejected_csvs", nargs="*", default=[], help="rejected clips of each round, for count")
     parser.add_argument("--output_csv", default="", help="output: the balanced clips; for count, a line for each round")
-    parser.add_argument(
-        "--classifier_weight",
-        type=in_range(float, 0, 1),
-        default=0.0,
-        help="share of the classifier's rank in what is best, as in filter_audios.py; 0: CLAP alone",
-    )
+    add_options(parser, FilterOptions, only=("classifier_weight",))
     return parser
 
 

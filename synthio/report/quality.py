@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any
 
 from synthio.cli import (
     UserError,
-    in_range,
     new_parser,
     pick_device,
     progress,
@@ -37,7 +36,8 @@ from synthio.cli import (
     set_threads,
 )
 from synthio.files import EMBEDDED
-from synthio.options import Device, add_options
+from synthio.filtering.options import FilterOptions
+from synthio.options import Device, Seed, add_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,15 +61,9 @@ def get_parser():
         default="",
         help="output folder of ast/train.py, or of a head of ast/heads.py, on gold clips; empty: none",
     )
-    add(
-        "--classifier_weight",
-        type=in_range(float, 0, 1),
-        default=0.0,
-        help="share that an AST of the gold clips had in the filter: above 0 AST is not independent of it",
-    )
-    add("--duplicate_cosine", type=in_range(float, 0, 1), default=0.9, help="likeness above it is a copy")
+    add_options(parser, FilterOptions, only=("classifier_weight", "duplicate_cosine"))
     add("--cache_folder", default="", help="folder that keeps embeddings; empty: embeddings beside the output")
-    add("--seed", type=in_range(int, 0), default=0, help="of the random halves and subsets")
+    add_options(parser, Seed)
     add_options(parser, Device)
     return parser
 

@@ -25,6 +25,8 @@ from synthio.audio import read_audio, write_wav
 from synthio.classification import metrics, scored
 from synthio.classification import script as evaluation
 from synthio.classification import training as classifier
+from synthio.classification.labels import decode_labels, encode_labels
+from synthio.classification.options import ALPHAS
 from synthio.classification.pool import fit_weights
 from synthio.classification.probe import FEW_CLIPS_C, LinearProbe, fit_probe
 from synthio.classification.supcon import SupConAst
@@ -266,11 +268,11 @@ def test_unseen_label_names_file_row_and_label(data, tmp_path, split):
 
 def test_label_cells():
     labels = ["a", "b", "c"]
-    matrix = classifier.encode_labels(["a;c", "b"], labels, "x.csv", multi_label=True)
+    matrix = encode_labels(["a;c", "b"], labels, "x.csv", multi_label=True)
     assert matrix.tolist() == [[1, 0, 1], [0, 1, 0]]
-    assert classifier.decode_labels(matrix, labels) == ["a;c", "b"]
+    assert decode_labels(matrix, labels) == ["a;c", "b"]
     with pytest.raises(UserError, match="row 1: several labels"):
-        classifier.encode_labels(["a;c", "b"], labels, "x.csv", multi_label=False)
+        encode_labels(["a;c", "b"], labels, "x.csv", multi_label=False)
 
 
 # Model
@@ -581,7 +583,7 @@ def test_multi_label_with_augmentation(data, tmp_path, monkeypatch):
 def test_a_head_that_starts_at_a_probe_knows_the_classes_untrained(data, tmp_path, monkeypatch, head_init, steps):
     words = {"head_init": head_init, "num_steps": 1, "learning_rate": 1e-9, "wise_ft_alpha": "auto"}
     scores = train(monkeypatch, data, tmp_path / "out", **words)
-    assert scores["options"]["wise_ft_alpha"] in classifier.ALPHAS  # a number: what was chosen
+    assert scores["options"]["wise_ft_alpha"] in ALPHAS  # a number: what was chosen
     assert list(pd.read_csv(tmp_path / "out/history.csv")["step"]) == steps
     assert (scores["accuracy"] > 0.9) == (head_init == "probe")
 
@@ -731,7 +733,7 @@ def test_the_result_is_the_mean_of_start_and_trained_weights(data, tmp_path):
         assert classifier.evaluate(ast, valid, recipe, "cpu")[0] == pytest.approx(state.best_row()["valid_loss"])
         states[alpha], history[alpha] = ast.state_dict(), state.history
         chosen = state.best_row()["alpha"]
-        assert chosen == alpha or (alpha == "auto" and chosen in classifier.ALPHAS)
+        assert chosen == alpha or (alpha == "auto" and chosen in ALPHAS)
     start = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
     classifier.fit_head(start, train, valid, recipe, "cpu")
     for name, tensor in start.state_dict().items():
@@ -740,7 +742,7 @@ def test_the_result_is_the_mean_of_start_and_trained_weights(data, tmp_path):
     assert not torch.equal(states[0.25]["classifier.dense.weight"], states[1.0]["classifier.dense.weight"])
     assert [row["train_loss"] for row in history[0.25]] == [row["train_loss"] for row in history[1.0]]
     losses = {}
-    for share in classifier.ALPHAS:
+    for share in ALPHAS:
         mixed = {name: tensor.lerp(states[1.0][name], share) for name, tensor in start.state_dict().items()}
         ast.load_state_dict(mixed)
         losses[share] = classifier.evaluate(ast, valid, recipe, "cpu")[0]
