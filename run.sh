@@ -15,7 +15,7 @@ test_csv=""                # text: CSV of the test clips; scored once, at the en
 num_samples=""             # whole 0..: training clips to draw, stratified; 0: all; empty: 50 of the demo set, else all
 multi_label=false          # bool: clips have several labels, joined by ';' in the CSV
 on_bad_audio=stop          # stop|drop: what to do with a clip that cannot be read; drops are listed in a file
-seed=0                     # whole 0..2147483647: of everything random
+seed=0                     # whole 0..2147483647: seed of everything random
 # -- what is done
 augment=true               # bool: make synthetic clips; false: train on the gold clips alone
 dpo=true                   # bool: align the text-to-audio model with the gold clips first (preference optimisation)
@@ -24,13 +24,13 @@ num_iters=2                # whole 1..100: synthetic clips for each gold clip (p
 use_label=false            # bool: prompts are "Sound of a <label>", no captions
 plain_caption=false        # bool: prompts from each clip's own caption, without MixCap's pool
 plain_wo_caption=false     # bool: prompts from label and domain alone
-supcon=false               # bool: a contrastive loss beside AST's cross-entropy, on prompts that go beyond each label
+supcon=false               # bool: a contrastive loss beside AST's cross-entropy; in a run also prompts that go beyond each label
 initialize_audio=false     # bool: generation starts from the gold clip plus noise (paper: false)
-init_noise_level=0.6       # number 0.01..1: that noise; 0.01 keeps the gold clip, 1 forgets it
+init_noise_level=0.6       # number 0.01..1: for initialize_audio=true, level of the noise; 0.01 keeps the gold clip, 1 forgets it
 clap_filter=true           # bool: drop the clips that do not sound like their label
-clap_threshold=0.85        # number 0..1 or auto: least sigmoid(scale * cosine) of a kept clip; auto: like real clips (paper: 0.85)
+clap_threshold=0.85        # number 0..1 or auto: least sigmoid(scale * cosine) of a kept clip, 0 keeps all; auto: like real clips (paper: 0.85)
 iterative=true             # bool: self-reflection, new prompts for the clips that were dropped
-reflect_rounds=2           # whole 0..100: rounds of it, at most; they end when each class has num_iters for each gold clip
+reflect_rounds=2           # whole 0..100: rounds of self-reflection, at most; they end when each class has num_iters for each gold clip
 balance=false              # bool: cut the synthetic clips so that no class has a larger share of its quota than another
 only_synthetic=false       # bool: train on the synthetic clips without the gold ones
 classifier=auto            # auto|fusion|probe|ast: what is saved as the classifier; all are trained and shown. auto: the fusion of what the models know and what the clips teach, unless validation clips say clearly that another is better
@@ -40,68 +40,68 @@ retrieval_csv=""           # text: CSV of a corpus (path): its clips nearest to 
 domain=""                  # text: where the sounds come from, for the prompts ("urban street recordings")
 # -- models: embedded, a folder, or a Hugging Face id
 text_to_audio_model=embedded # text: Stable Audio in diffusers' format, or a model of stable-audio-tools
-dtype=auto                 # auto|float32|float16|bfloat16: its precision; auto: float16 to generate with a full-size one on CUDA
+dtype=auto                 # auto|float32|float16|bfloat16: precision of the text-to-audio model; auto: float16 to generate with a full-size one on CUDA, else float32. Training takes bfloat16 where float16 is asked for
 clap_model=embedded        # text: transformers' ClapModel, a .pt file of laion_clap, msclap:2022, msclap:2023, or a .pth file of msclap
 ast_model=embedded         # text: transformers' AST, or a .pth checkpoint of the AST repository
 captioner=embedded         # text: what describes the gold clips: embedded, gama, or an audio LLM's folder or Hugging Face id
-caption_instruction=auto   # text: what a captioner that is a model is asked; auto: our wording, none: no words
-caption_max_tokens=256     # whole 1..: the same: longest caption, in tokens
-caption_batch_size=8       # whole 1..: the same: clips described at once
-gama_dir=""                # text: for captioner=gama: clone of its repository, with the folder of its base model in it
-gama_checkpoint=""         # text: the same: its weights, a file or the folder of one
+caption_instruction=auto   # text: what a captioner that is a model is asked; auto: our wording, but no words for a model with 'captioner' in its name, which takes sound alone; none: no words
+caption_max_tokens=256     # whole 1..: longest caption of a captioner that is a model, in tokens
+caption_batch_size=8       # whole 1..: clips that a captioner that is a model describes at once
+gama_dir=""                # text: for captioner=gama, clone of its repository, with the folder of its base model in it
+gama_checkpoint=""         # text: for captioner=gama, its weights, a file or the folder of one
 caption_writer=embedded    # text: what writes the prompts: embedded, openai, or a chat model's folder or Hugging Face id
 llm_model=""               # text: for caption_writer=openai, whose key is in OPENAI_API_KEY: name of the model there
-llm_base_url=""            # text: the same: the server, http://localhost:8000/v1; empty: OPENAI_BASE_URL, else OpenAI
-llm_max_calls=0            # whole 0..: the same: calls that stage 5, and each round of 8, may make; 0: no limit
-llm_max_tokens=0           # whole 0..: the same: tokens, sent and received; 0: no limit
-llm_input_price=0          # number 0..: the same: price of a million tokens sent; 0: costs are not told
-llm_output_price=0         # number 0..: the same: received
+llm_base_url=""            # text: for caption_writer=openai, the server, http://localhost:8000/v1; empty: OPENAI_BASE_URL, else OpenAI
+llm_max_calls=0            # whole 0..: for caption_writer=openai, calls that stage 5, and each round of 8, may make; 0: no limit
+llm_max_tokens=0           # whole 0..: for caption_writer=openai, tokens that a step may send and receive; 0: no limit
+llm_input_price=0          # number 0..: for caption_writer=openai, price of a million tokens sent; 0: costs are not told
+llm_output_price=0         # number 0..: for caption_writer=openai, price of a million tokens received; 0: costs are not told
 # -- generation
-sampler=auto               # auto|euler|heun|dpmpp_2m|dpmpp_2m_sde|dpmpp_3m_sde|pingpong: solver; auto: what suits the model
+sampler=auto               # auto|euler|heun|dpmpp_2m|dpmpp_2m_sde|dpmpp_3m_sde|pingpong: solver; auto: what suits the model; heun and pingpong are for rectified flows alone
 num_steps=0                # whole 0..1000: sampling steps; 0: what suits the model
 cfg_scale=0                # number 0..100: guidance; 1: none, 0: what suits the model (paper: 7)
 cfg_rescale=0              # number 0..1: how far guidance is kept from raising the level; 0: not at all, 1: entirely
 generate_batch_size=16     # whole 1..: clips generated at once; halved where the GPU's memory does not hold them
 # -- filter
-threshold_kind=absolute    # absolute|class_quantile|rank: clap_threshold for all classes, or the best keep_percent of each
-auto_quantile=0.1          # number 0..1: share of the real clips that clap_threshold=auto would drop
-keep_percent=70            # number 1..100: for class_quantile (ties included) and rank (exactly)
-classifier_weight=0        # number 0..1: share of a gold-only classifier in the rank, beside CLAP; 0: CLAP alone
-duplicate_cosine=0.9       # number 0..1: clips more like a gold, validation or test clip are dropped as copies; 1: none
+threshold_kind=absolute    # absolute|class_quantile|rank: absolute: clap_threshold for all classes; class_quantile (ties included) and rank (exactly): the best keep_percent of each class
+auto_quantile=0.1          # number 0..1: share of the real clips that a threshold of auto would drop
+keep_percent=70            # number 1..100: share of each class that is kept by threshold_kind class_quantile and rank
+classifier_weight=0        # number 0..1: share of a gold-only classifier in the rank of a clip, beside CLAP; 0: CLAP alone
+duplicate_cosine=0.9       # number 0..1: clips more like a gold, validation or test clip than this cosine are dropped as copies; 1: none
 drop_repeats=false         # bool: drop copies of better synthetic clips too
-max_clipped=0.01           # number 0..1: largest share of samples at full scale
-filter_w_finetune=false    # bool: fine-tune CLAP on the gold clips first
-finetune_num_steps=200     # whole 1..: optimiser steps of that, at most; validation clips end it earlier
-finetune_learning_rate=1e-5 # number 0..: of that
+max_clipped=0.01           # number 0..1: largest share of a clip's samples at full scale
+filter_w_finetune=false    # bool: fine-tune the CLAP of the filter on the gold clips first
+finetune_num_steps=200     # whole 1..: optimiser steps of the fine-tuning of CLAP, at most; validation clips end it earlier
+finetune_learning_rate=1e-5 # number 0..: highest learning rate of the fine-tuning of CLAP
 # -- preference optimisation
-dpo_train_parts=lora       # lora|prefix|all: what is trained; a prefix (the paper's) needs a rate of about 1e-2
-dpo_loss=dpo               # dpo|sft: preference, or the plain loss on the gold clips ("ERM" in the paper)
-dpo_pairs=gold             # gold|ranked: gold against generated, or best against worst generation by CLAP score
+dpo_train_parts=lora       # lora|prefix|all: what is trained in the alignment; a prefix (the paper's) needs a rate of about 1e-2
+dpo_loss=dpo               # dpo|sft: dpo: preference; sft: the plain loss on the gold clips ("ERM" in the paper)
+dpo_pairs=gold             # gold|ranked: gold: gold against generated clips; ranked: best against worst generation by CLAP score (CRPO)
 dpo_losers=2               # whole 1..100: generations for each gold clip that it is preferred to (paper: 2)
-dpo_rounds=1               # whole 1..100: rounds; each trains on, against generations of the round before (paper: 1)
-dpo_beta=2000              # number 0..: strength of the preference (paper: 2000)
-dpo_winner_weight=0        # number 0..: weight of the winner's own loss, an anchor to the gold clips (paper: 0)
-dpo_timesteps=uniform      # uniform|logit_normal: distribution of the training times
-dpo_num_steps=150          # whole 1..: optimiser steps of each round
-dpo_num_epochs=0           # number 0..: passes over the pairs instead; 0: dpo_num_steps counts
-dpo_learning_rate=5e-5     # number 0..: of AdamW (paper: 5e-5)
-dpo_warmup_steps=10        # whole 0..: steps of linear warm-up
-dpo_batch_size=8           # whole 1..: pairs in memory at once
-dpo_accumulation=1         # whole 1..: such batches in each step
-dpo_ema_decay=0            # number 0..0.9999999: of averaged weights; 0: the last weights
+dpo_rounds=1               # whole 1..100: rounds of alignment; each trains on, against generations of the round before (paper: 1)
+dpo_beta=2000              # number 0..: strength of the preference in the alignment (paper: 2000)
+dpo_winner_weight=0        # number 0..: weight of the winner's own diffusion loss, an anchor to the gold clips (TangoFlux; paper: 0)
+dpo_timesteps=uniform      # uniform|logit_normal: distribution of the training times of the alignment
+dpo_num_steps=150          # whole 1..: optimiser steps of each round of alignment
+dpo_num_epochs=0           # number 0..: passes over the pairs in a round of alignment; 0: the number of steps counts
+dpo_learning_rate=5e-5     # number 0..: learning rate of AdamW in the alignment, after warm-up (paper: 5e-5)
+dpo_warmup_steps=10        # whole 0..: steps of alignment in which the learning rate rises
+dpo_batch_size=8           # whole 1..: pairs of the alignment in memory at once
+dpo_accumulation=1         # whole 1..: batches of pairs in each optimiser step
+dpo_ema_decay=0            # number 0..0.9999999: decay of averaged weights of the adapter; 0: the last weights
 # -- classifier
-ast_num_steps=150          # whole 1..: optimiser steps, the same with and without synthetic clips
-ast_learning_rate=3e-4     # number 0..: highest learning rate (paper, for a model 80 times larger: 1e-5)
-ast_batch_size=16          # whole 1..: clips a step (paper: 48)
-ast_head_init=names        # names|probe|random: the new head starts at a linear probe and what the pretrained head says, where that has names for every label; at the probe alone; or at random (paper)
-ast_wise_ft_alpha=auto     # number 0..1 or auto: unless ast_head_init=random, share of the trained weights in the classifier, the rest being those at the start; auto: what is best on the validation clips; 1: the trained ones alone (paper)
+ast_num_steps=150          # whole 1..: optimiser steps, as many with synthetic clips as without
+ast_learning_rate=3e-4     # number 0..: highest learning rate of the classifier (paper, for a model 80 times larger: 1e-5)
+ast_batch_size=16          # whole 1..: clips in a step of the classifier (paper: 48)
+ast_head_init=names        # names|probe|random: where the new head starts. names: at a linear probe and what the pretrained head says, where that has names for every label; probe: at the probe alone; random (paper)
+ast_wise_ft_alpha=auto     # number 0..1 or auto: share of the trained weights in the classifier, the rest being those at the start; auto: what is best on the validation clips; 1: the trained ones alone (paper, and always where the head starts at random)
 ast_class_weights=false    # bool: each class has the same weight in the loss
 synthetic_weight=auto      # number 0.. or auto: how often a synthetic clip comes for one time that a gold one does; auto: what is best on the validation clips, 0 where they do not help there (paper: 1)
 ast_waveform_augment=none  # none|noise|pitch|chain: changes each clip anew at each step; chain: gain, noise, pitch, shift, filter
 ast_spec_augment=false     # bool: mask a band of frequencies and a stretch of time, at each step (SpecAugment)
 ast_mixup=0                # number 0..: alpha of mixup's Beta distribution; 0: no mixup
-supcon_weight=1            # number 0..: for supcon=true, of the contrastive loss; cross-entropy has 1
-supcon_temperature=0.1     # number 0.001..: for supcon=true (its paper: 0.1)
+supcon_weight=1            # number 0..: for supcon=true, weight of the contrastive loss; cross-entropy has 1
+supcon_temperature=0.1     # number 0.001..: for supcon=true, temperature of the contrastive loss (its paper: 0.1)
 probe_embeddings=both      # both|ast|clap: for classifier=probe, what the linear probe hears
 probe_clap_model=""        # text: another CLAP than clap_model, which filters, for all heads on frozen embeddings
 # -- outputs
@@ -116,14 +116,14 @@ report_clips=60            # whole 0..: clips that can be listened to in report.
 # -- machine: a change here does no finished work again
 device=auto                # text: auto (every GPU of CUDA_VISIBLE_DEVICES), cpu or mps
 cpu_shards=1               # whole 1..1024: processes that share the work where there is no GPU
-cpu_threads=0              # whole 0..1024: threads of each process there; 0: all cores. It decides the last bits of a result
-compile=false              # bool: torch.compile for generation, alignment and AST: minutes at the start, then a GPU may be faster
+cpu_threads=0              # whole 0..1024: threads of each process where there is no GPU; 0: all cores. They decide the last bits of a result
+compile=false              # bool: torch.compile the network of generation, alignment or AST: minutes at the start, after which a GPU may be faster
 log_to=none                # none|tensorboard|wandb|trackio: where training curves and scores are sent, too
 stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, or the .envs/<name> that the model needs
-gama_env=""                # text: the same, captions
-clap_env=""                # text: the same, filter and linear probe
-msclap_env=""              # text: the same, in place of clap_env where clap_model is one of msclap
-ast_env=""                 # text: the same, classifier
+gama_env=""                # text: venv folder or conda environment of the captioner; empty: .venv, or the .envs/<name> that it needs
+clap_env=""                # text: venv folder or conda environment of filter and heads; empty: as for stable_audio_env
+msclap_env=""              # text: venv folder or conda environment in place of clap_env, where clap_model is one of msclap
+ast_env=""                 # text: venv folder or conda environment of the classifier; empty: as for stable_audio_env
 # -- this call
 stage=0                    # whole 0..10: first stage to run
 stop_stage=10              # whole 0..10: last stage to run
@@ -131,7 +131,7 @@ strict_env=false           # bool: do the stages again whose results were made w
 force_steps=false          # bool: do the stages again even where they are up to date
 dry_run=false              # bool: only print stages and commands; --dry_run alone means true
 check=false                # bool: only say what is missing, for the models that are chosen; --check alone means true
-# ==== end of variables
+# ==== end of variables (what they are is written here by: python -m synthio.pipeline.variables)
 set -euo pipefail
 
 root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -144,7 +144,7 @@ class Seed:
     """Of what is random."""
 
     # the driver gives one step the seed + 1
-    seed: int = option(0, "of everything random", low=0, driver="seed", kind="whole 0..2147483647", card="seed")
+    seed: int = option(0, "seed of everything random", low=0, driver="seed", kind="whole 0..2147483647", card="seed")
 
 
 @dataclass(frozen=True)

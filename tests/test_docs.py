@@ -32,18 +32,6 @@ def driver_variables(script: str = "run.sh") -> dict[str, tuple[str, str]]:
     return {name: (default.strip('"'), text) for name, default, text in found}
 
 
-def table_rows(text: str) -> list[list[str]]:
-    """Cells of the first table of a text."""
-    rows = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE).group().splitlines()
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in rows[2:]]
-
-
-def test_the_table_of_variables_is_that_of_the_driver():
-    rows = table_rows((ROOT / "docs/variables.md").read_text(encoding="utf-8"))
-    shown = {name.strip("`"): (default.strip("`"), text) for name, default, text in rows}
-    assert shown == {name: (default, text.replace("|", "/")) for name, (default, text) in driver_variables().items()}
-
-
 def test_the_architecture_names_what_is_there():
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.startswith("- `")]

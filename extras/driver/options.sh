@@ -113,8 +113,10 @@ parse_options() {
 # Set the variables of the profile, but for those that were given or edited. Fills `profile_sets`, to be shown.
 apply_profile() {
     local row column=0 i name value
+    local -A defaults=()
     profile_sets=()
     [[ $profile != embedded ]] || return 0
+    while read -r name value; do defaults[$name]=$value; done <"$root/extras/driver/defaults.txt"
     while read -r -a row; do
         name=${row[0]:-#}
         [[ $name != '#'* ]] || continue
@@ -122,8 +124,8 @@ apply_profile() {
             for i in "${!row[@]}"; do if [[ ${row[i]} == "$profile" ]]; then column=$i; fi; done
             continue
         fi
-        value=${row[column]#-}
-        [[ -z ${given[$name]:-} && ${!name} == "${row[1]#-}" && ${!name} != "$value" ]] || continue
+        value=${row[column]}
+        [[ $value != - && -z ${given[$name]:-} && ${!name} == "${defaults[$name]}" ]] || continue
         [[ $name != llm_model || $caption_writer == openai ]] || continue # it goes with a server alone
         printf -v "$name" %s "$value"
         profile_sets+=("$name=$value")

@@ -166,7 +166,7 @@ class CaptionerOptions(Device):
     )
     gama_env: str = option(
         "",
-        "venv folder or conda environment of captions by GAMA; empty: the .envs/gama of this program",
+        "venv folder or conda environment of the captioner; empty: .venv, or the .envs/<name> that it needs",
         driver="gama_env",
         inert=True,
     )

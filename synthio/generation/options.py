@@ -70,7 +70,7 @@ class PreferenceOptions(Precision, Seed):
 
     train: str = option(
         "lora",
-        "what is trained; a prefix (the paper's) needs a rate of about 1e-2",
+        "what is trained in the alignment; a prefix (the paper's) needs a rate of about 1e-2",
         choices=("lora", "prefix", "all"),
         driver="dpo_train_parts",
     )
@@ -88,7 +88,7 @@ class PreferenceOptions(Precision, Seed):
         choices=("gold", "ranked"),
         driver="dpo_pairs",
     )
-    beta: float = option(2000.0, "strength of the preference (paper: 2000)", low=0, driver="dpo_beta")
+    beta: float = option(2000.0, "strength of the preference in the alignment (paper: 2000)", low=0, driver="dpo_beta")
     winner_weight: float = option(
         0.0,
         "weight of the winner's own diffusion loss, an anchor to the gold clips (TangoFlux; paper: 0)",
@@ -96,19 +96,27 @@ class PreferenceOptions(Precision, Seed):
         driver="dpo_winner_weight",
     )
     timestep_distribution: str = option(
-        "uniform", "distribution of the training times", choices=("uniform", "logit_normal"), driver="dpo_timesteps"
+        "uniform",
+        "distribution of the training times of the alignment",
+        choices=("uniform", "logit_normal"),
+        driver="dpo_timesteps",
     )
     condition_dropout: float = option(0.1, "share of the pairs that are trained without a prompt", low=0, high=1)
     num_steps: int = option(150, "optimiser steps of each round of alignment", low=1, driver="dpo_num_steps")
     num_epochs: float = option(
-        0.0, "passes over the pairs instead; 0: the number of steps counts", low=0, driver="dpo_num_epochs"
+        0.0,
+        "passes over the pairs in a round of alignment; 0: the number of steps counts",
+        low=0,
+        driver="dpo_num_epochs",
     )
     learning_rate: float = option(
         5e-5, "learning rate of AdamW in the alignment, after warm-up (paper: 5e-5)", low=0, driver="dpo_learning_rate"
     )
     weight_decay: float = option(1e-3, "weight decay of AdamW", low=0)
-    warmup_steps: int = option(10, "steps in which the learning rate rises", low=0, driver="dpo_warmup_steps")
-    batch_size: int = option(8, "pairs in memory at once", low=1, driver="dpo_batch_size")
+    warmup_steps: int = option(
+        10, "steps of alignment in which the learning rate rises", low=0, driver="dpo_warmup_steps"
+    )
+    batch_size: int = option(8, "pairs of the alignment in memory at once", low=1, driver="dpo_batch_size")
     gradient_accumulation: int = option(1, "batches of pairs in each optimiser step", low=1, driver="dpo_accumulation")
     ema_decay: float = option(
         0.0,

@@ -28,11 +28,10 @@ from synthio.cli import UserError, new_parser, run_main
 from synthio.files import fingerprint, read_json, sha256_file, sha256_value, write_json
 from synthio.pipeline.loaded import changed_code, changed_libraries, merged, read_notes
 from synthio.pipeline.shared_stages import counterparts, link_outputs, root_of, sibling_stamps
+from synthio.pipeline.variables import inert_options
 
 UP_TO_DATE, TO_DO = 0, 3
-# They say where, how fast and how long a stage works and who is told, not what it makes.
-LLM_LIMITS = ("--llm_max_calls", "--llm_max_tokens", "--llm_input_price", "--llm_output_price")
-INERT_OPTIONS = ("--device", "--compile", "--gama_env", "--log_to", "--log_folder", *LLM_LIMITS)
+INERT_OPTIONS = inert_options()
 LARGE_FILE_BYTES = 1 << 28  # a checkpoint: reading it takes seconds, or a minute
 
 

@@ -1,0 +1,339 @@
+"""The variables of run.sh: those that no script takes, and the order of all of them.
+
+    python -m synthio.pipeline.variables    # writes run.sh's block, docs/variables.md and extras/driver/defaults.txt
+
+A variable that a script takes is declared where it is used, as a field with `driver`. It is placed in the block by its
+class, so that a new one needs no word here. Only the standard library is imported: the stamps of each step ask here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthio.captions.requests import CaptionerOptions, PromptOptions, WriterOptions
+from synthio.classification.options import Recipe
+from synthio.cli import new_parser, run_main
+from synthio.files import ROOT, write_text
+from synthio.filtering.options import FilterOptions, FinetuneOptions
+from synthio.generation.options import PreferenceOptions, SamplingOptions
+from synthio.options import Compiling, Device, Option, declared, flag_of, option
+from synthio.tracking import Tracking
+
+RUN = ROOT / "run.sh"
+PAGE = ROOT / "docs/variables.md"
+PROFILES = ROOT / "extras/profiles.txt"
+DEFAULTS = ROOT / "extras/driver/defaults.txt"
+BEGIN, END = "# ==== variables\n", "# ==== end"
+PAGE_HEAD = """# Variables
+
+Edit them at the top of `run.sh`, or give them as `--name value`. `sh run.sh --help` prints this list.
+
+| variable | default | meaning |
+|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run is about."""
+
+    profile: str = option(
+        "embedded",
+        "models and what suits them, set together; what you set wins",
+        choices=("embedded", "stable_audio_open", "stable_audio_3", "paper"),
+    )
+    dataset_name: str = option("demo", "names the outputs, ./<dataset_name>/ and ./<dataset_name>_synthetic/")
+    input_train_file: str = option(
+        "", "CSV of the training clips (path, label); all three CSVs empty: a demo set is made"
+    )
+    valid_csv: str = option("", "CSV of the validation clips; they choose the step of the classifier")
+    test_csv: str = option("", "CSV of the test clips; scored once, at the end")
+    num_samples: str = option(
+        "", "training clips to draw, stratified; 0: all; empty: 50 of the demo set, else all", kind="whole 0.."
+    )
+    on_bad_audio: str = option(
+        "stop", "what to do with a clip that cannot be read; drops are listed in a file", choices=("stop", "drop")
+    )
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a run does."""
+
+    augment: bool = option(True, "make synthetic clips; false: train on the gold clips alone")
+    dpo: bool = option(True, "align the text-to-audio model with the gold clips first (preference optimisation)")
+    dpo_ckpt_folder: str = option("", "adapter folder of an earlier run, instead of stages 3 and 4")
+    use_label: bool = option(False, 'prompts are "Sound of a <label>", no captions')
+    plain_caption: bool = option(False, "prompts from each clip's own caption, without MixCap's pool")
+    plain_wo_caption: bool = option(False, "prompts from label and domain alone")
+    clap_filter: bool = option(True, "drop the clips that do not sound like their label")
+    iterative: bool = option(True, "self-reflection, new prompts for the clips that were dropped")
+    reflect_rounds: int = option(
+        2,
+        "rounds of self-reflection, at most; they end when each class has num_iters for each gold clip",
+        low=0,
+        high=100,
+    )
+    balance: bool = option(
+        False, "cut the synthetic clips so that no class has a larger share of its quota than another"
+    )
+    only_synthetic: bool = option(False, "train on the synthetic clips without the gold ones")
+    classifier: str = option(
+        "auto",
+        "what is saved as the classifier; all are trained and shown. auto: the fusion of what the models know and what "
+        "the clips teach, unless validation clips say clearly that another is better",
+        choices=("auto", "fusion", "probe", "ast"),
+    )
+    use_ast: bool = option(
+        True, "fine-tune AST; false: only heads on frozen embeddings, and classifier=auto means probe"
+    )
+    zero_shot: bool = option(
+        False, "for use_ast=false and augment=false: CLAP takes the label whose prompts are nearest"
+    )
+    retrieval_csv: str = option(
+        "", "CSV of a corpus (path): its clips nearest to the gold ones by CLAP, in place of generated ones"
+    )
+
+
+@dataclass(frozen=True)
+class Models:
+    """What the scripts call --model."""
+
+    text_to_audio_model: str = option("embedded", "Stable Audio in diffusers' format, or a model of stable-audio-tools")
+    clap_model: str = option(
+        "embedded",
+        "transformers' ClapModel, a .pt file of laion_clap, msclap:2022, msclap:2023, or a .pth file of msclap",
+    )
+    ast_model: str = option("embedded", "transformers' AST, or a .pth checkpoint of the AST repository")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Which steps there are within a stage."""
+
+    filter_w_finetune: bool = option(False, "fine-tune the CLAP of the filter on the gold clips first")
+    dpo_losers: int = option(2, "generations for each gold clip that it is preferred to (paper: 2)", low=1, high=100)
+    dpo_rounds: int = option(
+        1, "rounds of alignment; each trains on, against generations of the round before (paper: 1)", low=1, high=100
+    )
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What the heads on frozen embeddings hear."""
+
+    probe_embeddings: str = option(
+        "both", "for classifier=probe, what the linear probe hears", choices=("both", "ast", "clap")
+    )
+    probe_clap_model: str = option(
+        "", "another CLAP than clap_model, which filters, for all heads on frozen embeddings"
+    )
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a run leaves."""
+
+    quality: bool = option(
+        True, "measure the synthetic clips against real ones: FAD, diversity, label agreement, copies"
+    )
+    results_root: str = option("", "folder of all outputs; empty: that of run.sh")
+    output_folder: str = option("", "folder of the synthetic audio; empty: <results_root>/<dataset_name>_synthetic")
+    output_csv_path: str = option("", "the merged CSV; empty: <results_root>/<dataset_name>/train_<n>_synthetic.csv")
+    embeddings_folder: str = option(
+        "",
+        "keeps what linear probe, retrieval and quality hear; empty: <results_root>/<dataset_name>/embeddings",
+    )
+    share_stages: bool = option(
+        False, "take over what a results_root beside this one (in the same folder) has done already"
+    )
+    make_report: bool = option(True, "write report.html, the page that shows the run")
+    report_clips: int = option(60, "clips that can be listened to in report.html", low=0)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run works."""
+
+    device: str = option("auto", "auto (every GPU of CUDA_VISIBLE_DEVICES), cpu or mps")
+    cpu_shards: int = option(1, "processes that share the work where there is no GPU", low=1, high=1024)
+    cpu_threads: int = option(
+        0,
+        "threads of each process where there is no GPU; 0: all cores. They decide the last bits of a result",
+        low=0,
+        high=1024,
+    )
+    stable_audio_env: str = option(
+        "",
+        "venv folder or conda environment that generates; empty: .venv, or the .envs/<name> that the model needs",
+    )
+    clap_env: str = option("", "venv folder or conda environment of filter and heads; empty: as for stable_audio_env")
+    msclap_env: str = option(
+        "", "venv folder or conda environment in place of clap_env, where clap_model is one of msclap"
+    )
+    ast_env: str = option("", "venv folder or conda environment of the classifier; empty: as for stable_audio_env")
+
+
+@dataclass(frozen=True)
+class Call:
+    """Of one call."""
+
+    stage: int = option(0, "first stage to run", low=0, high=10)
+    stop_stage: int = option(10, "last stage to run", low=0, high=10)
+    force_steps: bool = option(False, "do the stages again even where they are up to date")
+    dry_run: bool = option(False, "only print stages and commands; --dry_run alone means true")
+    check: bool = option(False, "only say what is missing, for the models that are chosen; --check alone means true")
+
+
+OWN = (Data, Method, Models, Steps, Heads, Outputs, Machine, Call)
+SCRIPTS = (
+    PromptOptions,
+    CaptionerOptions,
+    WriterOptions,
+    SamplingOptions,
+    FilterOptions,
+    FinetuneOptions,
+    PreferenceOptions,
+    Recipe,
+    Compiling,
+    Device,
+    Tracking,
+)
+# Headings of the block, and what stands under each: names, or the variables of a class that have no other place.
+SECTIONS: tuple[tuple[str, tuple[str | type, ...]], ...] = (
+    (
+        "data",
+        (
+            "profile dataset_name input_train_file valid_csv test_csv num_samples multi_label on_bad_audio seed",
+            Data,
+        ),
+    ),
+    (
+        "what is done",
+        (
+            "augment dpo dpo_ckpt_folder num_iters use_label plain_caption plain_wo_caption supcon initialize_audio",
+            "init_noise_level clap_filter clap_threshold iterative reflect_rounds balance only_synthetic classifier",
+            "use_ast zero_shot retrieval_csv domain",
+            Method,
+        ),
+    ),
+    (
+        "models: embedded, a folder, or a Hugging Face id",
+        ("text_to_audio_model dtype", Models, CaptionerOptions, "caption_writer", PromptOptions, WriterOptions),
+    ),
+    ("generation", (SamplingOptions,)),
+    ("filter", (FilterOptions, "filter_w_finetune", FinetuneOptions)),
+    (
+        "preference optimisation",
+        ("dpo_train_parts dpo_loss dpo_pairs dpo_losers dpo_rounds", PreferenceOptions, Steps),
+    ),
+    ("classifier", (Recipe, Heads)),
+    ("outputs", (Outputs,)),
+    (
+        "machine: a change here does no finished work again",
+        ("device cpu_shards cpu_threads compile log_to stable_audio_env gama_env", Machine, Compiling, Tracking),
+    ),
+    ("this call", (Call,)),
+)
+
+
+def variables_of(kind: type) -> dict[str, Option]:
+    """The variables of run.sh that a class declares."""
+    found = {}
+    for one, said in declared(kind):
+        if kind in OWN or said.driver:
+            found[said.driver or one.name] = said
+    return found
+
+
+def all_variables() -> dict[str, Option]:
+    """Every variable and its option.
+
+    Raises:
+        ValueError: two fields declare the same one.
+    """
+    found: dict[str, Option] = {}
+    for kind in (*OWN, *SCRIPTS):
+        for name, said in variables_of(kind).items():
+            if found.setdefault(name, said) is not said:
+                raise ValueError(f"the variable {name} is declared twice")
+    return found
+
+
+def sections() -> Iterator[tuple[str, list[str]]]:
+    """(heading, names) of the block, in its order."""
+    named = {name for _, items in SECTIONS for item in items if isinstance(item, str) for name in item.split()}
+    for heading, items in SECTIONS:
+        names: list[str] = []
+        for item in items:
+            names += item.split() if isinstance(item, str) else [n for n in variables_of(item) if n not in named]
+        yield heading, names
+
+
+def inert_options() -> frozenset[str]:
+    """The words of a command that change no result, each with the word after it."""
+    return frozenset(f"--{flag_of(one)}" for kind in SCRIPTS for one, said in declared(kind) if said.inert)
+
+
+def block() -> str:
+    """The text between the marks of run.sh."""
+    known = all_variables()
+    lines = ["# Paths start at the folder you call from. A word before the colon says what is allowed."]
+    for heading, names in sections():
+        lines.append(f"# -- {heading}")
+        for name in names:
+            said = known[name]
+            value = said.default_text()
+            value = value if re.fullmatch(r"[\w.-]+", value) else f'"{value}"'
+            lines.append(f"{f'{name}={value}':<26} # {said.kind_text()}: {said.help}")
+    return "\n".join(lines) + "\n"
+
+
+def page() -> str:
+    """The text of docs/variables.md."""
+    known = all_variables()
+    rows = []
+    for _, names in sections():
+        for name in names:
+            value = known[name].default_text()
+            shown = f"`{value}`" if value else ""
+            rows.append(f"| `{name}` | {shown} | {known[name].help.replace('|', '/')} |\n")
+    return PAGE_HEAD + "".join(rows)
+
+
+def profile_names() -> list[str]:
+    """The variables that a profile sets."""
+    rows = [line.split() for line in PROFILES.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return [row[0] for row in rows[1:] if row]
+
+
+def defaults() -> str:
+    """What the variables of the profiles are where nobody has edited run.sh: a name and a value a line."""
+    known = all_variables()
+    return "".join(f"{name} {known[name].default_text()}".rstrip() + "\n" for name in profile_names())
+
+
+def texts() -> dict[Path, str]:
+    """What each generated file should hold."""
+    before, _, rest = RUN.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest[rest.index(END) :]
+    return {RUN: before + BEGIN + block() + after, PAGE: page(), DEFAULTS: defaults()}
+
+
+def main() -> int:
+    new_parser(__doc__).parse_args()
+    for path, text in texts().items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            mode = path.stat().st_mode if path.is_file() else None
+            write_text(path, text)
+            if mode is not None:
+                path.chmod(mode)
+            print(f"{path.relative_to(ROOT)}: written")
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)
