@@ -26,26 +26,7 @@ from synthio.cli import UserError, first_line, new_parser, run_main
 from synthio.options import add_options, option
 
 NONE = "none"
-KINDS = (NONE, "tensorboard", "wandb", "trackio")  # each but the first is the name of its package, too
 NOT_CURVES = ("step", "seconds")  # columns of a history
-
-
-@dataclass(frozen=True)
-class Tracking:
-    """Where the curves of a training go."""
-
-    log_to: str = option(
-        NONE, "where training curves and scores are sent, too", choices=KINDS, driver="log_to", inert=True
-    )
-    log_folder: str = option(
-        "tracking", "folder for the files of TensorBoard and wandb; its parent names the project", inert=True
-    )
-
-
-def get_parser():
-    parser = new_parser(__doc__)
-    add_options(parser, Tracking, only=("log_to",))
-    return parser
 
 
 def check(kind: str) -> None:
@@ -121,11 +102,25 @@ class Trackio:
         self.trackio.finish()
 
 
+# By the name of the package.
 BACKENDS: dict[str, type[TensorBoard] | type[Wandb] | type[Trackio]] = {
     "tensorboard": TensorBoard,
     "wandb": Wandb,
     "trackio": Trackio,
 }
+KINDS = (NONE, *BACKENDS)
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where the curves of a training go."""
+
+    log_to: str = option(
+        NONE, "where training curves and scores are sent, too", choices=KINDS, driver="log_to", inert=True
+    )
+    log_folder: str = option(
+        "tracking", "folder for the files of TensorBoard and wandb; its parent names the project", inert=True
+    )
 
 
 class Tracker:
@@ -166,6 +161,12 @@ class Tracker:
 def open_tracker(options: Tracking, name: str, config: Mapping[str, Any]) -> Tracker:
     """The tracker that the options ask for; the arguments are those of `Tracker`."""
     return Tracker(options.log_to, options.log_folder, name, config)
+
+
+def get_parser():
+    parser = new_parser(__doc__)
+    add_options(parser, Tracking, only=("log_to",))
+    return parser
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthio.cli import UserError, in_range, new_parser, progress, run_main
+from synthio.options import add_options, option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +30,18 @@ if TYPE_CHECKING:
 SPLITS = ("train", "valid", "test")
 MAX_LISTED = 10
 MAX_THREADS = 8
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What is done about findings."""
+
+    on_bad_audio: str = option(
+        "stop",
+        "what to do with a clip that cannot be read; drops are listed in a file",
+        choices=("stop", "drop"),
+        driver="on_bad_audio",
+    )
 
 
 @dataclass(frozen=True)
@@ -72,12 +85,7 @@ def get_parser():
     parser.add_argument(
         "--num_samples", type=in_range(int, 0), default=0, help="training clips that will be drawn; 0: all"
     )
-    parser.add_argument(
-        "--on_bad_audio",
-        choices=["stop", "drop"],
-        default="stop",
-        help="what to do about unreadable, empty, NaN or truncated clips",
-    )
+    add_options(parser, CheckOptions)
     parser.add_argument(
         "--augment_only",
         action="store_true",

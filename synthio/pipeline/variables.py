@@ -16,6 +16,7 @@ from pathlib import Path
 from synthio.captions.requests import CaptionerOptions, PromptOptions, WriterOptions
 from synthio.classification.options import Recipe
 from synthio.cli import new_parser, run_main
+from synthio.data.check_inputs import CheckOptions
 from synthio.files import ROOT, write_text
 from synthio.filtering.options import FilterOptions, FinetuneOptions
 from synthio.generation.options import PreferenceOptions, SamplingOptions
@@ -53,9 +54,6 @@ class Data:
     test_csv: str = option("", "CSV of the test clips; scored once, at the end")
     num_samples: str = option(
         "", "training clips to draw, stratified; 0: all; empty: 50 of the demo set, else all", kind="whole 0.."
-    )
-    on_bad_audio: str = option(
-        "stop", "what to do with a clip that cannot be read; drops are listed in a file", choices=("stop", "drop")
     )
 
 
@@ -190,6 +188,7 @@ class Call:
 
 OWN = (Data, Method, Models, Steps, Heads, Outputs, Machine, Call)
 SCRIPTS = (
+    CheckOptions,
     PromptOptions,
     CaptionerOptions,
     WriterOptions,
