@@ -125,8 +125,8 @@ def test_captions_are_those_of_whole_batches(clips, folders, monkeypatch):
 
 def pair_gradients(folders, loss, fitting, batch_size=7, accumulation=1):
     """(gradients after a step of a LoRA that has learnt something, record)."""
-    model, options = load_text_to_audio(str(folders / "flow")), step_options(loss=loss, batch_size=batch_size)
-    options.gradient_accumulation = accumulation
+    model = load_text_to_audio(str(folders / "flow"))
+    options = step_options(loss=loss, batch_size=batch_size, gradient_accumulation=accumulation)
     trainable = make_trainable(model, "lora")
     generator = torch.Generator().manual_seed(0)
     for parameter in trainable.parameters.values():
