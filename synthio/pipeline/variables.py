@@ -181,6 +181,9 @@ class Call:
 
     stage: int = option(0, "first stage to run", low=0, high=10)
     stop_stage: int = option(10, "last stage to run", low=0, high=10)
+    strict_env: bool = option(
+        False, "do the stages again whose results were made with other versions of libraries than are installed"
+    )
     force_steps: bool = option(False, "do the stages again even where they are up to date")
     dry_run: bool = option(False, "only print stages and commands; --dry_run alone means true")
     check: bool = option(False, "only say what is missing, for the models that are chosen; --check alone means true")
