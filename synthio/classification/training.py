@@ -512,12 +512,8 @@ def fit(
     state = load_checkpoint(checkpoint, key, model, optimizer)
     losses, started = [], time.monotonic() - state.seconds
     fitting = Halving(recipe.batch_size)
-    if state.step == 0 and recipe.head_init != "random":
-        fit_head(model.ast if isinstance(model, SupConAst) else model, train, valid, recipe, device, known)
-        loss = evaluate(model, train, recipe, device)[0]  # it may be better than all that follows
-        _record(state, model, loss, *evaluate(model, valid, recipe, device), 1.0)
-    if state.step == 0 and recipe.alphas != (1.0,):
-        state.start_state = _copy_state(model)
+    if state.step == 0:
+        _set_out(state, model, train, valid, recipe, device, known)
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         for step in progress(range(state.step, recipe.num_steps), "training steps"):
             losses.append(train_step(model, optimizer, train, step, recipe, device, fitting))
@@ -534,6 +530,16 @@ def fit(
                 on_eval(state)
     model.load_state_dict(state.best_state)
     return state
+
+
+def _set_out(state: TrainState, model, train: Split, valid: Split, recipe: Recipe, device: str, known) -> None:
+    """Fit the head that the recipe wants, and note what training starts from."""
+    if recipe.head_init != "random":
+        fit_head(model.ast if isinstance(model, SupConAst) else model, train, valid, recipe, device, known)
+        loss = evaluate(model, train, recipe, device)[0]  # the start may be better than all that follows
+        _record(state, model, loss, *evaluate(model, valid, recipe, device), 1.0)
+    if recipe.alphas != (1.0,):
+        state.start_state = _copy_state(model)
 
 
 def _copy_state(model) -> dict[str, torch.Tensor]:
