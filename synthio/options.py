@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from synthio.cli import AUTO, in_range, number_or_auto, str2bool
 
 Options = TypeVar("Options")
+Value = Any  # bool, number, text or a tuple of texts: mypy reads the annotation of the field, not what `option` returns
 KEY = "option"  # of a field's metadata
 
 
@@ -43,7 +44,7 @@ class Option:
         card: its name in a model's card; "": the card does not show it.
     """
 
-    default: Any
+    default: Value
     help: str
     low: float | None = None
     high: float | None = None
@@ -65,7 +66,7 @@ class Option:
             return words | {"choices": list(self.choices)}
         return words | {"type": self.type()}
 
-    def type(self) -> Callable[[str], Any]:
+    def type(self) -> Callable[[str], Value]:
         """The function that reads its value, and refuses a wrong one."""
         if isinstance(self.default, bool):
             return str2bool
@@ -97,7 +98,7 @@ class Option:
         return self.default if isinstance(self.default, str) else number_text(self.default)
 
 
-def option(default: Any, help: str, **more: Any) -> Any:
+def option(default: Value, help: str, **more: Value) -> Value:
     """A field of a dataclass that is an option; `more`: the other attributes of `Option`."""
     made = Option(default, help, **more)
     return field(default=default, metadata={KEY: made})
@@ -127,13 +128,13 @@ def add_options(parser: argparse.ArgumentParser, kind: type, only: Collection[st
             parser.add_argument(f"--{flag_of(one)}", **said.parser_words())
 
 
-def from_args(kind: type[Options], args: argparse.Namespace, **more: Any) -> Options:
+def from_args(kind: type[Options], args: argparse.Namespace, **more: Value) -> Options:
     """The object of what the parser read; `more`: its fields that are no options."""
     read = {one.name: getattr(args, flag_of(one)) for one, _ in declared(kind) if one.name not in more}
     return kind(**read, **more)
 
 
-def shaping(options: Any) -> dict[str, Any]:
+def shaping(options: object) -> dict[str, Any]:
     """Name -> value of the options that shape the result."""
     inert = {one.name for one, said in declared(type(options)) if said.inert}
     return {name: value for name, value in vars(options).items() if name not in inert}

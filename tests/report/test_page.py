@@ -249,7 +249,7 @@ def test_gold_clips_are_scored_by_the_map(finished):
 def test_a_page_that_is_made_again_loads_no_model(finished, tmp_path, monkeypatch):
     """The vectors are kept by content; the gold clips have the same scores."""
     work = shutil.copytree(finished[0], tmp_path / WORK_NAME)
-    monkeypatch.setattr("synthio.models.load_scorer", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("synthio.models.load.load_scorer", lambda *_: pytest.fail("the model was loaded"))
     html, _ = make_report(work)
     assert Page(html).sections == Page(finished[1]).sections
     scores = [re.findall(r"CLAP score (-?0\.\d{3})", text) for text in (html, finished[1])]
