@@ -118,11 +118,11 @@ is_complete() { # reads the variables of main
 }
 
 main() {
-    local folder=$1 requirements=$2 lock=${2%.txt}.lock files=("$2") name stamp want started
+    local folder=$1 requirements=$2 lock=${2%.txt}.lock files=("$2") file name stamp want started
     name=$(basename "$requirements" .txt)
     stamp=$folder/.installed-$name
     if [[ -f $lock ]]; then files+=("$lock"); fi
-    want=$(cat "${files[@]}" | cksum)
+    want=$(for file in "${files[@]}"; do cksum <"$file"; done)
     if is_complete; then return; fi
     if command -v flock >/dev/null 2>&1; then # runs side by side may need the same one
         mkdir -p "$(dirname "$folder")"
