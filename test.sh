@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi # `sh test.sh`: sh may be dash
 # Set up and run every check:      sh test.sh        `sh test.sh all` makes every environment and runs the slow tests too.
-# The tests of one environment:    sh test.sh clap   one of extras/environments.txt, which is made first.
+# The tests of one environment:    sh test.sh clap   one of extras/environments, which is made first.
 # More words go to pytest:         sh test.sh tests/driver/test_run.py -k dash
 set -euo pipefail
 
@@ -9,8 +9,8 @@ set -euo pipefail
 environments() {
     local name
     while read -r name _; do
-        if [[ $name != '#'* && -f extras/$name.txt ]]; then echo "$name"; fi
-    done <extras/environments.txt
+        if [[ $name != '#'* && -f extras/environments/$name.txt ]]; then echo "$name"; fi
+    done <extras/environments/environments.txt
 }
 
 make_environments() {
@@ -19,18 +19,18 @@ make_environments() {
         if [[ $name == gama && -z ${SYNTHIO_GAMA_DIR:-} ]]; then
             echo "test.sh: without SYNTHIO_GAMA_DIR, a clone of GAMA, its tests are skipped" >&2
         else
-            bash extras/make_env.sh ".envs/$name" "extras/$name.txt"
+            bash extras/environments/make_env.sh ".envs/$name" "extras/environments/$name.txt"
         fi
     done
 }
 
-# The files whose tests want an environment read the variable in which its interpreter can be given.
+# The files whose tests want an environment ask for its interpreter by name.
 test_environment() { # NAME [PYTEST OPTIONS...]
     local name=$1 files
     shift
-    mapfile -t files < <(grep -rl --include='test_*.py' "environ.*SYNTHIO_${name^^}_PYTHON" tests | sort)
+    mapfile -t files < <(grep -rl --include='test_*.py' "own_python(\"$name\"" tests | sort)
     ((${#files[@]})) || {
-        echo "test.sh: no file of tests/ reads SYNTHIO_${name^^}_PYTHON" >&2
+        echo "test.sh: no file of tests/ asks for own_python(\"$name\")" >&2
         exit 2
     }
     make_environments "$name"
@@ -41,8 +41,8 @@ main() {
     local root marks="not slow" names
     root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
     cd "$root"
-    bash extras/make_env.sh .venv requirements.txt
-    bash extras/make_env.sh .venv requirements-dev.txt
+    bash extras/environments/make_env.sh .venv requirements.txt
+    bash extras/environments/make_env.sh .venv requirements-dev.txt
     export PATH=$root/.venv/bin:$PATH
     mapfile -t names < <(environments)
     if [[ -n ${1:-} && " ${names[*]} " == *" $1 "* ]]; then

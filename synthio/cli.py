@@ -27,6 +27,11 @@ def first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
+def making_of(environment: str) -> str:
+    """The command that makes an environment of extras/environments, for messages."""
+    return f"bash extras/environments/make_env.sh .envs/{environment} extras/environments/{environment}.txt"
+
+
 def str2bool(text: str) -> bool:
     """Parse a boolean option. `type=bool` would make True of the text 'false'."""
     word = text.strip().lower()

@@ -1,4 +1,4 @@
-"""Run by the Python of extras/clap.txt: checkpoints of laion_clap and msclap, and what the libraries make of clips.
+"""Run by the Python of the environment clap: models of laion_clap and msclap, and what the libraries make of clips.
 
 clap_library.py make FOLDER     writes hub/ (a cache of tiny text models), the checkpoints of MODELS (random weights)
                                 and theirs.npz: what the libraries themselves say of clips/*.wav and TEXTS

@@ -1,4 +1,4 @@
-"""Run k-diffusion's samplers with a small v network, in the environment of extras/parity.txt:
+"""Run k-diffusion's samplers with a small v network, in the environment parity:
 
     .envs/parity/bin/python tests/k_diffusion_clips.py IN.npz OUT.npz
 

@@ -1,4 +1,4 @@
-"""Load folders with Hugging Face datasets, in the environment of extras/datasets.txt:
+"""Load folders with Hugging Face datasets, in the environment datasets:
 
     .envs/datasets/bin/python tests/load_audiofolder.py FOLDER CACHE
 

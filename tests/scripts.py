@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import os
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from synthio.cli import run_main
+import pytest
+
+from synthio.cli import making_of, run_main
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,8 +27,18 @@ class Done:
     stderr: str
 
 
+def own_python(name: str) -> Path:
+    """The Python of an environment, in .envs/ or where SYNTHIO_<NAME>_PYTHON says; the test is skipped without it."""
+    variable = f"SYNTHIO_{name.upper()}_PYTHON"
+    python = Path(os.environ.get(variable) or ROOT / f".envs/{name}/bin/python")
+    if not python.is_file():
+        pytest.skip(f"no {python}; make it with `{making_of(name)}` or name the environment's Python in {variable}")
+    return python
+
+
 def copy_driver(folder: Path) -> Path:
     """run.sh and its other half in a folder, without anything else of the repository; the path of run.sh."""
+    (folder / "extras/environments").mkdir(parents=True)
     shutil.copytree(ROOT / "extras/driver", folder / "extras/driver")
     return Path(shutil.copy(ROOT / "run.sh", folder))
 

@@ -15,7 +15,7 @@ from synthio import cards
 from synthio.manifest import read_manifest
 from synthio.report import dataset_card
 from tests.report.test_page import CAPTIONS, LABELS, save_run
-from tests.scripts import call_script
+from tests.scripts import call_script, own_python
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "extras/export_dataset.py"
@@ -125,13 +125,7 @@ def test_models_of_a_run():
 @pytest.fixture(scope="module")
 def datasets_python():
     """The Python that has Hugging Face datasets."""
-    path = os.environ.get("SYNTHIO_DATASETS_PYTHON") or ROOT / ".envs/datasets/bin/python"
-    if not Path(path).exists():
-        pytest.skip(
-            f"no datasets library: {path} is not there; make it with "
-            "`bash extras/make_env.sh .envs/datasets extras/datasets.txt` or name its Python in SYNTHIO_DATASETS_PYTHON"
-        )
-    return path
+    return own_python("datasets")
 
 
 def load(python, folder: Path, cache: Path) -> dict:

@@ -17,7 +17,7 @@ from synthio.files import read_json
 from synthio.pipeline.stamp import command_key
 from tests.classification.test_training import ROOT, TRAIN, options, save_tiny_ast, save_tones
 from tests.driver import test_run
-from tests.scripts import call_script
+from tests.scripts import call_script, own_python
 
 SCRIPT, CURVES = ROOT / "synthio/tracking.py", ROOT / "tests/track_curves.py"
 
@@ -103,13 +103,7 @@ def test_who_is_told_is_no_part_of_the_work(tmp_path):
 @pytest.fixture(scope="module")
 def trackers_python():
     """The Python that has the trackers."""
-    path = os.environ.get("SYNTHIO_TRACKERS_PYTHON") or ROOT / ".envs/trackers/bin/python"
-    if not Path(path).exists():
-        pytest.skip(
-            f"no trackers: {path} is not there; make it with "
-            "`bash extras/make_env.sh .envs/trackers extras/trackers.txt` or name its Python in SYNTHIO_TRACKERS_PYTHON"
-        )
-    return path
+    return own_python("trackers")
 
 
 @pytest.mark.slow

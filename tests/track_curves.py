@@ -1,4 +1,4 @@
-"""Log curves with a real tracker and read them back, in the environment of extras/trackers.txt:
+"""Log curves with a real tracker and read them back, in the environment trackers:
 
     .envs/trackers/bin/python tests/track_curves.py tensorboard|wandb|trackio FOLDER
     .envs/trackers/bin/python tests/track_curves.py read FOLDER

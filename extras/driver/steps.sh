@@ -100,7 +100,7 @@ find_interpreters() {
         esac
         if [[ -n ${named[$variable]:-} ]]; then
             pythons[$step]=${named[$variable]}
-        elif [[ -f $root/extras/$environment.txt ]]; then
+        elif [[ -f $root/extras/environments/$environment.txt ]]; then
             pythons[$step]=$root/.envs/$environment/bin/python
             [[ " ${own_envs[*]} " == *" $environment "* ]] || own_envs+=("$environment")
         fi
@@ -344,13 +344,13 @@ lock() {
 }
 
 make_main_environment() {
-    bash "$root/extras/make_env.sh" "$root/.venv" "$root/requirements.txt" 9>&-
+    bash "$root/extras/environments/make_env.sh" "$root/.venv" "$root/requirements.txt" 9>&-
 }
 
 make_own_environments() {
     local name
     for name in "${own_envs[@]}"; do
-        bash "$root/extras/make_env.sh" "$root/.envs/$name" "$root/extras/$name.txt" 9>&-
+        bash "$root/extras/environments/make_env.sh" "$root/.envs/$name" "$root/extras/environments/$name.txt" 9>&-
     done
 }
 

@@ -12,7 +12,7 @@ python=$root/.venv/bin/python
 # glibc gives large arrays back to the system at once and takes them again: a third of the time of a step
 export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824
 
-bash "$root/extras/make_env.sh" "$root/.venv" "$root/requirements.txt"
+bash "$root/extras/environments/make_env.sh" "$root/.venv" "$root/requirements.txt"
 [[ -f $root/.scratch/corpus/table.csv ]] || "$python" "$here/corpus.py" --data "$data" --workers "$(nproc)"
 for name in autoencoder generator clap ast; do
     "$python" "$here/train_$name.py" --workers "$(($(nproc) / 4))"

@@ -23,14 +23,13 @@ from safetensors.torch import save_file
 
 from synthio.captions import gama_worker
 from synthio.captions.requests import Captioner, CaptionerOptions, one_line
-from synthio.cli import UserError, pick_device
+from synthio.cli import UserError, making_of, pick_device
 from synthio.files import ROOT, sha256_file
 from synthio.models.fbank import SAMPLE_RATE, kaldi_fbank
 
 FRAMES = 1024  # 10.24 s
 MEAN, STD = -5.081, 4.4849  # the constants of GAMA's scripts; silence padded to FRAMES is 0 before them
 DEFAULT_ENV = ROOT / ".envs" / "gama"
-MAKE_ENV = "bash extras/make_env.sh .envs/gama extras/gama.txt"
 
 
 class Gama(Captioner):
@@ -142,7 +141,7 @@ def interpreter(env: str) -> list[str]:
     if python.is_file():
         return [str(python)]
     if not env:
-        raise UserError(f"GAMA's environment is not there; make it with: {MAKE_ENV}")
+        raise UserError(f"GAMA's environment is not there; make it with: {making_of('gama')}")
     if not shutil.which("conda"):
         raise UserError(f"--gama_env: '{env}' is no venv folder (no {python}), and there is no conda to ask for it")
     return ["conda", "run", "-n", env, "--no-capture-output", "python"]

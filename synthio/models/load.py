@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from synthio.cli import UserError
+from synthio.cli import UserError, making_of
 from synthio.models import CHECKPOINT_SUFFIXES
 
 if TYPE_CHECKING:
@@ -112,8 +112,7 @@ def load_scorer(model: str, device: str = "cpu") -> AudioTextScorer:
     if importlib.util.find_spec(backend) is None:
         raise UserError(
             f"CLAP model '{model}' needs {backend}, which this Python ({sys.executable}) lacks; its environment is "
-            f"made by 'bash extras/make_env.sh .envs/clap extras/clap.txt': set clap_env=.envs/clap in run.sh, or run "
-            "this with .envs/clap/bin/python"
+            f"made by '{making_of('clap')}': set clap_env=.envs/clap in run.sh, or run this with .envs/clap/bin/python"
         )
     if backend == "msclap":
         from synthio.models.msclap import MsclapScorer

@@ -1,8 +1,8 @@
 """Text-to-audio models of stable-audio-tools: a `model_config.json` and a checkpoint.
 
 Stable Audio Open 1.0 and Small, Synthio's own checkpoint and what users trained with the library are loaded by the
-same code, which needs the environment of extras/stable_audio.txt. The network is built by the library from its
-config; `tools_checkpoint` reads the weights. Sampling is ours. The objective "rf_denoiser" is that of models distilled
+same code, which needs the environment stable_audio. The network is built by the library from its config;
+`tools_checkpoint` reads the weights. Sampling is ours. The objective "rf_denoiser" is that of models distilled
 by adversarial post-training (ARC, Novack et al. 2025): the network predicts the velocity of a rectified flow, and is
 sampled in a few "pingpong" steps without guidance.
 
@@ -21,14 +21,13 @@ from pathlib import Path
 
 import torch
 
-from synthio.cli import UserError, first_line
+from synthio.cli import UserError, first_line, making_of
 from synthio.files import read_json
 from synthio.models.adapters import load_adapter
 from synthio.models.base import Condition, Network, Objective, Sampling, TextToAudio
 from synthio.models.tools_checkpoint import Prefixes, find_model, listed, load_weights, read_state, split_prefixes
 from synthio.models.tools_prefix import ToolsPrefixModel, attention_layers
 
-ENVIRONMENT = "extras/stable_audio.txt"
 # of distilled models: Stable Audio Open Small's
 FEW_STEPS = Sampling("pingpong", 8, 1.0)
 OBJECTIVES: dict[str, Objective] = {"v": "v", "rectified_flow": "rectified_flow", "rf_denoiser": "rectified_flow"}
@@ -113,7 +112,7 @@ def build(config: dict, path: Path) -> Network:
     except ImportError as error:
         raise UserError(
             f"{path.parent} is a model of stable-audio-tools, which is not in this environment ({first_line(error)}); "
-            f"make its own (bash extras/make_env.sh .envs/stable_audio {ENVIRONMENT}) and run this with "
+            f"make its own ({making_of('stable_audio')}) and run this with "
             ".envs/stable_audio/bin/python, or set stable_audio_env=.envs/stable_audio in run.sh"
         ) from None
     check_config(config, path)

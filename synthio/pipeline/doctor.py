@@ -102,8 +102,8 @@ def can_import(*names: str) -> bool:
 
 
 def read_costs() -> dict[str, tuple[float, str]]:
-    """Environment -> (GB, minutes), of extras/environments.txt."""
-    lines = (ROOT / "extras/environments.txt").read_text(encoding="utf-8").splitlines()
+    """Environment -> (GB, minutes)."""
+    lines = (ROOT / "extras/environments/environments.txt").read_text(encoding="utf-8").splitlines()
     rows = [line.split() for line in lines if line and not line.startswith("#")]
     return {row[0]: (float(row[1]), row[2]) for row in rows[1:]}
 

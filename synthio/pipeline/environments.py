@@ -1,10 +1,10 @@
-"""Which environment of extras/ a step needs: run.sh asks before anything runs, and the stages load by the same rule.
+"""Which environment a step needs: run.sh asks before anything runs, and the stages load by the same rule.
 
     python -m synthio.pipeline.environments --named clap_env < steps    (lines as in synthio.pipeline.steps)
 
 Prints a line "step variable environment model" for each step that loads models: the variable of run.sh by which the
 user may name its interpreter, and the variable of the model that decides. A step is one process, so its environment
-has to hold the libraries of all its models. The environment is one of extras/environments.txt, or
+has to hold the libraries of all its models. The environment is one of extras/environments, or
 
     named     the user names one, so nothing is looked up
     unknown   a hub id whose files neither the cache nor the hub shows

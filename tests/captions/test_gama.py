@@ -1,8 +1,7 @@
 """GAMA as captioner: its features and checkpoints here; GAMA itself where a clone and its environment are.
 
 The slow tests build a small GAMA of the repository's own classes. They want SYNTHIO_GAMA_DIR, a clone of
-github.com/Sreyan88/GAMA, and its environment (`bash extras/make_env.sh .envs/gama extras/gama.txt`, or its Python in
-SYNTHIO_GAMA_PYTHON).
+github.com/Sreyan88/GAMA, and its environment (see `own_python`).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from synthio.captions.requests import CaptionerOptions
 from synthio.cli import UserError
 from synthio.manifest import read_table
 from tests import gama_small
-from tests.scripts import call_script
+from tests.scripts import call_script, own_python
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CAPTION = ROOT / "gama_csv_inf.py"
@@ -195,10 +194,9 @@ def test_gama_needs_an_instruction(tmp_path):
 @pytest.fixture(scope="module")
 def gama_python() -> Path:
     """The Python of GAMA's environment; the test is skipped without it, or without a clone."""
-    python = Path(os.environ.get("SYNTHIO_GAMA_PYTHON", ROOT / ".envs/gama/bin/python"))
-    if not python.is_file() or not Path(os.environ.get("SYNTHIO_GAMA_DIR", "-")).is_dir():
-        pytest.skip("no clone of GAMA in SYNTHIO_GAMA_DIR, or no environment for it")
-    return python
+    if not Path(os.environ.get("SYNTHIO_GAMA_DIR", "-")).is_dir():
+        pytest.skip("no clone of GAMA in SYNTHIO_GAMA_DIR")
+    return own_python("gama")
 
 
 @pytest.fixture(scope="module")

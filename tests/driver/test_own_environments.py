@@ -12,27 +12,17 @@ from synthio.files import read_json
 from tests import clap_library, small_tools_model
 from tests.classification.test_training import save_tiny_ast
 from tests.driver.test_run import call, options, rows_of, save_tones, stage_answers
+from tests.scripts import own_python
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-def environment(name: str, given: str | None) -> Path:
-    """The folder of an environment, from the path of its Python or in .envs/."""
-    python = Path(given or ROOT / f".envs/{name}/bin/python")
-    if not python.exists():
-        pytest.skip(
-            f"no environment {name}: {python} is not there; make it with `bash extras/make_env.sh .envs/{name} "
-            f"extras/{name}.txt` or name its Python in SYNTHIO_{name.upper()}_PYTHON"
-        )
-    return python.parent.parent
 
 
 @pytest.fixture(scope="module")
 def environments() -> dict[str, Path]:
     """Those of generation and filter, as run.sh takes them."""
     return {
-        "stable_audio_env": environment("stable_audio", os.environ.get("SYNTHIO_STABLE_AUDIO_PYTHON")),
-        "clap_env": environment("clap", os.environ.get("SYNTHIO_CLAP_PYTHON")),
+        "stable_audio_env": own_python("stable_audio").parent.parent,
+        "clap_env": own_python("clap").parent.parent,
     }
 
 

@@ -619,7 +619,7 @@ def test_a_model_brings_its_environment(tmp_path, words, variable, environment, 
         (tmp_path / name).touch()
     copy_driver(tmp_path)
     (tmp_path / "synthio").symlink_to(ROOT / "synthio")
-    (tmp_path / f"extras/{environment}.txt").touch()
+    (tmp_path / f"extras/environments/{environment}.txt").touch()
     command = [SHELL, tmp_path / "run.sh", "--dry_run", *[word.format(tmp_path) for word in words]]
 
     def python_of_script(*more):
@@ -630,14 +630,14 @@ def test_a_model_brings_its_environment(tmp_path, words, variable, environment, 
     assert python_of_script() == (f".envs/{environment}/bin/python", True)
     save_program(tmp_path / "mine/bin/python", "exit 1")
     assert python_of_script(f"--{variable}", tmp_path / "mine") == ("mine/bin/python", False)
-    (tmp_path / f"extras/{environment}.txt").unlink()
+    (tmp_path / f"extras/environments/{environment}.txt").unlink()
     assert python_of_script() == (".venv/bin/python", False)
 
 
 def test_only_what_is_used_brings_its_environment(tmp_path):
     copy_driver(tmp_path)
     (tmp_path / "synthio").symlink_to(ROOT / "synthio")
-    for name in ("clap.pt", "extras/clap.txt", "extras/stable_audio.txt"):
+    for name in ("clap.pt", "extras/environments/clap.txt", "extras/environments/stable_audio.txt"):
         (tmp_path / name).touch()
     models = ["--clap_model", "clap.pt", "--text_to_audio_model", "sonalkum/synthio-stable-audio-open"]
 
@@ -931,7 +931,7 @@ def test_the_demo_with_the_embedded_models(tmp_path):
 
 
 def make_env(folder, requirements, **environment):
-    command = ["bash", str(ROOT / "extras/make_env.sh"), str(folder), str(requirements)]
+    command = ["bash", str(ROOT / "extras/environments/make_env.sh"), str(folder), str(requirements)]
     environment = {**os.environ, "PIP_FIND_LINKS": str(folder.parent), **environment}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
@@ -985,23 +985,22 @@ def test_without_python_the_error_says_how_to_get_it(tmp_path):
 def test_the_tests_of_an_environment(tmp_path):
     """test.sh makes the one environment and runs the files that name its variable; stand-ins say what they are told."""
     shutil.copy(ROOT / "test.sh", tmp_path)
-    save_program(tmp_path / "extras/make_env.sh", 'echo "make $*"')
+    save_program(tmp_path / "extras/environments/make_env.sh", 'echo "make $*"')
     save_program(tmp_path / ".venv/bin/python", 'echo "python $*"')
-    shutil.copy(ROOT / "extras/environments.txt", tmp_path / "extras")
-    (tmp_path / "extras/parity.txt").touch()
+    shutil.copy(ROOT / "extras/environments/environments.txt", tmp_path / "extras/environments")
+    (tmp_path / "extras/environments/parity.txt").touch()
     (tmp_path / "tests").mkdir()
-    reads = 'os.environ.get("SYNTHIO_{}_PYTHON")'
     (tmp_path / "tests/wing").mkdir()
-    (tmp_path / "tests/wing/test_a.py").write_text(reads.format("PARITY"))
-    (tmp_path / "tests/test_b.py").write_text(reads.format("AST"))
-    (tmp_path / "tests/test_c.py").write_text('"SYNTHIO_PARITY_PYTHON"')  # names it, but reads it not
+    (tmp_path / "tests/wing/test_a.py").write_text('own_python("parity")')
+    (tmp_path / "tests/test_b.py").write_text('own_python("ast")')
+    (tmp_path / "tests/test_c.py").write_text('"parity"')  # names it, but does not ask for it
 
     def told(*words):
         done = subprocess.run([SHELL, tmp_path / "test.sh", *words], capture_output=True, text=True, check=False)
         return done.stdout.splitlines()
 
     assert told("parity", "-x")[2:] == [
-        "make .envs/parity extras/parity.txt",
+        "make .envs/parity extras/environments/parity.txt",
         "python -m pytest -m slow or not slow tests/wing/test_a.py -x",
     ]
     (tmp_path / "tests/wing/test_a.py").unlink()
@@ -1009,12 +1008,12 @@ def test_the_tests_of_an_environment(tmp_path):
 
 
 def test_every_environment_is_listed_and_has_tests():
-    rows = [line.split() for line in (ROOT / "extras/environments.txt").read_text().splitlines()]
+    rows = [line.split() for line in (ROOT / "extras/environments/environments.txt").read_text().splitlines()]
     names = [row[0] for row in rows if not row[0].startswith("#")][2:]  # after the heading and main
     tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
-    there = [name for name in names if (ROOT / f"extras/{name}.txt").is_file()]
+    there = [name for name in names if (ROOT / f"extras/environments/{name}.txt").is_file()]
     assert {"ast", "gama", "parity"} <= set(there)
-    assert [name for name in there if f"SYNTHIO_{name.upper()}_PYTHON" not in tests] == []
+    assert [name for name in there if f'own_python("{name}")' not in tests] == []
 
 
 # ---- stamps

@@ -17,6 +17,7 @@ from synthio.generation.diffusion import alpha_sigma
 from synthio.models.base import Condition, TextToAudio
 from synthio.models.load import load_text_to_audio
 from tests import k_diffusion_clips
+from tests.scripts import own_python
 from tests.tiny_models import save_text_to_audio
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -405,13 +406,7 @@ def test_v_sde_equals_diffusers_while_it_is_of_second_order(task):
 @pytest.fixture(scope="module")
 def parity_python():
     """The Python that has k-diffusion."""
-    path = os.environ.get("SYNTHIO_PARITY_PYTHON") or ROOT / ".envs/parity/bin/python"
-    if not Path(path).exists():
-        pytest.skip(
-            f"no k-diffusion: {path} is not there; make it with "
-            "`bash extras/make_env.sh .envs/parity extras/parity.txt` or name its Python in SYNTHIO_PARITY_PYTHON"
-        )
-    return path
+    return own_python("parity")
 
 
 def k_diffusion_task(num_steps):

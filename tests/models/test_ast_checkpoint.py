@@ -15,7 +15,7 @@ from transformers import ASTFeatureExtractor, ASTForAudioClassification
 from synthio.cli import UserError
 from synthio.models import ast_checkpoint, ast_model
 from tests import original_ast
-from tests.scripts import call_script
+from tests.scripts import call_script, own_python
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONVERT = ROOT / "ast/convert.py"
@@ -95,12 +95,7 @@ def test_logits_are_those_of_a_plain_reference(tmp_path, stride, frames, length)
 
 @pytest.mark.slow
 def test_logits_are_those_of_timm(tmp_path):
-    python = Path(os.environ.get("SYNTHIO_AST_PYTHON") or ROOT / ".envs/ast/bin/python")
-    if not python.exists():
-        pytest.skip(
-            f"no timm: {python} is not there; make it with `bash extras/make_env.sh .envs/ast extras/ast.txt` or name "
-            "its Python in SYNTHIO_AST_PYTHON"
-        )
+    python = own_python("ast")
     environment = {**os.environ, "PYTHONPATH": ""}
     subprocess.run([python, original_ast.__file__, tmp_path], check=True, env=environment)
     expected = load_file(tmp_path / "io.safetensors")

@@ -23,6 +23,7 @@ from synthio.models import checkpoint_file
 from synthio.models.load import load_scorer, scorer_backend_of
 from tests.clap_library import MODELS
 from tests.classification.test_training import save_tiny_ast
+from tests.scripts import own_python
 from tests.tiny_models import save_clap
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -48,7 +49,7 @@ def test_a_missing_library_is_named_with_its_environment(name, library):
     if importlib.util.find_spec(library):
         pytest.skip(f"{library} is installed here")
     with pytest.raises(
-        UserError, match=rf"'{name}' needs {library}.*make_env\.sh \.envs/clap extras/clap\.txt.*clap_env"
+        UserError, match=rf"'{name}' needs {library}.*make_env\.sh \.envs/clap extras/environments/clap\.txt.*clap_env"
     ):
         load_scorer(name)
 
@@ -161,13 +162,7 @@ def run_driver(folder: Path, *words) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="module")
 def python():
     """The Python that has laion_clap and msclap."""
-    path = os.environ.get("SYNTHIO_CLAP_PYTHON") or ROOT / ".envs/clap/bin/python"
-    if not Path(path).exists():
-        pytest.skip(
-            f"no laion_clap: {path} is not there; make it with `bash extras/make_env.sh .envs/clap extras/clap.txt` "
-            "or name its Python in SYNTHIO_CLAP_PYTHON"
-        )
-    return path
+    return own_python("clap")
 
 
 def save_clips(folder: Path) -> None:

@@ -16,7 +16,7 @@ from synthio.cli import UserError
 from synthio.models import tools_checkpoint
 from synthio.models.load import backend_of, load_text_to_audio
 from tests import small_tools_model
-from tests.scripts import call_script
+from tests.scripts import call_script, own_python
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONVERT = ROOT / "stable-audio-tools/convert_checkpoint.py"
@@ -97,7 +97,7 @@ def test_asking_for_the_backend_imports_nothing_heavy(run_script):
 def test_without_the_library_the_error_names_its_environment(tmp_path):
     (tmp_path / "model_config.json").write_text(json.dumps(small_tools_model.config_of("v")))
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match=r"make_env\.sh .envs/stable_audio extras/stable_audio\.txt"):
+    with pytest.raises(UserError, match=r"make_env\.sh .envs/stable_audio extras/environments/stable_audio\.txt"):
         load_text_to_audio(str(tmp_path))
 
 
@@ -261,12 +261,7 @@ def test_convert_needs_a_config(tmp_path):
 @pytest.fixture(scope="module")
 def tools_python():
     """call(*words) -> what a program printed, in the environment of stable-audio-tools."""
-    python = Path(os.environ.get("SYNTHIO_STABLE_AUDIO_PYTHON") or ROOT / ".envs/stable_audio/bin/python")
-    if not python.exists():
-        pytest.skip(
-            f"no stable-audio-tools: {python} is not there; make it with `bash extras/make_env.sh .envs/stable_audio "
-            "extras/stable_audio.txt` or name its Python in SYNTHIO_STABLE_AUDIO_PYTHON"
-        )
+    python = own_python("stable_audio")
 
     def call(*words, status: int = 0) -> subprocess.CompletedProcess:
         command, environment = [python, *map(str, words)], {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -138,13 +138,13 @@ def clone(tmp_path):
     copy_driver(tmp_path)
     (tmp_path / "synthio").symlink_to(ROOT / "synthio")
     for name in ("stable_audio", "clap"):
-        (tmp_path / f"extras/{name}.txt").touch()
+        (tmp_path / f"extras/environments/{name}.txt").touch()
     real, bare = tmp_path / "real python", tmp_path / "bin/python3"
     bare.parent.mkdir()
     real.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     maker = f'echo "make $1"; mkdir -p "$1/bin"; ln -s "{real}" "$1/bin/python"\n'
-    (tmp_path / "extras/make_env.sh").write_text(maker)
+    (tmp_path / "extras/environments/make_env.sh").write_text(maker)
     for program in (real, bare):
         program.chmod(0o755)
     return tmp_path
@@ -168,7 +168,7 @@ def test_the_driver_asks_the_hub_where_it_must(clone, hub, tmp_path):
     done = drive(clone, *words, **online)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert "(which environments the models need is told when .venv is there)" in done.stdout
-    subprocess.run(["sh", clone / "extras/make_env.sh", clone / ".venv"], check=True)
+    subprocess.run(["sh", clone / "extras/environments/make_env.sh", clone / ".venv"], check=True)
     told = drive(clone, *words, **online).stdout
     assert pythons(told, "generate.py") == pythons(told, "dpo_train.py") == {f"{clone}/.envs/stable_audio/bin/python"}
     assert pythons(told, "filter_audios.py") == {f"{clone}/.venv/bin/python"}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make a virtual environment, or leave it alone when it is complete.
 #
-#     bash extras/make_env.sh .venv requirements.txt
+#     bash extras/environments/make_env.sh .venv requirements.txt
 #
 # A stamp holds the hash of the requirements, so a second call takes no time. An install that was interrupted is made
 # anew; of two calls at once, one waits. Uses uv when it is there, else venv and pip. Where a lock lies beside the
@@ -101,7 +101,7 @@ install() {
     fi
 }
 
-# Print what an environment takes, from extras/environments.txt.
+# Print what an environment takes, from environments.txt.
 cost() { # NAME
     local environment gb minutes
     while read -r environment gb minutes _; do
@@ -154,7 +154,7 @@ main() {
 }
 
 if [[ $# -ne 2 ]]; then
-    echo "usage: bash extras/make_env.sh FOLDER REQUIREMENTS" >&2
+    echo "usage: bash extras/environments/make_env.sh FOLDER REQUIREMENTS" >&2
     exit 2
 fi
 main "$@"
