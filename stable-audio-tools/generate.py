@@ -208,7 +208,7 @@ def main() -> int:
     args = get_parser().parse_args()
     import pandas as pd
 
-    from synthio.files import fingerprint, remove_orphans
+    from synthio.files import fingerprint, sweep
     from synthio.manifest import (
         CONTENT,
         DURATION,
@@ -236,7 +236,7 @@ def main() -> int:
         identity += f"+adapter@{fingerprint(args.adapter)[:12]}"
     sampling = resolve_sampling(args, model.objective, model.sampling)
     requests = plan(table, args, model, sampling, identity)
-    remove_orphans([request["path"] for request in requests])
+    sweep([Path(args.output_folder)])
     made = generate_missing(requests, args, model, sampling)
     columns = list(dict.fromkeys([*table.columns, SOURCE, SOURCE_CONTENT, MODEL, DURATION, CONTENT]))
     rows = pd.DataFrame([result_row(request, identity) for request in requests], columns=columns, dtype=str)

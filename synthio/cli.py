@@ -10,7 +10,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import suppress
 from typing import TypeVar
+
+from synthio.errors import UserError as UserError
+from synthio.errors import trouble
 
 T = TypeVar("T")
 
@@ -18,13 +22,9 @@ TRUE_WORDS = ("true", "yes", "on", "1")
 FALSE_WORDS = ("false", "no", "off", "0")
 
 
-class UserError(ValueError):
-    """A mistake in what the user gave us; the message names the file, row and value and says how to mend it."""
-
-
 def first_line(error: Exception) -> str:
     """What a library's message says first; the rest is advice to its developers."""
-    return str(error).strip().splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def making_of(environment: str) -> str:
@@ -83,7 +83,11 @@ def new_parser(doc: str) -> argparse.ArgumentParser:
 
 
 def run_main(main: Callable[[], int | None]) -> None:
-    """Run a script's main. A user's mistake ends it with one line on stderr and status 2, without a traceback."""
+    """Run a script's main.
+
+    A user's mistake ends it with one line on stderr and status 2, a disk or memory that is full with one line and
+    status 1, and a fault of ours with its traceback.
+    """
     try:
         status = main()
         if folder := os.environ.get("SYNTHIO_LOADED"):  # run.sh asks
@@ -94,12 +98,19 @@ def run_main(main: Callable[[], int | None]) -> None:
         print(f"error: {error}", file=sys.stderr, flush=True)
         status = 2
     except KeyboardInterrupt:
-        print("stopped by the user; a rerun goes on from here", file=sys.stderr, flush=True)
+        print("stopped by the user; the same command goes on from here", file=sys.stderr, flush=True)
         status = 130
     except BrokenPipeError:
         # The reader (head, less) has gone; pointing stdout at nothing keeps the interpreter's last flush quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
+    except Exception as error:
+        words = trouble(error)
+        if not words:
+            raise
+        with suppress(OSError):  # the log may lie on the disk that is full
+            print(f"error: {words}", file=sys.stderr, flush=True)
+        status = 1
     sys.exit(status or 0)
 
 

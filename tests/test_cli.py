@@ -8,6 +8,7 @@ import time
 import pytest
 
 from synthio.cli import in_range, progress, str2bool
+from synthio.errors import MEMORY
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), (" YES ", True), ("0", False)])
@@ -43,7 +44,23 @@ MAIN = "from synthio.cli import run_main, UserError\ndef main():\n    {}\nrun_ma
     ("body", "status", "message"),
     [
         ("raise UserError('row 3 is odd')", 2, "error: row 3 is odd\n"),
-        ("raise KeyboardInterrupt", 130, "stopped by the user; a rerun goes on from here\n"),
+        ("raise KeyboardInterrupt", 130, "stopped by the user; the same command goes on from here\n"),
+        (
+            "raise OSError(28, 'No space', 'W/a.csv')",
+            1,
+            "error: W/a.csv: the disk is full; free some space, and the same command then goes on\n",
+        ),
+        (
+            "raise RuntimeError('I/O error: No space left on device (os error 28)')",  # safetensors' words
+            1,
+            "error: the disk is full; free some space, and the same command then goes on\n",
+        ),
+        ("raise MemoryError", 1, f"error: {MEMORY}; the same command then goes on\n"),
+        (
+            'raise RuntimeError("DefaultCPUAllocator: can\'t allocate memory")',  # torch's
+            1,
+            f"error: {MEMORY}; the same command then goes on\n",
+        ),
         ("return 0", 0, ""),
         ("return 3", 3, ""),
     ],

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
+from synthio import files
+from synthio.errors import UserError
 from synthio.files import (
+    ABANDONED_S,
     atomic_path,
     fingerprint,
-    remove_orphans,
+    is_temporary,
+    machine,
+    read_json,
     sha256_file,
     sha256_value,
     stable_seed,
+    sweep,
+    temporary_name,
     write_text,
 )
+from tests.faults_tools import kill_at, small_disk
 
 KILLED_WRITER = """
 import sys, time
@@ -38,9 +49,11 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir() if p != path] == [f".result.{process.pid}.tmp.csv"]
+    left = [p.name for p in tmp_path.iterdir() if p != path]
+    assert len(left) == 1 and re.fullmatch(rf"\.result\.{machine()}-{process.pid}-\w{{8}}\.tmp\.csv", left[0])
     write_text(path, "new")
-    assert path.read_text() == "new"
+    sweep([tmp_path])
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_failed_writer_leaves_nothing_new(tmp_path):
@@ -93,8 +106,95 @@ def test_fingerprint(tmp_path):
     assert fingerprint("laion/clap") == fingerprint("laion/clap") != fingerprint("laion/clap2")
 
 
-def test_only_orphans_of_the_named_files_are_removed(tmp_path):
-    for name in (".a.b.12.tmp.wav", ".other.12.tmp.wav", ".odd.tmp.wav", "a.b.wav"):
-        (tmp_path / name).write_bytes(b"x")
-    remove_orphans([tmp_path / "a.b.wav", tmp_path / "not there" / "c.wav"])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".odd.tmp.wav", ".other.12.tmp.wav", "a.b.wav"]
+@pytest.fixture
+def dead_process() -> int:
+    """The id of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_a_living_writer_writes_is_left_alone(tmp_path, dead_process):
+    mine = temporary_name(tmp_path / "a.b.wav")
+    dead = tmp_path / f".a.b.{machine()}-{dead_process}-01234567.tmp.wav"
+    elsewhere = tmp_path / f".a.b.{'0' * 8}-{os.getpid()}-01234567.tmp.wav"
+    earlier, others = tmp_path / f".a.{dead_process}.tmp.csv", [tmp_path / name for name in (".odd.tmp.wav", "a.b.wav")]
+    for path in (mine, dead, elsewhere, earlier, *others):
+        path.write_bytes(b"x")
+    sweep([tmp_path, tmp_path / "not there"])
+    assert sorted(tmp_path.iterdir()) == sorted([mine, elsewhere, earlier, *others])  # written a moment ago
+
+
+def test_what_nobody_touched_for_a_day_is_left_behind(tmp_path, monkeypatch):
+    elsewhere, earlier = tmp_path / f".a.{'0' * 8}-{os.getpid()}-01234567.tmp.csv", tmp_path / ".a.17.tmp.csv"
+    folder = tmp_path / "deep/.adapter.a1b2c3d4"
+    folder.mkdir(parents=True)
+    for path in (elsewhere, earlier, folder / "weights", tmp_path / ".a.csv"):
+        path.write_bytes(b"x")
+    now = time.time()
+    monkeypatch.setattr(files.time, "time", lambda: now + 2 * ABANDONED_S)
+    sweep([tmp_path])
+    assert sorted(tmp_path.iterdir()) == [tmp_path / ".a.csv", tmp_path / "deep"] and folder.exists()
+    sweep([tmp_path], deep=True)
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_two_writers_of_one_process_do_not_meet(tmp_path):
+    path = tmp_path / "a.csv"
+    with atomic_path(path) as first, atomic_path(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]  # the outer one ends last
+
+
+def test_a_long_name_leaves_room_for_that_of_the_temporary_file(tmp_path):
+    path = tmp_path / ("ö" * 120 + ".csv")
+    write_text(path, "x")
+    assert path.read_text() == "x"
+
+
+REPLACING = """
+import sys
+from pathlib import Path
+from synthio.files import atomic_folder, sweep
+sweep([Path(sys.argv[1]).parent])
+with atomic_folder(sys.argv[1]) as folder:
+    (folder / "new").write_text("new")
+"""
+
+
+@pytest.mark.parametrize("calls", range(1, 4))
+def test_a_folder_is_the_old_or_the_new_one_whenever_its_writer_is_killed(tmp_path, run_script, calls):
+    path = tmp_path / "dataset"
+    path.mkdir()
+    (path / "old").write_text("old")
+    at = {1: ("rename", "before", 1), 2: ("rename", "after", 1), 3: ("rename", "after", 2)}[calls]
+    killed = run_script("-c", REPLACING, path, env=kill_at(tmp_path / "kill", at[0], "*dataset*", at[2], at[1]))
+    assert killed.returncode == -signal.SIGKILL
+    if calls == 2:
+        assert not path.exists()
+        sweep([tmp_path])
+    assert [p.name for p in path.iterdir()] == [{1: "old", 2: "old", 3: "new"}[calls]]
+    assert run_script("-c", REPLACING, path).returncode == 0
+    assert [p.name for p in path.iterdir()] == ["new"]
+    assert [p.name for p in tmp_path.iterdir() if is_temporary(p)] == []
+
+
+def test_a_full_disk_is_named_with_the_file(tmp_path):
+    """A library says it in words of its own, or not at all: libsndfile's are 'System error.'."""
+    with small_disk(tmp_path / "disk", 256 * 1024) as disk:
+        with pytest.raises(OSError) as caught, atomic_path(disk / "a.bin") as temporary, temporary.open("wb") as stream:
+            try:
+                stream.write(bytes(1 << 20))
+                stream.flush()
+            except OSError:
+                raise RuntimeError("System error.") from None
+        assert caught.value.errno in (errno.ENOSPC, errno.EFBIG) and caught.value.filename == str(disk / "a.bin")
+        assert list(disk.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["{", "", "\x00", '{"a": 1}'])
+def test_a_damaged_record_is_named(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match=r"a\.json: damaged.*run again what made it"):
+        read_json(tmp_path / "a.json", "b")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthio.cli import UserError, in_range, pick_device, quiet_libraries, set_threads
+from synthio.files import sweep
 from synthio.options import Device, add_options
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ def start_clean(args) -> tuple[str, Path]:
         (folder / name).unlink(missing_ok=True)
     if (folder / "model").is_dir():
         shutil.rmtree(folder / "model")
-    for orphan in folder.glob(".*.tmp.*"):
-        orphan.unlink()
+    sweep([folder])
     return device, folder
 
 
