@@ -21,7 +21,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synthio.cli import UserError, in_range, new_parser, progress, run_main
+from synthio.cli import UserError, in_range, new_parser, run_main
+from synthio.data.inspect_sound import Sound, inspect_all
 from synthio.options import add_options, option
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "valid", "test")
 MAX_LISTED = 10
-MAX_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,6 @@ class CheckOptions:
         choices=("stop", "drop"),
         driver="on_bad_audio",
     )
-
-
-@dataclass(frozen=True)
-class Sound:
-    """What decoding a clip told: its hash and size, or why it cannot be used (`reason`, else "")."""
-
-    sha256: str = ""
-    duration_s: float = 0.0
-    sample_rate: int = 0
-    channels: int = 0
-    silent: bool = False
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,10 +106,10 @@ def warn(text: str) -> None:
 
 
 def read_split(name: str, csv: str) -> Split:
-    """Read one CSV; every path in it exists, every row has a label."""
+    """Read one CSV; every row has a label. Whether its clips are there is told with all else that is heard of them."""
     from synthio.manifest import read_manifest
 
-    table = read_manifest(csv)
+    table = read_manifest(csv, check_files=False)
     if not len(table):
         raise UserError(f"{csv}: no rows; list at least one {name} clip")
     return Split(name, csv, table, tuple(range(1, len(table) + 1)))
@@ -201,36 +189,11 @@ def refuse_shared(a: Split, b: Split, keys_a: Sequence[str], keys_b: Sequence[st
 # ---- what listening tells
 
 
-def listen(path: str) -> Sound:
-    """Decode a clip once."""
-    import numpy as np
-
-    from synthio.audio import BadAudio, content_hash, read_audio
-
-    try:
-        audio, sample_rate = read_audio(path, mono=False)
-    except (BadAudio, OSError) as error:
-        return Sound(reason=" ".join(str(error).split()))
-    mix = audio.mean(axis=0, keepdims=True, dtype=np.float32)
-    return Sound(
-        sha256=content_hash(mix, sample_rate),
-        duration_s=audio.shape[1] / sample_rate,
-        sample_rate=sample_rate,
-        channels=audio.shape[0],
-        silent=not audio.any(),
-    )
-
-
 def listen_all(splits: Sequence[Split]) -> list[Split]:
-    """Decode the clips of all splits on a few threads (libsndfile works outside the GIL); the order stays."""
-    from concurrent.futures import ThreadPoolExecutor
-    from os import cpu_count
-
+    """The splits with their sounds."""
     from synthio.manifest import PATH
 
-    paths = [path for split in splits for path in split.table[PATH]]
-    with ThreadPoolExecutor(min(MAX_THREADS, cpu_count() or 1)) as pool:
-        sounds = list(progress(pool.map(listen, paths), "listening", total=len(paths)))
+    sounds = inspect_all([path for split in splits for path in split.table[PATH]])
     out, start = [], 0
     for split in splits:
         end = start + len(split.table)
@@ -279,7 +242,7 @@ def without_bad(split: Split) -> tuple[Split, pd.DataFrame]:
 def check_contents(splits: Sequence[Split]) -> None:
     """Refuse a sound that is in two splits."""
     for a, b in combinations(splits, 2):
-        refuse_shared(a, b, [s.sha256 for s in a.sounds], [s.sha256 for s in b.sounds], "content")
+        refuse_shared(a, b, [s.identity for s in a.sounds], [s.identity for s in b.sounds], "content")
 
 
 def warn_of_doubles(split: Split) -> None:
@@ -288,7 +251,8 @@ def warn_of_doubles(split: Split) -> None:
 
     same: dict[str, list[int]] = defaultdict(list)
     for i, sound in enumerate(split.sounds):
-        same[sound.sha256].append(i)
+        if sound.identity:
+            same[sound.identity].append(i)
     doubles = [rows for rows in same.values() if len(rows) > 1]
     if doubles:
         i, j = doubles[0][:2]
@@ -307,11 +271,17 @@ def warn_of_doubles(split: Split) -> None:
         )
 
 
-def warn_of_silence(split: Split) -> None:
-    """Warn of clips in which every sample is zero."""
-    rows = [row for row, sound in zip(split.rows, split.sounds, strict=True) if sound.silent]
-    if rows:
-        warn(f"{split.csv}: {number(len(rows), 'clip')} of digital silence, the first is row {rows[0]}")
+def warn_of_odd(split: Split) -> None:
+    """Warn of clips that can be used, but are hardly what was meant: each with its row and the value."""
+    from synthio.manifest import PATH
+
+    odd = [
+        f"{split.where(i)}: {split.table[PATH][i]}: {text}"
+        for i, sound in enumerate(split.sounds)
+        for text in sound.warnings
+    ]
+    if odd:
+        warn(f"used, but look at {'it' if len(odd) == 1 else 'them'}: {listed(odd)}")
 
 
 def warn_of_wordless_labels(train: Split) -> None:
@@ -372,7 +342,7 @@ def main() -> int:
     check_contents(list(kept.values()))
     for split in kept.values():
         warn_of_doubles(split)
-        warn_of_silence(split)
+        warn_of_odd(split)
     if not args.augment_only:
         warn_of_wordless_labels(kept["train"])
     for split, dropped in results:
