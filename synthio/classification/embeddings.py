@@ -7,6 +7,7 @@ vectors = embed_clips(cache, lambda: load_scorer(model), paths, "train.csv", bat
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from synthio.audio import BadAudio, read_audio
 from synthio.batching import Halving
 from synthio.cli import UserError, progress
-from synthio.files import atomic_path, fingerprint, sha256_file, sha256_value
+from synthio.files import Json, atomic_path, fingerprint, sha256_file, sha256_value
 from synthio.manifest import versions
 
 BATCHES_BETWEEN_SAVES = 20
@@ -30,45 +31,74 @@ class EmbeddingCache:
         folder: where the files are; made when needed.
         kind: of the model, as it is loaded.
         model: folder, file or hub id; its content counts, not its place.
+
+    Attributes:
+        vectors: float32 [E] by the key of what was heard or read.
+        facts: what else was asked of the model, as JSON can keep it.
     """
 
     def __init__(self, folder: str | Path, kind: str, model: str):
         found = versions()
         shaping = {name: found.get(name) for name in SHAPING}
         self.path = Path(folder) / f"{kind}_{sha256_value([kind, fingerprint(model), shaping])[:16]}.safetensors"
-        self.vectors: dict[str, np.ndarray] = _read_vectors(self.path)
+        self.vectors: dict[str, np.ndarray]
+        self.facts: dict[str, Json]
+        self.vectors, self.facts = _read(self.path)
+
+    def fact(self, name: str, ask: Callable[[], Json]) -> Json:
+        """What the model answers to a question; it is asked once, and need not be loaded again for it."""
+        if name not in self.facts:
+            self.facts[name] = ask()
+            if self.vectors:
+                self.save()
+        return self.facts[name]
+
+    def missing(self, keys: Sequence[str]) -> dict[str, int]:
+        """The keys without a vector, each with a position of it."""
+        return {key: row for row, key in enumerate(keys) if key not in self.vectors}
+
+    def of(self, keys: Sequence[str], embed: Callable[[list[int]], Sequence[np.ndarray]]) -> np.ndarray:
+        """float32 [N, E] by keys; `embed` makes those that are new, from their positions, in one call."""
+        rows = self.missing(keys)
+        if rows:
+            self.vectors |= dict(zip(rows, embed(list(rows.values())), strict=True))
+            self.save()
+        return np.stack([self.vectors[key] for key in keys])
 
     def save(self) -> None:
-        """Write all vectors, atomically."""
+        """Write all vectors and facts, atomically."""
         from safetensors.numpy import save_file
 
         tensors: dict[str, np.ndarray] = {
             "sha256": np.array([list(bytes.fromhex(key)) for key in self.vectors], np.uint8),
             "vectors": np.stack(list(self.vectors.values())).astype(np.float32),
         }
+        facts = json.dumps(self.facts)
         with atomic_path(self.path) as temporary:
-            save_file(tensors, temporary, metadata={"checksum": _checksum(tensors)})
+            save_file(tensors, temporary, metadata={"checksum": _checksum(tensors, facts), "facts": facts})
 
 
-def _checksum(tensors: dict[str, np.ndarray]) -> str:
-    return hashlib.sha256(tensors["sha256"].tobytes() + tensors["vectors"].tobytes()).hexdigest()
+def _checksum(tensors: dict[str, np.ndarray], facts: str) -> str:
+    return hashlib.sha256(tensors["sha256"].tobytes() + tensors["vectors"].tobytes() + facts.encode()).hexdigest()
 
 
-def _read_vectors(path: Path) -> dict[str, np.ndarray]:
-    """What a file holds; nothing where it is missing or damaged, for then the clips are heard again."""
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Json]]:
+    """Vectors and facts of a file; nothing where it is missing or damaged, for then the model is asked again."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        return {}
+        return {}, {}
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in ("sha256", "vectors")}
-            checksum = file.metadata()["checksum"]
+            metadata = file.metadata() or {}
     except SafetensorError:
-        return {}
-    if checksum != _checksum(tensors):
-        return {}
-    return {bytes(key).hex(): vector for key, vector in zip(tensors["sha256"], tensors["vectors"], strict=True)}
+        return {}, {}
+    facts = metadata.get("facts", "{}")
+    if metadata.get("checksum") != _checksum(tensors, facts):
+        return {}, {}
+    keys = [bytes(key).hex() for key in tensors["sha256"]]
+    return dict(zip(keys, tensors["vectors"], strict=True)), json.loads(facts)
 
 
 def embed_clips(
@@ -87,7 +117,7 @@ def embed_clips(
         UserError: a clip cannot be used (CSV, row, path and reason).
     """
     keys = [sha256_file(path) for path in paths]
-    rows = {key: row for row, key in enumerate(keys) if key not in cache.vectors}
+    rows = cache.missing(keys)
     new = list(rows)
     embedder: Any = load() if new else None  # None is never asked: there is no batch then
     starts, fitting = range(0, len(new), batch_size), Halving(batch_size)

@@ -50,11 +50,15 @@ def test_it_hears_with_both_models_and_asks_asts_own_head(world, tmp_path):
 
 def test_what_was_heard_is_kept_and_no_model_is_loaded_again(world, tmp_path):
     paths = [str(world / f"{i}.wav") for i in range(3)]
-    first = Listener(models(world), tmp_path, "cpu").hear(paths, "x.csv")
+    listener = Listener(models(world), tmp_path, "cpu")
+    first, read = listener.hear(paths, "x.csv"), listener.label_vectors(["rain", "siren"])
+    scale = listener.logit_scale
     again = Listener(models(world), tmp_path, "cpu")
     heard = again.hear(paths[::-1], "x.csv")
-    assert "clap" not in vars(again)  # AST is: its own head, which is no cache's business
     assert all(np.array_equal(heard[kind], first[kind][::-1]) for kind in first)
+    assert again.names == NAMES and again.logit_scale == scale
+    np.testing.assert_array_equal(again.label_vectors(["siren", "rain"]), read[::-1])
+    assert not {"ast", "clap"} & set(vars(again))
 
 
 def test_an_ast_whose_head_has_no_names_is_not_asked(world, tmp_path):
