@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import suppress
-from typing import TypeVar
+from typing import TextIO, TypeVar, cast
 
 from synthio.errors import UserError as UserError
 from synthio.errors import trouble
@@ -30,6 +31,61 @@ def first_line(error: Exception) -> str:
 def making_of(environment: str) -> str:
     """The command that makes an environment of extras/environments, for messages."""
     return f"bash extras/environments/make_env.sh .envs/{environment} extras/environments/{environment}.txt"
+
+
+# What a terminal obeys (cursor, colours, title), or what changes the order or look of the text around it: C0, DEL and
+# C1, marks of direction, characters without a width, tags, halves of surrogate pairs. Joiners and variation selectors
+# belong to some scripts and to emoji: they stay behind a character that is not ASCII.
+_ORDERS = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff]"
+    "|\r(?!\n)|(?<![^\x00-\x7f])[\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
+
+
+def printable(text: str) -> str:
+    """Text of a user's or a library's as it can be shown: what a terminal would obey stands there as an escape.
+
+    Line breaks and tabs stay.
+    """
+    return _ORDERS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+class PrintableStream:
+    """A text stream that writes everything as `printable` shows it, in characters that its encoding has.
+
+    A progress bar may go back to the start of its own line.
+    """
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+        self._at_start = True  # of a line, or of a bar
+
+    def write(self, text: str) -> int:
+        back = "\r" if self._at_start and text.startswith("\r") else ""
+        if text:
+            self._at_start = bool(back) or text.endswith("\n")
+        encoding = self._stream.encoding or "utf-8"
+        shown = back + printable(text[len(back) :])
+        self._stream.write(shown.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
+def guard_terminal() -> None:
+    """Let nothing that this process prints be an order to the terminal, whoever says it: a label, a path, a library.
+
+    It lasts to the end of the process: what nobody catches is printed when `main` is over.
+    """
+    sys.stdout = cast(TextIO, PrintableStream(sys.stdout))
+    sys.stderr = cast(TextIO, PrintableStream(sys.stderr))
 
 
 def str2bool(text: str) -> bool:
@@ -88,6 +144,7 @@ def run_main(main: Callable[[], int | None]) -> None:
     A user's mistake ends it with one line on stderr and status 2, a disk or memory that is full with one line and
     status 1, and a fault of ours with its traceback.
     """
+    guard_terminal()
     try:
         status = main()
         if folder := os.environ.get("SYNTHIO_LOADED"):  # run.sh asks

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from synthio.cli import in_range, progress, str2bool
+from synthio.cli import in_range, printable, progress, str2bool
 from synthio.errors import MEMORY
 
 
@@ -88,3 +88,67 @@ def test_libraries_are_not_loaded_by_the_foundation(run_script):
     done = run_script("-c", code + "'soundfile') if m in sys.modules])")
     assert done.stdout == "[]\n", done.stderr
     assert time.monotonic() - started < 2
+
+
+ORDERS = [
+    "\x1b[2J",
+    "\x1b]0;title\x07",
+    "\x9b2J",
+    "\x00",
+    "\x08",
+    "\x7f",
+    "\u202e",
+    "\u2066",
+    "\u200b",
+    "\ufeff",
+    "\u2028",
+    "\udc80",
+]
+
+
+@pytest.mark.parametrize("order", [*ORDERS, "\r", "\u00ad", "\U000e0041", "\u200d", "\ufe0f"])
+def test_what_a_terminal_would_obey_is_shown_as_an_escape(order):
+    shown = printable(f"dog{order}bark")
+    assert shown.startswith("dog\\") and shown.endswith("bark") and shown.isascii() and shown.isprintable()
+
+
+@pytest.mark.parametrize(
+    "text", ["a\tb\n", "a\r\nb", "Gebäck", "犬", "كلب", "می\u200cخواهم", "❤\ufe0f", "👩\u200d🚒", "\\x1b"]
+)
+def test_text_of_any_script_is_shown_as_it_is(text):
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("raise UserError(evil)", 2),
+        ("raise ValueError(evil)", 1),
+        ("print(evil)", 0),
+        ("import logging; logging.getLogger('library').warning(evil)", 0),
+        ("import warnings; warnings.warn(evil)", 0),
+        ("list(progress([1], evil, every_s=0))", 0),
+        ("new_parser('x').parse_args(['--no', evil])", 2),
+        ("os.system('true'); sys.stderr.writelines([evil])", 0),
+    ],
+)
+def test_nothing_that_a_script_prints_is_an_order(run_script, body, status):
+    evil = "".join(ORDERS)
+    code = f"import os, sys; evil = {evil!a}; from synthio.cli import new_parser, progress\n" + MAIN.format(body)
+    done = run_script("-c", code)
+    text = done.stdout + done.stderr
+    assert done.returncode == status and "\\x1b[2J" in text
+    assert not [char for char in text if not char.isprintable() and char != "\n"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_no_encoding_of_the_terminal_ends_a_script(run_script, encoding):
+    code = MAIN.format("print('Gebäck', '犬', '\\udc80')")
+    done = run_script("-c", code, env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"})
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith("\\udc80\n")
+
+
+def test_a_bar_goes_back_in_its_own_line_and_nothing_else_does(run_script):
+    body = "sys.stderr.write('\\rhalf'); sys.stderr.write('\\rwhole'); print('\\n', 'ok', '\\rno', file=sys.stderr)"
+    done = run_script("-c", "import sys\n" + MAIN.format(body))
+    assert done.stderr.replace("\r", "\n") == "\nhalf\nwhole\n ok \\rno\n"

@@ -80,7 +80,9 @@ absolute() { # a path as seen from the caller's folder
 }
 
 shown() { # a path as short as it can be said
-    printf '%s' "${1#"$PWD"/}"
+    local REPLY
+    printable "${1#"$PWD"/}"
+    printf '%s' "$REPLY"
 }
 
 model_path() { # VALUE EMBEDDED-NAME: folder or hub id

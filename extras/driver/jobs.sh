@@ -49,7 +49,7 @@ finish_job() { # SLOT
     if ((status)); then
         job_states[job]=failed
         say "$(count_done): $(job_name "$job") failed (status $status); see $(shown "$work/${job_cells[job]}/$method/run.log")"
-        tail -n 4 "$work/${job_cells[job]}/$method/run.log" | sed 's/^/    /'
+        print_end "$work/${job_cells[job]}/$method/run.log" 4
         return
     fi
     job_states[job]=finished
@@ -140,8 +140,8 @@ show_plan() {
     echo "${#job_states[@]} jobs, $slots at once, in $(shown "$work")"
     for i in "${!job_states[@]}"; do
         job_command "$i"
-        printf '%s\n    ' "$(job_name "$i")"
-        printf '%q ' "${command[@]}"
+        job_name "$i"
         echo
+        print_command "${command[@]}"
     done
 }

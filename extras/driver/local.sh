@@ -90,7 +90,7 @@ collect_jobs() {
 
 # Print what the jobs log, until all have ended.
 show_logs() {
-    local log fd i line fds=() partial=() alive=true prefix
+    local log fd i line fds=() partial=() alive=true prefix REPLY
     for log in "${job_logs[@]}"; do
         exec {fd}<"$log"
         fds+=("$fd")
@@ -105,7 +105,8 @@ show_logs() {
             prefix="    "
             if ((${#fds[@]} > 1)); then prefix="    [$((i + 1))] "; fi
             while IFS= read -r line <&"${fds[i]}"; do
-                printf '%s\n' "$prefix${partial[i]}$line"
+                printable "${partial[i]}$line"
+                printf '%s\n' "$prefix$REPLY"
                 partial[i]=""
             done
             partial[i]+=$line

@@ -1,8 +1,39 @@
 # shellcheck shell=bash disable=SC2004,SC2034,SC2154 # variables of the driver that reads this file, some by name
 # Options: `--name value` for each variable of a block, its kind, and help read from the block.
 
+# Set REPLY to a text without what a terminal would obey (synthio/cli.py says which characters and why): each such
+# character is a question mark. It counts bytes, so that it is the same in every locale.
+printable() { # TEXT
+    local LC_ALL=C
+    REPLY=${1//[$'\x01'-$'\x08\n'-$'\x1f\x7f']/?}
+    REPLY=${REPLY//$'\xc2'[$'\x80'-$'\x9f\xad']/?}
+    REPLY=${REPLY//$'\xd8\x9c'/?}
+    REPLY=${REPLY//$'\xe2\x80'[$'\x8b\x8e\x8f\xa8'-$'\xae']/?}
+    REPLY=${REPLY//$'\xe2\x81'[$'\xa0'-$'\xaf']/?}
+    REPLY=${REPLY//$'\xef\xbb\xbf'/?}
+}
+
+# Print the last lines of a log, indented.
+print_end() { # LOG LINES
+    local line REPLY
+    while IFS= read -r line || [[ -n $line ]]; do
+        printable "$line"
+        printf '    %s\n' "$REPLY"
+    done < <(tail -n "$2" "$1")
+}
+
+# Print a command as it could be typed.
+print_command() { # WORD...
+    local line REPLY
+    printf -v line '%q ' "$@"
+    printable "$line"
+    printf '    %s\n' "$REPLY"
+}
+
 refuse() { # a mistake of the user's: one line, status 2
-    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    local REPLY
+    printable "$*"
+    printf '%s: %s\n' "${0##*/}" "$REPLY" >&2
     exit 2
 }
 

@@ -110,11 +110,12 @@ find_interpreters() {
 
 # No file and no name that tells: the wrong environment would be found out after hours. --check says more.
 name_unknown() { # VARIABLE; reads and sets `told` of find_interpreters
-    local text="--$1: neither the hub nor its cache shows the files of ${!1}"
+    local REPLY text="--$1: neither the hub nor its cache shows the files of ${!1}"
     [[ $told != *" $1 "* ]] || return 0
     told+=" $1 "
     if $dry_run; then
-        echo "($text; .venv is taken)"
+        printable "$text"
+        echo "($REPLY; .venv is taken)"
     elif ! $check; then
         refuse "$text, which tell its environment; --check says why, or name it in stable_audio_env"
     fi
@@ -137,7 +138,11 @@ now_us() { # microseconds
     if [[ -n ${EPOCHREALTIME:-} ]]; then printf '%s' "${EPOCHREALTIME/[.,]/}"; else printf '%s' "${SECONDS}000000"; fi
 }
 
-say() { printf '[%(%H:%M:%S)T] %s\n' -1 "$*"; }
+say() {
+    local REPLY
+    printable "$*"
+    printf '[%(%H:%M:%S)T] %s\n' -1 "$REPLY"
+}
 
 helper() { # a light script of ours, in the main environment
     OMP_NUM_THREADS=1 "$python" "$@" 9>&-
@@ -173,9 +178,7 @@ must_run() { # NUMBER NAME COMMAND...
     say "stage $number ${name//_/ }: $(shown "${reads[0]:-nothing}") -> $(shown "${writes[0]}")"
     if $dry_run; then
         action=ask
-        printf '    '
-        printf '%q ' "$@"
-        printf '\n'
+        print_command "$@"
         [[ -x $python ]] || return 1
     else
         for input in "${inputs[@]}"; do
@@ -312,7 +315,7 @@ stop_on_failure() { # LABEL LOG...
             echo "run.sh: $label failed (status ${statuses[${failed[0]}]}); see $named"
         fi
         # on a terminal the words of a single process stand right above
-        if [[ ${#logs[@]} -gt 1 || ! -t 1 ]]; then tail -n 15 "${failed[0]}" | sed 's/^/    /'; fi
+        if [[ ${#logs[@]} -gt 1 || ! -t 1 ]]; then print_end "${failed[0]}" 15; fi
     } >&2
     exit 1
 }
