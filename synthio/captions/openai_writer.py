@@ -1,21 +1,26 @@
 """A caption writer on a server that speaks OpenAI's chat protocol: OpenAI itself, vLLM, llama.cpp, Ollama and so on.
 
-The key comes from OPENAI_API_KEY and goes nowhere but to the server. Calls run at once, up to `concurrency` of them;
-one thread alone decides what is sent, so the limits hold to the call, and a pause that the server asks for holds for
-all.
+The key comes from OPENAI_API_KEY and goes nowhere but to the server: where a reply repeats it, it is masked. Calls run
+at once, up to `concurrency` of them; one thread alone decides what is sent, so the limits hold to the call, and a pause
+that the server asks for holds for all.
+
+The server is not trusted. A call ends after `timeout_s`, however the server spends that time; no more than
+MAX_RESPONSE_BYTES of a response are read, decompressed; a redirection is not followed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
-import json
 import os
 import re
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +34,8 @@ TRIES = 7  # of a call that fails for no fault of its own
 FIRST_PAUSE_S = 2.0  # doubled with every try: two minutes in all, longer than the minute that rate limits look at
 LONGEST_PAUSE_S = 60.0
 LONGEST_RETRY_AFTER_S = 300.0  # a server that asks for more is done with us for now
+MAX_RESPONSE_BYTES = 8_000_000  # decompressed; a long reply of a model that reasons has a tenth of it
+MAX_LOCATION_CHARS = 100  # of a redirection, as shown
 # What a server may not know, in the order in which it is given up when the error names none.
 OPTIONAL = ("response_format", "max_tokens", "temperature", "seed")
 # A 400 or 422 with such words is about what the caption says or how long it is, not about how we ask.
@@ -51,19 +58,35 @@ class OpenAIWriter(ChatWriter):
         self._secret = os.environ.get("OPENAI_API_KEY", "").strip()
         if not self._secret and not base_url:
             raise UserError("--writer openai needs a key in the variable OPENAI_API_KEY, or --llm_base_url of a server")
-        self.client = openai.OpenAI(
-            api_key=self._secret or "none", base_url=base_url or None, timeout=options.timeout_s, max_retries=0
-        )
+        if not self._secret.isascii() or not self._secret.isprintable():
+            raise UserError("OPENAI_API_KEY holds characters that no key has; copy the key once more")
+        self._key_pattern = key_pattern(self._secret)
+        if self._key_pattern and self._key_pattern.search(base_url):
+            raise UserError(
+                "--llm_base_url holds the key, and is written into records; give it in OPENAI_API_KEY alone"
+            )
+        self.url = str(self._client().base_url)
         self._at_once = 1  # calls in flight; grows with every success, so that the first call tries what is accepted
         self._not_before = 0.0  # no call starts before this time (of the monotonic clock)
         self._given_up: set[str] = set()  # of OPTIONAL
+
+    def _client(self) -> openai.AsyncOpenAI:
+        """A client of the event loop that uses it first."""
+        return openai.AsyncOpenAI(
+            api_key=self._secret or "none",
+            base_url=self.options.base_url or os.environ.get("OPENAI_BASE_URL") or None,
+            timeout=self.options.timeout_s,
+            max_retries=0,
+            http_client=BoundedClient(),
+        )
 
     def _complete(self, questions: Sequence[Question]) -> Iterator[tuple[int, Reply]]:
         """See `ChatWriter`. An error that makes going on useless is raised when the calls in flight have been kept."""
         waiting, tries = deque(range(len(questions))), [0] * len(questions)
         running: dict[Future, int] = {}
         stop: UserError | None = None
-        with ThreadPoolExecutor(self.options.concurrency) as threads:
+        client = self._client()
+        with event_loop() as loop:
             while running or (waiting and stop is None):
                 while waiting and stop is None and len(running) < self._at_once:
                     over = self._over_limit([questions[k] for k in (waiting[0], *running.values())])
@@ -74,7 +97,7 @@ class OpenAIWriter(ChatWriter):
                     k = waiting.popleft()
                     tries[k] += 1
                     self.counts["calls"] += 1
-                    running[threads.submit(self._call, questions[k])] = k
+                    running[asyncio.run_coroutine_threadsafe(self._call(client, questions[k]), loop)] = k
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     k = running.pop(future)
                     try:
@@ -86,18 +109,20 @@ class OpenAIWriter(ChatWriter):
                         waiting.appendleft(k)
                     else:
                         yield k, reply
+            asyncio.run_coroutine_threadsafe(client.close(), loop).result()
         if stop is not None:
             raise stop
 
-    def _call(self, question: Question) -> object:
-        """Send one request; runs in a thread of its own."""
+    async def _call(self, client: openai.AsyncOpenAI, question: Question) -> object:
+        """Send one request. The client's own time-out is that of one read: a server could drip."""
         while (pause := self._not_before - time.monotonic()) > 0:
-            time.sleep(pause)
-        return self.client.chat.completions.create(
-            model=self.options.model,
-            messages=question.chat(),  # type: ignore[arg-type]  # one dict for all roles, not a class for each
-            **self._settings(question),
-        )
+            await asyncio.sleep(pause)
+        async with asyncio.timeout(self.options.timeout_s):
+            return await client.chat.completions.create(
+                model=self.options.model,
+                messages=question.chat(),  # type: ignore[arg-type]  # one dict for all roles, not a class for each
+                **self._settings(question),
+            )
 
     def _settings(self, question: Question) -> dict[str, Any]:
         """The optional parts of a request that the server has not refused yet."""
@@ -119,25 +144,27 @@ class OpenAIWriter(ChatWriter):
         Raises:
             UserError: sending it again is useless.
         """
+        found = None
         try:
-            completion = future.result()
+            found = read_completion(future.result())
         except openai.APIStatusError as error:
             return self._after_refusal(error, tries)
-        except openai.APIConnectionError as error:  # time-outs too
-            self._pause(f"the server at {self.client.base_url} cannot be reached ({error.message})", tries)
+        except UnusableResponse as error:
+            raise UserError(f"the server at {self.url} {self._masked(str(error))}; {self._go_on()}") from None
+        except openai.APIConnectionError as error:
+            self._pause(f"the server at {self.url} cannot be reached ({error.message})", tries)
             return None
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            completion = None
-        if not getattr(completion, "choices", None):  # a page of some gateway comes as str
-            self._pause(f"the server at {self.client.base_url} sent no chat completion", tries)
+        except TimeoutError:
+            self._pause(f"the server at {self.url} sent no whole reply in {self.options.timeout_s:g} s", tries)
+            return None
+        except (ValueError, RecursionError):  # no JSON, or brackets without end
+            pass
+        if found is None:  # a page of some gateway, too
+            self._pause(f"the server at {self.url} sent no chat completion", tries)
             return None
         self._at_once = min(self._at_once + 1, self.options.concurrency)
-        text, usage = completion.choices[0].message.content or "", completion.usage
-        return Reply(
-            text,
-            (usage and usage.prompt_tokens) or tokens_in(question.size()),
-            (usage and usage.completion_tokens) or tokens_in(len(text.encode("utf-8", "replace"))),
-        )
+        text, sent, got = self._masked(found[0]), *found[1:]
+        return Reply(text, sent or tokens_in(question.size()), got or tokens_in(len(text.encode("utf-8", "replace"))))
 
     def _after_refusal(self, error: openai.APIStatusError, tries: int) -> Reply | None:
         """What follows an HTTP error: a pause, a request with less in it, a reply without text, or the end."""
@@ -173,8 +200,11 @@ class OpenAIWriter(ChatWriter):
     def _said(self, error: openai.APIStatusError) -> str:
         """The server's own words, short and without the key."""
         body = error.body.get("message", error.body) if isinstance(error.body, dict) else error.body
-        text = " ".join(str(body or "").split())[:300]
-        return text.replace(self._secret, "***") if self._secret else text
+        return self._masked(" ".join(str(body or "").split()))[:300]
+
+    def _masked(self, text: str) -> str:
+        """A text of the server's without the key."""
+        return self._key_pattern.sub("***", text) if self._key_pattern else text
 
     def _pause(self, reason: str, tries: int, headers: Mapping[str, str] | None = None) -> None:
         """Let no call start for a while; at the last try, end.
@@ -217,6 +247,98 @@ class OpenAIWriter(ChatWriter):
         return f"the replies so far are in {self.options.cache}, and the same command goes on from there"
 
 
+class UnusableResponse(Exception):
+    """What a server sent that no repetition of the call mends; the message goes on from "the server"."""
+
+
+class BoundedClient(openai.DefaultAsyncHttpxClient):
+    """The HTTP client: it reads at most MAX_RESPONSE_BYTES of a response, decompressed, and goes nowhere else."""
+
+    def __init__(self) -> None:
+        # other ways to compress than these could hold a gigabyte in a kilobyte
+        headers = {"Accept-Encoding": "gzip, deflate"}
+        super().__init__(follow_redirects=False, headers=headers, event_hooks={"response": [refuse_redirection]})
+
+    async def send(self, request, **options):
+        """See httpx; the body has been read.
+
+        Raises:
+            UnusableResponse: it is too long.
+        """
+        response = await super().send(request, **options | {"stream": True})
+        content = bytearray()
+        try:
+            async for piece in response.aiter_bytes():
+                content += piece
+                if len(content) > MAX_RESPONSE_BYTES:
+                    raise UnusableResponse(f"sent a reply of more than {MAX_RESPONSE_BYTES // 1_000_000} MB")
+        finally:
+            await response.aclose()
+        told = ("content-encoding", "content-length", "transfer-encoding")  # of the bytes on the wire
+        headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in told]
+        return type(response)(response.status_code, headers=headers, content=bytes(content), request=request)
+
+
+async def refuse_redirection(response) -> None:
+    """What a server names may be any host or file: it would get the captions.
+
+    Raises:
+        UnusableResponse: the response is a redirection.
+    """
+    if 300 <= response.status_code < 400:
+        place = response.headers.get("location", "")[:MAX_LOCATION_CHARS]
+        raise UnusableResponse(
+            f"sends the call elsewhere (HTTP {response.status_code}{place and f', to {place}'}), where it does not go; "
+            "give the address that answers itself in --llm_base_url"
+        )
+
+
+@contextmanager
+def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop in a thread of its own; what still runs at the end is cancelled."""
+    ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        ready.set_result((asyncio.get_running_loop(), stop))
+        await stop.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
+    thread.start()
+    loop, stop = ready.result()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+
+
+def read_completion(completion: object) -> tuple[str, int, int] | None:
+    """(text, tokens sent, tokens received) of a chat completion; 0 where it does not count. None: it is none.
+
+    openai's client takes any JSON for a completion.
+    """
+    choices = getattr(completion, "choices", None)
+    message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
+    if message is None:
+        return None
+    text = getattr(message, "content", None)
+    counted = [getattr(getattr(completion, "usage", None), name, 0) for name in ("prompt_tokens", "completion_tokens")]
+    sent, got = (count if type(count) is int and 0 <= count < MAX_RESPONSE_BYTES else 0 for count in counted)
+    return (text if isinstance(text, str) else ""), sent, got
+
+
+def key_pattern(key: str) -> re.Pattern[str] | None:
+    """What finds a key in a reply, also with characters that are escaped as JSON does; None if there is no secret.
+
+    Servers of one's own take words for a key ("none", "ollama"), which are no secret, and which a caption may say.
+    """
+    if not key or (key.isalpha() and len(key) < 16):
+        return None
+    parts = (rf"(?:\\?{re.escape(char)}|\\u{ord(char):04x})" for char in key)
+    return re.compile("".join(parts), re.IGNORECASE)
+
+
 def check_url(url: str) -> None:
     """Refuse a base URL that is none, or that holds a secret: it is written into the record of the output."""
     if not url:
@@ -237,4 +359,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text) / (1000 if headers.get("retry-after-ms") else 1)
     date = email.utils.parsedate_tz(text)
-    return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+    try:
+        return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+    except (ValueError, OverflowError):  # the 99th of a month
+        return None
