@@ -74,6 +74,7 @@ def metadata_row(record: dict[str, str], csv: str) -> dict:
 
 def place(source: str, target: Path) -> bool:
     """Give a file a second name, or copy it where that cannot be; returns whether it was copied."""
+    source = os.path.realpath(source)  # a second name of a link would be a link, to a place that is elsewhere then
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links

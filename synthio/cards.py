@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from synthio.cli import printable
 from synthio.files import EMBEDDED
 
 EMBEDDED_LICENCE = "CC BY-NC"
@@ -18,9 +19,26 @@ LICENCE_LINE = re.compile(r"^license:[ \t]*([\w.+-]+)[ \t]*$", re.MULTILINE)
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
+# Also the marks without which an address or a name (www., ://, @) becomes no link of its own.
+MARKS = re.compile(r"([\\`*_{}\[\]<>#|!~&$@]|(?<=\bwww)\.|:(?=//))", re.IGNORECASE)
+
+
+def in_line(value: object) -> str:
+    """Any text in one line, what nobody would see in it as an escape."""
+    return printable(" ".join(str(value).split()))
+
+
 def escape(value: object) -> str:
     """Any text as a piece of a line of Markdown that shows it as it is, also in a cell of a table."""
-    return re.sub(r"([\\`*_{}\[\]<>#|!~&$])", r"\\\1", " ".join(str(value).split()))
+    return MARKS.sub(r"\\\1", in_line(value))
+
+
+def code(value: object) -> str:
+    """Any text as a piece of code in a line of Markdown."""
+    text = in_line(value)
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    space = " " if "`" in text else ""
+    return f"{fence}{space}{text}{space}{fence}"
 
 
 def is_embedded(model: str) -> bool:
@@ -40,7 +58,7 @@ def model_name(model: str) -> str:
 
 
 def licence_of(model: str) -> str:
-    """What is known here of a model's licence; no hub is asked."""
+    """What is known here of a model's licence, without marks of Markdown; no hub is asked."""
     if is_embedded(model):
         return f"{EMBEDDED_LICENCE}, see extras/embedded/README.md of Synthio"
     if is_hub_id(model):
@@ -51,7 +69,7 @@ def licence_of(model: str) -> str:
 
 
 def render(template: Path, values: Mapping[str, Any]) -> str:
-    """Fill in a template; `md` escapes."""
+    """Fill in a template; `md` and `code` escape."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -62,7 +80,7 @@ def render(template: Path, values: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["md"] = escape
+    environment.filters |= {"md": escape, "code": code}
     return environment.get_template(template.name).render(values)
 
 

@@ -276,6 +276,7 @@ def stable_seed(*parts: object) -> int:
 def link(source: Path, target: Path) -> None:
     """Make `target` the same file as `source`, or a copy, under a temporary name first."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    source = source.resolve()  # a second name of a link would be a link, to a place that is elsewhere then
     temporary = temporary_name(target)
     try:
         try:

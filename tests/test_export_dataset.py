@@ -93,6 +93,18 @@ def test_copies_where_there_are_no_links(work, tmp_path, monkeypatch):
     assert all((tmp_path / "out" / row["file_name"]).stat().st_nlink == 1 for row in rows_of(tmp_path / "out"))
 
 
+def test_a_clip_that_is_a_link_comes_along_as_a_file(tmp_path, make_manifest, make_wav):
+    make_wav("far/a.wav")
+    (tmp_path / "a.wav").symlink_to("far/a.wav")
+    columns = ["path", "label", "prompt", "source_path"]
+    csv_path = make_manifest("w/merged.csv", [("../a.wav", "../../x", "p", "../../../etc/passwd")], columns)
+    assert export(csv_path, tmp_path / "w/dataset").returncode == 0
+    (row,) = rows_of(tmp_path / "w/dataset")
+    clip = tmp_path / "w/dataset" / row["file_name"]
+    assert clip.read_bytes() == (tmp_path / "far/a.wav").read_bytes() and not clip.is_symlink()
+    assert clip.parent == tmp_path / "w/dataset/audio" and (row["label"], row["source"]) == ("../../x", "passwd")
+
+
 def test_recordings_alone_are_refused(work, tmp_path, make_manifest, make_wav):
     gold = make_manifest("gold.csv", [(make_wav("a.wav"), "a", "", "")], ["path", "label", "prompt", "source_path"])
     refused = export(gold, tmp_path / "out")

@@ -20,6 +20,7 @@ from synthio.files import (
     atomic_path,
     fingerprint,
     is_temporary,
+    link,
     machine,
     read_json,
     sha256_file,
@@ -198,3 +199,11 @@ def test_a_damaged_record_is_named(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(UserError, match=r"a\.json: damaged.*run again what made it"):
         read_json(tmp_path / "a.json", "b")
+
+
+def test_a_link_to_a_link_is_the_file(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/a.wav").write_bytes(b"sound")
+    (tmp_path / "a.wav").symlink_to("far/a.wav")
+    link(tmp_path / "a.wav", tmp_path / "near/b.wav")
+    assert not (tmp_path / "near/b.wav").is_symlink() and (tmp_path / "near/b.wav").read_bytes() == b"sound"

@@ -1,0 +1,47 @@
+"""Cards: whatever a label, a name or a domain holds is text in them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from synthio import cards
+
+EVIL = [
+    "a|b",
+    "<img src=x onerror=alert(1)>",
+    "[click](javascript:alert(1))",
+    "![x](http://h/x.png)",
+    "`code`",
+    "**bold** _it_",
+    "---\nlicense: mit\n---",
+    "# title",
+    "$x$ ~~y~~ &amp;",
+    "\x1b[2J\u202e",
+    "https://evil.example",
+    "WWW.evil.example",
+    "me@evil.example",
+]
+
+
+@pytest.mark.parametrize("text", EVIL)
+def test_a_text_is_one_line_without_marks(text):
+    shown = cards.escape(text)
+    assert "\n" not in shown and shown.isprintable()
+    bare = shown.replace("\\\\", "")
+    for mark in ("|", "<", "[", "`", "*", "_", "#", "$", "~", "&", "!", "@"):
+        assert bare.count(mark) == bare.count(f"\\{mark}")
+    assert not re.search(r"[^\\]://|www\.", shown, re.IGNORECASE)
+
+
+def test_plain_words_stay_as_they_are():
+    assert cards.escape("Hund, laut: 0.5 (3:1) a.b") == "Hund, laut: 0.5 (3:1) a.b"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("t2a@01", "`t2a@01`"), ("a`b", "`` a`b ``"), ("``` <b>", "```` ``` <b> ````"), ("a\nb", "`a b`")],
+)
+def test_code_ends_where_its_text_does(text, shown):
+    assert cards.code(text) == shown
