@@ -1,122 +1,126 @@
 """Reading, resampling, cropping and writing audio: the one place where the project touches sound files.
 
 Arrays are float32 [C, T] (channels, samples), full scale is 1.0. Levels are kept: nothing here normalises. A file
-that cannot be trusted (unreadable, empty, NaN, truncated, absurdly long) raises `BadAudio` with the reason, because
-libsndfile hands all of these over without a word.
+that cannot be trusted (unreadable, empty, NaN, garbage, truncated, absurdly long) raises `BadAudio` with the reason,
+because decoders hand all of these over without a word. The length that counts is that of the decoded samples.
 """
 
 from __future__ import annotations
 
 import hashlib
-import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from synthio.cli import UserError
+from synthio.containers import AUDIO_SUFFIXES, BadAudio, is_sound_name
+from synthio.decoding import Stream, open_sound
 from synthio.files import atomic_path
 
-# A small FLAC can decode to gigabytes; the frame count is checked against this before anything is decoded.
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "BadAudio",
+    "ContentHash",
+    "Stream",
+    "content_hash",
+    "cut_windows",
+    "fit_length",
+    "is_sound_name",
+    "mix_down",
+    "open_audio",
+    "peak_db",
+    "probe",
+    "read_audio",
+    "resample",
+    "write_wav",
+]
+
 MAX_DURATION_S = 600.0
+MAX_SAMPLES_PER_S = 2 * 96000  # of all channels, over the longest duration that is allowed
+MIN_RATE, MAX_RATE = 2000, 1_000_000  # Hz
+MAX_PEAK = 1e3  # +60 dB over full scale: no recording, but numbers that were taken for samples
 
 
-class BadAudio(UserError):
-    """A sound file that must not be used; the message is the reason, without the path."""
+@contextmanager
+def open_audio(path: str | Path, max_duration_s: float = MAX_DURATION_S) -> Iterator[Stream]:
+    """Open a sound file, to be read in blocks: memory does not grow with its length.
+
+    Args:
+        path: any format of `containers.AUDIO_SUFFIXES`; the bytes tell which, not the name.
+        max_duration_s: refuse longer files, and those with more samples than this long a stereo sound at 96 kHz. If
+            the file declares its length, before anything is decoded.
+
+    Yields:
+        The stream: sample_rate in Hz, channels, frames (None where only decoding tells), blocks (float32 [C, n]).
+
+    Raises:
+        BadAudio: missing, no sound, unreadable, empty, truncated, too long or too wide, of a rate that nothing can be
+            heard at, holding NaN, infinity or garbage; there is no memory for it. Also while blocks are read.
+    """
+    try:
+        with open_sound(Path(path)) as stream:
+            if not MIN_RATE <= stream.sample_rate <= MAX_RATE:
+                raise BadAudio(
+                    f"a sample rate of {stream.sample_rate} Hz, outside {MIN_RATE} to {MAX_RATE} Hz; resample it, or "
+                    "mend its header"
+                )
+            if stream.frames is not None:
+                _check_extent(stream, stream.frames, max_duration_s)
+            yield replace(stream, blocks=_checked(stream, max_duration_s))
+    except MemoryError:
+        raise BadAudio("there is not enough memory to read it; cut it, or mix it down") from None
 
 
-# From here on a 32-bit size says "unknown": ffmpeg writes 0xFFFFFFFF to a pipe, SoX 0x7FFFF000 and the header's length.
-_UNKNOWN_SIZE = 0x7FFFF000
-_W64_GUID = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
+def _check_extent(stream: Stream, frames: int, max_duration_s: float) -> None:
+    """Bound length and samples: a small FLAC can decode to gigabytes."""
+    seconds, samples = frames / stream.sample_rate, frames * stream.channels
+    if seconds > max_duration_s:
+        raise BadAudio(f"{seconds:.0f} s long, more than the {max_duration_s:.0f} s allowed")
+    if samples > max_duration_s * MAX_SAMPLES_PER_S:
+        raise BadAudio(
+            f"{seconds:.0f} s of {stream.channels} channels at {stream.sample_rate} Hz: {samples / 1e6:.0f} million "
+            f"samples, more than the {max_duration_s * MAX_SAMPLES_PER_S / 1e6:.0f} million allowed; cut it, mix it "
+            "down or resample it"
+        )
 
 
-def _declared_size(path: Path) -> int:
-    """Bytes that the file must have by its own header (WAV, RF64, W64, AIFF, AU, CAF, Ogg); 0 where it does not say."""
-    with path.open("rb") as stream:
-        head = stream.read(40).ljust(40, b"\0")
-        if head[:4] == b"OggS":
-            return _ogg_size(stream)
-        if head[:4] == b"caff":
-            return _caf_size(stream)
-    before = 8  # bytes that the size does not count
-    if head[:4] == b"RIFF":
-        (size,) = struct.unpack("<I", head[4:8])
-    elif head[:4] == b"FORM":
-        (size,) = struct.unpack(">I", head[4:8])
-    elif head[:4] == b"RF64" and head[12:16] == b"ds64":
-        (size,) = struct.unpack("<Q", head[20:28])
-    elif head[:16] == _W64_GUID:
-        before, (size,) = 0, struct.unpack("<Q", head[16:24])
-    elif head[:4] == b".snd":
-        before, size = struct.unpack(">II", head[4:12])
-    else:
-        return 0
-    return 0 if size == 0 or size >= _UNKNOWN_SIZE else before + size
-
-
-def _ogg_size(stream: BinaryIO) -> int:
-    """Where the last page of an Ogg file ends: its 27-byte header, the table of segment sizes, the segments."""
-    end = stream.seek(0, 2)
-    start = max(0, end - (1 << 17))  # a page has at most 65307 bytes
-    stream.seek(start)
-    tail = stream.read()
-    last = tail.rfind(b"OggS")
-    if last < 0:
-        return 0
-    page = tail[last:]
-    if len(page) < 27 or len(page) < 27 + page[26]:
-        return start + last + 27 + (page[26] if len(page) > 26 else 1)
-    return start + last + 27 + page[26] + sum(page[27 : 27 + page[26]])
-
-
-def _caf_size(stream: BinaryIO) -> int:
-    """Where the last chunk of a CAF file ends; 0 where a chunk's size is unknown (-1)."""
-    end, total = 8, stream.seek(0, 2)
-    while end + 12 <= total:
-        stream.seek(end)
-        _, size = struct.unpack(">4sq", stream.read(12))
-        if size < 0:
-            return 0
-        end += 12 + size
-    return end
-
-
-def _check_size(path: Path) -> None:
-    """Refuse a file that ends before its header says. libsndfile would silently give the shorter sound."""
-    size, declared = path.stat().st_size, _declared_size(path)
-    if size < declared - 1:  # -1: a missing pad byte is harmless
-        raise BadAudio(f"truncated: {size} bytes of the {declared} its header declares")
-
-
-def _reason(error: Exception) -> str:
-    """The end of libsndfile's message; for what it cannot recognise it blames the path, which we know is a file."""
-    text = str(error).split(":")[-1].strip()
-    return "unknown or damaged format" if not text or "does not exist" in text else text
+def _checked(stream: Stream, max_duration_s: float) -> Iterator[np.ndarray]:
+    """The blocks of a stream, each looked at before it is handed on."""
+    frames = 0
+    for block in stream.blocks:
+        frames += block.shape[1]
+        _check_extent(stream, frames, max_duration_s)
+        peak = max(float(block.max(initial=0)), -float(block.min(initial=0)))
+        if not np.isfinite(peak):
+            raise BadAudio("holds NaN or infinite samples")
+        if peak > MAX_PEAK:
+            raise BadAudio(
+                f"a peak of {20 * np.log10(peak):+.0f} dB over full scale: full scale is 1 in a file of floats (are "
+                "these 16-bit numbers? divide them by 32768)"
+            )
+        yield block
+    if not frames:
+        raise BadAudio("empty: 0 samples")
 
 
 def probe(path: str | Path, max_duration_s: float = MAX_DURATION_S) -> tuple[int, int, int]:
-    """Return (sample_rate in Hz, channels, frames) from the header.
+    """Return (sample_rate in Hz, channels, frames): from the header if that can be trusted, else by decoding.
 
     Raises:
-        BadAudio: missing, unreadable, empty, truncated (by its header) or longer than `max_duration_s`.
+        BadAudio: as `open_audio`; what only decoding finds, of formats that have to be decoded alone.
     """
-    import soundfile
+    with open_audio(path, max_duration_s) as stream:
+        frames = stream.frames
+        if frames is None:
+            frames = sum(block.shape[1] for block in stream.blocks)
+        return stream.sample_rate, stream.channels, frames
 
-    path = Path(path)
-    if not path.is_file():
-        raise BadAudio("no such file")
-    try:
-        info = soundfile.info(str(path))
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        raise BadAudio(f"unreadable: {_reason(error)}") from None
-    _check_size(path)
-    if info.frames <= 0:
-        raise BadAudio("empty: 0 samples")
-    if info.frames >= 1 << 62:
-        raise BadAudio("its header does not tell its length (written to a pipe?); convert it to WAV once")
-    if info.frames / info.samplerate > max_duration_s:
-        raise BadAudio(f"{info.frames / info.samplerate:.0f} s long, more than the {max_duration_s:.0f} s allowed")
-    return info.samplerate, info.channels, info.frames
+
+def mix_down(audio: np.ndarray) -> np.ndarray:
+    """The mean of the channels: [C, T] -> [1, T]."""
+    return audio if len(audio) == 1 else audio.mean(axis=0, keepdims=True, dtype=np.float32)
 
 
 def read_audio(
@@ -125,37 +129,38 @@ def read_audio(
     mono: bool = True,
     max_duration_s: float = MAX_DURATION_S,
 ) -> tuple[np.ndarray, int]:
-    """Read a whole sound file.
+    """Read a whole sound file. It is mixed down while it is decoded, so that memory holds only what is returned.
 
     Args:
-        path: any format libsndfile reads (WAV, FLAC, OGG, MP3, AIFF, ...).
+        path: as in `open_audio`.
         sample_rate: resample to this rate in Hz; None keeps the file's own.
         mono: average the channels, else keep them all.
-        max_duration_s: refuse longer files before decoding them.
+        max_duration_s: as in `open_audio`.
 
     Returns:
         (audio float32 [C, T], sample_rate in Hz); C is 1 when `mono`.
 
     Raises:
-        BadAudio: missing, unreadable, empty, truncated, too long, or holding NaN or infinity.
+        BadAudio: as `open_audio`.
     """
-    import soundfile
+    with open_audio(path, max_duration_s) as stream:
+        blocks = (mix_down(block) if mono else block for block in stream.blocks)
+        audio = _gather(blocks, 1 if mono else stream.channels, stream.frames)
+        own_rate = stream.sample_rate
+        if sample_rate is None or sample_rate == own_rate:
+            return audio, own_rate
+        return resample(audio, own_rate, sample_rate), sample_rate
 
-    own_rate, _, frames = probe(path, max_duration_s)
-    try:
-        audio, _ = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        raise BadAudio(f"unreadable: {_reason(error)}") from None
-    if len(audio) < frames:
-        raise BadAudio(f"truncated: {len(audio)} of {frames} samples could be decoded")
-    if not np.isfinite(audio).all():
-        raise BadAudio("holds NaN or infinite samples")
-    audio = np.ascontiguousarray(audio.T)
-    if mono:
-        audio = audio.mean(axis=0, keepdims=True)
-    if sample_rate is None or sample_rate == own_rate:
-        return audio, own_rate
-    return resample(audio, own_rate, sample_rate), sample_rate
+
+def _gather(blocks: Iterator[np.ndarray], channels: int, frames: int | None) -> np.ndarray:
+    """Blocks [C, n] as one array [C, T], without a second copy where T is known."""
+    if frames is None:
+        return np.concatenate(list(blocks), axis=1)
+    audio, done = np.empty((channels, frames), np.float32), 0
+    for block in blocks:
+        audio[:, done : done + block.shape[1]] = block
+        done += block.shape[1]
+    return audio
 
 
 def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
@@ -175,11 +180,25 @@ def _to_pcm16(audio: np.ndarray) -> np.ndarray:
     return np.clip(np.round(audio * 32768.0), -32768, 32767).astype("<i2")
 
 
+class ContentHash:
+    """SHA-256 of a sound at 16 bits, block by block: the same for a WAV and a FLAC of one recording."""
+
+    def __init__(self, sample_rate: int, channels: int) -> None:
+        self._digest = hashlib.sha256(f"{sample_rate}:{channels}:".encode())
+
+    def update(self, audio: np.ndarray) -> None:
+        """Add samples [C, n]."""
+        self._digest.update(_to_pcm16(audio).T.tobytes())
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
 def content_hash(audio: np.ndarray, sample_rate: int) -> str:
-    """SHA-256 of the sound itself at 16 bits: the same for a WAV and a FLAC of one recording."""
-    pcm = _to_pcm16(audio)
-    head = f"{sample_rate}:{pcm.shape[0]}:".encode()
-    return hashlib.sha256(head + pcm.T.tobytes()).hexdigest()
+    """The `ContentHash` of a whole sound [C, T]."""
+    whole = ContentHash(sample_rate, len(audio))
+    whole.update(audio)
+    return whole.hexdigest()
 
 
 def fit_length(audio: np.ndarray, samples: int) -> np.ndarray:

@@ -211,7 +211,7 @@ def versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"synthio": __version__, "python": platform.python_version()}
-    for name in ("torch", "transformers", "diffusers", "peft", "numpy", "pandas", "soundfile", "soxr"):
+    for name in ("torch", "transformers", "diffusers", "peft", "numpy", "pandas", "soundfile", "av", "soxr"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthio.cli import UserError, in_range, new_parser, run_main
-from synthio.data.inspect_sound import Sound, inspect_all
 from synthio.options import add_options, option
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from synthio.data.inspect_sound import Sound
 
 SPLITS = ("train", "valid", "test")
 MAX_LISTED = 10
@@ -191,6 +192,7 @@ def refuse_shared(a: Split, b: Split, keys_a: Sequence[str], keys_b: Sequence[st
 
 def listen_all(splits: Sequence[Split]) -> list[Split]:
     """The splits with their sounds."""
+    from synthio.data.inspect_sound import inspect_all
     from synthio.manifest import PATH
 
     sounds = inspect_all([path for split in splits for path in split.table[PATH]])

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
+import numpy as np
+
+from synthio.audio import BadAudio, ContentHash, Stream, mix_down, open_audio
 from synthio.cli import progress
 
-MAX_THREADS = 8
+SHORT_S = 0.1
+LOUD_DB = 20.0  # over full scale: more than recorders of floats leave as headroom
+CANCELLED_DB = 40.0  # the mono mix is so far below the channels, on average
+_CHUNK = 32  # clips that are handed to a worker at once
+_FEW = 2000  # clips: below that, starting processes costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -29,30 +37,73 @@ class Sound:
 
 
 def inspect(path: str) -> Sound:
-    """Decode a clip once."""
-    import numpy as np
-
-    from synthio.audio import BadAudio, content_hash, read_audio
-
+    """Decode a clip once, in blocks: the memory that it takes does not depend on its length."""
     try:
-        audio, sample_rate = read_audio(path, mono=False)
-    except (BadAudio, OSError) as error:
+        with open_audio(path) as stream:
+            return _listen(stream)
+    except BadAudio as error:
         return Sound(reason=" ".join(str(error).split()))
-    mix = audio.mean(axis=0, keepdims=True, dtype=np.float32)
+
+
+def _listen(stream: Stream) -> Sound:
+    """Hash the mono mix of a stream, and see what is odd about it."""
+    digest, frames = ContentHash(stream.sample_rate, 1), 0
+    low = high = 0.0  # of the mix
+    peak = mix_energy = energy = 0.0
+    for block in stream.blocks:
+        mix = mix_down(block)
+        digest.update(mix)
+        if not frames:
+            low = high = float(mix[0, 0])
+        frames += mix.shape[1]
+        low, high = min(low, float(mix.min())), max(high, float(mix.max()))
+        peak = max(peak, float(block.max()), -float(block.min()))
+        if stream.channels > 1:
+            mix_energy += float(np.vdot(mix, mix))
+            energy += float(np.vdot(block, block)) / stream.channels
+    if energy > 0 and mix_energy <= energy * 10 ** (-CANCELLED_DB / 10):
+        below = "silent" if low == high else f"{10 * np.log10(energy / mix_energy):.0f} dB below them"
+        return Sound(reason=f"the channels cancel: the mono mix is {below}; keep one channel, or turn one over")
+    seconds, silent = frames / stream.sample_rate, low == high
+    odd = (
+        "digital silence" if silent else "",
+        f"{seconds:.3g} s long, shorter than {SHORT_S:g} s" if seconds < SHORT_S else "",
+        f"a peak of {20 * np.log10(peak):+.0f} dB over full scale" if peak > 10 ** (LOUD_DB / 20) else "",
+    )
     return Sound(
-        sha256=content_hash(mix, sample_rate),
-        duration_s=audio.shape[1] / sample_rate,
-        sample_rate=sample_rate,
-        channels=audio.shape[0],
-        silent=not audio.any(),
-        warnings=() if audio.any() else ("digital silence",),
+        digest.hexdigest(), seconds, stream.sample_rate, stream.channels, silent, warnings=tuple(filter(None, odd))
     )
 
 
 def inspect_all(paths: Sequence[str]) -> list[Sound]:
-    """Decode clips on a few threads (libsndfile works outside the GIL); the order stays."""
-    from concurrent.futures import ThreadPoolExecutor
-    from os import cpu_count
+    """Decode clips on all cores; the order stays."""
+    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
+    with _workers(len(paths)) as pool:
+        return list(progress(_flat(pool.map(_inspect_chunk, chunks)), "listening", total=len(paths)))
 
-    with ThreadPoolExecutor(min(MAX_THREADS, cpu_count() or 1)) as pool:
-        return list(progress(pool.map(inspect, paths), "listening", total=len(paths)))
+
+def _inspect_chunk(paths: Sequence[str]) -> list[Sound]:
+    return [inspect(path) for path in paths]
+
+
+def _flat(chunks: Iterator[list[Sound]]) -> Iterator[Sound]:
+    for sounds in chunks:
+        yield from sounds
+
+
+def _workers(clips: int) -> Executor:
+    """Threads for few clips, else processes: what Python does for a short clip holds its lock as long as decoding."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+    cores = available_cores()
+    if clips < _FEW or cores == 1:
+        return ThreadPoolExecutor(cores)
+    return ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"))
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

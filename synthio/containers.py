@@ -1,0 +1,382 @@
+"""What a sound file is by its bytes: its kind, whether all of it is there, and where another sound is joined behind it.
+
+Decoders hand over what they find, without a word about what is missing. So the bytes are looked at first. Nothing is
+decoded here, and of a large file only the headers are read, but for FLAC, Ogg and MP3, in which a second sound can
+begin anywhere.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import mmap
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from synthio.cli import UserError
+
+# Every suffix of a file that can be read; what lies in the file is told by its bytes. docs/audio.md names the decoders.
+AUDIO_SUFFIXES = tuple(
+    ".wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .spx .aif .aiff .aifc .au .snd .caf .sph .voc "
+    ".mp3 .mp2 .m4a .m4b .mp4 .aac .3gp .amr .wma .webm .weba .mka .mkv .mov .ac3 .wv .tta".split()
+)
+
+
+class BadAudio(UserError):
+    """A sound file that must not be used; the message is the reason, without the path."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """A file's kind ("" where only a decoder can tell) and the byte range of each sound that is joined in it."""
+
+    kind: str
+    parts: tuple[tuple[int, int], ...]
+
+    def sources(self, path: Path) -> Iterator[str | io.BytesIO]:
+        """What decoders open, one after the other: the path, or each part in memory."""
+        if len(self.parts) == 1:
+            yield str(path)
+            return
+        with path.open("rb") as stream:
+            for start, end in self.parts:
+                stream.seek(start)
+                yield io.BytesIO(stream.read(end - start))
+
+
+def is_sound_name(path: Path) -> bool:
+    """Whether a file's suffix is that of a sound that can be read."""
+    return path.suffix.lower() in AUDIO_SUFFIXES
+
+
+def read_container(path: Path) -> Container:
+    """Look at a file's bytes.
+
+    Raises:
+        BadAudio: there is no such file; it is no sound, but something else that is named; it ends before its header
+            says, or goes on behind its end in a way that no decoder follows.
+    """
+    try:
+        if not path.is_file():
+            raise BadAudio("a folder, no sound file" if path.is_dir() else "no such file")
+        with path.open("rb") as stream:
+            return _look(stream, path.stat().st_size)
+    except (OSError, ValueError) as error:
+        if isinstance(error, BadAudio):
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadAudio(f"the file cannot be opened: {reason}") from None
+
+
+def _look(stream: BinaryIO, size: int) -> Container:
+    head = stream.read(_HEAD_BYTES)
+    kind = _kind(head, stream)
+    if not kind:
+        _refuse_what_is_no_sound(head)
+    if kind.startswith("WAV"):
+        _check_wav(stream, size)
+    elif kind in _DECLARED:
+        _check_declared(stream, head, _DECLARED[kind](stream, head), size)
+    elif kind in _PARTS and size:
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return Container(kind, _PARTS[kind](data))
+    return Container(kind, ((0, size),))
+
+
+# ---- what it is
+
+_HEAD_BYTES = 512
+_W64_GUID = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
+_KINDS = (
+    (rb"RIFF.{4}WAVE.{0,64}?fmt .{4}[\x50\x55]\0", "WAV of MPEG"),  # which libsndfile reads as it reads MP3
+    (rb"RIFF.{4}WAVE|RIFX.{4}WAVE", "WAV"),
+    (rb"RF64.{4}WAVE", "RF64"),
+    (re.escape(_W64_GUID), "W64"),
+    (rb"FORM.{4}AIF[FC]", "AIFF"),
+    (rb"\.snd|dns\.", "AU"),
+    (rb"caff", "CAF"),
+    (rb"fLaC", "FLAC"),
+    (rb"OggS", "OGG"),
+    (rb"NIST_1A\n", "NIST"),
+    (rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", "MPEG"),
+    (rb"#!AMR", "AMR"),
+)
+_NO_SOUNDS = (
+    (rb"version https://git-lfs", "a Git LFS pointer, not the sound; get it with `git lfs pull`"),
+    (rb"[./\w]*/annex/objects/", "a git-annex pointer, not the sound; get it with `git annex get`"),
+    (rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body|script|!--)", "an HTML page, no sound; get it again"),
+    (rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|svg|error)", "an XML document, no sound; get it again"),
+    (
+        rb"\x89PNG|\xff\xd8\xff|GIF8|BM.{4}\0{4}|RIFF.{4}WEBP|II\*\0|MM\0\*|.{4}ftyp(?:hei|mif|avif)",
+        "a picture, no sound",
+    ),
+    (rb"PK\x03\x04|PK\x05\x06|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "an archive; unpack it"),
+    (rb".{257}ustar", "an archive; unpack it"),
+    (rb"\0\x05\x16[\0\x07]", "notes of macOS on another file (AppleDouble), no sound; remove it"),
+    (rb"%PDF", "a PDF document, no sound"),
+    (rb"MThd", "a MIDI file: notes, no sound; render it first"),
+    (rb"#EXTM3U|\[playlist\]|ffconcat", "a playlist; name the sound itself"),
+    (rb"\x93NUMPY|\x89HDF|SQLite format 3|bplist00|\x7fELF|MZ", "data of a program, no sound"),
+)
+
+
+def _kind(head: bytes, stream: BinaryIO) -> str:
+    """The kind by the first bytes; a tag of MP3 players may stand before other kinds, too."""
+    skip = _id3_size(head)
+    if skip:
+        stream.seek(skip)
+        behind = stream.read(16)
+        if behind[:4] == b"fLaC":
+            return "FLAC"
+    return next((kind for pattern, kind in _KINDS if re.match(pattern, head, re.DOTALL)), "")
+
+
+def _id3_size(head: bytes) -> int:
+    """Bytes of an ID3v2 tag; 0 where there is none."""
+    if len(head) < 10 or head[:3] != b"ID3" or max(head[6:10]) > 127:
+        return 0
+    return 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]) + (10 if head[5] & 16 else 0)
+
+
+def _refuse_what_is_no_sound(head: bytes) -> None:
+    """Name what people find in place of a sound: failed downloads, pointers, pictures."""
+    if not head:
+        raise BadAudio("unreadable: the file is empty (0 bytes)")
+    for pattern, what in _NO_SOUNDS:
+        if re.match(pattern, head, re.DOTALL | re.IGNORECASE):
+            raise BadAudio(f"unreadable: {what}")
+    if not head.strip(b"\0"):
+        raise BadAudio("unreadable: it begins with zeros alone (an unfinished download or copy?)")
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(head)
+    if all(c.isprintable() or c in "\r\n\t\ufeff" for c in text) and "\ufffd" not in text:
+        raise BadAudio(f"unreadable: a text, no sound; it begins {text[:20]!a}")
+
+
+# ---- whether all of it is there
+
+# From here on a 32-bit size says "unknown": ffmpeg writes 0xFFFFFFFF to a pipe, SoX 0x7FFFF000 and the header's length.
+_UNKNOWN_SIZE = 0x7FFFF000
+_SLACK = 64  # bytes: recorders count a header or a pad byte that is not there, and nobody hears so few samples
+_TAIL = 4096  # bytes behind the sound in which players keep tags
+
+
+def _truncated(size: int, declared: int) -> BadAudio:
+    return BadAudio(f"truncated: {size} bytes of the {declared} its header declares")
+
+
+def _joined(at: int) -> BadAudio:
+    return BadAudio(f"another sound begins behind its end, at byte {at} (files joined?); split them")
+
+
+def _check_wav(stream: BinaryIO, size: int) -> None:
+    """Compare the data chunk with the file. That chunk holds the sound; the outer size is often wrong."""
+    found = _wav_data(stream, size)
+    if found is None:
+        return
+    start, length = found
+    if length >= _UNKNOWN_SIZE or length == 0:
+        return
+    # recorders add their header's length to the size of the data
+    if start + length - size > max(_SLACK, min(start, _TAIL)):
+        raise _truncated(size, start + length)
+    _check_tail(stream, start + length + length % 2, size, length)
+
+
+def _wav_data(stream: BinaryIO, size: int) -> tuple[int, int] | None:
+    """(first byte, declared length) of a RIFF file's data chunk; None where there is none."""
+    at = 12
+    stream.seek(0)
+    order = ">" if stream.read(4) == b"RIFX" else "<"
+    while at + 8 <= size:
+        stream.seek(at)
+        name, length = struct.unpack(f"{order}4sI", stream.read(8))
+        if name == b"data":
+            return at + 8, length
+        at += 8 + length + length % 2
+    return None
+
+
+def says_no_samples(path: Path) -> bool:
+    """Whether a WAV's header honestly says that there are no samples: at most other chunks follow."""
+    with path.open("rb") as stream:
+        size = stream.seek(0, 2)
+        found = _wav_data(stream, size)
+        return found is None or _is_chunks(stream, found[0], size)
+
+
+def _is_chunks(stream: BinaryIO, at: int, size: int) -> bool:
+    """Whether named chunks, or nothing, go on from here to the end of the file."""
+    while at + 8 <= size:
+        stream.seek(at)
+        name, length = struct.unpack("<4sI", stream.read(8))
+        if not re.fullmatch(rb"[ -~]{4}", name):
+            return False
+        at += 8 + length + length % 2
+    return at - 1 <= size <= at + 1
+
+
+def _check_tail(stream: BinaryIO, at: int, size: int, length: int) -> None:
+    """Refuse a WAV behind whose data more sound follows: joined files, or a header that was not brought up to date."""
+    stream.seek(at)
+    tail = stream.read(_TAIL)
+    if tail[:4] in (b"RIFF", b"RIFX"):
+        raise _joined(at)
+    if size - at > max(_TAIL, length // 10) and tail.strip(b"\0") and not _is_chunks(stream, at, size):
+        raise BadAudio(
+            f"its header declares {length} bytes of sound, but {size - at} more follow; mend it "
+            "(sox --ignore-length in.wav out.wav)"
+        )
+
+
+def _check_declared(stream: BinaryIO, head: bytes, declared: int, size: int) -> None:
+    """Compare where a file must end by its header with where it does; 0: it does not say."""
+    if declared and size < declared - _SLACK:
+        raise _truncated(size, declared)
+    stream.seek(declared)
+    if declared and stream.read(4) == head[:4]:
+        raise _joined(declared)
+
+
+def _outer_size(form: str, at: int, before: int):
+    """Reads a size that stands at byte `at` of the head; `before` bytes are not counted by it."""
+
+    def read(stream: BinaryIO, head: bytes) -> int:
+        if len(head) < at + struct.calcsize(form):
+            return 0
+        (size,) = struct.unpack_from(form, head, at)
+        unknown = size == 0 or (struct.calcsize(form) == 4 and size >= _UNKNOWN_SIZE) or size >= 1 << 62
+        return 0 if unknown else before + size
+
+    return read
+
+
+def _au_size(stream: BinaryIO, head: bytes) -> int:
+    """The header's own size, and that of the data."""
+    before, size = struct.unpack(">II" if head[:4] == b".snd" else "<II", head[4:12].ljust(8, b"\0"))
+    return 0 if size == 0 or size >= _UNKNOWN_SIZE else before + size
+
+
+def _caf_size(stream: BinaryIO, head: bytes) -> int:
+    """Where the last chunk of a CAF file ends; 0 where a chunk's size is unknown (-1)."""
+    end, total = 8, stream.seek(0, 2)
+    while end + 12 <= total:
+        stream.seek(end)
+        name, size = struct.unpack(">4sq", stream.read(12))
+        if size < 0:
+            return 0
+        if name[:4] == b"caff":  # of a file that was joined behind this one
+            return end
+        end += 12 + size
+    return end
+
+
+_DECLARED = {
+    "RF64": _outer_size("<Q", 20, 8),
+    "W64": _outer_size("<Q", 16, 0),
+    "AIFF": _outer_size(">I", 4, 8),
+    "AU": _au_size,
+    "CAF": _caf_size,
+}
+
+
+# ---- sounds joined in one file
+
+
+def _flac_parts(data: mmap.mmap) -> tuple[tuple[int, int], ...]:
+    """A FLAC file is one sound; decoders stop where its header says, and a second one behind it is lost."""
+    first = data.find(b"fLaC")
+    second = re.compile(rb"fLaC[\0\x80]\0\0\x22").search(data, first + 4)
+    if second:
+        raise _joined(second.start())
+    return ((0, len(data)),)
+
+
+def _ogg_parts(data: mmap.mmap) -> tuple[tuple[int, int], ...]:
+    """The links of a chained Ogg file. A page is a header of 27 bytes, the table of segment sizes, the segments.
+
+    Pages that begin a stream stand together at the start of a link.
+    """
+    at, starts, beginning = 0, [0], True
+    while data[at : at + 4] == b"OggS":
+        if at + 27 > len(data) or at + 27 + data[at + 26] > len(data):
+            raise _truncated(len(data), at + 27 + (data[at + 26] if at + 27 <= len(data) else 1))
+        begins = bool(data[at + 5] & 2)
+        if begins and not beginning:
+            starts.append(at)
+        beginning = begins
+        table = at + 27
+        at = table + data[at + 26] + sum(data[table : table + data[at + 26]])
+    if at > len(data):
+        raise _truncated(len(data), at)
+    return _ranges(starts, len(data))
+
+
+def _mpeg_parts(data: mmap.mmap) -> tuple[tuple[int, int], ...]:
+    """The sounds of MP3 files that were joined: each begins with a tag or with a frame that holds a Xing header.
+
+    Decoders take the first header for that of the whole.
+
+    Raises:
+        BadAudio: a sound ends before its Xing header says.
+    """
+    ends = _tags(data)
+    headers = dict(_xing_headers(data))
+    own = {at for at in headers for end in ends.values() if 0 <= at - end <= _TAIL}
+    begins = sorted({*(ends.keys() - set(ends.values())), *(headers.keys() - own)})
+    starts = [0, *(begins if _is_frame(data, 0) and 0 not in begins else begins[1:])]
+    parts = _ranges(starts, len(data))
+    for at, length in headers.items():
+        end = next(end for start, end in parts if start <= at < end)
+        if length > end - at + _SLACK:
+            raise _truncated(end - at, length)
+    return parts
+
+
+def _tags(data: mmap.mmap) -> dict[int, int]:
+    """Start -> end of the ID3v2 tags of an MP3 file: at its start, before a frame, or before another tag."""
+    found = {at: at + _id3_size(data[at : at + 10]) for at in _places(rb"ID3[\x02-\x04]", data)}
+    return {at: end for at, end in found.items() if at == 0 or end in found or _is_frame(data, end)}
+
+
+def _xing_headers(data: mmap.mmap) -> Iterator[tuple[int, int]]:
+    """(start of the frame, bytes it declares from there on or 0) of each Xing or Info header of an MP3 file."""
+    for name in _places(rb"Xing|Info", data):
+        for side in (32, 17, 9):  # side information of MPEG-1 stereo, mono or MPEG-2 stereo, MPEG-2 mono
+            at = name - 4 - side
+            if at >= 0 and _is_frame(data, at) and _side_bytes(data[at : at + 4]) == side:
+                flags = int.from_bytes(data[name + 4 : name + 8], "big")
+                length = name + (12 if flags & 1 else 8)
+                yield at, int.from_bytes(data[length : length + 4], "big") if flags & 2 else 0
+
+
+def _is_frame(data: mmap.mmap, at: int) -> bool:
+    """Whether the header of an MPEG frame of layer 3 stands here."""
+    head = data[at : at + 4]
+    return (
+        len(head) == 4
+        and head[0] == 0xFF
+        and head[1] & 0xE6 == 0xE2
+        and head[1] & 0x18 != 0x08
+        and head[2] >> 4 not in (0, 15)
+        and head[2] & 0x0C != 0x0C
+    )
+
+
+def _side_bytes(head: bytes) -> int:
+    mpeg1, mono = head[1] & 0x18 == 0x18, head[3] >> 6 == 3
+    return (17 if mono else 32) if mpeg1 else (9 if mono else 17)
+
+
+def _places(pattern: bytes, data: mmap.mmap) -> list[int]:
+    return [found.start() for found in re.finditer(pattern, data)]
+
+
+def _ranges(starts: list[int], end: int) -> tuple[tuple[int, int], ...]:
+    return tuple(zip(starts, [*starts[1:], end], strict=True))
+
+
+_PARTS = {"FLAC": _flac_parts, "OGG": _ogg_parts, "MPEG": _mpeg_parts}

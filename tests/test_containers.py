@@ -1,0 +1,168 @@
+"""Files by their bytes: what is no sound is named, what is cut short or joined is noticed."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+
+from synthio.audio import BadAudio, probe, read_audio
+from synthio.containers import read_container
+from tests.encoders import encode, id3, join, tone
+
+
+def bad(path, message):
+    with pytest.raises(BadAudio, match=message):
+        read_audio(path)
+
+
+# ---- what is no sound
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (b"", r"the file is empty \(0 bytes\)"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "Git LFS pointer.*git lfs pull"),
+        (b"../../.git/annex/objects/Xk/3M/SHA256E-s88244--0f.wav/SHA256E-s88244--0f.wav\n", "git-annex pointer"),
+        (b"<!DOCTYPE html>\n<html><body>404 Not Found</body></html>", "HTML page"),
+        (b"\xef\xbb\xbf  <HTML><head></head></HTML>", "HTML page"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "XML document"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(200), "a picture"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(200), "a picture"),
+        (b"GIF89a" + bytes(200), "a picture"),
+        (b"RIFF\x10\0\0\0WEBPVP8 " + bytes(200), "a picture"),
+        (b"PK\x03\x04" + bytes(200), "an archive"),
+        (b"\x1f\x8b\x08" + bytes(200), "an archive"),
+        (b"%PDF-1.7\n" + bytes(200), "PDF"),
+        (b"\0\x05\x16\x07\0\x02\0\0Mac OS X" + bytes(200), "AppleDouble"),
+        (b"MThd\0\0\0\x06" + bytes(200), "MIDI"),
+        (b"#EXTM3U\n/etc/passwd\n", "a playlist"),
+        (b"path,label\na.wav,dog\n", r"a text, no sound; it begins 'path,label"),
+        ("Größe der Töne \x1b".encode()[:15], "a text, no sound; it begins 'Gr\\\\xf6"),
+        (bytes(5000), "zeros alone"),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.wav", "x.mp3"])
+def test_what_is_no_sound_is_named(tmp_path, data, named, name):
+    (tmp_path / name).write_bytes(data)
+    bad(tmp_path / name, "unreadable: .*" + named)
+
+
+# ---- sizes in headers
+
+
+def set_sizes(path, riff, data):
+    """Overwrite the two sizes in a WAV header."""
+    raw = bytearray(path.read_bytes())
+    at = raw.index(b"data") + 4
+    raw[4:8], raw[at : at + 4] = struct.pack("<I", riff), struct.pack("<I", data)
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("riff", "data"),
+    [
+        (0xFFFFFFFF, 0xFFFFFFFF),
+        (0x7FFFF024, 0x7FFFF000),
+        (0, 0xFFFFFFFF),
+        (36 + 16000 + 44, 16000 + 44),  # the header counted as sound
+        (36 + 16000 + 8, 16000),
+        (36 + 16000 - 8, 16000),
+        (0, 16000),
+        (0, 0),  # a recorder that never came back to the header
+        (36, 0),
+    ],
+)
+def test_a_wav_whose_header_is_wrong_is_heard_whole(make_wav, riff, data):
+    path = make_wav("a.wav", 0.5, seed=1)
+    before, _ = read_audio(path)
+    set_sizes(path, riff, data)
+    np.testing.assert_array_equal(read_audio(path)[0], before)
+    assert probe(path) == (16000, 1, 8000)
+
+
+def test_a_recorder_that_crashed_behind_filler_chunks(make_wav, tmp_path):
+    """Core Audio fills the header up to 4096 bytes, and writes the size of the data last."""
+    raw = make_wav("a.wav", 0.5, seed=1).read_bytes()
+    filler = 4096 - 8 - 8 - 36
+    head = raw[:36] + b"FLLR" + struct.pack("<I", filler) + bytes(filler) + b"data\0\0\0\0"
+    path = join(tmp_path / "b.wav", head, raw[44:])
+    np.testing.assert_array_equal(read_audio(path)[0], read_audio(tmp_path / "a.wav")[0])
+
+
+def test_other_chunks_are_no_sound(make_wav, tmp_path):
+    note = b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + struct.pack("<I", 14) + b"Lavf58.29.100\0"
+    raw = make_wav("a.wav", 0.5).read_bytes()
+    assert probe(join(tmp_path / "b.wav", raw, note * 400)) == (16000, 1, 8000)
+    empty = make_wav("empty.wav", audio=np.zeros(0)).read_bytes()
+    bad(join(tmp_path / "c.wav", empty, note), "empty: 0 samples")
+
+
+def test_a_wav_that_promises_more_than_it_has(make_wav):
+    path = make_wav("a.wav", 0.5)
+    set_sizes(path, 36 + 3200000, 3200000)
+    bad(path, "truncated: 16044 bytes of the 3200044")
+
+
+def test_a_wav_that_has_more_than_it_promises(make_wav):
+    path = make_wav("a.wav", 2.0, seed=0)
+    set_sizes(path, 36 + 16000, 16000)
+    bad(path, "declares 16000 bytes of sound, but 48000 more follow")
+
+
+# ---- joined files
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "aiff", "caf", "w64", "rf64"])
+def test_a_sound_joined_behind_another_is_not_lost_silently(make_wav, tmp_path, suffix):
+    one, other = make_wav(f"a.{suffix}", 0.5, seed=0), make_wav(f"b.{suffix}", 0.5, seed=1)
+    bad(join(tmp_path / f"c.{suffix}", one, other), "another sound begins behind its end, at byte")
+
+
+@pytest.mark.parametrize("codec", ["VORBIS", "OPUS"])
+def test_a_chained_ogg_is_heard_whole(tmp_path, codec):
+    import soundfile
+
+    paths = []
+    for i, freq_hz in enumerate((300, 500, 700)):
+        paths.append(tmp_path / f"{i}.ogg")
+        soundfile.write(paths[-1], tone(1.0, 48000, freq_hz), 48000, format="OGG", subtype=codec)
+    audio, rate = read_audio(join(tmp_path / "all.ogg", *paths))
+    assert rate == 48000 and audio.shape == (1, 144000)
+    for i, freq_hz in enumerate((300, 500, 700)):
+        middle = audio[0, 48000 * i + 10000 : 48000 * i + 38000]
+        assert abs(np.argmax(np.abs(np.fft.rfft(middle))) * 48000 / 28000 - freq_hz) < 2
+    soundfile.write(paths[1], tone(1.0, 22050), 22050, format="OGG")
+    if codec == "VORBIS":
+        bad(join(tmp_path / "all.ogg", *paths), "joined sounds of other rates")
+
+
+@pytest.mark.parametrize("between", [b"", id3(5000)])
+@pytest.mark.parametrize("options", [("1", "1"), ("0", "1"), ("1", "0"), ("0", "0")])
+def test_joined_mp3s_are_heard_whole(tmp_path, between, options):
+    """With and without a Xing header (write_xing) in each. Without one, the coder's delay and padding stay."""
+    paths = [
+        encode(
+            tmp_path / f"{i}.mp3", "libmp3lame", tone(1.5, 44100, freq_hz), 44100, write_xing=xing, id3v2_version="0"
+        )
+        for i, (freq_hz, xing) in enumerate(zip((300, 700), options, strict=True))
+    ]
+    lengths = [probe(path)[2] for path in paths]
+    both = join(tmp_path / "both.mp3", paths[0], between, paths[1])
+    rate, _, frames = probe(both)
+    assert rate == 44100 and abs(frames - sum(lengths)) <= 1152
+    audio, _ = read_audio(both)
+    for start, freq_hz in ((10000, 300), (lengths[0] + 10000, 700)):
+        middle = audio[0, start : start + 44100]
+        assert abs(np.argmax(np.abs(np.fft.rfft(middle))) - freq_hz) < 2
+    if options == ("1", "1"):
+        assert len(read_container(both).parts) == 2 and frames == 2 * 66150
+
+
+@pytest.mark.parametrize("part", [0.97, 0.5])
+def test_a_truncated_mp3_with_a_header(tmp_path, part):
+    path = encode(tmp_path / "a.mp3", "libmp3lame", tone(2.0), 16000)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    bad(path, r"truncated: \d+ bytes of the \d+")
