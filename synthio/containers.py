@@ -12,6 +12,7 @@ import io
 import mmap
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,11 @@ def _kind(head: bytes, stream: BinaryIO) -> str:
     return next((kind for pattern, kind in _KINDS if re.match(pattern, head, re.DOTALL)), "")
 
 
+def _begins_sound(data: bytes) -> bool:
+    """Whether another file begins here. Two bytes of an MPEG frame are too few to tell."""
+    return any(re.match(pattern, data, re.DOTALL) for pattern, kind in _KINDS if kind != "MPEG")
+
+
 def _id3_size(head: bytes) -> int:
     """Bytes of an ID3v2 tag; 0 where there is none."""
     if len(head) < 10 or head[:3] != b"ID3" or max(head[6:10]) > 127:
@@ -223,7 +229,7 @@ def _check_tail(stream: BinaryIO, at: int, size: int, length: int) -> None:
     """Refuse a WAV behind whose data more sound follows: joined files, or a header that was not brought up to date."""
     stream.seek(at)
     tail = stream.read(_TAIL)
-    if tail[:4] in (b"RIFF", b"RIFX"):
+    if _begins_sound(tail):
         raise _joined(at)
     if size - at > max(_TAIL, length // 10) and tail.strip(b"\0") and not _is_chunks(stream, at, size):
         raise BadAudio(
@@ -237,7 +243,7 @@ def _check_declared(stream: BinaryIO, head: bytes, declared: int, size: int) -> 
     if declared and size < declared - _SLACK:
         raise _truncated(size, declared)
     stream.seek(declared)
-    if declared and stream.read(4) == head[:4]:
+    if declared and _begins_sound(stream.read(_HEAD_BYTES)):
         raise _joined(declared)
 
 
@@ -298,7 +304,11 @@ def _flac_parts(data: mmap.mmap) -> tuple[tuple[int, int], ...]:
 def _ogg_parts(data: mmap.mmap) -> tuple[tuple[int, int], ...]:
     """The links of a chained Ogg file. A page is a header of 27 bytes, the table of segment sizes, the segments.
 
-    Pages that begin a stream stand together at the start of a link.
+    Pages that begin a stream stand together at the start of a link. Behind the last page there may be tags.
+
+    Raises:
+        BadAudio: the last page ends behind the end of the file, bytes that are no page lie between two, or a page is
+            damaged: decoders leave it out.
     """
     at, starts, beginning = 0, [0], True
     while data[at : at + 4] == b"OggS":
@@ -309,10 +319,28 @@ def _ogg_parts(data: mmap.mmap) -> tuple[tuple[int, int], ...]:
             starts.append(at)
         beginning = begins
         table = at + 27
-        at = table + data[at + 26] + sum(data[table : table + data[at + 26]])
+        end = table + data[at + 26] + sum(data[table : table + data[at + 26]])
+        if end <= len(data) and not _is_page_whole(data[at:end]):
+            raise BadAudio(f"damaged: the page of Ogg at byte {at} has another checksum than it says")
+        at = end
     if at > len(data):
         raise _truncated(len(data), at)
+    if data.find(b"OggS\0", at) >= 0:
+        raise BadAudio(f"damaged: no page of Ogg at byte {at}, but others behind it")
     return _ranges(starts, len(data))
+
+
+_TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _is_page_whole(page: bytes) -> bool:
+    """Compare a page with its checksum (RFC 3533): a CRC-32 of zlib's polynomial, from the highest bit on, and from 0.
+
+    zlib goes from the lowest bit on, so bytes go in, and the sum comes out, turned around.
+    """
+    turned = (page[:22] + bytes(4) + page[26:]).translate(_TURNED)
+    crc = zlib.crc32(turned, 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return crc.to_bytes(4, "big").translate(_TURNED) == page[22:26]
 
 
 def _mpeg_parts(data: mmap.mmap) -> tuple[tuple[int, int], ...]:

@@ -131,7 +131,7 @@ _DEMUXERS = (
     "mpeg,dsf,flv,rm,iff,loas"
 )
 # Formats whose header or index tells the length; of others FFmpeg estimates it from the bit rate.
-_TELLS_LENGTH = ("mov", "flac", "caf", "wv", "tta", "ape")
+_TELLS_LENGTH = ("mov", "ogg", "flac", "caf", "wv", "tta", "ape")
 _PADDING = 8192  # samples: at most so many, which fill up an encoder's last frame, lie behind the declared end
 _FRAME = 1024  # samples of a frame of AAC
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}

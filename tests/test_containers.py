@@ -121,6 +121,27 @@ def test_a_sound_joined_behind_another_is_not_lost_silently(make_wav, tmp_path, 
     bad(join(tmp_path / f"c.{suffix}", one, other), "another sound begins behind its end, at byte")
 
 
+def test_a_sound_of_another_kind_behind_one(make_wav, tmp_path):
+    one, other = make_wav("a.wav", 0.5), make_wav("b.flac", 0.5)
+    bad(join(tmp_path / "c.wav", one, other), "another sound begins behind its end, at byte 16044")
+
+
+@pytest.mark.parametrize("codec", ["VORBIS", "OPUS"])
+def test_an_ogg_with_a_hole(tmp_path, codec):
+    """Decoders leave out a damaged page without a word; a tag behind the last page is harmless."""
+    import soundfile
+
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 48000 * 6), 48000, format="OGG", subtype=codec)
+    raw = path.read_bytes()
+    assert probe(join(path, raw, b"TAG" + bytes(125))) == (48000, 1, 288000)
+    pages = [at for at in range(len(raw)) if raw[at : at + 5] == b"OggS\0"]
+    bad(join(path, raw[: pages[4]], b"junk" * 50, raw[pages[4] :]), "damaged: no page of Ogg at byte")
+    flipped = bytearray(raw)
+    flipped[pages[3] + 500] ^= 255
+    bad(join(path, bytes(flipped)), f"damaged: the page of Ogg at byte {pages[3]} has another checksum")
+
+
 @pytest.mark.parametrize("codec", ["VORBIS", "OPUS"])
 def test_a_chained_ogg_is_heard_whole(tmp_path, codec):
     import soundfile
