@@ -90,9 +90,9 @@ def queries(kind: str, texts, sounds):
 
 def sound_hash(path: str, csv: str, row: int) -> str:
     """The `sha256` of `synthio.data.check_inputs`."""
-    from synthio.data.check_inputs import listen
+    from synthio.data.inspect_sound import inspect
 
-    sound = listen(path)
+    sound = inspect(path)
     if sound.reason:
         raise UserError(f"{csv} row {row + 1}: {path}: {sound.reason}")
     return sound.sha256

@@ -158,7 +158,7 @@ def _refuse_what_is_no_sound(head: bytes) -> None:
     if not head.strip(b"\0"):
         raise BadAudio("unreadable: it begins with zeros alone (an unfinished download or copy?)")
     text = codecs.getincrementaldecoder("utf-8")("replace").decode(head)
-    if all(c.isprintable() or c in "\r\n\t\ufeff" for c in text) and "\ufffd" not in text:
+    if len(head) >= 8 and all(c.isprintable() or c in "\r\n\t\ufeff" for c in text) and "\ufffd" not in text:
         raise BadAudio(f"unreadable: a text, no sound; it begins {text[:20]!a}")
 
 

@@ -14,6 +14,7 @@ import contextlib
 import importlib.util
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -389,10 +390,10 @@ def check_clips(splits: list, variables: Mapping[str, str]) -> list[Finding]:
         good = [good_part(split) for split in heard]
         for split in good:
             check_inputs.warn_of_doubles(split)
-            check_inputs.warn_of_silence(split)
+            check_inputs.warn_of_odd(split)
         shared = list(problem_of(check_inputs.check_contents, good))
     findings += [Finding("ok", check_inputs.summary(split)) for split in good if len(split.table)]
-    warnings = [line.removeprefix("warning: ") for line in text.getvalue().splitlines() if line.startswith("warning: ")]
+    warnings = [one_line(warning) for warning in re.split("^warning: ", text.getvalue(), flags=re.MULTILINE)[1:]]
     return [*findings, *bad, *shared, *(Finding("note", line) for line in warnings)]
 
 
