@@ -24,6 +24,7 @@ __all__ = [
     "BadAudio",
     "ContentHash",
     "Stream",
+    "check_samples",
     "content_hash",
     "cut_windows",
     "fit_length",
@@ -92,17 +93,26 @@ def _checked(stream: Stream, max_duration_s: float) -> Iterator[np.ndarray]:
     for block in stream.blocks:
         frames += block.shape[1]
         _check_extent(stream, frames, max_duration_s)
-        peak = max(float(block.max(initial=0)), -float(block.min(initial=0)))
-        if not np.isfinite(peak):
-            raise BadAudio("holds NaN or infinite samples")
-        if peak > MAX_PEAK:
-            raise BadAudio(
-                f"a peak of {20 * np.log10(peak):+.0f} dB over full scale: full scale is 1 in a file of floats (are "
-                "these 16-bit numbers? divide them by 32768)"
-            )
+        check_samples(block)
         yield block
     if not frames:
         raise BadAudio("empty: 0 samples")
+
+
+def check_samples(audio: np.ndarray) -> None:
+    """Refuse samples that no recording holds.
+
+    Raises:
+        BadAudio: NaN, infinity, or a peak of more than `MAX_PEAK`.
+    """
+    peak = max(float(audio.max(initial=0)), -float(audio.min(initial=0)))
+    if not np.isfinite(peak):
+        raise BadAudio("holds NaN or infinite samples")
+    if peak > MAX_PEAK:
+        raise BadAudio(
+            f"a peak of {20 * np.log10(peak):+.0f} dB over full scale: full scale is 1 in a file of floats (are these "
+            "16-bit numbers? divide them by 32768)"
+        )
 
 
 def probe(path: str | Path, max_duration_s: float = MAX_DURATION_S) -> tuple[int, int, int]:

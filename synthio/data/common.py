@@ -15,19 +15,22 @@ dataset has them, and the list and row it stands in. From that, in this order:
 from __future__ import annotations
 
 import argparse
+import math
+import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthio.cli import UserError, progress
-from synthio.data.check_inputs import SPLITS, listed, number
-from synthio.manifest import DATASET, FOLD, GROUP, LABEL, PATH, REASON, SPLIT
+from synthio.data.check_inputs import SPLITS, listed, number, warn
+from synthio.manifest import DATASET, FOLD, GROUP, LABEL, PATH, REASON, SPLIT, all_labels, split_labels
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from synthio.audio import BadAudio
     from synthio.files import Json
 
 TRAIN, VALID, TEST = SPLITS
@@ -66,6 +69,9 @@ def list_clips(rows: Iterable[Mapping[str, Any]], files: Sequence[Path] = ()) ->
     records = [{**defaults, **row, PATH: str(row[PATH])} for row in rows]
     if not records:
         raise UserError(f"no clips found in {', '.join(map(str, files)) or 'the source folder'}")
+    for record in records:
+        if not is_utf8(record[PATH]):
+            raise UserError(f"{record[PATH]!a}: the name is not UTF-8, which a CSV cannot hold; rename the file")
     return Listing(pd.DataFrame(records).astype({SEGMENT: object}), tuple(files))
 
 
@@ -79,6 +85,43 @@ def find_root(args: argparse.Namespace, marker: str, *subfolders: str) -> Path:
         if (folder / marker).exists():
             return folder
     raise UserError(f"{source}: {marker} is not there; get the dataset (see {args.dataset} --help)")
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file's name is text; Python hands other bytes over as surrogates."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# What file systems and unpackers put beside the files of a user; names that begin with a dot are passed over as well.
+NOT_THE_USERS = ("__MACOSX", "@eaDir", "lost+found", "System Volume Information")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none that a user put there."""
+    return name.startswith(".") or name in NOT_THE_USERS
+
+
+def walk_files(folder: Path, seen: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Every file below a folder in the order of names, but hidden ones. Linked folders are followed, circles not."""
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror})") from None
+    for name in names:
+        path = folder / name
+        if is_hidden(name):
+            continue
+        if path.is_dir():
+            yield from walk_files(path, seen | {real})
+        else:
+            yield path
 
 
 def where(path: Path, row: int) -> str:
@@ -129,7 +172,7 @@ def mark_missing(table: pd.DataFrame, action: str) -> None:
     missing = [
         i
         for i, (path, reason) in enumerate(zip(table[PATH], table[REASON], strict=True))
-        if not reason and not Path(path).is_file()
+        if not reason and not is_file(path)
     ]
     if missing and action == "stop":
         lines = [f"{table[WHERE][i]}: no such file: {table[PATH][i]}" for i in missing]
@@ -138,6 +181,14 @@ def mark_missing(table: pd.DataFrame, action: str) -> None:
             f"{listed(lines)}"
         )
     table.loc[missing, REASON] = "missing file"
+
+
+def is_file(path: str) -> bool:
+    """Whether there is such a file; a path that no file can have names none."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def shared_groups(table: pd.DataFrame) -> dict[str, Counter]:
@@ -219,8 +270,6 @@ def cut_groups(labels: Sequence[Sequence[str]], groups: Sequence[str], share: fl
 
 def cut_split(table: pd.DataFrame, split: str, share: float, seed: int) -> None:
     """Move about `share` of the training clips, in whole groups, to a split that the dataset does not have."""
-    from synthio.manifest import split_labels
-
     rows = table.index[(table[SPLIT] == TRAIN) & (table[REASON] == "")]
     labels = [split_labels(table[LABEL][i]) for i in rows]
     groups = [f"group {table[GROUP][i]}" if table[GROUP][i] else f"clip {i}" for i in rows]
@@ -228,35 +277,80 @@ def cut_split(table: pd.DataFrame, split: str, share: float, seed: int) -> None:
     table.loc[[i for i, group in zip(rows, groups, strict=True) if group in chosen], SPLIT] = split
 
 
-def cut_segment(path: Path, start_s: float, end_s: float, folder: Path) -> Path:
-    """Write a part of a recording as a WAV file in its own rate and channels, once.
+def cut_recording(path: Path, spans: Sequence[tuple[float, float]], folder: Path) -> list[Path | BadAudio]:
+    """Write parts of a recording as WAV files in its own rate and channels, each once; it is decoded once for all.
 
     Samples from round(start * rate) up to round(end * rate); an end past the recording, or below 0, is its end.
+
+    Args:
+        path: the recording, of any length.
+        spans: (start, end) in s.
+        folder: where the files go.
+
+    Returns:
+        For each span its file, or why it cannot be had.
     """
-    import math
-
-    import numpy as np
-    import soundfile
-
-    from synthio.audio import BadAudio, probe, write_wav
+    from synthio.audio import BadAudio, probe
     from synthio.files import sha256_value
 
-    sample_rate, _, frames = probe(path, max_duration_s=math.inf)
-    first, last = round(start_s * sample_rate), frames if end_s < 0 else min(round(end_s * sample_rate), frames)
-    if not 0 <= first < last:
-        raise BadAudio(f"no sound from {start_s:g} to {end_s:g} s; it lasts {frames / sample_rate:g} s")
+    try:
+        sample_rate, _, frames = probe(path, max_duration_s=math.inf)
+    except BadAudio as error:
+        return [error] * len(spans)
     stat = path.stat()
-    key = sha256_value([str(path), stat.st_size, stat.st_mtime_ns, first, last])[:12]
-    out = folder / f"{path.stem}_{start_s:g}_{key}.wav"
-    if not out.is_file():
+    out: list[Path | BadAudio] = []
+    wanted: dict[Path, tuple[int, int]] = {}
+    for start_s, end_s in spans:
+        first, last = round(start_s * sample_rate), frames if end_s < 0 else min(round(end_s * sample_rate), frames)
+        if not 0 <= first < last:
+            lasts = f"it lasts {frames / sample_rate:g} s"
+            out.append(BadAudio(f"no sound from {start_s:g} to {end_s:g} s; {lasts}"))
+            continue
+        key = sha256_value([str(path), stat.st_size, stat.st_mtime_ns, first, last])[:12]
+        file = folder / f"{path.stem}_{start_s:g}_{key}.wav"
+        out.append(file)
+        if not file.is_file():
+            wanted[file] = first, last
+    failed = _write_parts(path, wanted) if wanted else {}
+    return [failed.get(result, result) if isinstance(result, Path) else result for result in out]
+
+
+def _write_parts(path: Path, wanted: Mapping[Path, tuple[int, int]]) -> dict[Path, BadAudio]:
+    """Write samples [first, last) of a recording to each file; why not, of those that cannot be had."""
+    import numpy as np
+
+    from synthio.audio import BadAudio, check_samples, write_wav
+    from synthio.decoding import open_sound
+
+    waiting = sorted(wanted, key=lambda file: wanted[file])
+    parts: dict[Path, list[np.ndarray]] = {}
+    failed: dict[Path, BadAudio] = {}
+
+    def finish(file: Path, sample_rate: int) -> None:
+        audio = np.concatenate(parts.pop(file), axis=1)
         try:
-            audio, _ = soundfile.read(str(path), start=first, stop=last, dtype="float32", always_2d=True)
-        except (soundfile.SoundFileError, RuntimeError) as error:
-            raise BadAudio(f"unreadable from {start_s:g} s on: {error}") from None
-        if len(audio) < last - first or not np.isfinite(audio).all():
-            raise BadAudio(f"truncated, or holds NaN or infinite samples, from {start_s:g} to {end_s:g} s")
-        write_wav(out, audio.T, sample_rate)
-    return out
+            check_samples(audio)
+            write_wav(file, audio, sample_rate)
+        except BadAudio as error:
+            failed[file] = error
+
+    at = 0
+    try:
+        with open_sound(path) as stream:
+            while waiting or parts:
+                block = next(stream.blocks)
+                while waiting and wanted[waiting[0]][0] < at + block.shape[1]:
+                    parts[waiting.pop(0)] = []
+                for file in list(parts):
+                    first, last = wanted[file]
+                    parts[file].append(block[:, max(first - at, 0) : last - at])
+                    if last <= at + block.shape[1]:
+                        finish(file, stream.sample_rate)
+                at += block.shape[1]
+    except (BadAudio, StopIteration) as error:
+        reason = error if isinstance(error, BadAudio) else BadAudio(f"truncated: {at} samples could be decoded")
+        failed |= dict.fromkeys([*waiting, *parts], reason)
+    return failed
 
 
 def cut_segments(table: pd.DataFrame, folder: Path, action: str) -> None:
@@ -264,17 +358,31 @@ def cut_segments(table: pd.DataFrame, folder: Path, action: str) -> None:
 
     A part that cannot be had (the recording is cut short, or unreadable) is treated as a missing file is.
     """
-    from synthio.audio import BadAudio
+    rows: dict[str, list[int]] = defaultdict(list)
+    for i, segment in enumerate(table[SEGMENT]):
+        if segment is not None and not table[REASON][i]:
+            rows[table[PATH][i]].append(i)
+    for path, parts in progress(rows.items(), "cutting", total=len(rows)):
+        files = cut_recording(Path(path), [table[SEGMENT][i] for i in parts], folder)
+        for i, file in zip(parts, files, strict=True):
+            if isinstance(file, Path):
+                table.loc[i, PATH] = str(file)
+            elif action == "stop":
+                raise UserError(f"{table[WHERE][i]}: {path}: {file}")
+            else:
+                table.loc[i, REASON] = str(file)
 
-    rows = [i for i, segment in enumerate(table[SEGMENT]) if segment is not None and not table[REASON][i]]
-    for i in progress(rows, "cutting"):
-        try:
-            start_s, end_s = table[SEGMENT][i]
-            table.loc[i, PATH] = str(cut_segment(Path(table[PATH][i]), start_s, end_s, folder))
-        except BadAudio as error:
-            if action == "stop":
-                raise UserError(f"{table[WHERE][i]}: {table[PATH][i]}: {error}") from None
-            table.loc[i, REASON] = str(error)
+
+def warn_of_lost(table: pd.DataFrame, source: str) -> None:
+    """Name classes of which all clips were left out, with what became of their first clip."""
+    left = set(all_labels(table[LABEL][table[REASON] == ""]))
+    lost = [label for label in all_labels(table[LABEL]) if label not in left]
+    lines = []
+    for label in lost:
+        i = next(i for i, cell in enumerate(table[LABEL]) if label in split_labels(cell))
+        lines.append(f"{label!r}, first in {table[WHERE][i]}: {table[REASON][i]}")
+    if lines:
+        warn(f"{source}: labels of which no clip is left: {listed(lines)}")
 
 
 def make_tables(listing: Listing, args: argparse.Namespace) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
@@ -289,6 +397,7 @@ def make_tables(listing: Listing, args: argparse.Namespace) -> dict[str, tuple[p
     for split in SPLITS:
         if not ((table[SPLIT] == split) & (table[REASON] == "")).any():
             raise UserError(f"{args.source}: no {split} clips are left; see {args.dataset} --help for what is needed")
+    warn_of_lost(table, args.source)
     table[DATASET] = args.dataset_name
     columns = [PATH, LABEL, DATASET, *(name for name in OPTIONAL if (table[name] != "").any())]
     kept = table[REASON] == ""

@@ -6,12 +6,14 @@ import argparse
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from synthio.cli import UserError
-from synthio.data.check_inputs import warn
+from synthio.containers import AUDIO_SUFFIXES, is_sound_name
+from synthio.data.check_inputs import listed, number, warn
 from synthio.data.common import (
     SEGMENT,
     SPLIT_WORDS,
@@ -20,12 +22,13 @@ from synthio.data.common import (
     Dataset,
     Listing,
     fold_splits,
+    is_hidden,
     list_clips,
     read_lines,
+    walk_files,
     where,
 )
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf")
 # How the data may be split, said once for the three kinds of folders.
 SPLIT_FOLDERS_HELP = """Splits: folders train, valid (or validation, val, dev) and test (or eval, evaluation); what is
 not there is cut from the training data by --seed. The licence is that of your data."""
@@ -35,7 +38,7 @@ def split_folders(source: Path) -> dict[Path, str]:
     """Folder -> split; the source alone, as training data, unless it holds folders of two splits, train among them."""
     if not source.is_dir():
         raise UserError(f"{source}: no such folder")
-    folders = sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = subfolders(source)
     found = {path: SPLIT_WORDS[path.name.lower()] for path in folders if path.name.lower() in SPLIT_WORDS}
     if len(set(found.values())) < 2 or TRAIN not in found.values():
         return {source: TRAIN}
@@ -45,6 +48,11 @@ def split_folders(source: Path) -> dict[Path, str]:
     if beside:
         warn(f"{source}: not read, because their names are no splits: {', '.join(beside)}")
     return found
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder, linked ones too, without hidden ones and those of the system."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 def group_of(path: Path, pattern: str | None) -> str:
@@ -82,25 +90,71 @@ FOLDER_HELP = f"""A folder per class: SOURCE/CLASS/clip.wav, or SOURCE/train/CLA
 The class is the first folder; clips may lie deeper. {SPLIT_FOLDERS_HELP}"""
 
 
-def class_rows(source: Path, folder: Path, split: str, group_regex: str | None) -> Iterator[dict[str, Any]]:
-    """Every audio file in the class folders of one split."""
-    for path in sorted(folder.glob("*/**/*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and path.is_file():
-            label, group = path.relative_to(folder).parts[0], group_of(path.relative_to(source), group_regex)
-            yield {"path": path, "label": label, "group": group, "split_name": split, WHERE: str(path)}
+def class_rows(
+    source: Path, folder: Path, split: str, args: argparse.Namespace, passed: list[Path]
+) -> Iterator[dict[str, Any]]:
+    """Every sound in the class folders of one split; files that are none are added to `passed`."""
+    out = Path(args.output_folder).resolve()
+    passed += [path for path in sorted(folder.iterdir()) if not path.is_dir() and not is_hidden(path.name)]
+    for label in (path for path in subfolders(folder) if path.resolve() != out):
+        refuse_splits_of(label)
+        files = list(walk_files(label))
+        sounds = [path for path in files if is_sound_name(path)]
+        others = [path for path in files if not is_sound_name(path)]
+        passed += others
+        if not sounds:
+            warn_of_empty(label, others, args.missing)
+        for path in sounds:
+            group = group_of(path.relative_to(source), args.group_regex)
+            yield {"path": path, "label": label.name, "group": group, "split_name": split, WHERE: str(path)}
+
+
+def refuse_splits_of(label: Path) -> None:
+    """Splits are looked for above the classes; below one, test clips would become training clips."""
+    found = {
+        SPLIT_WORDS[path.name.lower()]: path.name for path in subfolders(label) if path.name.lower() in SPLIT_WORDS
+    }
+    if TRAIN in found and len(found) > 1:
+        names = ", ".join(found.values())
+        raise UserError(
+            f"{label}: holds folders of splits ({names}), but a class folder lies within its split: move them to "
+            f"{label.parent / found[TRAIN] / label.name} and so on"
+        )
+
+
+def warn_of_empty(label: Path, files: Sequence[Path], missing: str) -> None:
+    """Stop where a class would vanish, or with --missing drop, say so."""
+    kinds = (
+        f"none of its {number(len(files), 'file')} is a sound ({by_suffix(files)})" if files else "it holds no files"
+    )
+    text = f"{label}: no clip of this class would be left: {kinds}"
+    if missing == "stop":
+        raise UserError(f"{text}; convert them to WAV, remove the folder, or leave it out with --missing drop")
+    warn(text)
+
+
+def by_suffix(files: Sequence[Path]) -> str:
+    """'12 .txt, 1 without a suffix', the most frequent first."""
+    counts = Counter(path.suffix.lower() or "without a suffix" for path in files)
+    return ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
+
+
+def warn_of_passed(source: Path, passed: Sequence[Path], why: str) -> None:
+    """Name and count the files that are passed over."""
+    if passed:
+        names = listed([str(path.relative_to(source)) for path in passed])
+        warn(f"{source}: {number(len(passed), 'file')} passed over, {why} ({by_suffix(passed)}): {names}")
 
 
 def read_folder(args: argparse.Namespace) -> Listing:
     """A folder per class."""
     source = Path(args.source).absolute()
-    rows = [
-        row
-        for folder, split in split_folders(source).items()
-        for row in class_rows(source, folder, split, args.group_regex)
-    ]
+    passed: list[Path] = []
+    folders = split_folders(source).items()
+    rows = [row for folder, split in folders for row in class_rows(source, folder, split, args, passed)]
     if not rows:
         raise UserError(f"{source}: no audio in class folders (CLASS/clip.wav; {' '.join(AUDIO_SUFFIXES)})")
+    warn_of_passed(source, passed, "no sounds in a class folder by their names")
     return list_clips(rows)
 
 
@@ -162,7 +216,7 @@ def read_audiofolder(args: argparse.Namespace) -> Listing:
     folders = split_folders(source)
     top = metadata_file(source)
     if top:
-        return list_clips(metadata_rows(source, top, None, args), [top])
+        return with_unlisted(source, list(metadata_rows(source, top, None, args)), [top])
     files = {folder: path for folder in folders if (path := metadata_file(folder))}
     if not files:
         return read_folder(args)
@@ -170,7 +224,15 @@ def read_audiofolder(args: argparse.Namespace) -> Listing:
         if folder not in files:
             raise UserError(f"{folder}: no metadata.csv or metadata.jsonl, which the other split folders have")
     rows = [row for folder, path in files.items() for row in metadata_rows(source, path, folders[folder], args)]
-    return list_clips(rows, list(files.values()))
+    return with_unlisted(source, rows, list(files.values()))
+
+
+def with_unlisted(source: Path, rows: list[dict[str, Any]], files: Sequence[Path]) -> Listing:
+    """The clips of the metadata; sounds that it does not list are named."""
+    known = {os.path.normpath(row["path"]) for row in rows}
+    passed = [path for path in walk_files(source) if is_sound_name(path) and os.path.normpath(path) not in known]
+    warn_of_passed(source, passed, f"not listed in {', '.join(path.name for path in files)}")
+    return list_clips(rows, files)
 
 
 def audiofolder_options(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from synthio.cli import UserError, in_range, progress
+from synthio.containers import is_sound_name
 from synthio.data.common import (
     SEGMENT,
     SPLITS,
@@ -72,7 +73,7 @@ def gtzan_random(root: Path) -> Listing:
     from synthio.audio import BadAudio, content_hash, read_audio
 
     rows = []
-    for path in progress(sorted([*root.glob("*/*.wav"), *root.glob("*/*.au")]), "listening"):
+    for path in progress([path for path in sorted(root.glob("*/*")) if is_sound_name(path)], "listening"):
         row = gtzan_row(path, str(path), TRAIN)
         try:
             rows.append(row if "reason" in row else {**row, "group": content_hash(*read_audio(path))[:16]})
@@ -185,19 +186,34 @@ MUSDB_VALID = (
 )
 
 
+def window_powers(path: Path, clip_s: float) -> list[float]:
+    """Mean square of each whole window of `clip_s` seconds of a song, mixed down; it is never held as a whole."""
+    import numpy as np
+
+    from synthio.audio import mix_down, open_audio
+
+    powers: list[float] = []
+    with open_audio(path, MAX_SONG_S) as stream:
+        size, rest = round(clip_s * stream.sample_rate), np.zeros(0, np.float32)
+        for block in stream.blocks:
+            rest = np.concatenate([rest, mix_down(block)[0]])
+            whole = len(rest) // size * size
+            powers += np.mean(rest[:whole].reshape(-1, size) ** 2, axis=1).tolist()
+            rest = rest[whole:]
+    return powers
+
+
 def loud_windows(path: Path, clip_s: float, count: int) -> list[tuple[float, float]]:
     """(start, end) in s of up to `count` windows that sound, evenly spread over all that do."""
     import numpy as np
 
-    from synthio.audio import BadAudio, read_audio
+    from synthio.audio import BadAudio
 
     try:
-        audio, sample_rate = read_audio(path, max_duration_s=MAX_SONG_S)
+        powers = window_powers(path, clip_s)
     except BadAudio as error:
         raise UserError(f"{path}: {error}") from None
-    size = round(clip_s * sample_rate)
-    windows = audio[0, : audio.shape[1] // size * size].reshape(-1, size)
-    loud = np.flatnonzero(np.mean(windows**2, axis=1) > 10 ** (QUIET_DB / 10))
+    loud = np.flatnonzero(np.array(powers) > 10 ** (QUIET_DB / 10))
     spread = np.linspace(0, len(loud) - 1, min(count, len(loud))).round().astype(int)
     return [(i * clip_s, (i + 1) * clip_s) for i in loud[spread].tolist()]
 

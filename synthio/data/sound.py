@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from synthio.cli import UserError, in_range
+from synthio.containers import is_sound_name
 from synthio.data.common import (
     SEGMENT,
     TEST,
@@ -21,6 +22,7 @@ from synthio.data.common import (
     list_clips,
     load_json,
     read_lines,
+    walk_files,
     where,
 )
 
@@ -205,8 +207,9 @@ audio by the same repository's download_audio.py, anywhere below --source. Licen
 AudioSet); the sounds belong to those who uploaded them. Its training set trains, its testing set (of development)
 validates, its evaluation set tests. The weak labels of a clip are joined by `;`. The column `group` is the video.
 
-Audio is found by name: ID_START_END.wav (with or without a leading Y) is taken as it is. Where only the whole sound
-of the video is there, ID.wav, the clip is cut from it: START to END seconds, or to the end of a shorter recording.
+Audio is found by name: ID_START_END.wav (with or without a leading Y; .m4a or another suffix will do) is taken as it
+is. Where only the whole sound of the video is there, ID.wav, the clip is cut from it: START to END seconds, or to the
+end of a shorter recording.
 Many videos are gone by now: --missing drop leaves their clips out, and lists them."""
 
 
@@ -229,11 +232,12 @@ def dcase_clips(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def dcase_audio(root: Path) -> dict[str, Path]:
-    """Every WAV file below the source, by name without the leading Y that the download script adds."""
+    """Every sound below the source, by its name as a WAV file, without the leading Y that the download script adds."""
     found: dict[str, Path] = {}
-    for path in sorted(root.rglob("*.wav")):
-        found.setdefault(path.name.removeprefix("Y"), path)
-        found.setdefault(path.name, path)  # an ID may begin with Y itself
+    for path in walk_files(root):
+        if is_sound_name(path):
+            found.setdefault(f"{path.stem.removeprefix('Y')}.wav", path)
+            found.setdefault(f"{path.stem}.wav", path)  # an ID may begin with Y itself
     return found
 
 

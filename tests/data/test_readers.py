@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from synthio.data.common import cut_groups
+from synthio.audio import read_audio
+from synthio.data.common import cut_groups, cut_recording
 from synthio.data.music import MUSDB_VALID
+from tests.encoders import encode, tone
 from tests.scripts import call_script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -694,3 +697,116 @@ def test_us8k_part_by_its_folds(prepare, real_data):
     tables = prepare("csv", source, "--fold_column", "fold", "--test_fold", 10, "--group_regex", r"(\d+)-\d+-\d+-\d+\.")
     assert {split: len(rows) for split, rows in tables.items()} == {"train": 1744, "valid": 381, "test": 824}
     assert len(labels(tables["test"])) == 10
+
+
+# ---- what people have in their folders
+
+
+def test_every_sound_is_taken_and_the_rest_is_named_and_counted(tmp_path, make_wavs):
+    folder_tree(make_wavs, "mine", ("dog", "cat"))
+    (tmp_path / "mine/phone").mkdir()
+    for i in range(12):
+        suffix, codec, form = ("M4A", "aac", "mp4") if i % 2 else ("mp3", "libmp3lame", None)
+        encode(tmp_path / f"mine/phone/{i}.{suffix}", codec, tone(0.2, freq_hz=300 + i), 16000, form)
+    for name in ("dog/notes.txt", "cat/cover.jpg", "cat/deep/list.txt", "README", "__MACOSX/dog/a.xyz"):
+        write(tmp_path / "mine" / name, "no sound")
+    done = call_script(SCRIPT, "folder", "--source", tmp_path / "mine", "--output_folder", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    tables = {split: rows_of(tmp_path / f"out/{split}.csv") for split in SPLITS}
+    assert sum(labels(rows)["phone"] for rows in tables.values()) == 12
+    told = done.stderr.splitlines()
+    assert told[0].endswith(
+        "4 files passed over, no sounds in a class folder by their names (2 .txt, 1 without a suffix, 1 .jpg): "
+    )
+    assert {line.strip() for line in told[1:]} == {"README", "cat/cover.jpg", "cat/deep/list.txt", "dog/notes.txt"}
+
+
+def test_a_class_that_would_vanish_stops(prepare, tmp_path, make_wavs):
+    folder_tree(make_wavs, "mine")
+    for i in range(3):
+        write(tmp_path / f"mine/siren/{i}.shn", "no format that is read")
+    error = prepare("folder", tmp_path / "mine", ok=False)
+    assert "mine/siren: no clip of this class would be left: none of its 3 files is a sound (3 .shn)" in error
+    assert "--missing drop" in error
+    assert set(labels(prepare("folder", tmp_path / "mine", "--missing", "drop")["train"])) == {"dog", "cat"}
+    (tmp_path / "out/train.csv").unlink()
+    for path in (tmp_path / "mine/siren").iterdir():
+        path.unlink()
+    assert "mine/siren: no clip of this class would be left: it holds no files" in prepare(
+        "folder", tmp_path / "mine", ok=False
+    )
+
+
+def test_the_output_in_the_source_is_no_class(tmp_path, make_wavs):
+    folder_tree(make_wavs, "mine")
+    for _ in range(2):
+        done = call_script(SCRIPT, "folder", "--source", tmp_path / "mine", "--output_folder", tmp_path / "mine/csvs")
+        assert done.returncode == 0 and done.stderr == ""
+
+
+def test_linked_folders_are_followed_and_circles_are_not(prepare, tmp_path, make_wavs):
+    folder_tree(make_wavs, "disk", ("dog", "cat"))
+    folder_tree(make_wavs, "mine", ("siren",))
+    (tmp_path / "mine/dog").symlink_to(tmp_path / "disk/dog")
+    (tmp_path / "mine/cat").mkdir()
+    (tmp_path / "mine/cat/more").symlink_to(tmp_path / "disk/cat")
+    (tmp_path / "disk/cat/up").symlink_to(tmp_path / "mine")
+    (tmp_path / "disk/dog/self").symlink_to(tmp_path / "disk/dog")
+    tables = prepare("folder", tmp_path / "mine")
+    assert sum((labels(rows) for rows in tables.values()), Counter())["dog"] == 20
+    assert all(Path(row["path"]).parts[2] in ("dog", "cat", "siren") for row in tables["train"])
+
+
+def test_a_dangling_link_is_a_missing_clip(prepare, tmp_path, make_wavs):
+    folder_tree(make_wavs, "mine")
+    (tmp_path / "mine/dog/gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    assert "1 listed clip missing" in prepare("folder", tmp_path / "mine", ok=False)
+    prepare("folder", tmp_path / "mine", "--missing", "drop")
+    assert any(dropped(tmp_path, split) == [("gone.wav", "missing file")] for split in SPLITS)
+
+
+def test_splits_within_a_class_are_pointed_out(prepare, tmp_path, make_wavs):
+    for split in ("train", "test"):
+        folder_tree(make_wavs, f"mine/dog/{split}", ("",))
+        folder_tree(make_wavs, f"mine/cat/{split}", ("",))
+    error = prepare("folder", tmp_path / "mine", ok=False)
+    assert "mine/cat: holds folders of splits (test, train)" in error and f"{tmp_path}/mine/train/cat" in error
+    assert error.count("\n") == 1
+
+
+def test_a_name_that_is_not_utf_8_is_told_in_a_line(prepare, tmp_path, make_wavs):
+    folder_tree(make_wavs, "mine")
+    (tmp_path / "mine/dog/s0_0.wav").rename(os.fsdecode(os.fsencode(tmp_path / "mine/dog") + b"/caf\xe9.wav"))
+    error = prepare("folder", tmp_path / "mine", ok=False)
+    assert "caf\\udce9.wav': the name is not UTF-8" in error and error.count("\n") == 1
+
+
+def test_sounds_that_the_metadata_does_not_list_are_named(tmp_path, make_wavs):
+    make_wavs("hf", [f"{i}.wav" for i in range(22)])
+    write(tmp_path / "hf/metadata.csv", "file_name,label", *(f"{i}.wav,{'ab'[i % 2]}" for i in range(20)))
+    done = call_script(SCRIPT, "audiofolder", "--source", tmp_path / "hf", "--output_folder", tmp_path / "out")
+    assert done.returncode == 0
+    assert [line.strip() for line in done.stderr.splitlines()] == [
+        f"warning: {tmp_path}/hf: 2 files passed over, not listed in metadata.csv (2 .wav):",
+        "20.wav",
+        "21.wav",
+    ]
+
+
+def test_parts_of_a_recording_that_only_decoding_measures(tmp_path):
+    """Two seconds of MP3, cut into parts that overlap; samples are those of the whole."""
+    path = encode(tmp_path / "long.mp3", "libmp3lame", tone(2.0), 16000)
+    spans = [(1.0, -1), (0.25, 1.5), (0.0, 0.5), (1.75, 9.0), (2.5, 3.0), (0.25, 1.5)]
+    files = cut_recording(path, spans, tmp_path / "parts")
+    whole, _ = read_audio(path)
+    for i in (0, 1, 2, 3, 5):
+        start, end = spans[i]
+        found, _ = read_audio(files[i])
+        part = whole[:, round(16000 * start) : None if end < 0 else round(16000 * end)]
+        assert found.shape == part.shape and np.abs(found - part).max() <= 0.51 * 2**-15
+    assert str(files[4]) == "no sound from 2.5 to 3 s; it lasts 2 s" and files[1] == files[5]
+    assert len(list((tmp_path / "parts").iterdir())) == 4
+    path.write_bytes(b"")
+    assert [str(reason) for reason in cut_recording(path, spans[:2], tmp_path)] == [
+        "unreadable: the file is empty (0 bytes)"
+    ] * 2
