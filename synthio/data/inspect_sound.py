@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from synthio.audio import BadAudio, ContentHash, Stream, mix_down, open_audio
-from synthio.cli import progress
+from synthio.cli import UserError, progress
 
 SHORT_S = 0.1
 LOUD_DB = 20.0  # over full scale: more than recorders of floats leave as headroom
-CANCELLED_DB = 40.0  # the mono mix is so far below the channels, on average
+CANCELLED_DB, SILENT_DB = 40.0, 80.0  # the mono mix is so far below the channels, on average
+MOST_WORKERS = 32  # disks are not faster for more
 _CHUNK = 32  # clips that are handed to a worker at once
 _FEW = 2000  # clips: below that, starting processes costs more than it saves
 
@@ -62,8 +63,9 @@ def _listen(stream: Stream) -> Sound:
             mix_energy += float(np.vdot(mix, mix))
             energy += float(np.vdot(block, block)) / stream.channels
     if energy > 0 and mix_energy <= energy * 10 ** (-CANCELLED_DB / 10):
-        below = "silent" if low == high else f"{10 * np.log10(energy / mix_energy):.0f} dB below them"
-        return Sound(reason=f"the channels cancel: the mono mix is {below}; keep one channel, or turn one over")
+        below = 10 * np.log10(energy / mix_energy) if mix_energy else np.inf
+        mixed = "silent" if below > SILENT_DB else f"{below:.0f} dB below them"
+        return Sound(reason=f"the channels cancel: the mono mix is {mixed}; keep one channel, or turn one over")
     seconds, silent = frames / stream.sample_rate, low == high
     odd = (
         "digital silence" if silent else "",
@@ -76,10 +78,19 @@ def _listen(stream: Stream) -> Sound:
 
 
 def inspect_all(paths: Sequence[str]) -> list[Sound]:
-    """Decode clips on all cores; the order stays."""
+    """Decode clips on all cores; the order stays.
+
+    Raises:
+        UserError: a process that decodes was killed.
+    """
+    from concurrent.futures.process import BrokenProcessPool
+
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
-    with _workers(len(paths)) as pool:
-        return list(progress(_flat(pool.map(_inspect_chunk, chunks)), "listening", total=len(paths)))
+    try:
+        with _workers(len(paths)) as pool:
+            return list(progress(_flat(pool.map(_inspect_chunk, chunks)), "listening", total=len(paths)))
+    except BrokenProcessPool:
+        raise UserError("a process that decodes clips was killed (by the system, for want of memory?)") from None
 
 
 def _inspect_chunk(paths: Sequence[str]) -> list[Sound]:
@@ -99,11 +110,34 @@ def _workers(clips: int) -> Executor:
     cores = available_cores()
     if clips < _FEW or cores == 1:
         return ThreadPoolExecutor(cores)
-    return ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("forkserver")  # a process that was forked has no threads of ours
+    context.set_forkserver_preload([__name__])
+    return ProcessPoolExecutor(cores, context, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when the stage does, killed or not, and without a word at Ctrl-C."""
+    import multiprocessing
+    import os
+    import signal
+    import threading
+    from multiprocessing.connection import wait
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use, and that are worth using."""
     import os
 
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_WORKERS)

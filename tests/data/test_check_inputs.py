@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.encoders import encode, tone
 from tests.scripts import call_script
 
 SCRIPT = Path(__file__).resolve().parent.parent.parent / "synthio" / "data" / "check_inputs.py"
@@ -303,3 +304,68 @@ def test_an_input_is_never_written_over(data, make_manifest, tmp_path):
     done = call_script(SCRIPT, *words, "--output_folder", tmp_path)
     refused(done, "would be overwritten")
     assert [path.read_bytes() for path in csvs] == before
+
+
+# ---- sounds that are hardly what was meant
+
+
+def test_channels_that_cancel_are_no_leak(data, make_wav, tmp_path):
+    """Two different clips whose mono mix is silent: each is named, and neither is "the same content"."""
+    for split in ("train", "test"):
+        left = np.random.default_rng(len(split)).uniform(-0.5, 0.5, 8000)
+        make_wav(f"{split}/anti.wav", audio=np.stack([left, -left], 1), sample_rate=8000)
+        data[split].append({"path": f"{split}/anti.wav", "label": "a"})
+    done = data.check(ok=False)
+    assert "2 clips cannot be used" in done.stderr and "same content" not in done.stderr
+    assert "train.csv row 7: " in done.stderr and "test.csv row 3: " in done.stderr
+    assert done.stderr.count("the channels cancel: the mono mix is silent") == 2
+    data.check("--on_bad_audio", "drop")
+    assert len(rows_of(tmp_path / "checked/train.csv")) == 6
+
+
+def test_a_class_of_silence_is_no_leak(data, make_wav, tmp_path):
+    for split in SPLITS:
+        for i in range(2):
+            make_wav(f"{split}/silent{i}.wav", audio=np.zeros(8000), sample_rate=8000)
+            data[split].append({"path": f"{split}/silent{i}.wav", "label": "silence"})
+    done = data.check()
+    assert done.stderr.splitlines()[0].startswith("warning: used, but look at them:")
+    assert [line.split(": ")[0].rsplit("/")[-1] for line in done.stderr.splitlines() if "digital silence" in line] == [
+        f"{split}.csv row {row}" for split in SPLITS for row in ((7, 8) if split == "train" else (3, 4))
+    ]
+    assert "more than once" not in done.stderr and len(rows_of(tmp_path / "checked/train.csv")) == 8
+
+
+def test_a_missing_file_can_be_dropped(data, tmp_path):
+    data["train"].append({"path": "gone.wav", "label": "a"})
+    data["train"].append({"path": "x" * 300 + ".wav", "label": "a"})
+    data.check("--on_bad_audio", "drop")
+    dropped = rows_of(tmp_path / "checked/train.dropped.csv")
+    assert [row["reason"] for row in dropped] == [
+        "no such file",
+        "the file cannot be opened: File name too long",
+    ]
+
+
+def test_garbage_is_named_with_row_and_value(data, make_wav, tmp_path):
+    spike = 0.1 * np.sin(np.arange(8000) / 9)
+    spike[4000] = 1.5e29
+    make_wav("spike.wav", audio=spike, sample_rate=8000, subtype="FLOAT")
+    make_wav("integers.wav", audio=32767 * np.sin(np.arange(8000) / 9), sample_rate=8000, subtype="FLOAT")
+    make_wav("slow.wav", audio=np.ones(50) / 9, sample_rate=1)
+    (tmp_path / "pointer.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    data["test"] += [{"path": f"{name}.wav", "label": "a"} for name in ("spike", "integers", "slow", "pointer")]
+    lines = data.check(ok=False).stderr.splitlines()
+    assert lines[0].startswith("error: 4 clips cannot be used")
+    for row, (line, part) in enumerate(
+        zip(lines[1:], ("+584 dB over", "+90 dB over", "a sample rate of 1 Hz", "Git LFS pointer"), strict=True), 3
+    ):
+        assert f"test.csv row {row}: " in line and part in line
+
+
+def test_the_same_sound_in_an_mp3_of_another_name_is_found(data, tmp_path):
+    encode(tmp_path / "one.mp3", "libmp3lame", tone(1.0), 16000, write_xing="0")
+    (tmp_path / "other.wav").write_bytes((tmp_path / "one.mp3").read_bytes())
+    data["train"].append({"path": "one.mp3", "label": "a"})
+    data["test"].append({"path": "other.wav", "label": "a"})
+    refused(data.check(ok=False), "test.csv row 3 has the same content as", "train.csv row 7")

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 
@@ -66,3 +73,41 @@ def test_all_in_order_by_processes_and_by_threads(make_wav, monkeypatch, few):
     sounds = inspect_all([*paths, "/not/there.wav"])
     assert [sound.duration_s for sound in sounds] == [pytest.approx(0.1 + i / 100) for i in range(8)] + [0]
     assert len({sound.sha256 for sound in sounds[:-1]}) == 8 and sounds[-1].reason == "no such file"
+
+
+def test_workers_end_with_the_stage_that_is_killed(make_wav, tmp_path):
+    """SIGKILL leaves no process behind."""
+    path = make_wav("a.wav", 30.0, sample_rate=48000)
+    code = (
+        "from synthio.data import inspect_sound as i; i._FEW = 0; i.available_cores = lambda: 2\n"
+        f"print('ready', flush=True); i.inspect_all([{str(path)!r}] * 100000)"
+    )
+    stage = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        assert stage.stdout.readline() == b"ready\n"
+        assert wait_until(lambda: len(session(stage.pid)) >= 4)  # the stage, the fork server, its tracker, a worker
+        stage.kill()
+        stage.wait()
+        assert wait_until(lambda: not session(stage.pid)), session(stage.pid)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(stage.pid, signal.SIGKILL)
+
+
+def session(leader: int) -> list[str]:
+    """Living processes of a session, the zombies left out."""
+    found = subprocess.run(
+        ["ps", "-s", str(leader), "-o", "stat=,pid=,args="], capture_output=True, text=True, check=False
+    )
+    return [line for line in found.stdout.splitlines() if not line.startswith("Z")]
+
+
+def wait_until(condition, seconds: float = 30) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
