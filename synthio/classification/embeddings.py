@@ -21,7 +21,7 @@ from synthio.files import Json, atomic_path, fingerprint, sha256_file, sha256_va
 from synthio.manifest import versions
 
 BATCHES_BETWEEN_SAVES = 20
-SHAPING = ("synthio", "torch", "transformers", "numpy", "soxr")  # whose versions may change a vector
+SHAPING = ("synthio", "torch", "transformers", "numpy", "soundfile", "av", "soxr")  # whose versions may change a vector
 
 
 class EmbeddingCache:
