@@ -8,6 +8,7 @@ missing declares), AAC, Opus, WMA and what lies in MP4 or Matroska. docs/audio.m
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,7 +95,7 @@ def _open_sndfile(source: Source) -> Iterator[tuple[Any, str]]:  # Any: soundfil
     import soundfile
 
     try:
-        file = soundfile.SoundFile(source)
+        file = soundfile.SoundFile(os.fsencode(source) if isinstance(source, str) else source)
     except (soundfile.SoundFileError, RuntimeError) as error:
         yield None, f"unreadable: {_reason(error)}"
         return

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,10 +104,13 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in NOT_THE_USERS
 
 
-def walk_files(folder: Path, seen: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """Every file below a folder in the order of names, but hidden ones. Linked folders are followed, circles not."""
-    real = os.path.realpath(folder)
-    if real in seen:
+def walk_files(folder: Path, within: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Every file below a folder in the order of names, but hidden ones. Linked folders are followed.
+
+    A folder that holds one of those that lead to it (`within`, resolved) is not entered: that would be a circle.
+    """
+    real = folder.resolve()
+    if any(outer.is_relative_to(real) for outer in within):
         return
     try:
         names = sorted(path.name for path in folder.iterdir())
@@ -119,7 +121,7 @@ def walk_files(folder: Path, seen: frozenset[str] = frozenset()) -> Iterator[Pat
         if is_hidden(name):
             continue
         if path.is_dir():
-            yield from walk_files(path, seen | {real})
+            yield from walk_files(path, within | {real})
         else:
             yield path
 
@@ -338,7 +340,9 @@ def _write_parts(path: Path, wanted: Mapping[Path, tuple[int, int]]) -> dict[Pat
     try:
         with open_sound(path) as stream:
             while waiting or parts:
-                block = next(stream.blocks)
+                block = next(stream.blocks, None)
+                if block is None:
+                    raise BadAudio(f"truncated: {at} samples could be decoded")
                 while waiting and wanted[waiting[0]][0] < at + block.shape[1]:
                     parts[waiting.pop(0)] = []
                 for file in list(parts):
@@ -347,9 +351,8 @@ def _write_parts(path: Path, wanted: Mapping[Path, tuple[int, int]]) -> dict[Pat
                     if last <= at + block.shape[1]:
                         finish(file, stream.sample_rate)
                 at += block.shape[1]
-    except (BadAudio, StopIteration) as error:
-        reason = error if isinstance(error, BadAudio) else BadAudio(f"truncated: {at} samples could be decoded")
-        failed |= dict.fromkeys([*waiting, *parts], reason)
+    except BadAudio as error:
+        failed |= dict.fromkeys([*waiting, *parts], error)
     return failed
 
 

@@ -98,7 +98,7 @@ def class_rows(
     passed += [path for path in sorted(folder.iterdir()) if not path.is_dir() and not is_hidden(path.name)]
     for label in (path for path in subfolders(folder) if path.resolve() != out):
         refuse_splits_of(label)
-        files = list(walk_files(label))
+        files = list(walk_files(label, frozenset({source.resolve(), folder.resolve()})))
         sounds = [path for path in files if is_sound_name(path)]
         others = [path for path in files if not is_sound_name(path)]
         passed += others
