@@ -206,12 +206,14 @@ def _wav_data(stream: BinaryIO, size: int) -> tuple[int, int] | None:
     return None
 
 
-def says_no_samples(path: Path) -> bool:
-    """Whether a WAV's header honestly says that there are no samples: at most other chunks follow."""
+def unsaid_bytes(path: Path, kind: str) -> int:
+    """Bytes that may be sound, of a file whose header says that it has no samples: in a WAV, no other chunk."""
     with path.open("rb") as stream:
         size = stream.seek(0, 2)
+        if kind != "WAV":
+            return size if size > _TAIL else 0
         found = _wav_data(stream, size)
-        return found is None or _is_chunks(stream, found[0], size)
+        return 0 if found is None or _is_chunks(stream, found[0], size) else size - found[0]
 
 
 def _is_chunks(stream: BinaryIO, at: int, size: int) -> bool:
@@ -272,7 +274,7 @@ def _caf_size(stream: BinaryIO, head: bytes) -> int:
     while end + 12 <= total:
         stream.seek(end)
         name, size = struct.unpack(">4sq", stream.read(12))
-        if size < 0:
+        if size < 0 or not re.fullmatch(rb"[ -~]{4}", name):
             return 0
         if name[:4] == b"caff":  # of a file that was joined behind this one
             return end

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from synthio.containers import BadAudio, Container, read_container, says_no_samples
+from synthio.containers import BadAudio, Container, read_container, unsaid_bytes
 
 BLOCK = 1 << 18  # samples (of all channels) that are decoded at once
 
@@ -73,11 +73,10 @@ def _open(source: Source, container: Container, path: Path) -> Iterator[Stream]:
             yield Stream(file.samplerate, file.channels, file.frames, _sndfile_blocks(file))
             return
         if file is not None and file.frames == 0:
-            reason = "empty: 0 samples"
-            if container.kind == "WAV":
-                if says_no_samples(path):
-                    raise BadAudio(reason)
-                reason = "its header says 0 samples, though more bytes follow"
+            more = unsaid_bytes(path, container.kind)
+            if not more:
+                raise BadAudio("empty: 0 samples")
+            reason = f"its header says 0 samples, though {more} bytes follow; mend it"
     if isinstance(source, io.BytesIO):
         source.seek(0)
     with _open_av(source, reason) as stream:

@@ -92,6 +92,20 @@ def test_a_recorder_that_crashed_behind_filler_chunks(make_wav, tmp_path):
     np.testing.assert_array_equal(read_audio(path)[0], read_audio(tmp_path / "a.wav")[0])
 
 
+@pytest.mark.parametrize(("suffix", "at", "size"), [("aiff", b"COMM", 4), ("w64", b"data", 8), ("au", b".snd", 4)])
+def test_other_headers_of_crashed_recorders(make_wav, suffix, at, size):
+    """Sizes of 0 in other formats: heard whole, or refused with the reason."""
+    path = make_wav(f"a.{suffix}", 1.0, seed=1)
+    raw = bytearray(path.read_bytes())
+    place = raw.index(at) + {"aiff": 10, "w64": 16, "au": 8}[suffix]
+    raw[place : place + size] = bytes(size)
+    path.write_bytes(raw)
+    if suffix == "au":
+        bad(path, "its header says 0 samples, though 32024 bytes follow; mend it")
+    else:
+        assert probe(path) == (16000, 1, 16000)
+
+
 def test_other_chunks_are_no_sound(make_wav, tmp_path):
     note = b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + struct.pack("<I", 14) + b"Lavf58.29.100\0"
     raw = make_wav("a.wav", 0.5).read_bytes()
