@@ -109,10 +109,8 @@ def check_samples(audio: np.ndarray) -> None:
     if not np.isfinite(peak):
         raise BadAudio("holds NaN or infinite samples")
     if peak > MAX_PEAK:
-        raise BadAudio(
-            f"a peak of {20 * np.log10(peak):+.0f} dB over full scale: full scale is 1 in a file of floats (are these "
-            "16-bit numbers? divide them by 32768)"
-        )
+        cause = "16-bit numbers in a file of floats? divide them by 32768" if peak <= 32768 else "it is damaged"
+        raise BadAudio(f"a peak of {20 * np.log10(peak):+.0f} dB over full scale ({cause})")
 
 
 def probe(path: str | Path, max_duration_s: float = MAX_DURATION_S) -> tuple[int, int, int]:
