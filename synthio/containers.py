@@ -13,7 +13,7 @@ import mmap
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +27,9 @@ AUDIO_SUFFIXES = tuple(
 )
 
 
+Parts = tuple[tuple[int, int], ...]  # byte ranges
+
+
 class BadAudio(UserError):
     """A sound file that must not be used; the message is the reason, without the path."""
 
@@ -36,7 +39,7 @@ class Container:
     """A file's kind ("" where only a decoder can tell) and the byte range of each sound that is joined in it."""
 
     kind: str
-    parts: tuple[tuple[int, int], ...]
+    parts: Parts
 
     def sources(self, path: Path) -> Iterator[str | io.BytesIO]:
         """What decoders open, one after the other: the path, or each part in memory."""
@@ -249,7 +252,7 @@ def _check_declared(stream: BinaryIO, head: bytes, declared: int, size: int) -> 
         raise _joined(declared)
 
 
-def _outer_size(form: str, at: int, before: int):
+def _outer_size(form: str, at: int, before: int) -> Callable[[BinaryIO, bytes], int]:
     """Reads a size that stands at byte `at` of the head; `before` bytes are not counted by it."""
 
     def read(stream: BinaryIO, head: bytes) -> int:
@@ -282,7 +285,7 @@ def _caf_size(stream: BinaryIO, head: bytes) -> int:
     return end
 
 
-_DECLARED = {
+_DECLARED: dict[str, Callable[[BinaryIO, bytes], int]] = {
     "RF64": _outer_size("<Q", 20, 8),
     "W64": _outer_size("<Q", 16, 0),
     "AIFF": _outer_size(">I", 4, 8),
@@ -294,7 +297,7 @@ _DECLARED = {
 # ---- sounds joined in one file
 
 
-def _flac_parts(data: mmap.mmap) -> tuple[tuple[int, int], ...]:
+def _flac_parts(data: mmap.mmap) -> Parts:
     """A FLAC file is one sound; decoders stop where its header says, and a second one behind it is lost."""
     first = data.find(b"fLaC")
     second = re.compile(rb"fLaC[\0\x80]\0\0\x22").search(data, first + 4)
@@ -303,7 +306,7 @@ def _flac_parts(data: mmap.mmap) -> tuple[tuple[int, int], ...]:
     return ((0, len(data)),)
 
 
-def _ogg_parts(data: mmap.mmap) -> tuple[tuple[int, int], ...]:
+def _ogg_parts(data: mmap.mmap) -> Parts:
     """The links of a chained Ogg file. A page is a header of 27 bytes, the table of segment sizes, the segments.
 
     Pages that begin a stream stand together at the start of a link. Behind the last page there may be tags.
@@ -345,7 +348,7 @@ def _is_page_whole(page: bytes) -> bool:
     return crc.to_bytes(4, "big").translate(_TURNED) == page[22:26]
 
 
-def _mpeg_parts(data: mmap.mmap) -> tuple[tuple[int, int], ...]:
+def _mpeg_parts(data: mmap.mmap) -> Parts:
     """The sounds of MP3 files that were joined: each begins with a tag or with a frame that holds a Xing header.
 
     Decoders take the first header for that of the whole.
@@ -405,8 +408,8 @@ def _places(pattern: bytes, data: mmap.mmap) -> list[int]:
     return [found.start() for found in re.finditer(pattern, data)]
 
 
-def _ranges(starts: list[int], end: int) -> tuple[tuple[int, int], ...]:
+def _ranges(starts: list[int], end: int) -> Parts:
     return tuple(zip(starts, [*starts[1:], end], strict=True))
 
 
-_PARTS = {"FLAC": _flac_parts, "OGG": _ogg_parts, "MPEG": _mpeg_parts}
+_PARTS: dict[str, Callable[[mmap.mmap], Parts]] = {"FLAC": _flac_parts, "OGG": _ogg_parts, "MPEG": _mpeg_parts}

@@ -255,7 +255,8 @@ def _fitted(blocks: Iterator[np.ndarray], declared: int, rounding: int) -> Itera
     Raises:
         BadAudio: there are fewer samples than declared, by more than one frame of a coder and what containers round.
     """
-    done, held = 0, []
+    done = 0
+    held: list[np.ndarray] = []
     for block in blocks:
         inside = max(0, min(block.shape[1], declared - done))
         if inside:
