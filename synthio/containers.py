@@ -1,8 +1,8 @@
 """What a sound file is by its bytes: its kind, whether all of it is there, and where another sound is joined behind it.
 
 Decoders hand over what they find, without a word about what is missing. So the bytes are looked at first. Nothing is
-decoded here, and of a large file only the headers are read, but for FLAC, Ogg and MP3, in which a second sound can
-begin anywhere.
+decoded here. Of WAV and its like only headers are read; FLAC, Ogg, MP3 and others are searched, for in these a second
+sound can begin anywhere.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ def _look(stream: BinaryIO, size: int) -> Container:
         _check_wav(stream, size)
     elif kind in _DECLARED:
         _check_declared(stream, head, _DECLARED[kind](stream, head), size)
-    elif kind in _PARTS and size:
+    elif kind in _PARTS or kind in _SECOND:
         with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return Container(kind, _PARTS[kind](data))
+            return Container(kind, _PARTS[kind](data) if kind in _PARTS else _only_part(kind, data))
     return Container(kind, ((0, size),))
 
 
@@ -95,6 +95,7 @@ def _look(stream: BinaryIO, size: int) -> Container:
 
 _HEAD_BYTES = 512
 _W64_GUID = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
+_ASF_GUID = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"
 _KINDS = (
     (rb"RIFF.{4}WAVE.{0,64}?fmt .{4}[\x50\x55]\0", "WAV of MPEG"),  # which libsndfile reads as it reads MP3
     (rb"RIFF.{4}WAVE|RIFX.{4}WAVE", "WAV"),
@@ -108,6 +109,11 @@ _KINDS = (
     (rb"NIST_1A\n", "NIST"),
     (rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", "MPEG"),
     (rb"#!AMR", "AMR"),
+    (rb".{4}ftyp(?!hei|mif|avi)", "MP4"),
+    (re.escape(_ASF_GUID), "ASF"),
+    (rb"wvpk", "WavPack"),
+    (rb"TTA1", "TTA"),
+    (rb"Creative Voice File", "VOC"),
 )
 _NO_SOUNDS = (
     (rb"version https://git-lfs", "a Git LFS pointer, not the sound; get it with `git lfs pull`"),
@@ -297,10 +303,22 @@ _DECLARED: dict[str, Callable[[BinaryIO, bytes], int]] = {
 # ---- sounds joined in one file
 
 
-def _flac_parts(data: mmap.mmap) -> Parts:
-    """A FLAC file is one sound; decoders stop where its header says, and a second one behind it is lost."""
-    first = data.find(b"fLaC")
-    second = re.compile(rb"fLaC[\0\x80]\0\0\x22").search(data, first + 4)
+# The header of a second sound, in formats whose decoders stop at the end of the first.
+_SECOND = {
+    "FLAC": rb"fLaC[\0\x80]\0\0\x22",
+    "MP4": rb"\0\0\0.ftyp[ -~]{4}",
+    "ASF": re.escape(_ASF_GUID),
+    "WavPack": rb"wvpk.{12}\0{4}.{5}[\x08-\x0f\x18-\x1f\x28-\x2f\x38-\x3f]",  # a first block, at sample 0
+    "TTA": rb"TTA1[\1-\3]\0",
+    "VOC": rb"Creative Voice File\x1a",
+}
+
+
+def _only_part(kind: str, data: mmap.mmap) -> Parts:
+    """All of a file, which may hold one sound alone."""
+    header = re.compile(_SECOND[kind], re.DOTALL)
+    first = header.search(data)
+    second = first and header.search(data, first.end())
     if second:
         raise _joined(second.start())
     return ((0, len(data)),)
@@ -412,4 +430,4 @@ def _ranges(starts: list[int], end: int) -> Parts:
     return tuple(zip(starts, [*starts[1:], end], strict=True))
 
 
-_PARTS: dict[str, Callable[[mmap.mmap], Parts]] = {"FLAC": _flac_parts, "OGG": _ogg_parts, "MPEG": _mpeg_parts}
+_PARTS: dict[str, Callable[[mmap.mmap], Parts]] = {"OGG": _ogg_parts, "MPEG": _mpeg_parts}

@@ -135,6 +135,31 @@ def test_a_sound_joined_behind_another_is_not_lost_silently(make_wav, tmp_path, 
     bad(join(tmp_path / f"c.{suffix}", one, other), "another sound begins behind its end, at byte")
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec", "form"),
+    [
+        ("m4a", "aac", "mp4"),
+        ("mov", "alac", None),
+        ("wma", "wmav2", "asf"),
+        ("wv", "wavpack", None),
+        ("tta", "tta", None),
+        ("voc", "pcm_s16le", None),
+    ],
+)
+def test_what_ffmpeg_would_not_hear_of_joined_files(tmp_path, suffix, codec, form):
+    one, other = (encode(tmp_path / f"{i}.{suffix}", codec, tone(1.0 + i), 16000, form) for i in range(2))
+    assert probe(one)[2] < probe(other)[2]
+    bad(join(tmp_path / f"both.{suffix}", one, other), f"behind its end, at byte {one.stat().st_size}")
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mka", "flac"), ("webm", "libopus"), ("aac", "aac"), ("mp2", "mp2")])
+def test_what_ffmpeg_hears_of_joined_files(tmp_path, suffix, codec):
+    form = "adts" if suffix == "aac" else None
+    one, other = (encode(tmp_path / f"{i}.{suffix}", codec, tone(1.0 + i), 16000, form) for i in range(2))
+    frames = probe(join(tmp_path / f"both.{suffix}", one, other))[2]
+    assert abs(frames - probe(one)[2] - probe(other)[2]) <= 1024
+
+
 def test_a_sound_of_another_kind_behind_one(make_wav, tmp_path):
     one, other = make_wav("a.wav", 0.5), make_wav("b.flac", 0.5)
     bad(join(tmp_path / "c.wav", one, other), "another sound begins behind its end, at byte 16044")
