@@ -7,6 +7,7 @@ missing declares), AAC, Opus, WMA and what lies in MP4 or Matroska. docs/audio.m
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -192,9 +193,11 @@ def _av_frames(container: Any) -> Iterator[Any]:  # Any: PyAV is imported where 
         try:
             packet = next(packets, None)
             frames = [] if packet is None else packet.decode()
-        except (av.FFmpegError, OSError) as error:
+        except av.FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
+            if error.errno == errno.EIO:  # of the disk
+                raise BadAudio(f"unreadable: {_av_reason(error)}") from None
             failed = failed or samples > 0
             continue
         if packet is None:
