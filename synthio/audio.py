@@ -164,7 +164,8 @@ def _gather(blocks: Iterator[np.ndarray], channels: int, frames: int | None) -> 
     """Blocks [C, n] as one array [C, T], without a second copy where T is known."""
     if frames is None:
         return np.concatenate(list(blocks), axis=1)
-    audio, done = np.empty((channels, frames), np.float32), 0
+    audio = np.empty((channels, frames), np.float32)
+    done = 0
     for block in blocks:
         audio[:, done : done + block.shape[1]] = block
         done += block.shape[1]

@@ -194,7 +194,8 @@ def window_powers(path: Path, clip_s: float) -> list[float]:
 
     powers: list[float] = []
     with open_audio(path, MAX_SONG_S) as stream:
-        size, rest = round(clip_s * stream.sample_rate), np.zeros(0, np.float32)
+        size = round(clip_s * stream.sample_rate)
+        rest = np.zeros(0, np.float32)
         for block in stream.blocks:
             rest = np.concatenate([rest, mix_down(block)[0]])
             whole = len(rest) // size * size
