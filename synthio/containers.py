@@ -114,6 +114,7 @@ _KINDS = (
     (rb"wvpk", "WavPack"),
     (rb"TTA1", "TTA"),
     (rb"Creative Voice File", "VOC"),
+    (rb"\x1aE\xdf\xa3", "Matroska"),
 )
 _NO_SOUNDS = (
     (rb"version https://git-lfs", "a Git LFS pointer, not the sound; get it with `git lfs pull`"),
@@ -242,7 +243,9 @@ def _check_tail(stream: BinaryIO, at: int, size: int, length: int) -> None:
     tail = stream.read(_TAIL)
     if _begins_sound(tail):
         raise _joined(at)
-    if size - at > max(_TAIL, length // 10) and tail.strip(b"\0") and not _is_chunks(stream, at, size):
+    known = not tail.strip(b"\0") or re.match(rb"ID3|TAG|APETAGEX|LYRICS", tail)
+    known = known or any(_is_chunks(stream, start, size) for start in (at, at - length % 2))
+    if size - at > max(_TAIL, length // 10) and not known:
         raise BadAudio(
             f"its header declares {length} bytes of sound, but {size - at} more follow; mend it "
             "(sox --ignore-length in.wav out.wav)"
@@ -291,12 +294,50 @@ def _caf_size(stream: BinaryIO, head: bytes) -> int:
     return end
 
 
+def _mp4_size(stream: BinaryIO, head: bytes) -> int:
+    """Where the last box of an MP4 file ends; 0 where the last one goes on to the end of the file."""
+    at, total = 0, stream.seek(0, 2)
+    while at + 16 <= total:
+        stream.seek(at)
+        size, name, long_size = struct.unpack(">I4sQ", stream.read(16))
+        size = long_size if size == 1 else size
+        if size == 0:
+            return 0
+        if size < 8 or not re.fullmatch(rb"[ -~\xa9]{4}", name) or (at and name == b"ftyp"):
+            break  # what follows is no box, or another file
+        at += size
+    return at
+
+
+def _matroska_size(stream: BinaryIO, head: bytes) -> int:
+    """Where the segment of a Matroska or WebM file ends, which follows the EBML header; 0: unknown (a live stream)."""
+    at, size = _ebml_number(head, 4)
+    at += size
+    if head[at : at + 4] != b"\x18\x53\x80\x67":
+        return 0
+    start, size = _ebml_number(head, at + 4)
+    return 0 if size < 0 else start + size
+
+
+def _ebml_number(data: bytes, at: int) -> tuple[int, int]:
+    """(where it ends, value) of a number of 1 to 8 bytes (RFC 8794); -1: unknown."""
+    first = data[at] if at < len(data) else 0
+    length = 9 - first.bit_length()
+    if length > 8:
+        return at + 1, -1
+    bits = 7 * length
+    value = int.from_bytes(data[at : at + length], "big") & ((1 << bits) - 1)
+    return at + length, -1 if value == (1 << bits) - 1 else value
+
+
 _DECLARED: dict[str, Callable[[BinaryIO, bytes], int]] = {
     "RF64": _outer_size("<Q", 20, 8),
     "W64": _outer_size("<Q", 16, 0),
     "AIFF": _outer_size(">I", 4, 8),
     "AU": _au_size,
     "CAF": _caf_size,
+    "MP4": _mp4_size,
+    "Matroska": _matroska_size,
 }
 
 
@@ -306,7 +347,6 @@ _DECLARED: dict[str, Callable[[BinaryIO, bytes], int]] = {
 # The header of a second sound, in formats whose decoders stop at the end of the first.
 _SECOND = {
     "FLAC": rb"fLaC[\0\x80]\0\0\x22",
-    "MP4": rb"\0\0\0.ftyp[ -~]{4}",
     "ASF": re.escape(_ASF_GUID),
     "WavPack": rb"wvpk.{12}\0{4}.{5}[\x08-\x0f\x18-\x1f\x28-\x2f\x38-\x3f]",  # a first block, at sample 0
     "TTA": rb"TTA1[\1-\3]\0",

@@ -131,10 +131,10 @@ _DEMUXERS = (
     "mp3,aac,mov,matroska,ogg,wav,flac,asf,asf_o,aiff,au,caf,w64,amr,ac3,eac3,wv,tta,ape,voc,nistsphere,avi,mpegts,"
     "mpeg,dsf,flv,rm,iff,loas"
 )
-# Formats whose header or index tells the length; of others FFmpeg estimates it from the bit rate.
-_TELLS_LENGTH = ("mov", "ogg", "flac", "caf", "wv", "tta", "ape")
+# Formats that tell the number of samples. MP4 tells a duration: gaps may be missing from it, so it tells the end alone.
+_TELLS_SAMPLES = ("flac", "caf", "wv", "tta", "ape")
+_TELLS_END = (*_TELLS_SAMPLES, "mov")
 _PADDING = 8192  # samples: at most so many, which fill up an encoder's last frame, lie behind the declared end
-_FRAME = 1024  # samples of a frame of AAC
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 
 
@@ -173,9 +173,7 @@ def _open_av(source: Source, reason: str = "") -> Iterator[Stream]:
         if first is None:
             raise BadAudio(reason or "unreadable: no sound can be decoded")
         rate, channels = first.sample_rate, len(first.layout.channels)
-        blocks, declared = _coalesced(_alike(first, frames)), _declared_frames(container, rate)
-        if declared:
-            blocks = _fitted(blocks, declared, rounding=_FRAME + rate // 20)
+        blocks = _fitted(_coalesced(_alike(first, frames)), container, rate)
         yield Stream(rate, channels, None, blocks)
 
 
@@ -242,22 +240,17 @@ def _coalesced(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         yield np.concatenate(held, axis=1)
 
 
-def _declared_frames(container: Any, sample_rate: int) -> int:  # Any: as above
-    """Samples a channel that the file declares; 0 where it does not, or where that is an estimate."""
-    stream, name = container.streams.audio[0], container.format.name.split(",")[0]
-    if name in _TELLS_LENGTH and stream.duration:
-        return round(stream.duration * stream.time_base * sample_rate)
-    if name == "matroska" and container.duration and not container.streams.video:
-        return round(container.duration / 1e6 * sample_rate)
-    return 0
-
-
-def _fitted(blocks: Iterator[np.ndarray], declared: int, rounding: int) -> Iterator[np.ndarray]:
-    """Leave out an encoder's padding behind the declared end.
+def _fitted(blocks: Iterator[np.ndarray], container: Any, sample_rate: int) -> Iterator[np.ndarray]:  # Any: as above
+    """Leave out an encoder's padding behind the end that the file declares.
 
     Raises:
-        BadAudio: there are fewer samples than declared, by more than one frame of a coder and what containers round.
+        BadAudio: there are fewer samples than the file declares.
     """
+    stream, name = container.streams.audio[0], container.format.name.split(",")[0]
+    if name not in _TELLS_END or not stream.duration:
+        yield from blocks
+        return
+    declared = round(stream.duration * stream.time_base * sample_rate)
     done = 0
     held: list[np.ndarray] = []
     for block in blocks:
@@ -267,7 +260,7 @@ def _fitted(blocks: Iterator[np.ndarray], declared: int, rounding: int) -> Itera
         if inside < block.shape[1]:
             held.append(block[:, inside:])
         done += block.shape[1]
-    if done < declared - rounding:
+    if done < declared and name in _TELLS_SAMPLES:
         raise BadAudio(f"truncated: {done} of {declared} samples could be decoded")
     if done - declared > _PADDING:
         yield from held

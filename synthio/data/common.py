@@ -69,8 +69,8 @@ def list_clips(rows: Iterable[Mapping[str, Any]], files: Sequence[Path] = ()) ->
     if not records:
         raise UserError(f"no clips found in {', '.join(map(str, files)) or 'the source folder'}")
     for record in records:
-        if not is_utf8(record[PATH]):
-            raise UserError(f"{record[PATH]!a}: the name is not UTF-8, which a CSV cannot hold; rename the file")
+        if fault := unfit_name(record[PATH]):
+            raise UserError(f"{record[PATH]!a}: the name {fault}, which a CSV cannot hold; rename the file")
     return Listing(pd.DataFrame(records).astype({SEGMENT: object}), tuple(files))
 
 
@@ -86,13 +86,13 @@ def find_root(args: argparse.Namespace, marker: str, *subfolders: str) -> Path:
     raise UserError(f"{source}: {marker} is not there; get the dataset (see {args.dataset} --help)")
 
 
-def is_utf8(name: str) -> bool:
-    """Whether a file's name is text; Python hands other bytes over as surrogates."""
+def unfit_name(name: str) -> str:
+    """Why a file's name cannot stand in a CSV, or "". Python hands bytes that are no text over as surrogates."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
-        return False
-    return True
+        return "is not UTF-8"
+    return "holds a line break" if len(name.splitlines()) > 1 else ""
 
 
 # What file systems and unpackers put beside the files of a user; names that begin with a dot are passed over as well.

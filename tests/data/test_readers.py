@@ -781,6 +781,9 @@ def test_a_name_that_is_not_utf_8_is_told_in_a_line(prepare, tmp_path, make_wavs
     (tmp_path / "mine/dog/s0_0.wav").rename(os.fsdecode(os.fsencode(tmp_path / "mine/dog") + b"/caf\xe9.wav"))
     error = prepare("folder", tmp_path / "mine", ok=False)
     assert "caf\\udce9.wav': the name is not UTF-8" in error and error.count("\n") == 1
+    next((tmp_path / "mine/dog").glob("caf*")).rename(tmp_path / "mine/dog/two\nlines.wav")
+    error = prepare("folder", tmp_path / "mine", ok=False)
+    assert "two\\nlines.wav': the name holds a line break" in error and error.count("\n") == 1
 
 
 def test_sounds_that_the_metadata_does_not_list_are_named(tmp_path, make_wavs):
