@@ -6,7 +6,6 @@ vectors = embed_clips(cache, lambda: load_scorer(model), paths, "train.csv", bat
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,8 +15,9 @@ import numpy as np
 
 from synthio.audio import BadAudio, read_audio
 from synthio.batching import Halving
+from synthio.cache import read_tensors, write_tensors
 from synthio.cli import UserError, progress
-from synthio.files import Json, atomic_path, fingerprint, sha256_file, sha256_value
+from synthio.files import Json, fingerprint, sha256_file, sha256_value, sweep
 from synthio.manifest import versions
 
 BATCHES_BETWEEN_SAVES = 20
@@ -41,6 +41,7 @@ class EmbeddingCache:
         found = versions()
         shaping = {name: found.get(name) for name in SHAPING}
         self.path = Path(folder) / f"{kind}_{sha256_value([kind, fingerprint(model), shaping])[:16]}.safetensors"
+        sweep([Path(folder)])
         self.vectors: dict[str, np.ndarray]
         self.facts: dict[str, Json]
         self.vectors, self.facts = _read(self.path)
@@ -67,38 +68,19 @@ class EmbeddingCache:
 
     def save(self) -> None:
         """Write all vectors and facts, atomically."""
-        from safetensors.numpy import save_file
-
-        tensors: dict[str, np.ndarray] = {
-            "sha256": np.array([list(bytes.fromhex(key)) for key in self.vectors], np.uint8),
-            "vectors": np.stack(list(self.vectors.values())).astype(np.float32),
-        }
-        facts = json.dumps(self.facts)
-        with atomic_path(self.path) as temporary:
-            save_file(tensors, temporary, metadata={"checksum": _checksum(tensors, facts), "facts": facts})
-
-
-def _checksum(tensors: dict[str, np.ndarray], facts: str) -> str:
-    return hashlib.sha256(tensors["sha256"].tobytes() + tensors["vectors"].tobytes() + facts.encode()).hexdigest()
+        keys = np.array([list(bytes.fromhex(key)) for key in self.vectors], np.uint8)
+        vectors = np.stack(list(self.vectors.values())).astype(np.float32)
+        facts = np.frombuffer(json.dumps(self.facts).encode(), np.uint8)
+        write_tensors(self.path, {"sha256": keys, "vectors": vectors, "facts": facts})
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Json]]:
     """Vectors and facts of a file; nothing where it is missing or damaged, for then the model is asked again."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
+    found = read_tensors(path)
+    if found is None:
         return {}, {}
-    try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in ("sha256", "vectors")}
-            metadata = file.metadata() or {}
-    except SafetensorError:
-        return {}, {}
-    facts = metadata.get("facts", "{}")
-    if metadata.get("checksum") != _checksum(tensors, facts):
-        return {}, {}
-    keys = [bytes(key).hex() for key in tensors["sha256"]]
-    return dict(zip(keys, tensors["vectors"], strict=True)), json.loads(facts)
+    keys = [bytes(key).hex() for key in found["sha256"]]
+    return dict(zip(keys, found["vectors"], strict=True)), json.loads(found["facts"].tobytes())
 
 
 def embed_clips(

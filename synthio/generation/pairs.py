@@ -13,9 +13,10 @@ import torch
 
 from synthio.audio import BadAudio, fit_length, probe, read_audio
 from synthio.batching import Halving
+from synthio.cache import CHECKSUM, read_tensors, tell_damage, write_tensors
 from synthio.captions.pools import label_prompt
 from synthio.cli import UserError, progress
-from synthio.files import atomic_path, fingerprint, sha256_file, sha256_value
+from synthio.files import fingerprint, sha256_file, sha256_value
 from synthio.manifest import CONTENT, LABEL, MODEL, PATH, PROMPT, SCORE, SOURCE, read_table, write_table
 from synthio.models.base import Condition, TextToAudio
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BATCH = 16
+SCORE_COLUMNS = [CONTENT, PROMPT, MODEL, SCORE, CHECKSUM]
 
 
 class Pair(NamedTuple):
@@ -111,17 +113,25 @@ def clap_scores(losers: pd.DataFrame, model: str, device: str, cache_csv: Path) 
 
 
 def _read_scores(path: Path) -> dict[tuple[str, str, str], float]:
+    """The scores that are whole; damage is told in a line, and what is lost is scored again."""
     if not path.is_file():
         return {}
-    rows = read_table(path, (CONTENT, PROMPT, MODEL, SCORE)).to_dict("records")
-    return {(row[CONTENT], row[PROMPT], row[MODEL]): float(row[SCORE]) for row in rows}
+    try:
+        rows = read_table(path, SCORE_COLUMNS)[SCORE_COLUMNS].values.tolist()
+    except UserError as error:
+        tell_damage(path, f"damaged ({error}); all clips are scored again")
+        return {}
+    whole = [row for row in rows if row[-1] == sha256_value(row[:-1])]
+    if len(whole) < len(rows):
+        tell_damage(path, f"{len(rows) - len(whole)} of its rows are damaged; their clips are scored again")
+    return {(content, prompt, model): float(score) for content, prompt, model, score, _ in whole}
 
 
 def _write_scores(scores: dict[tuple[str, str, str], float], path: Path) -> None:
     import pandas as pd
 
     rows = [[*key, f"{score:.6f}"] for key, score in scores.items()]
-    write_table(pd.DataFrame(rows, columns=[CONTENT, PROMPT, MODEL, SCORE]), path)
+    write_table(pd.DataFrame([[*row, sha256_value(row)] for row in rows], columns=SCORE_COLUMNS), path)
 
 
 # ---- what the network sees of them
@@ -224,13 +234,12 @@ def _in_cached_batches(
 
 
 def cached(path: Path, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file; where it is missing, it is made first."""
-    from safetensors.torch import load_file, save_file
-
-    if not path.is_file():
-        with atomic_path(path) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in make().items()}, temporary)
-    return load_file(path)
+    """The tensors of a file of `write_tensors`; where it is missing or damaged, it is made first."""
+    found = read_tensors(path)
+    if found is None:
+        found = {name: tensor.cpu().numpy() for name, tensor in make().items()}
+        write_tensors(path, found)
+    return {name: torch.from_numpy(array) for name, array in found.items()}
 
 
 def clip_seconds(path: str) -> float:

@@ -18,9 +18,10 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from synthio.batching import Halving
+from synthio.cache import read_tensors, write_tensors
 from synthio.cli import UserError
 from synthio.files import sha256_file
 from synthio.generation import diffusion, pairs, preference
@@ -324,10 +325,14 @@ def test_scores_are_the_models_cosines_and_are_kept_by_content(world, tmp_path):
     for score, path, prompt in zip(found, losers["path"], losers["prompt"], strict=True):
         audio = soundfile.read(path, dtype="float32")[0][None]
         assert score == pytest.approx(float(scorer.embed_audio([audio])[0] @ scorer.embed_text([prompt])[0]), abs=2e-6)
+    pairs._write_scores(dict.fromkeys(pairs._read_scores(cache), 0.777), cache)
+    assert pairs.clap_scores(losers, str(world / "clap"), "cpu", cache) == [0.777] * 3  # read, not made
     rows = rows_of(cache)
-    rows[1]["clap_score"] = "0.777000"
+    rows[0]["clap_score"] = "0.888000"
     write_rows(cache, rows)
-    assert pairs.clap_scores(losers, str(world / "clap"), "cpu", cache) == [found[0], 0.777, found[2]]  # read, not made
+    assert pairs.clap_scores(losers, str(world / "clap"), "cpu", cache) == [found[0], 0.777, 0.777]  # damaged: made
+    cache.write_bytes(b"\xff" + cache.read_bytes())
+    assert pairs.clap_scores(losers, str(world / "clap"), "cpu", cache) == found
     shutil.copy(losers["path"].iloc[0], tmp_path / "other name.wav")
     losers["path"] = [str(tmp_path / "other name.wav"), *losers["path"].iloc[[2, 1]]]
     assert pairs.clap_scores(losers, str(world / "clap"), "cpu", cache)[0] == found[0]
@@ -358,12 +363,21 @@ def test_the_cache_is_used_and_follows_the_content(world, tmp_path):
     written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert {path.suffix for path in written} == {".safetensors"}
     for path in written:
-        tensors = load_file(path)
-        save_file({name: tensor * (2 if name in ("latents", "cross") else 1) for name, tensor in tensors.items()}, path)
+        tensors = read_tensors(path)
+        write_tensors(path, {n: tensor * (2 if n in ("latents", "cross") else 1) for n, tensor in tensors.items()})
     second = pairs.encode_pairs(made, model, "id", tmp_path)
     torch.testing.assert_close(second.latents, 2 * first.latents)
     torch.testing.assert_close(second.condition.cross, 2 * first.condition.cross)
     assert second.content == first.content
+    before = {path: path.read_bytes() for path in written}
+
+    for path in written:  # as a bad disk gives them: made again
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    again = pairs.encode_pairs(made, model, "id", tmp_path)
+    torch.testing.assert_close(again.latents, first.latents, rtol=0, atol=0)
+    torch.testing.assert_close(again.condition.cross, first.condition.cross, rtol=0, atol=0)
+    for path, data in before.items():
+        path.write_bytes(data)
 
     fewer = pairs.encode_pairs(made[1:], model, "id", tmp_path)  # other losers; the gold clips' file serves again
     assert len(list(tmp_path.iterdir())) == len(written) + 1
