@@ -35,8 +35,8 @@ Json: TypeAlias = Any  # what a JSON file holds: no type that mypy knows can be 
 _CHUNK_BYTES = 1 << 20
 _STEM_BYTES = 120  # of a temporary name, which has more to say
 _TEMPORARY = re.compile(r"\.(.+)\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.(tmp|old)(\.[^.]*)?")
-_EARLIER = re.compile(r"\..+\.\d+\.tmp(\..+)?|\.(adapter|clap)\.\w{8}")  # of earlier releases
-MADE_AGAIN = "remove it and run again what made it"
+_EARLIER = re.compile(r"\..+\.(\d+)\.tmp(\..+)?|\.(adapter|clap)\.\w{8}")  # of earlier releases
+MADE_AGAIN = "get it again, or remove it and run again what made it"
 ABANDONED_S = 86400.0  # for how long nobody has touched what nobody writes any more
 
 
@@ -63,8 +63,9 @@ def is_temporary(path: Path) -> bool:
 
 
 def _is_abandoned(path: Path) -> bool:
-    found = _TEMPORARY.fullmatch(path.name)
-    if found and found[2] == machine() and not _is_alive(int(found[3])):
+    found, earlier = _TEMPORARY.fullmatch(path.name), _EARLIER.fullmatch(path.name)
+    process = (found[3] if found[2] == machine() else "") if found else (earlier and earlier[1])
+    if process and not _is_alive(int(process)):
         return True
     try:  # of change: a hard link has the file's own time of writing
         return time.time() - path.lstat().st_ctime > ABANDONED_S
@@ -216,23 +217,25 @@ def write_json(path: str | Path, value: Json) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
-def read_json(path: str | Path, *keys: str) -> Json:
+def read_json(path: str | Path) -> Json:
     """Read a JSON file.
-
-    Args:
-        path: of the file.
-        keys: what the object in it must have.
 
     Raises:
         OSError: there is none.
         UserError: it is damaged.
     """
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # neither UTF-8 nor JSON
         raise UserError(f"{path}: damaged, for it is no JSON ({error}); {MADE_AGAIN}") from None
-    lacking = [key for key in keys if not isinstance(value, dict) or key not in value]
-    if lacking:
+
+
+def read_object(path: str | Path, *keys: str) -> dict[str, Json]:
+    """Read a JSON file that holds an object, with at least these keys; raises as `read_json`."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: damaged, for it is no object of names and values; {MADE_AGAIN}")
+    if lacking := [key for key in keys if key not in value]:
         raise UserError(f"{path}: damaged, for it does not say {', '.join(lacking)}; {MADE_AGAIN}")
     return value
 

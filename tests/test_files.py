@@ -22,7 +22,7 @@ from synthio.files import (
     is_temporary,
     link,
     machine,
-    read_json,
+    read_object,
     sha256_file,
     sha256_value,
     stable_seed,
@@ -120,14 +120,15 @@ def test_what_a_living_writer_writes_is_left_alone(tmp_path, dead_process):
     dead = tmp_path / f".a.b.{machine()}-{dead_process}-01234567.tmp.wav"
     elsewhere = tmp_path / f".a.b.{'0' * 8}-{os.getpid()}-01234567.tmp.wav"
     earlier, others = tmp_path / f".a.{dead_process}.tmp.csv", [tmp_path / name for name in (".odd.tmp.wav", "a.b.wav")]
-    for path in (mine, dead, elsewhere, earlier, *others):
+    living = tmp_path / f".a.{os.getpid()}.tmp.csv"
+    for path in (mine, dead, elsewhere, earlier, living, *others):
         path.write_bytes(b"x")
     sweep([tmp_path, tmp_path / "not there"])
-    assert sorted(tmp_path.iterdir()) == sorted([mine, elsewhere, earlier, *others])  # written a moment ago
+    assert sorted(tmp_path.iterdir()) == sorted([mine, elsewhere, living, *others])  # written a moment ago
 
 
 def test_what_nobody_touched_for_a_day_is_left_behind(tmp_path, monkeypatch):
-    elsewhere, earlier = tmp_path / f".a.{'0' * 8}-{os.getpid()}-01234567.tmp.csv", tmp_path / ".a.17.tmp.csv"
+    elsewhere, earlier = tmp_path / f".a.{'0' * 8}-{os.getpid()}-01234567.tmp.csv", tmp_path / ".a.1.tmp.csv"
     folder = tmp_path / "deep/.adapter.a1b2c3d4"
     folder.mkdir(parents=True)
     for path in (elsewhere, earlier, folder / "weights", tmp_path / ".a.csv"):
@@ -194,11 +195,11 @@ def test_a_full_disk_is_named_with_the_file(tmp_path):
         assert list(disk.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["{", "", "\x00", '{"a": 1}'])
+@pytest.mark.parametrize("text", ["{", "", "\x00", '{"a": 1}', "[1]", "[" * 99999])
 def test_a_damaged_record_is_named(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(UserError, match=r"a\.json: damaged.*run again what made it"):
-        read_json(tmp_path / "a.json", "b")
+        read_object(tmp_path / "a.json", "b")
 
 
 def test_a_link_to_a_link_is_the_file(tmp_path):

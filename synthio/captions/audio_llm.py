@@ -21,8 +21,9 @@ import transformers
 
 from synthio.audio import fit_length
 from synthio.captions.requests import Captioner, CaptionerOptions, one_line
-from synthio.cli import UserError, first_line, pick_device, quiet_libraries, set_threads
+from synthio.cli import UserError, pick_device, quiet_libraries, set_threads
 from synthio.files import fingerprint
+from synthio.models.strict import load_network, refusing
 
 MIN_SAMPLES = 1600  # 0.1 s: the encoders make nothing of less
 TURN_END = "<|im_end|>"  # how every one of these models ends its turn
@@ -80,11 +81,9 @@ class AudioLlm(Captioner):
         self.device = torch.device(pick_device(options.device))
         # half precision pays on a GPU; on a CPU it is many times slower
         dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        try:
+        with refusing("captioner", model):
             self.processor = load_processor(family, model)
             self.model = load_model(family, model, dtype, self.device)
-        except (OSError, ImportError, ValueError) as error:
-            raise UserError(f"captioner '{model}' could not be loaded: {first_line(error)}") from None
         self.processor.tokenizer.padding_side = "left"
         self.sample_rate = self.processor.feature_extractor.sampling_rate
         instruction = options.instruction_for(self.name)
@@ -134,10 +133,8 @@ class AudioLlm(Captioner):
 
 def read_family(model: str) -> Family:
     """The family of a folder or hub id, by the `model_type` in its config.json."""
-    try:
+    with refusing("captioner", model):
         config, _ = transformers.PretrainedConfig.get_config_dict(model)
-    except OSError as error:
-        raise UserError(f"captioner '{model}' could not be loaded: {first_line(error)}") from None
     if not config:  # transformers gives an empty one for a folder without
         raise UserError(f"captioner '{model}' could not be loaded: it has no config.json")
     kind = config.get("model_type", "")
@@ -184,10 +181,12 @@ def hearing_only(kind: type[Any]) -> type[Any]:  # of `find_class`
 
 def load_model(family: Family, model: str, dtype: torch.dtype, device: torch.device) -> transformers.PreTrainedModel:
     """The frozen model with all of its weights: one that is missing would be random, which nothing would tell."""
-    loaded, report = find_class(family.model, family.since).from_pretrained(
-        model, dtype=dtype, device_map={"": device}, output_loading_info=True
+    loaded = load_network(
+        find_class(family.model, family.since),
+        model,
+        "captioner",
+        may_have_more=True,  # what speaks lies beside what listens
+        dtype=dtype,
+        device_map={"": device},
     )
-    if report["missing_keys"]:
-        names = sorted(report["missing_keys"])
-        raise ValueError(f"{len(names)} of its weights are missing, {names[0]} among them")
     return loaded.requires_grad_(False).eval()

@@ -77,7 +77,6 @@ def build(folder: Path, dtype):
 def read_state(path: Path) -> dict:
     """The tensors of a checkpoint. Nothing in it is run."""
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
@@ -90,7 +89,7 @@ def read_state(path: Path) -> dict:
             f"{path} holds more than tensors, so that loading it could run code ({reason}). Where you trust it, load "
             "it with torch.load(..., weights_only=False) and save its state dict with safetensors.torch.save_file"
         ) from None
-    except (RuntimeError, EOFError, SafetensorError) as error:
+    except Exception as error:  # which it is depends on where the file is damaged
         raise Refused(f"{path} cannot be read ({error}); was it downloaded whole?") from None
 
 
@@ -102,10 +101,16 @@ def load_weights(model, path: Path):
         ("unexpected", [key for key in state if key not in wanted]),
         ("of another shape", [key for key in state if key in wanted and state[key].shape != wanted[key].shape]),
     ]
+    problems.append(("with NaN or infinity", [key for key in wanted if key in state and not is_finite(state[key])]))
     told = [described(word, [key for key in keys if not key.endswith(COMPUTED)]) for word, keys in problems]
     if any(told):
         raise Refused(f"{path} does not fit GAMA: {'; '.join(filter(None, told))}")
     model.load_state_dict(state, strict=False)
+
+
+def is_finite(tensor) -> bool:
+    """Whether all of it are numbers."""
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
 
 
 def described(word: str, keys: list) -> str:

@@ -22,8 +22,9 @@ from transformers import (
 
 from synthio.captions.chat_writer import ChatWriter, Question, Reply
 from synthio.captions.requests import WriterOptions
-from synthio.cli import UserError, first_line, pick_device, quiet_libraries, set_threads
+from synthio.cli import UserError, pick_device, quiet_libraries, set_threads
 from synthio.files import fingerprint
+from synthio.models.strict import load_network, refusing
 
 BATCH_SIZE = 8
 
@@ -45,13 +46,10 @@ class LocalWriter(ChatWriter):
         self.device = torch.device(pick_device(options.device))
         # half precision pays on a GPU; on a CPU it is many times slower
         dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        try:
+        what = "caption writer"
+        with refusing(what, model):
             self.tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
-            self.model = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"caption writer '{model}' could not be loaded as a chat model: {first_line(error)}"
-            ) from None
+            self.model = load_network(AutoModelForCausalLM, model, what, may_have_more=True, dtype=dtype)
         if not self.tokenizer.chat_template:
             raise UserError(
                 f"caption writer '{model}' has no chat template, so it was not trained to follow instructions; "

@@ -153,10 +153,10 @@ def save_pool(pool: Pool, folder: Path, config: dict[str, Any]) -> None:
 
 def is_pool(folder: str | Path) -> bool:
     """Whether `save_pool` wrote the folder."""
-    from synthio.files import read_json
+    from synthio.files import read_object
 
     config = Path(folder) / "config.json"
-    return config.is_file() and read_json(config).get("kind") == KIND
+    return config.is_file() and read_object(config).get("kind") == KIND
 
 
 def load_pool(folder: str | Path) -> tuple[Pool, dict[str, Any]]:
@@ -167,15 +167,17 @@ def load_pool(folder: str | Path) -> tuple[Pool, dict[str, Any]]:
     """
     from safetensors.numpy import load_file
 
-    from synthio.files import read_json
+    from synthio.files import read_object
+    from synthio.models.strict import refusing
 
     if not is_pool(folder):
         raise UserError(f"{folder}: no classifier of ast/heads.py (its config.json does not say so); give its model/")
-    tensors, config = load_file(Path(folder) / "model.safetensors"), read_json(Path(folder) / "config.json")
-    experts, weights = [], []
-    for i, part in enumerate(config["experts"]):
-        own = {name.split(".", 1)[1]: array for name, array in tensors.items() if name.startswith(f"{i}.")}
-        settings = {name: value for name, value in part.items() if name not in ("form", "weight")}
-        experts.append(FORMS[part["form"]].restored(own, settings))
-        weights.append(part["weight"])
-    return Pool(experts, np.array(weights), config["offset"], config["multi_label"]), config
+    with refusing("classifier", folder):
+        tensors, config = load_file(Path(folder) / "model.safetensors"), read_object(Path(folder) / "config.json")
+        experts, weights = [], []
+        for i, part in enumerate(config["experts"]):
+            own = {name.split(".", 1)[1]: array for name, array in tensors.items() if name.startswith(f"{i}.")}
+            settings = {name: value for name, value in part.items() if name not in ("form", "weight")}
+            experts.append(FORMS[part["form"]].restored(own, settings))
+            weights.append(part["weight"])
+        return Pool(experts, np.array(weights, float), config["offset"], config["multi_label"]), config

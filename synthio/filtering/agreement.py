@@ -10,8 +10,9 @@ import numpy as np
 from synthio.classification.metrics import probabilities
 from synthio.classification.training import Normalisation, predict_clips
 from synthio.cli import UserError
-from synthio.files import read_json
+from synthio.files import read_object
 from synthio.manifest import split_labels
+from synthio.models.strict import load_network, refusing
 
 BATCH = 16
 
@@ -27,7 +28,8 @@ def find_model(folder: str) -> Path:
         raise UserError(
             f"--classifier {folder}: no model/ and scores.json in it; give an output folder of ast/train.py"
         )
-    synthetic = read_json(record)["splits"]["train"]["synthetic"]
+    with refusing("classifier", folder):
+        synthetic = read_object(record)["splits"]["train"]["synthetic"]
     if synthetic:
         raise UserError(f"--classifier {folder}: was trained on {synthetic} synthetic clips; train one on gold alone")
     return model
@@ -37,8 +39,8 @@ def load(folder: Path, device: str):
     """(model, normalisation of its input) as ast/train.py saved them."""
     from transformers import ASTForAudioClassification
 
-    model = ASTForAudioClassification.from_pretrained(folder).to(device)
-    extractor = read_json(folder / "preprocessor_config.json")
+    model = load_network(ASTForAudioClassification, folder, "classifier").to(device)
+    extractor = read_object(folder / "preprocessor_config.json", "max_length", "mean", "std")
     return model, Normalisation(extractor["max_length"], extractor["mean"], extractor["std"])
 
 

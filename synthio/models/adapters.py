@@ -13,14 +13,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
 from synthio.cli import UserError, first_line
-from synthio.files import atomic_path, read_json, write_json
+from synthio.errors import trouble
+from synthio.files import atomic_path, fingerprint, is_temporary, read_object, scratch_folder, sweep, write_json
 from synthio.models.base import Network, TextToAudio
 from synthio.models.prefix_adapter import PrefixModel
+from synthio.models.strict import State, check_finite, compare, read_safetensors
 
 # every attention projection of the transformer's self- and cross-attention: Stable Audio Open's in diffusers, Stable
 # Audio 3's and stable-audio-tools'
@@ -148,7 +149,7 @@ def check_output(folder: Path) -> None:
     Raises:
         UserError: the folder holds something, but no adapter.
     """
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    names = {path.name for path in folder.iterdir() if not is_temporary(path)} if folder.is_dir() else set()
     if names and not names & {MARKER, "adapter_config.json"}:
         raise UserError(f"{folder} holds files, but no adapter that could be replaced; choose another --output_folder")
 
@@ -156,19 +157,21 @@ def check_output(folder: Path) -> None:
 def write_adapter(trainable: Trainable, folder: Path) -> None:
     """Save the trained part; files of an earlier adapter in the folder are replaced, other files stay."""
     folder.mkdir(parents=True, exist_ok=True)
+    sweep([folder, folder.parent])
+    record_of(folder).unlink(missing_ok=True)  # it tells of an earlier one
     for name in {name for names in FILES.values() for name in names}:
         (folder / name).unlink(missing_ok=True)
-    with TemporaryDirectory(dir=folder.parent, prefix=".adapter.") as temporary:
-        {"lora": _save_lora, "prefix": _save_prefix, "all": _save_all}[trainable.kind](trainable, Path(temporary))
+    with scratch_folder(folder) as temporary:
+        {"lora": _save_lora, "prefix": _save_prefix, "all": _save_all}[trainable.kind](trainable, temporary)
         for name in FILES[trainable.kind]:
             with atomic_path(folder / name) as target:
-                (Path(temporary) / name).replace(target)
+                (temporary / name).replace(target)
 
 
 def _save_lora(trainable: Trainable, folder: Path) -> None:
     # Without the flag peft asks the hub for the base model's vocabulary size.
     trainable.module.save_pretrained(folder, save_embedding_layers=False)
-    config = read_json(folder / "adapter_config.json")
+    config = read_object(folder / "adapter_config.json")
     config["target_modules"] = sorted(config["target_modules"])  # a set: its order changes from run to run
     write_json(folder / "adapter_config.json", config)
 
@@ -190,7 +193,7 @@ def _save_all(trainable: Trainable, folder: Path) -> None:
         save_file(trainable.module.state_dict(), folder / "diffusion_pytorch_model.safetensors")
         return
     trainable.module.save_pretrained(folder, max_shard_size="1TB")  # one file, however large
-    config = read_json(folder / "config.json")
+    config = read_object(folder / "config.json")
     config.pop("_name_or_path", None)  # where the model lay
     write_json(folder / "config.json", config)
 
@@ -203,12 +206,12 @@ def adapter_kind(folder: str | Path) -> str:
     """
     folder = Path(folder)
     if (folder / MARKER).is_file():
-        kind = read_json(folder / MARKER).get("kind")
+        kind = read_object(folder / MARKER).get("kind")
     elif (folder / "adapter_config.json").is_file():
         kind = "lora"
     else:
         raise UserError(f"{folder}: no adapter_config.json and no {MARKER}; give the folder that dpo_train.py wrote")
-    if kind not in FILES:
+    if not isinstance(kind, str) or kind not in FILES:
         raise UserError(f"{folder}/{MARKER}: kind '{kind}' is none of {', '.join(FILES)}")
     missing = [name for name in FILES[kind] if not (folder / name).is_file()]
     if missing:
@@ -222,35 +225,59 @@ def load_adapter(module: torch.nn.Module, adapter: str) -> torch.nn.Module:
     Raises:
         UserError: the folder holds no adapter, or one of another model.
     """
-    load = {"lora": _load_lora, "prefix": _load_prefix, "all": _load_all}[adapter_kind(adapter)]
+    kind = adapter_kind(adapter)
+    load = {"lora": _load_lora, "prefix": _load_prefix, "all": _load_all}[kind]
+    _check_record(Path(adapter))
+    weights = read_safetensors(Path(adapter) / FILES[kind][-1])
+    check_finite(weights, adapter)
     try:
-        return load(module, Path(adapter))
-    except (RuntimeError, ValueError) as error:
-        reason = first_line(error)
-        raise UserError(f"{adapter}: this adapter does not fit the model ({reason}); train it on this model") from None
+        return load(module, Path(adapter), weights)
+    except Exception as error:
+        if trouble(error):
+            raise
+        raise UserError(
+            f"{adapter}: this adapter does not fit the model ({first_line(error)}); train it on this model"
+        ) from None
 
 
-def _load_lora(module: torch.nn.Module, folder: Path) -> torch.nn.Module:
-    from peft import PeftModel
+def _check_record(folder: Path) -> None:
+    """Refuse an adapter that is not what the record beside it says, where there is one."""
+    record = record_of(folder)
+    noted = read_object(record).get("sha256") if record.is_file() else None
+    if noted is not None and noted != fingerprint(folder):
+        raise UserError(
+            f"{folder}: is not what {record.name} beside it says that dpo_train.py wrote; a file was damaged or "
+            "changed. Run dpo_train.py again, or remove the record where the change was meant"
+        )
 
-    return PeftModel.from_pretrained(module, str(folder))
+
+def record_of(folder: Path) -> Path:
+    """The record that dpo_train.py writes beside an adapter."""
+    return folder.with_name(f"{folder.name}.json")
 
 
-def _load_prefix(module: torch.nn.Module, folder: Path) -> torch.nn.Module:
-    from safetensors.torch import load_file
+def _load_lora(module: torch.nn.Module, folder: Path, weights: State) -> torch.nn.Module:
+    from peft import PeftModel, get_peft_model_state_dict
 
-    about = read_json(folder / MARKER)
+    loaded = PeftModel.from_pretrained(module, str(folder))  # what it lacks, peft warns of
+    own = get_peft_model_state_dict(loaded, save_embedding_layers=False)  # else it asks the hub for a vocabulary
+    compare(own, weights, str(folder), "the adapter that its config describes")
+    return loaded
+
+
+def _load_prefix(module: torch.nn.Module, folder: Path, weights: State) -> torch.nn.Module:
+    about = read_object(folder / MARKER, "num_tokens")
     gate = about.get("gate", "tanh")
     if not isinstance(module, PrefixModel):
         module = prefix_model(module, about["num_tokens"], gate=gate)
     if module.gate != gate:
         raise ValueError(f"its gates are {gate}, those in the model {module.gate}")
-    module.prefixes.load_state_dict(load_file(folder / "prefix.safetensors"))
+    compare(module.prefixes.state_dict(), weights, str(folder), "its prefixes")
+    module.prefixes.load_state_dict(weights)
     return module
 
 
-def _load_all(module: torch.nn.Module, folder: Path) -> torch.nn.Module:
-    from safetensors.torch import load_file
-
-    module.load_state_dict(load_file(folder / "diffusion_pytorch_model.safetensors"))
+def _load_all(module: torch.nn.Module, folder: Path, weights: State) -> torch.nn.Module:
+    compare(module.state_dict(), weights, str(folder), "the model")
+    module.load_state_dict(weights)
     return module

@@ -11,16 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from synthio.audio import cut_windows
-from synthio.cli import UserError, first_line
-from synthio.files import stable_seed
+from synthio.cli import UserError
+from synthio.files import read_object, stable_seed
 from synthio.models.ast_checkpoint import is_ast_checkpoint, read_ast_checkpoint
 from synthio.models.fbank import SAMPLE_RATE, kaldi_fbank, num_samples
+from synthio.models.strict import finite_number, load_reported, refusing
 
 SPECIAL_TOKENS = 2  # AST's cls and distillation token
 WINDOWS_AT_ONCE = 16
@@ -68,10 +70,8 @@ def load_ast_config(name: str):
 
     if is_ast_checkpoint(name):
         return read_ast_checkpoint(name)[0]
-    try:
+    with refusing("AST", name):
         config = AutoConfig.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise UserError(f"AST '{name}': no AST folder or hub id ({first_line(error)})") from None
     if config.model_type != "audio-spectrogram-transformer":
         raise UserError(f"AST '{name}': is a '{config.model_type}', not an audio-spectrogram-transformer")
     return config
@@ -95,23 +95,17 @@ def _load(name: str, config=None):
     from transformers import ASTForAudioClassification
 
     config = config or load_ast_config(name)
-    source: dict[str, object] = {"pretrained_model_name_or_path": name}
-    if is_ast_checkpoint(name):
-        source = {"pretrained_model_name_or_path": None, "state_dict": read_ast_checkpoint(name)[1]}
-    try:
-        model, info = ASTForAudioClassification.from_pretrained(
-            **source, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
-        )
-    except OSError as error:
-        raise UserError(f"AST '{name}': cannot be loaded ({first_line(error)})") from None
-    missing = [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
-    lost = sorted(key for key in missing if not key.startswith("classifier."))
-    if lost:
-        raise UserError(
-            f"AST '{name}': its weights lack {lost[0]} of the shape that its config wants, and {len(lost) - 1} more; "
-            "is it whole?"
-        )
-    return model, len(missing) == len(lost)
+    options = {"state_dict": read_ast_checkpoint(name)[1]} if is_ast_checkpoint(name) else {}
+    model, without = load_reported(
+        ASTForAudioClassification,
+        None if options else name,
+        "AST",
+        may_lack=("classifier.",),
+        config=config,
+        dtype=torch.float32,
+        **options,
+    )
+    return model, not without
 
 
 def load_ast(name: str, labels: Sequence[str], frames: int, multi_label: bool, seed: int):
@@ -130,12 +124,13 @@ def load_ast(name: str, labels: Sequence[str], frames: int, multi_label: bool, s
         UserError: see `load_pretrained_ast`.
     """
     config = load_ast_config(name)
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: i for i, label in enumerate(labels)}
-    config.problem_type = "multi_label_classification" if multi_label else "single_label_classification"
-    model = load_pretrained_ast(name, config)
-    set_input_length(model, frames)
-    _reset_head(model, seed)
+    with refusing("AST", name):
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: i for i, label in enumerate(labels)}
+        config.problem_type = "multi_label_classification" if multi_label else "single_label_classification"
+        model = load_pretrained_ast(name, config)
+        set_input_length(model, frames)
+        _reset_head(model, seed)
     return model
 
 
@@ -178,7 +173,8 @@ def read_own_head(name: str) -> OwnHead | None:
         UserError: see `load_pretrained_ast`.
     """
     model, has_head = _load(name)
-    names = _head_names(model.config, has_head)
+    with refusing("AST", name):
+        names = _head_names(model.config, has_head)
     if not names:
         return None
     norm, dense = model.classifier.layernorm, model.classifier.dense
@@ -218,7 +214,8 @@ class AstEmbedder:
         self.body, self.head = whole.audio_spectrogram_transformer, whole.classifier
         self.body.requires_grad_(False).eval().to(self.device)
         self.extractor = load_extractor(model)
-        self.names = _head_names(whole.config, has_head)
+        with refusing("AST", model):
+            self.names = _head_names(whole.config, has_head)
 
     @torch.no_grad()
     def name(self, pooled: np.ndarray) -> np.ndarray:
@@ -243,7 +240,14 @@ def load_extractor(name: str):
 
     if is_ast_checkpoint(name):
         return ASTFeatureExtractor()
+    settings = Path(name) / "preprocessor_config.json"
+    if settings.parent.is_dir():
+        if not settings.exists():  # only the model was saved
+            return ASTFeatureExtractor()
+        config = read_object(settings)
+        for part in ("mean", "std"):
+            finite_number(config, part, 0.0, settings)
     try:
         return ASTFeatureExtractor.from_pretrained(name)
-    except OSError:  # only the model was saved
+    except OSError:  # the same of a hub id
         return ASTFeatureExtractor()

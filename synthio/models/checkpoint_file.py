@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,10 +13,9 @@ import numpy as np
 import torch
 
 from synthio.cli import UserError, first_line
+from synthio.models.strict import refusing
 
 T = TypeVar("T")
-# Buffers that older transformers saved and newer ones compute.
-OBSOLETE = re.compile(r"(position_ids|attn\.bias|attn\.masked_bias)$")
 
 
 def read_checkpoint(path: Path) -> object:
@@ -32,7 +29,7 @@ def read_checkpoint(path: Path) -> object:
     try:
         with torch.serialization.safe_globals(_numpy_numbers()):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # a damaged file makes torch fail in many ways
         raise UserError(
             f"{path}: not a checkpoint of plain tensors ({_reason(error)}); in the environment that wrote it, and if "
             "you trust it, load it and save model.state_dict() alone with torch.save"
@@ -42,7 +39,7 @@ def read_checkpoint(path: Path) -> object:
 def _reason(error: Exception) -> str:
     """What torch found that is no data."""
     found = re.search(r"(?:GLOBAL|Unsupported class) (\S+)", str(error))
-    return f"reading its '{found[1]}' could run code" if found else str(error).split(". ")[0].splitlines()[0]
+    return f"reading its '{found[1]}' could run code" if found else first_line(error).split(". ")[0]
 
 
 def _numpy_numbers() -> list:
@@ -64,42 +61,14 @@ def state_dict_of(content: object, key: str, path: Path) -> dict[str, torch.Tens
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 
-def fill(module: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path, kind: str) -> None:
-    """Fill every place of a network from a checkpoint; what is left over is said.
-
-    Args:
-        module: the network, of the `kind` that messages name.
-        weights: tensors by name.
-        path: where they come from.
-
-    Raises:
-        UserError: a tensor is missing or of another shape. Loose loading would leave random weights.
-    """
-    own = module.state_dict()
-    missing = sorted(own.keys() - weights.keys())
-    left_over = sorted(name for name in weights.keys() - own.keys() if not OBSOLETE.search(name))
-    if missing:
-        raise UserError(f"{path}: lacks {len(missing)} of the {len(own)} tensors of {kind}, such as {missing[0]}")
-    if left_over:
-        print(f"{path}: {len(left_over)} tensors are no part of {kind}, such as {left_over[0]}", file=sys.stderr)
-    for name, tensor in own.items():
-        if weights[name].shape != tensor.shape:
-            raise UserError(
-                f"{path}: {name} has shape {list(weights[name].shape)}, should be {list(tensor.shape)} in {kind}"
-            )
-    module.load_state_dict({name: weights[name] for name in own})
-
-
 def from_hub(load: Callable[[str], T], name: str) -> T:
     """What a `from_pretrained` of transformers gives for a text model's name.
 
     Raises:
         UserError: it is neither in the cache nor to be had from the hub.
     """
-    try:
+    with refusing("text model", name):
         return load(name)
-    except OSError as error:
-        raise UserError(f"text model '{name}': {first_line(error)}") from None
 
 
 class _Untrained:

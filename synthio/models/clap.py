@@ -6,15 +6,15 @@ crop a clip longer than its window at a random place, with numpy's global genera
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from synthio.cli import UserError, first_line
+from synthio.files import scratch_folder
 from synthio.models.base import AudioTextScorer, unit
+from synthio.models.strict import load_network, refusing
 
 
 class ClapScorer(AudioTextScorer):
@@ -25,22 +25,20 @@ class ClapScorer(AudioTextScorer):
         device: torch device.
 
     Raises:
-        UserError: the model cannot be had.
+        UserError: the model cannot be had, or is not whole.
     """
 
     def __init__(self, model: str, device: str = "cpu"):
         from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
 
-        try:
+        with refusing("CLAP model", model):
             self.extractor = ClapFeatureExtractor.from_pretrained(model)
             self.tokenizer = AutoTokenizer.from_pretrained(model)
-            self.take(ClapModel.from_pretrained(model, dtype=torch.float32), device)
-        except OSError as error:
-            raise UserError(f"CLAP model '{model}' could not be loaded: {first_line(error)}") from None
+            self.take(load_network(ClapModel, model, "CLAP model", dtype=torch.float32), device)
+            self.sample_rate = int(self.extractor.sampling_rate)
+            self.window_s = float(self.extractor.max_length_s)
+            self.logit_scale = float(self.module.logit_scale_a.exp())
         self.name = Path(model).name if Path(model).is_dir() else model
-        self.sample_rate = self.extractor.sampling_rate
-        self.window_s = float(self.extractor.max_length_s)
-        self.logit_scale = float(self.module.logit_scale_a.exp())
 
     def features(self, windows: np.ndarray) -> torch.Tensor:
         """Windows [W, T] -> log-mel spectrograms [W, 1, frames, bands] (4 channels for a fusion model)."""
@@ -66,10 +64,10 @@ class ClapScorer(AudioTextScorer):
 
     def save(self, folder: Path) -> None:
         """Write extractor, tokenizer and model; the weights come last, so a folder that has them is whole."""
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".clap.") as temporary:
+        with scratch_folder(folder) as temporary:
             for part in (self.extractor, self.tokenizer, self.module):
                 part.save_pretrained(temporary)
-            for path in sorted(Path(temporary).iterdir(), key=lambda path: path.suffix == ".safetensors"):
+            for path in sorted(temporary.iterdir(), key=lambda path: path.suffix == ".safetensors"):
                 path.replace(folder / path.name)
 
 

@@ -9,16 +9,18 @@ pipeline classes themselves are never used, nor the Brownian tree that their sch
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from synthio.cli import UserError, first_line
+from synthio.files import read_object
 from synthio.models.base import Condition, Objective, Sampling, TextToAudio
 from synthio.models.pipeline_model import PipelineModel, check_parts, read_scheduler
+from synthio.models.strict import finite_number, load_network
 
+SIGMAS = (("sigma_min", 0.3), ("sigma_max", 500.0))  # and what the scheduler's class takes where it is silent
 COMPONENTS = ("transformer", "vae", "text_encoder", "tokenizer", "projection_model", "scheduler")
 
 
@@ -69,13 +71,14 @@ def read_objective(folder: Path) -> tuple[Objective, tuple[float, float] | None]
         UserError: it is none of ours.
     """
     config = read_scheduler(folder)
-    name = config.get("_class_name", "")
+    name = str(config.get("_class_name", ""))
     if name.startswith("FlowMatch"):
         return "rectified_flow", None
     if name == "CosineDPMSolverMultistepScheduler":
         prediction, spread = config.get("prediction_type", "v_prediction"), config.get("sigma_data", 1.0)
         if prediction == "v_prediction" and spread == 1:
-            return "v", (config.get("sigma_min", 0.3), config.get("sigma_max", 500.0))
+            low, high = (finite_number(config, *part, folder / "scheduler") for part in SIGMAS)
+            return "v", (low, high)
         raise UserError(f"{folder}/scheduler: prediction_type {prediction} and sigma_data {spread} are no v objective")
     raise UserError(
         f"{folder}/scheduler: '{name}' says neither a v nor a rectified-flow objective; those of Stable Audio are "
@@ -104,10 +107,10 @@ class DiffusersTextToAudio(PipelineModel):
         from transformers import AutoTokenizer, T5EncoderModel
 
         check_parts(folder, COMPONENTS, "Stable Audio")
-        embedded = json.loads((folder / "vae" / "config.json").read_text())["_class_name"] == "MelAutoencoder"
+        embedded = read_object(folder / "vae/config.json", "_class_name")["_class_name"] == "MelAutoencoder"
         super().__init__(name, device, "float32" if embedded and dtype == "auto" else dtype)
         self.objective, self.noise_range = read_objective(folder)
-        self.module = StableAudioDiTModel.from_pretrained(folder / "transformer", torch_dtype=self.dtype)
+        self.module = load_network(StableAudioDiTModel, folder / "transformer", "transformer", torch_dtype=self.dtype)
         if embedded:
             from synthio.models.mel_autoencoder import MelAutoencoder
 
@@ -116,9 +119,9 @@ class DiffusersTextToAudio(PipelineModel):
             self.sampling = Sampling("euler", 24, 1.5)  # with more guidance, its clips of a label are too much alike
         else:
             self._set_vae(AutoencoderOobleck, folder / "vae", self.dtype)
-        self.text_encoder = T5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
-        self.projection = StableAudioProjectionModel.from_pretrained(
-            folder / "projection_model", torch_dtype=torch.float32
+        self.text_encoder = load_network(T5EncoderModel, folder / "text_encoder", "text encoder", dtype=torch.float32)
+        self.projection = load_network(
+            StableAudioProjectionModel, folder / "projection_model", "projection", torch_dtype=torch.float32
         )
         self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
         config = self.module.config

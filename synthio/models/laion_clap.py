@@ -21,7 +21,8 @@ import torch
 from synthio.cli import UserError
 from synthio.files import atomic_path
 from synthio.models.base import AudioTextScorer, unit
-from synthio.models.checkpoint_file import fill, from_hub, read_checkpoint, state_dict_of, untrained_text_model
+from synthio.models.checkpoint_file import from_hub, read_checkpoint, state_dict_of, untrained_text_model
+from synthio.models.strict import fill
 
 FILE_NAME = "clap.pt"
 TEXT_MODEL = "roberta-base"
@@ -57,7 +58,8 @@ class LaionClapScorer(AudioTextScorer):
         kind, self.is_fusion = kind_of(weights, path)
         module, config = build(kind, self.is_fusion)  # first: without a hub, a missing configuration is plainly told
         self.tokenizer = from_hub(RobertaTokenizer.from_pretrained, TEXT_MODEL)
-        fill(module, weights, path, f"laion_clap's {kind}{' with fusion' if self.is_fusion else ''}")
+        what = f"laion_clap's {kind}{' with fusion' if self.is_fusion else ''}"
+        fill(module, weights, path, what, may_have_more=True)
         self.take(module, device)
         self.name = path.name
         audio = config["audio_cfg"]

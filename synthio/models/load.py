@@ -68,7 +68,17 @@ def load_text_to_audio(model: str, adapter: str | None = None, device: str = "cp
 
     Args:
         dtype: as in `PipelineModel`; a model of stable-audio-tools computes in float32 alone.
+
+    Raises:
+        UserError: the model or the adapter cannot be had, is not whole, or is of another kind.
     """
+    from synthio.models.strict import refusing
+
+    with refusing("model", model):
+        return _load_text_to_audio(model, adapter, device, dtype)
+
+
+def _load_text_to_audio(model: str, adapter: str | None, device: str, dtype: str) -> TextToAudio:
     if backend_of(model) == "stable_audio_tools":
         if dtype not in ("auto", "float32"):
             raise UserError(f"dtype={dtype}: a model of stable-audio-tools runs in float32; take auto or float32")
@@ -102,8 +112,15 @@ def load_scorer(model: str, device: str = "cpu") -> AudioTextScorer:
     """A CLAP by its name, see `scorer_backend_of`.
 
     Raises:
-        UserError: the model cannot be had, or this Python lacks its library.
+        UserError: the model cannot be had or is not whole, or this Python lacks its library.
     """
+    from synthio.models.strict import refusing
+
+    with refusing("CLAP model", model):
+        return _load_scorer(model, device)
+
+
+def _load_scorer(model: str, device: str) -> AudioTextScorer:
     backend = scorer_backend_of(model)
     if backend == "transformers":
         from synthio.models.clap import ClapScorer

@@ -18,7 +18,8 @@ import torch
 from synthio.cli import UserError, first_line
 from synthio.files import atomic_path
 from synthio.models.base import AudioTextScorer, unit
-from synthio.models.checkpoint_file import fill, from_hub, read_checkpoint, state_dict_of, untrained_text_model
+from synthio.models.checkpoint_file import from_hub, read_checkpoint, state_dict_of, untrained_text_model
+from synthio.models.strict import fill
 
 FILE_NAME = "clap.pth"
 AUDIO = "audio_encoder.base."
@@ -45,7 +46,7 @@ class MsclapScorer(AudioTextScorer):
         self.config = read_config(version)
         self.tokenizer = from_hub(AutoTokenizer.from_pretrained, self.config["text_model"])
         module = build(self.config)
-        fill(module, weights, path, f"msclap {version}")
+        fill(module, weights, path, f"msclap {version}", may_have_more=True)
         self.take(module, device)
         self.is_gpt = "gpt" in self.config["text_model"]
         if self.is_gpt:

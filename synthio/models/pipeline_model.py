@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,8 +10,10 @@ from pathlib import Path
 import torch
 
 from synthio.cli import UserError
+from synthio.files import read_object
 from synthio.models.adapters import load_adapter
 from synthio.models.base import Network, TextToAudio
+from synthio.models.strict import load_network
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -26,7 +27,7 @@ def check_parts(folder: Path, parts: Sequence[str], what: str) -> None:
 
 def read_scheduler(folder: Path) -> dict:
     """The configuration of the folder's scheduler."""
-    return json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    return read_object(folder / "scheduler" / "scheduler_config.json")
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -56,8 +57,8 @@ class PipelineModel(TextToAudio):
 
     def _set_vae(self, kind: type[Network], folder: Path, dtype: torch.dtype) -> None:
         """Load the autoencoder; in float32 too, when it is first needed."""
-        self.vae = kind.from_pretrained(folder, torch_dtype=dtype)
-        self._load_exact_vae = partial(kind.from_pretrained, folder, torch_dtype=torch.float32)
+        self.vae = load_network(kind, folder, "autoencoder", torch_dtype=dtype)
+        self._load_exact_vae = partial(load_network, kind, folder, "autoencoder", torch_dtype=torch.float32)
         self._exact_vae: Network | None = None
 
     def _place(self, adapter: str | None, *frozen: Network) -> None:

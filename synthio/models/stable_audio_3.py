@@ -22,6 +22,7 @@ import torch
 from synthio.cli import UserError
 from synthio.models.base import Condition, Sampling
 from synthio.models.pipeline_model import PipelineModel, check_parts, read_scheduler
+from synthio.models.strict import load_network
 
 COMPONENTS = ("transformer", "vae", "text_encoder", "tokenizer", "duration_embedder", "scheduler")
 # The pipeline's log-SNR range: lambda = log((1 - sigma) / sigma).
@@ -76,11 +77,13 @@ class StableAudio3(PipelineModel):
         super().__init__(name, device, dtype)
         self.distilled = check_scheduler(folder)
         self.sampling = DISTILLED if self.distilled else BASE
-        self.module = StableAudio3DiTModel.from_pretrained(folder / "transformer", torch_dtype=self.dtype)
+        self.module = load_network(StableAudio3DiTModel, folder / "transformer", "transformer", torch_dtype=self.dtype)
         self._set_vae(AutoencoderSAME, folder / "vae", self.dtype)
-        self.text_encoder = T5GemmaEncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
-        self.duration = StableAudio3DurationEmbedder.from_pretrained(
-            folder / "duration_embedder", torch_dtype=torch.float32
+        self.text_encoder = load_network(
+            T5GemmaEncoderModel, folder / "text_encoder", "text encoder", dtype=torch.float32
+        )
+        self.duration = load_network(
+            StableAudio3DurationEmbedder, folder / "duration_embedder", "duration embedder", torch_dtype=torch.float32
         )
         self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
         self.sample_rate = self.vae.config.sampling_rate

@@ -22,10 +22,11 @@ from pathlib import Path
 import torch
 
 from synthio.cli import UserError, first_line, making_of
-from synthio.files import read_json
+from synthio.files import read_object
 from synthio.models.adapters import load_adapter
 from synthio.models.base import Condition, Network, Objective, Sampling, TextToAudio
-from synthio.models.tools_checkpoint import Prefixes, find_model, listed, load_weights, read_state, split_prefixes
+from synthio.models.strict import fill, listed, refusing
+from synthio.models.tools_checkpoint import CONFIG_NAME, Prefixes, find_model, read_state, split_prefixes
 from synthio.models.tools_prefix import ToolsPrefixModel, attention_layers
 
 # of distilled models: Stable Audio Open Small's
@@ -96,7 +97,7 @@ def use_local_text_encoder(config: dict, folder: Path, conditioner: type[Network
     part["t5_model_name"] = str(local)
     if str(local) not in conditioner.T5_MODEL_DIMS:
         conditioner.T5_MODELS.append(str(local))
-        conditioner.T5_MODEL_DIMS[str(local)] = read_json(local / "config.json")["d_model"]
+        conditioner.T5_MODEL_DIMS[str(local)] = read_object(local / "config.json", "d_model")["d_model"]
 
 
 def build(config: dict, path: Path) -> Network:
@@ -150,7 +151,7 @@ def with_prefixes(transformer: Network, prefixes: Prefixes, path: Path) -> Tools
     for i, layer in enumerate(layers):
         state |= {f"{i}.tokens": prefixes.tokens[layer], f"{i}.gate": prefixes.gates[layer]}
     module = ToolsPrefixModel(transformer, lengths.pop(), gate="linear")
-    load_weights(module.prefixes, state, path)
+    fill(module.prefixes, state, path, "its prefixes")
     return module
 
 
@@ -168,10 +169,11 @@ class StableAudioToolsTextToAudio(TextToAudio):
 
     def __init__(self, model: str, adapter: str | None = None, device: str = "cpu"):
         files = find_model(model)
-        config = read_json(files.config)
-        self.network = build(config, files.config)
+        config = read_object(files.config)
+        with refusing("model", files.config):
+            self.network = build(config, files.config)
         state, prefixes = split_prefixes(read_state(files.checkpoint), files.checkpoint)
-        load_weights(self.network, state, files.checkpoint)
+        fill(self.network, state, files.checkpoint, f"what its {CONFIG_NAME} describes")
         self.name = Path(model).name if Path(model).exists() else model
         self.device = torch.device(device)
         self._read_sizes(config)

@@ -13,7 +13,7 @@ gate itself, not by its tanh.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ import torch
 
 from synthio.cli import UserError, first_line
 from synthio.models import CHECKPOINT_SUFFIXES
+from synthio.models.strict import listed, read_safetensors
 
 CONFIG_NAME = "model_config.json"
 CHECKPOINT_NAMES = ("model.safetensors", "model.ckpt")  # of several, the first of these
@@ -121,23 +122,13 @@ def read_state(path: Path, stand_ins: bool = False) -> State:
     """
     content: object
     if path.suffix == ".safetensors":
-        content = _read_safetensors(path)
+        content = read_safetensors(path)
     else:
         content = _read_pickle(path, stand_ins)
         content = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise UserError(f"{path}: no state dict (names and tensors), neither at the top nor under 'state_dict'")
     return unwrap(content, path)
-
-
-def _read_safetensors(path: Path) -> State:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a whole safetensors file ({first_line(error)}); get it again") from None
 
 
 def _read_pickle(path: Path, stand_ins: bool):
@@ -217,29 +208,3 @@ def split_prefixes(state: State, path: Path) -> tuple[State, Prefixes | None]:
         raise UserError(f"{path}: prefixes lack tokens or gate in {listed(sorted(set(tokens) ^ set(gates)))}")
     rest = {key: value for key, value in state.items() if not PREFIX_KEY.fullmatch(key)}
     return rest, Prefixes(tokens, gates) if tokens else None
-
-
-def load_weights(module: torch.nn.Module, state: State, path: Path) -> None:
-    """Copy the weights into the module; each must have its place and each place its weight.
-
-    Raises:
-        UserError: names that are missing or unexpected, or of another shape.
-    """
-    wanted = module.state_dict()
-    shapes = [
-        f"{key} {list(state[key].shape)} in place of {list(value.shape)}"
-        for key, value in wanted.items()
-        if key in state and state[key].shape != value.shape
-    ]
-    missing, unexpected = [key for key in wanted if key not in state], [key for key in state if key not in wanted]
-    faults = {"lacks": missing, "has what the config has no place for": unexpected, "has other shapes": shapes}
-    text = "; ".join(f"{what}: {listed(names)}" for what, names in faults.items() if names)
-    if text:
-        raise UserError(f"{path}: does not fit its {CONFIG_NAME}. It {text}")
-    module.load_state_dict(state)
-
-
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -185,7 +185,7 @@ def test_weights_that_do_not_fit_the_config_of_their_folder(checkpoint):
     assert done.returncode == 0, done.stderr
     config = checkpoint.parent / "folder/config.json"
     config.write_text(config.read_text().replace('"max_length": 128', '"max_length": 300'))
-    with pytest.raises(UserError, match=r"lack .*position_embeddings of the shape that its config wants"):
+    with pytest.raises(UserError, match=r"another shape: .*position_embeddings \["):
         ast_model.load_pretrained_ast(str(config.parent))
 
 

@@ -21,6 +21,7 @@ from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 from synthio.cli import UserError
 from synthio.models import checkpoint_file
 from synthio.models.load import load_scorer, scorer_backend_of
+from synthio.models.strict import fill
 from tests.clap_library import MODELS
 from tests.classification.test_training import save_tiny_ast
 from tests.scripts import own_python
@@ -96,14 +97,18 @@ def test_pickled_code_is_refused(tmp_path):
 
 def test_every_place_is_filled(layer, capsys):
     weights = {"0.weight": torch.ones(3, 2).half(), "0.bias": torch.ones(3)}
-    checkpoint_file.fill(layer, weights | {"embeddings.position_ids": torch.ones(1)}, Path("x.pt"), "a layer")
+    fill(layer, weights | {"embeddings.position_ids": torch.ones(1)}, Path("x.pt"), "a layer")
     assert (layer[0].weight == 1).all() and layer[0].weight.dtype == torch.float32 and not capsys.readouterr().err
-    checkpoint_file.fill(layer, weights | {"head.bias": torch.ones(1)}, Path("x.pt"), "a layer")
+    with pytest.raises(UserError, match=r"has 1 weights that a layer has no place for: head\.bias"):
+        fill(layer, weights | {"head.bias": torch.ones(1)}, Path("x.pt"), "a layer")
+    fill(layer, weights | {"head.bias": torch.ones(1)}, Path("x.pt"), "a layer", may_have_more=True)
     assert "1 tensors are no part of a layer, such as head.bias" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"x\.pt: lacks 1 of the 2 tensors of a layer, such as 0\.bias"):
-        checkpoint_file.fill(layer, {"0.weight": torch.ones(3, 2)}, Path("x.pt"), "a layer")
-    with pytest.raises(UserError, match=r"0\.bias has shape \[1\], should be \[3\]"):
-        checkpoint_file.fill(layer, weights | {"0.bias": torch.ones(1)}, Path("x.pt"), "a layer")
+    with pytest.raises(UserError, match=r"x\.pt: lacks 1 weights of a layer: 0\.bias"):
+        fill(layer, {"0.weight": torch.ones(3, 2)}, Path("x.pt"), "a layer")
+    with pytest.raises(UserError, match=r"1 weights of another shape: 0\.bias \[1\] in place of \[3\]"):
+        fill(layer, weights | {"0.bias": torch.ones(1)}, Path("x.pt"), "a layer")
+    with pytest.raises(UserError, match=r"1 of its weights hold NaN or infinity: 0\.bias"):
+        fill(layer, weights | {"0.bias": torch.full((3,), torch.nan)}, Path("x.pt"), "a layer")
 
 
 # The driver
@@ -257,9 +262,9 @@ def test_the_filter_runs(heard, python, world, tmp_path, name, model):
 
 
 LACKING = [
-    ("tiny", "audio_projection.2.bias", "lacks 1 of .* laion_clap's HTSAT-tiny, such as audio_projection"),
+    ("tiny", "audio_projection.2.bias", "lacks 1 weights of laion_clap's HTSAT-tiny: audio_projection"),
     ("tiny", "audio_branch.patch_embed.proj.weight", "no checkpoint of laion_clap with an HTSAT"),
-    ("ms2023", "caption_encoder.base.wte.weight", "lacks 1 of .* msclap 2023, such as caption_encoder"),
+    ("ms2023", "caption_encoder.base.wte.weight", "lacks 1 weights of msclap 2023: caption_encoder"),
     ("ms2023", "audio_encoder.base.htsat.patch_embed.proj.weight", "no checkpoint of msclap"),
 ]
 

@@ -379,9 +379,13 @@ def test_what_does_not_fit_is_refused_by_name(tools_python, models, tmp_path):
     key = "model.model.transformer.layers.1.self_attn.to_out.weight"
     some_prefixes = {k: v for k, v in small_tools_model.prefix_state().items() if "layers.0" in k}
     cases = [
-        (config, {k: v for k, v in state.items() if k != key}, f"It lacks: {key}"),
+        (
+            config,
+            {k: v for k, v in state.items() if k != key},
+            f"its model_config.json describes: {key}",
+        ),
         (config, state | {"extra.key": torch.zeros(2)}, "no place for: extra.key"),
-        (config, state | {key: torch.zeros(3, 4)}, f"other shapes: {key} [3, 4] in place of [128, 128]"),
+        (config, state | {key: torch.zeros(3, 4)}, f"another shape: {key} [3, 4] in place of [128, 128]"),
         (config, state | some_prefixes, "one a layer; 1.cross_attn, 1.self_attn"),
         (inpaint, state, "model_type: not what this backend is for"),
         (unbuilt, state, "no_such_option"),
