@@ -53,10 +53,12 @@ def make_pairs(args, device: str) -> list:
     Raises:
         UserError: options that do not go together, or rows that cannot be paired.
     """
+    from synthio.contents import check_contents
     from synthio.generation import pairs
     from synthio.manifest import LABEL, PATH, PROMPT, SOURCE, read_manifest
 
     gold = read_manifest(args.gold_csv)
+    check_contents(gold, args.gold_csv)
     if args.loss == "sft":
         if args.pairs == "ranked":
             raise UserError("--loss sft knows no losers, so it has no --pairs ranked; use --loss dpo")
@@ -64,6 +66,7 @@ def make_pairs(args, device: str) -> list:
     if not args.losers_csv:
         raise UserError("--loss dpo needs --losers_csv, generations of the gold clips; --loss sft does without")
     losers = read_manifest(args.losers_csv, (PATH, LABEL, SOURCE, PROMPT))
+    check_contents(losers, args.losers_csv)
     pairs.check_losers(losers, gold, args.losers_csv)
     if args.pairs == "gold":
         return pairs.gold_pairs(losers)

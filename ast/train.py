@@ -130,11 +130,14 @@ def save_model(model, norm, folder: Path) -> None:
     """Model and feature extractor, as transformers' pipeline wants them."""
     from transformers import ASTFeatureExtractor
 
+    from synthio.files import atomic_folder
+
     extractor = ASTFeatureExtractor(
         max_length=norm.frames, num_mel_bins=model.config.num_mel_bins, mean=norm.mean, std=norm.std
     )
-    model.save_pretrained(folder)
-    extractor.save_pretrained(folder)
+    with atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        extractor.save_pretrained(temporary)
 
 
 def test_once(args, model, norm, tables, targets, valid):

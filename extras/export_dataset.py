@@ -44,9 +44,11 @@ def read_synthetic(csv: str):
     Raises:
         UserError: the CSV has none.
     """
+    from synthio.contents import check_contents
     from synthio.manifest import LABEL, PATH, PROMPT, SOURCE, read_manifest
 
     table = read_manifest(csv, (PATH, LABEL, PROMPT, SOURCE))
+    check_contents(table, csv)
     synthetic = table[table[SOURCE] != ""].reset_index(drop=True)
     if synthetic.empty:
         raise UserError(f"{csv}: no row has a source_path, so none is synthetic; give the CSV of merge_csv.py")
@@ -89,19 +91,28 @@ def write_folder(rows: list[dict], paths: list[str], card: str, folder: Path) ->
     Raises:
         UserError: something else is in its place.
     """
-    if folder.exists() and not (folder / METADATA).is_file() and any(folder.iterdir()):
+    from synthio.files import atomic_folder, sweep
+
+    sweep([folder.parent])
+    if folder.exists() and not is_ours(folder):
         raise UserError(f"{folder}: is there, but is no dataset of this script; name another folder")
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    (temporary / "audio").mkdir(parents=True)
-    copied = sum(place(path, temporary / row["file_name"]) for path, row in zip(paths, rows, strict=True))
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    (temporary / METADATA).write_bytes("".join(lines).encode())
-    (temporary / "README.md").write_bytes(card.encode())
-    if folder.exists():
-        shutil.rmtree(folder)
-    temporary.rename(folder)
+    with atomic_folder(folder) as temporary:
+        (temporary / "audio").mkdir()
+        copied = sum(place(path, temporary / row["file_name"]) for path, row in zip(paths, rows, strict=True))
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        (temporary / METADATA).write_bytes("".join(lines).encode())
+        (temporary / "README.md").write_bytes(card.encode())
     return copied
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder is empty or was written by this script; earlier releases took it away file by file."""
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir()}
+    record = folder.with_name(f"{folder.name}.json")
+    was_exported = record.is_file() and "recordings_left_out" in record.read_text(encoding="utf-8", errors="replace")
+    return not names or METADATA in names or (was_exported and names <= {"audio", "README.md"})
 
 
 def make_card(table, args) -> str:

@@ -81,9 +81,11 @@ def read_clips(csv: str, scorer) -> Clips:
     """
     from synthio.audio import BadAudio, read_audio
     from synthio.captions.pools import label_prompt
+    from synthio.contents import check_contents
     from synthio.manifest import LABEL, PATH, class_of, read_manifest
 
     table = read_manifest(csv)
+    check_contents(table, csv)
     if table.empty:
         raise UserError(f"{csv}: no clips to fine-tune on")
     features = []

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,15 +123,18 @@ def plan(table, args, model, sampling: dict, identity: str) -> list[dict]:
     return requests
 
 
-def is_done(request: dict, model) -> bool:
-    """Whether the clip is there, readable and of the right length."""
+def is_done(request: dict, model, noted: Mapping[str, str]) -> bool:
+    """Whether the clip is there, readable, of the right length and, where an earlier call noted it, with its sound."""
     from synthio.audio import BadAudio, probe
+    from synthio.contents import has_content
 
+    path = str(request["path"])
     try:
-        sample_rate, _, frames = probe(request["path"])
+        sample_rate, _, frames = probe(path)
     except BadAudio:
         return False
-    return sample_rate == model.sample_rate and frames == _frames(request, model)
+    is_right = sample_rate == model.sample_rate and frames == _frames(request, model)
+    return is_right and (path not in noted or has_content(path, noted[path]))
 
 
 def _frames(request: dict, model) -> int:
@@ -180,10 +184,13 @@ def generate_missing(requests: list[dict], args, model, sampling: dict) -> int:
     """Generate the batches that miss a clip; how many clips these are."""
     from functools import partial
 
+    from synthio.contents import noted_contents
+
+    noted = noted_contents(args.output_csv)
     made, fitting = 0, Halving(args.batch_size)
     generate = partial(generate_batch, args=args, model=model, sampling=sampling)
     for batch in progress(batches_of(requests, model, args.batch_size), "generate: batches"):
-        if not all(is_done(request, model) for request in batch):
+        if not all(is_done(request, model, noted) for request in batch):
             made += len(fitting.run(generate, batch))
     return made
 

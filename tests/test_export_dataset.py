@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from synthio import cards
 from synthio.manifest import read_manifest
 from synthio.report import dataset_card
+from tests.faults_tools import kill_at
 from tests.report.test_page import CAPTIONS, LABELS, save_run
 from tests.scripts import call_script, own_python
 
@@ -81,6 +83,29 @@ def test_a_second_export_replaces_the_first_and_nothing_else(work, dataset, tmp_
     refused = export(work / "train_8_synthetic.csv", tmp_path / "mine")
     assert refused.returncode == 2 and "is no dataset of this script" in refused.stderr
     assert (tmp_path / "mine/thesis.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    "at", [("rename", 1, "before"), ("rename", 1, "after"), ("rename", 2, "after"), ("rmdir", 1, "before")]
+)
+def test_a_kill_while_a_dataset_is_replaced_leaves_one_that_is_whole_again_at_the_next_call(
+    work, tmp_path, run_script, at
+):
+    """Nothing of an earlier folder is taken away before the new one is in its place."""
+    words = [SCRIPT, "--input_csv", work / "train_8_synthetic.csv", "--output_folder", tmp_path / "out", "--work", work]
+    assert run_script(*words).returncode == 0
+    files = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    fault = kill_at(tmp_path.parent / "fault", at[0], "*out*" if at[0] == "rename" else "audio", at[1], at[2])
+    assert run_script(*words, env=fault).returncode == -signal.SIGKILL
+    again = run_script(*words)
+    assert again.returncode == 0, again.stderr
+    assert {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+
+
+def test_what_an_earlier_release_left_of_a_dataset_is_replaced(work, dataset):
+    """It removed the folder file by file, metadata.jsonl first."""
+    (dataset / "metadata.jsonl").unlink()
+    assert export(work / "train_8_synthetic.csv", dataset).returncode == 0 and len(rows_of(dataset)) == 12
 
 
 def test_copies_where_there_are_no_links(work, tmp_path, monkeypatch):

@@ -123,20 +123,23 @@ def link_or_copy(source: str, target: str) -> str:
 def take(chosen: Candidate, asked: str, compared: list[dict[str, Any]], output: Path) -> None:
     """Give the output folder the files of the chosen one."""
     from synthio.classification.script import VALID_PREDICTIONS
-    from synthio.files import read_json, write_json
+    from synthio.files import atomic_folder, read_object, write_json
     from synthio.manifest import read_manifest, write_table
 
     if output.resolve() == chosen.folder.resolve():
         raise UserError(f"--output_folder {output} is one of the folders; give another")
-    if output.is_dir():
-        shutil.rmtree(output)
-    shutil.copytree(chosen.folder, output, copy_function=link_or_copy)
-    (output / "scores.json").unlink()
-    for name in ("predictions.csv", VALID_PREDICTIONS):  # their paths are relative to the folder
-        (output / name).unlink()
-        write_table(read_manifest(chosen.folder / name, check_files=False), output / name)
-    choice = {"asked": asked, "chosen": chosen.name, "compared": compared}
-    write_json(output / "scores.json", {**read_json(chosen.folder / "scores.json"), "choice": choice})
+    tables = ("predictions.csv", VALID_PREDICTIONS)
+    names = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    if names and not names & {"scores.json", "model", *tables}:
+        raise UserError(f"--output_folder {output}: is there, but holds no classifier; name another folder")
+    with atomic_folder(output) as folder:
+        shutil.copytree(chosen.folder, folder, copy_function=link_or_copy, dirs_exist_ok=True)
+        (folder / "scores.json").unlink()
+        for name in tables:  # their paths are relative to the folder
+            (folder / name).unlink()
+            write_table(read_manifest(chosen.folder / name, check_files=False), folder / name)
+        choice = {"asked": asked, "chosen": chosen.name, "compared": compared}
+        write_json(folder / "scores.json", {**read_object(chosen.folder / "scores.json"), "choice": choice})
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def read_scores(argument: str, predictions: str = "predictions.csv") -> dict[str, Any]:
     """NAME=FILE -> the scores with `name` and the table of `predictions`, a file beside them."""
-    from synthio.files import read_json
+    from synthio.files import read_object
     from synthio.manifest import read_manifest
 
     name, separator, file = argument.partition("=")
@@ -22,10 +22,7 @@ def read_scores(argument: str, predictions: str = "predictions.csv") -> dict[str
         raise UserError(f"--scores {argument}: write it as NAME=FILE, for example gold-only=W/scores.json")
     if not Path(file).is_file():
         raise UserError(f"{file}: no such file; has ast/train.py finished?")
-    try:
-        scores = read_json(file)
-    except ValueError as error:
-        raise UserError(f"{file}: not a JSON file ({error})") from None
+    scores = read_object(file, "metric", "labels")
     table = read_manifest(Path(file).with_name(predictions), check_files=False)
     return {**scores, "name": name, "predictions": table}
 

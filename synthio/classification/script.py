@@ -44,11 +44,13 @@ def embeddings_folder(args) -> Path:
 def read_splits(args):
     """The three manifests, the classes, and the targets [N, C] of each; every mistake in the labels shows here."""
     from synthio.classification.labels import encode_labels
+    from synthio.contents import check_contents
     from synthio.manifest import LABEL, all_labels, read_manifest, read_table
 
     csvs = {split: getattr(args, f"{split}_csv") for split in SPLITS}
     tables = {split: read_manifest(csv) for split, csv in csvs.items()}
     for split, table in tables.items():
+        check_contents(table, csvs[split])
         if table.empty:
             raise UserError(f"{csvs[split]}: no clips; the {split} data needs at least one")
     source = read_table(args.classes_csv, [LABEL]) if args.classes_csv else tables["train"]

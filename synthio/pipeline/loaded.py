@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from synthio.cli import new_parser, run_main
-from synthio.files import ROOT, read_json, sha256_file
+from synthio.cli import UserError, new_parser, run_main
+from synthio.files import ROOT, read_object, sha256_file
 from synthio.loaded import normal_name
 
 
@@ -27,7 +27,7 @@ def installed_libraries(interpreter: str) -> dict[str, str]:
 
 def read_notes(folder: Path) -> dict[str, dict[str, str]]:
     """{"code": ..., "libraries": ...} of all notes in a folder."""
-    return merged(map(read_json, sorted(folder.glob("*.json"))))
+    return merged(map(read_object, sorted(folder.glob("*.json"))))
 
 
 def merged(notes: Iterable[Mapping[str, Mapping[str, str]]]) -> dict[str, dict[str, str]]:
@@ -65,11 +65,20 @@ def get_parser():
 
 def main() -> int:
     folder = Path(get_parser().parse_args().stamps)
-    stamps = [read_json(path) for path in sorted(folder.glob("*.json")) if path.name != "folders.json"]
-    name = next(filter(None, (changed_code(stamp.get("code", {})) for stamp in stamps)), "")
-    if name:
-        print(f"{name} changed")
-    return 3 if name else 0
+    paths = [path for path in sorted(folder.glob("*.json")) if path.name != "folders.json"]
+    text = next(filter(None, map(changed_since, paths)), "")
+    if text:
+        print(text)
+    return 3 if text else 0
+
+
+def changed_since(stamp: Path) -> str:
+    """What changed since a stamp was written, in words; '' for nothing. A damaged stamp tells of nothing."""
+    try:
+        name = changed_code(read_object(stamp, "code")["code"])
+    except (UserError, AttributeError):
+        return f"{stamp.name} is damaged"
+    return f"{name} changed" if name else ""
 
 
 if __name__ == "__main__":

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import csv
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from synthio.files import link
+from synthio.files import atomic_folder, files_in, link
 
 APPENDED = ".jsonl"  # caches of answers grow in place
 
@@ -39,16 +38,21 @@ def counterparts(outputs: Sequence[str], ours: Path, theirs: Path) -> list[Path]
     return [theirs / path.relative_to(ours) for path in paths] if all(p.is_relative_to(ours) for p in paths) else []
 
 
-def files_of(output: Path, root: Path) -> Iterator[Path]:
-    """Every file of an output: itself or what is in the folder, the records beside it, the clips a CSV names."""
-    if output.is_dir():
-        yield from (path for path in output.rglob("*") if path.is_file() and not path.name.startswith("."))
+def files_beside(output: Path) -> list[Path]:
+    """The records of an output: x.json, x.dropped.csv and so on beside x.csv, or beside the folder x."""
     beside = [*output.parent.glob(f"{glob_safe(output.stem)}.*"), output.with_name(f"{output.name}_history.csv")]
-    yield from (path for path in beside if path.is_file() and path.suffix != APPENDED)
-    if output.suffix == ".csv":
-        with output.open(newline="", encoding="utf-8-sig") as stream:
-            named = [Path(os.path.normpath(output.parent / row["path"])) for row in csv.DictReader(stream)]
-        yield from (path for path in named if path.is_relative_to(root))
+    return sorted(path for path in beside if path != output and path.is_file() and path.suffix != APPENDED)
+
+
+def clips_of(csv_path: Path) -> list[str]:
+    """What a CSV names in `path`, as it stands there; nothing for what is no CSV, or none that can be read."""
+    if csv_path.suffix != ".csv" or not csv_path.is_file():
+        return []
+    try:
+        with csv_path.open(newline="", encoding="utf-8-sig") as stream:
+            return [row["path"] for row in csv.DictReader(stream) if row.get("path")]
+    except (csv.Error, UnicodeDecodeError):  # damaged: its own hash tells
+        return []
 
 
 def glob_safe(name: str) -> str:
@@ -59,7 +63,12 @@ def glob_safe(name: str) -> str:
 def link_outputs(outputs: Sequence[str], ours: Path, theirs: Path) -> None:
     """Bring the outputs that another result root has into ours."""
     for output, other in zip(outputs, counterparts(outputs, ours, theirs), strict=True):
-        if Path(output).is_dir():
-            shutil.rmtree(output)  # of other work, or of a part of this
-        for path in files_of(other, theirs):
+        if other.is_dir():
+            with atomic_folder(output) as folder:
+                for path in files_in(other):
+                    link(path, folder / path.relative_to(other))
+        else:
+            link(other, Path(output))
+        named = [Path(os.path.normpath(other.parent / name)) for name in clips_of(other)]
+        for path in [*files_beside(other), *(path for path in named if path.is_relative_to(theirs))]:
             link(path, ours / path.relative_to(theirs))

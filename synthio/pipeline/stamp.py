@@ -6,28 +6,28 @@
 A step is up to date when its command, the content of its inputs and its code are those it was last run with, and its
 outputs are still what it wrote. `check` answers by its status: 0 up to date, 3 to be done (the reason is printed), 2 a
 mistake; `ask` does the same, but writes nothing. Content means: the bytes of a file, every file of a folder, the
-revision in the cache of a hub id; for a CSV among the outputs also that each clip it names in `path` is there with its
-size. Code means: every module of ours that the step's processes loaded (synthio.pipeline.loaded). Where the work was
-done (interpreter, --device, folder names) is no part of it, so that a result folder can be moved. A result that was
-made with other versions of libraries than are installed stands, but says so; with --strict_env it is made again.
+revision in the cache of a hub id; of an output also the records beside it and, for a CSV, the bytes of each clip that
+it names in `path`. Clips and large files are read again where their size, their inode or a time has changed. Code
+means: every module of ours that the step's processes loaded (synthio.pipeline.loaded). Where the work was done
+(interpreter, --device, folder names) is no part of it, so that a result folder can be moved. A result that was made
+with other versions of libraries than are installed stands, but says so; with --strict_env it is made again.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from synthio.cli import UserError, new_parser, run_main
-from synthio.files import fingerprint, read_json, sha256_file, sha256_value, write_json
+from synthio.files import files_in, fingerprint, read_json, sha256_file, sha256_value, write_json
 from synthio.pipeline.loaded import changed_code, changed_libraries, merged, read_notes
-from synthio.pipeline.shared_stages import counterparts, link_outputs, root_of, sibling_stamps
+from synthio.pipeline.shared_stages import clips_of, counterparts, files_beside, link_outputs, root_of, sibling_stamps
 from synthio.pipeline.variables import inert_options
 
 UP_TO_DATE, TO_DO = 0, 3
@@ -91,34 +91,48 @@ def content(path: str, cache: dict[str, list]) -> str:
 
         return f"{path}@{cached_revision(path)}"
     if Path(path).is_dir():
-        files = sorted(p for p in Path(path).rglob("*") if p.is_file() and not p.name.startswith("."))
+        files = files_in(Path(path))
     elif Path(path).is_file() and Path(path).stat().st_size >= LARGE_FILE_BYTES:
         files = [Path(path)]
     else:
         return fingerprint(path)
-    state = sha256_value([[p.relative_to(path).as_posix(), p.stat().st_size, p.stat().st_mtime_ns] for p in files])
-    name = str(Path(path).absolute())
-    if cache.get(name, [None])[0] != state:
-        cache[name] = [state, fingerprint(path)]
-    return cache[name][1]
+    state = sha256_value([[p.relative_to(path).as_posix(), file_state(p)] for p in files])
+    return remembered(str(Path(path).absolute()), state, lambda: fingerprint(path), cache)
 
 
-def clips(path: str, with_time: bool) -> str:
-    """Hash of name and size (and time) of every clip a CSV names in `path`; '' for what names none."""
-    if not path.endswith(".csv") or not Path(path).is_file():
+def remembered(name: str, state: str, read: Callable[[], str], cache: dict[str, list]) -> str:
+    """What `read` gives, which is asked where the state is another than at the last time."""
+    known = cache.get(name)
+    if not known or known[0] != state:
+        known = cache[name] = [state, read()]
+    return known[1]
+
+
+def clips(path: str, cache: dict[str, list]) -> str:
+    """Hash of the names and bytes of all clips that a CSV names in `path`; '' for what names none."""
+    names = clips_of(Path(path))
+    if not names:
         return ""
-    with Path(path).open(newline="", encoding="utf-8-sig") as stream:
-        names = [row["path"] for row in csv.DictReader(stream) if row.get("path")]
-    return sha256_value([[name, clip_state(Path(path).parent / name, with_time)] for name in names])
+    files = [Path(path).parent / name for name in names]
+    state = sha256_value([[name, file_state(file)] for name, file in zip(names, files, strict=True)])
+    hashed: dict[str, str] = {}  # a clip may be in several rows
+
+    def read() -> str:
+        for name, file in zip(names, files, strict=True):
+            if name not in hashed:
+                hashed[name] = sha256_file(file) if file_state(file) else ""
+        return sha256_value([[name, hashed[name]] for name in names])
+
+    return remembered(f"clips of {Path(path).absolute()}", state, read, cache)
 
 
-def clip_state(path: Path, with_time: bool) -> list[int]:
-    """Size (and time of change) of a clip; empty where it is missing."""
+def file_state(path: Path) -> list[int]:
+    """What changes with the bytes of a file; empty where it is missing."""
     try:
         found = path.stat()
     except OSError:
         return []
-    return [found.st_size, found.st_mtime_ns] if with_time else [found.st_size]
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
 def work_key(args, cache: dict[str, list]) -> dict[str, Any]:
@@ -127,13 +141,32 @@ def work_key(args, cache: dict[str, list]) -> dict[str, Any]:
         "command": command_key(args.command, [*args.inputs, *args.outputs], Path(args.stamp).parent),
         "script": script_hash(args.command),
         "inputs": [content(path, cache) for path in args.inputs],
-        "clips": [clips(path, with_time=True) for path in args.watch_audio],
+        "clips": [clips(path, cache) for path in args.watch_audio],
     }
 
 
-def output_state(path: str, cache: dict[str, list]) -> list[str]:
-    """[content, clips] of an output; empty when it is missing."""
-    return [content(path, cache), clips(path, with_time=False)] if Path(path).exists() else []
+def output_state(path: str, cache: dict[str, list]) -> list[Any]:
+    """[content, clips, {name: content} of the records beside it] of an output; empty when it is missing."""
+    if not Path(path).exists():
+        return []
+    beside = {file.name: sha256_file(file) for file in files_beside(Path(path))}
+    return [content(path, cache), clips(path, cache), beside]
+
+
+def output_change(path: str, was: list[Any], now: list[Any]) -> str:
+    """How an output differs from what was written, in words; '' for not at all."""
+    if now == was:
+        return ""
+    if not now:
+        return f"{path} is missing"
+    if len(was) != len(now) or now[0] != was[0] or not isinstance(was[2], dict):
+        return f"{path} is not what was written"
+    if now[1] != was[1]:
+        is_there = all((Path(path).parent / name).is_file() for name in clips_of(Path(path)))
+        return f"{path} names a clip that is not what was written" if is_there else f"{path} lacks a clip"
+    names = [name for name in was[2] if now[2].get(name) != was[2][name]] or sorted(now[2].keys() - was[2].keys())
+    word = "is missing" if names[0] not in now[2] else "is not what was written"
+    return f"{Path(path).with_name(names[0])} {word}"
 
 
 def difference(args, old: dict[str, Any], new: dict[str, Any]) -> str:
@@ -145,6 +178,8 @@ def difference(args, old: dict[str, Any], new: dict[str, Any]) -> str:
     for path, was, now in zip(args.inputs, old["inputs"], new["inputs"], strict=False):
         if was != now:
             return f"{path} changed"
+    if len(old["inputs"]) != len(new["inputs"]):
+        return "its inputs are others"
     return "" if old == new else "its clips changed"
 
 
@@ -158,7 +193,7 @@ def changed_words(old: list[str], new: list[str]) -> list[str]:
 def reason_to_run(args, stamp: dict[str, Any], key: dict[str, Any], cache: dict[str, list]) -> str:
     """Why the stage has to run; '' when it is up to date."""
     if not stamp:
-        return "not done yet"
+        return f"{Path(args.stamp).name} is damaged" if Path(args.stamp).exists() else "not done yet"
     if "code" not in stamp:
         return "which code made it is not known"
     if name := changed_code(stamp["code"]):
@@ -167,12 +202,11 @@ def reason_to_run(args, stamp: dict[str, Any], key: dict[str, Any], cache: dict[
         return reason
     if args.strict_env and (text := changed_libraries(stamp["libraries"], args.command[0])):
         return f"made with {text}"
-    for path, was in zip(args.outputs, stamp["outputs"], strict=False):
-        now = output_state(path, cache)
-        if now != was:
-            part = "is missing" if not now else "is not what was written" if now[0] != was[0] else "lacks a clip"
-            return f"{path} {part}"
-    return ""
+    if len(stamp["outputs"]) != len(args.outputs):
+        return "its outputs are others"
+    pairs = zip(args.outputs, stamp["outputs"], strict=True)
+    changes = (output_change(path, was, output_state(path, cache)) for path, was in pairs)
+    return next(filter(None, changes), "")
 
 
 def counts(outputs: Sequence[str]) -> str:
@@ -181,9 +215,9 @@ def counts(outputs: Sequence[str]) -> str:
         record_path = Path(path).with_suffix(".json")
         if not (path.endswith(".csv") and record_path.is_file()):
             continue
-        record = read_json(record_path)
-        text = f"{record['rows_in']} rows in, {record['rows_out']} out"
-        if record["rows_dropped"]:
+        record = read_quietly(record_path)
+        text = f"{record.get('rows_in', '?')} rows in, {record.get('rows_out', '?')} out"
+        if record.get("rows_dropped"):
             text += f", {record['rows_dropped']} dropped (see {Path(path).with_suffix('.dropped.csv').name})"
         return text
     return ""
@@ -198,14 +232,48 @@ def read_quietly(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def read_stamp(path: Path) -> dict[str, Any]:
+    """A stamp, or an empty object where it is missing or damaged. Those of earlier releases have no "code"."""
+    stamp = read_quietly(path)
+    outputs = stamp.get("outputs")
+    is_whole = is_key(stamp.get("key")) and isinstance(outputs, list) and all(isinstance(one, list) for one in outputs)
+    notes = [stamp[part] for part in ("code", "libraries") if part in stamp]
+    return stamp if is_whole and all(map(is_texts, notes)) and len(notes) in (0, 2) else {}
+
+
+def read_part(path: Path) -> dict[str, Any]:
+    """The code and libraries of a shard, from its stamp; of a damaged one, what no code is: the stage is done again."""
+    part = read_quietly(path)
+    is_whole = all(is_texts(part.get(name)) for name in ("code", "libraries"))
+    return part if is_whole else {"code": {path.name: ""}, "libraries": {}}
+
+
+def is_key(value: object) -> bool:
+    """Whether it has the form of `work_key`."""
+    if not isinstance(value, dict) or not isinstance(value.get("script"), str):
+        return False
+    lists = [value.get(part) for part in ("command", "inputs", "clips")]
+    return all(isinstance(part, list) and all(isinstance(word, str) for word in part) for part in lists)
+
+
+def is_texts(value: object) -> bool:
+    """Whether it is an object of texts."""
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def read_cache(path: Path) -> dict[str, list]:
+    """What is remembered of large files and clips: [state, hash] each."""
+    return {name: pair for name, pair in read_quietly(path).items() if isinstance(pair, list) and len(pair) == 2}
+
+
 def check(args, stamp: Path, cache: dict[str, list]) -> int:
     """Print the reason to run, or the counts; remember the inputs as they are now, not as they may be at the end."""
-    key, known = work_key(args, cache), read_quietly(stamp)
+    key, known = work_key(args, cache), read_stamp(stamp)
     reason = reason_to_run(args, known, key, cache)
     if reason and args.siblings and (other := find_sibling(args, stamp, key)):
         if args.action == "check":
             link_outputs(args.outputs, root_of(stamp), root_of(other))
-            write_stamp(args, stamp, key, read_quietly(other), cache)
+            write_stamp(args, stamp, key, read_stamp(other), cache)
         print(f"taken over from {root_of(other).name}")
         return UP_TO_DATE
     print(reason or standing(args, known))
@@ -235,7 +303,7 @@ def write_stamp(args, stamp: Path, key: dict[str, Any], loaded: dict[str, Any], 
 def find_sibling(args, stamp: Path, key: dict[str, Any]) -> Path | None:
     """The stamp of this very work in a result root beside this one, if its outputs still are what it wrote."""
     for other in sibling_stamps(stamp):
-        known = read_quietly(other)
+        known = read_stamp(other)
         paths = counterparts(args.outputs, root_of(stamp), root_of(other))
         if not paths or known.get("key") != key or "code" not in known or changed_code(known["code"]):
             continue
@@ -250,12 +318,14 @@ def write(args, stamp: Path, cache: dict[str, list]) -> int:
     if missing:
         raise UserError(f"the stage ended well, but did not write {', '.join(missing)}")
     begun = stamp.with_suffix(".begun")
-    key = read_quietly(begun) or work_key(args, cache)
+    key = read_quietly(begun)
+    if not is_key(key) or len(key["inputs"]) != len(args.inputs):
+        key = work_key(args, cache)
     # a hub model is downloaded, or found to be newer, only when it is loaded
     key["inputs"] = [
         content(path, cache) if is_hub_id(path) else was for path, was in zip(args.inputs, key["inputs"], strict=True)
     ]
-    loaded = merged([read_notes(notes_of(stamp)), *(read_quietly(Path(part)) for part in args.parts)])
+    loaded = merged([read_notes(notes_of(stamp)), *(read_part(Path(part)) for part in args.parts)])
     write_stamp(args, stamp, key, loaded, cache)
     begun.unlink(missing_ok=True)
     shutil.rmtree(notes_of(stamp), ignore_errors=True)
@@ -267,7 +337,7 @@ def main() -> int:
     args = get_parser().parse_args()
     stamp = Path(args.stamp)
     cache_path = stamp.parent / "folders.json"
-    cache = read_quietly(cache_path)
+    cache = read_cache(cache_path)
     before = dict(cache)
     status = (write if args.action == "write" else check)(args, stamp, cache)
     if cache != before and args.action != "ask":

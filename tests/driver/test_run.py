@@ -1056,9 +1056,14 @@ def test_a_stamp_stands_until_something_changes(stage):
         ("a.csv", "path,label\nx.wav,b\n", "a.csv changed"),
         ("b.csv", "path,label\nx.wav,b\n", "b.csv is not what was written"),
         ("copy.py", "fail\n", "copy.py changed"),
-        ("s.json", '{"key": {}, "outputs": []}', "which code made it is not known"),
-        ("x.wav", "sound, longer", "b.csv lacks a clip"),
-        ("s.json", "{", "not done yet"),
+        ("x.wav", "sound, longer", "b.csv names a clip that is not what was written"),
+        ("x.wav", "SOUND", "b.csv names a clip that is not what was written"),
+        ("b.json", "{", "b.json is not what was written"),
+        ("b.dropped.csv", "path,label,reason\n", "b.dropped.csv is not what was written"),
+        *[
+            ("s.json", text, "s.json is damaged")
+            for text in ("{", "", "[]", '{"key": 1}', '{"key": {}, "outputs": []}')
+        ],
     ],
 )
 def test_a_stamp_sees_each_change(stage, name, text, reason):
@@ -1067,6 +1072,46 @@ def test_a_stamp_sees_each_change(stage, name, text, reason):
     (stage.folder / name).write_text(text)
     done = stage("ask")
     assert done.returncode == 3 and reason in done.stdout
+
+
+def test_damaged_parts_of_a_stamp_are_no_crash_and_never_up_to_date(stage):
+    (stage.folder / "b.json").write_text('{"rows_in": 1, "rows_out": 1, "rows_dropped": 0}')
+    stage("check")
+    stage("write")
+    assert stage("ask").stdout == "1 rows in, 1 out\n"
+    whole = json.loads((stage.folder / "s.json").read_text())
+    others = ("", 1, None, [], {}, [1], {"a": 1}, [[]], {"command": [], "inputs": [], "clips": [], "script": ""})
+    for part in whole:
+        for other in others:
+            (stage.folder / "s.json").write_text(json.dumps(whole | {part: other}))
+            done = stage("ask")
+            # without the note of what it loaded, no change of it could be seen; an empty one is that of this stage
+            assert done.returncode == 3 or (part in ("code", "libraries") and other == {}), (part, other, done)
+            assert "Traceback" not in done.stderr
+    (stage.folder / "s.json").write_text(json.dumps(whole))
+    for other in ('{"a": 1}', '{"a": ["b", 7]}', "[]", "{"):
+        (stage.folder / "folders.json").write_text(other)
+        assert stage("ask").returncode == 0
+    for other in ("{", "{}", "[]"):  # a record that is no more: the stage writes it again
+        (stage.folder / "b.json").write_text(other)
+        assert "b.json is not what was written" in stage("check").stdout
+    (stage.folder / "s.begun").write_text('{"inputs": 1}')
+    assert stage("write").returncode == 0 and stage("ask").returncode == 0
+    (stage.folder / "b.csv").write_bytes(b"path\n\xff\n")
+    assert "b.csv is not what was written" in stage("ask").stdout
+
+
+def test_a_copied_result_folder_is_up_to_date(stage, tmp_path_factory):
+    """Its clips have other inodes and times: they are read again, and are the same."""
+    stage("check")
+    stage("write")
+    folder = tmp_path_factory.mktemp("copied") / "there"
+    shutil.copytree(stage.folder, folder, copy_function=shutil.copyfile)
+    words = ["--stamp", folder / "s.json", "--inputs", folder / "a.csv", "--outputs", folder / "b.csv", "--command"]
+    words += ["python", folder / "copy.py", "--input_csv", folder / "a.csv", "--output_csv", folder / "b.csv"]
+    assert call_script(STAMP, "ask", *words).returncode == 0
+    (folder / "x.wav").write_bytes(b"SOUND")
+    assert "names a clip that is not what was written" in call_script(STAMP, "ask", *words).stdout
 
 
 def test_a_stamp_sees_missing_outputs_and_clips(stage):
@@ -1084,7 +1129,11 @@ def test_watched_clips_count_even_when_their_size_stays(stage):
     stage("check", watch=True)
     stage("write", watch=True)
     assert stage("ask", watch=True).returncode == 0
+    before = (stage.folder / "x.wav").stat()
     os.utime(stage.folder / "x.wav", (1, 1))
+    assert stage("ask", watch=True).returncode == 0  # a copy, or touched: the same sound
+    (stage.folder / "x.wav").write_bytes(b"SOUND")
+    os.utime(stage.folder / "x.wav", ns=(before.st_atime_ns, before.st_mtime_ns))  # as cp -p leaves it
     assert "its clips changed" in stage("ask", watch=True).stdout
 
 
