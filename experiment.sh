@@ -315,12 +315,12 @@ experiment() {
     make_report=false quality=false # of each job, unless asked for
     read_block "${BASH_SOURCE[0]}"
     read_options "$@"
+    stop_with_us
     resolve
     if $dry_run; then
         show_plan
         return
     fi
-    stop_with_us
     mkdir -p "$work"
     if ! $only_table; then
         lock

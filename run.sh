@@ -458,8 +458,8 @@ prepare() { # OPTIONS...
 
 main() {
     prepare "$@"
-    find_interpreters
     stop_with_us
+    find_interpreters
     gather_variables
     if ((${#profile_sets[@]})); then echo "profile $profile sets ${profile_sets[*]}"; fi
     if $check; then

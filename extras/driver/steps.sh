@@ -62,22 +62,14 @@ find_named() { # VARIABLE
     fi
 }
 
-# Print "step variable environment model" for each step ahead that loads a model: the rule of synthio.pipeline.environments. On a
-# fresh clone any Python can tell; where the hub must be asked, or there is none, .venv is made, as it would be next.
+# Print "step variable environment model" for each step ahead that loads a model, by synthio.pipeline.environments. On
+# a fresh clone any Python can tell, but for what the hub must be asked.
 ask_environments() { # VARIABLES THAT NAME AN ENVIRONMENT...
-    local answer
     if [[ -x $python ]]; then
-        answer=$(printf '%s\n' "${ahead[@]}" | "$python" -m synthio.pipeline.environments --named "$@") || exit 2 # it has said why
+        printf '%s\n' "${ahead[@]}" | "$python" -m synthio.pipeline.environments --named "$@" || exit 2 # it has said why
     else
-        answer=$(printf '%s\n' "${ahead[@]}" | python3 -m synthio.pipeline.environments --named "$@" 2>/dev/null) || answer=later
+        printf '%s\n' "${ahead[@]}" | python3 -m synthio.pipeline.environments --named "$@" 2>/dev/null || echo later
     fi
-    if [[ $answer == *later* ]] && $dry_run; then
-        echo "(which environments the models need is told when .venv is there)" >&3
-    elif [[ $answer == *later* ]] && ! $check; then
-        make_main_environment >&3
-        answer=$(printf '%s\n' "${ahead[@]}" | "$python" -m synthio.pipeline.environments --named "$@") || exit 2
-    fi
-    printf '%s\n' "$answer"
 }
 
 # Find the interpreter of each step ahead. Fills `pythons`, by the step's name, its words a line each, and `own_envs`,
@@ -92,7 +84,13 @@ find_interpreters() {
         find_named "$variable"
         named[$variable]=$(printf '%s\n' "${interpreter[@]}")
     done
-    { answer=$(ask_environments "${!named[@]}"); } 3>&1 || exit 2
+    answer=$(ask_environments "${!named[@]}") || exit 2
+    if [[ $answer == *later* ]] && $dry_run; then
+        echo "(which environments the models need is told when .venv is there)"
+    elif [[ $answer == *later* ]] && ! $check; then # the hub must be asked, or there is no Python: .venv would be made next
+        make_main_environment
+        answer=$(ask_environments "${!named[@]}") || exit 2
+    fi
     while read -r step variable environment model; do
         case $environment in
             unknown) name_unknown "$model" ;;
@@ -144,8 +142,27 @@ say() {
     printf '[%(%H:%M:%S)T] %s\n' -1 "$REPLY"
 }
 
-helper() { # a light script of ours, in the main environment
-    OMP_NUM_THREADS=1 "$python" "$@" 9>&-
+helper() { # a light script of ours, in the main environment; of one that is killed it is said
+    local status=0
+    OMP_NUM_THREADS=1 "$python" "$@" 9>&- || status=$?
+    if ((status > 128)); then
+        echo "${0##*/}: a helper ($(shown "${*:1:2}")) was $(killed "$status"); the same command goes on" >&2
+    fi
+    return "$status"
+}
+
+killed() { # STATUS over 128: in words
+    local memory=""
+    if (($1 == 137)); then memory=", perhaps as the memory is used up"; fi
+    echo "killed (signal $(($1 - 128)))$memory"
+}
+
+# A log on a full disk does not say why its process failed.
+tell_full_disk() { # LOG
+    if ! { head -c 65536 /dev/zero >"$1.room"; } 2>/dev/null; then
+        echo "${0##*/}: the disk that holds $(shown "${1%/*}") is full; free some space, and the same command goes on"
+    fi
+    rm -f "$1.room"
 }
 
 # Fill `variables` with what is known of the run, as name=value words, for the programs that look ahead.
@@ -314,6 +331,8 @@ stop_on_failure() { # LABEL LOG...
         else
             echo "run.sh: $label failed (status ${statuses[${failed[0]}]}); see $named"
         fi
+        if ((statuses[${failed[0]}] > 128)); then echo "run.sh: it was $(killed "${statuses[${failed[0]}]}")"; fi
+        tell_full_disk "${failed[0]}"
         # on a terminal the words of a single process stand right above
         if [[ ${#logs[@]} -gt 1 || ! -t 1 ]]; then print_end "${failed[0]}" 15; fi
     } >&2
@@ -346,14 +365,24 @@ lock() {
     flock --timeout 2 9 || refuse "another run works in $(shown "$work"); wait for it, or choose another dataset_name"
 }
 
+# As a job, which ends with the driver; and a shell that waits heeds a signal at once.
+make_environment() { # FOLDER REQUIREMENTS
+    set -m
+    "${guard[@]}" bash "$root/extras/environments/make_env.sh" "$@" </dev/null 9>&- &
+    set +m
+    job_logs+=("$1") job_pids+=("$!")
+    wait "$!" || exit
+    job_logs=() job_pids=()
+}
+
 make_main_environment() {
-    bash "$root/extras/environments/make_env.sh" "$root/.venv" "$root/requirements.txt" 9>&-
+    make_environment "$root/.venv" "$root/requirements.txt"
 }
 
 make_own_environments() {
     local name
     for name in "${own_envs[@]}"; do
-        bash "$root/extras/environments/make_env.sh" "$root/.envs/$name" "$root/extras/environments/$name.txt" 9>&-
+        make_environment "$root/.envs/$name" "$root/extras/environments/$name.txt"
     done
 }
 
@@ -372,10 +401,16 @@ check_tracking() {
 }
 
 stop_with_us() { # no job outlives the driver
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    trap 'exit 129' HUP
+    trap 'stopped 130' INT
+    trap 'stopped 143' TERM
+    trap 'stopped 129' HUP
     trap stop_jobs EXIT
+}
+
+stopped() { # STATUS
+    trap '' INT TERM HUP
+    echo "${0##*/}: stopped; the same command goes on from here" >&2 || true
+    exit "$1"
 }
 
 # Lock the result folder, make the environments and say what lies ahead.
@@ -389,6 +424,7 @@ make_ready() {
     else
         lock
         make_main_environment
+        helper -m synthio.pipeline.sweep "$work" "$embeddings_folder"
         announce
         make_own_environments
     fi

@@ -4,10 +4,15 @@
 #     bash extras/environments/make_env.sh .venv requirements.txt
 #
 # A stamp holds the hash of the requirements, so a second call takes no time. An install that was interrupted is made
-# anew; of two calls at once, one waits. Uses uv when it is there, else venv and pip. Where a lock lies beside the
+# anew; of two calls at once, one waits. An environment that this did not make is installed into, and never removed.
+# What is broken is renamed before it is removed, so that a kill leaves no half of it under its name. Uses uv when it is there, else venv and pip. Where a lock lies beside the
 # requirements (requirements.lock), its versions are installed, and their hashes checked. Lines
 # "# no-deps: NAME==VERSION" of the requirements are installed after the others, without what they require themselves.
 set -euo pipefail
+
+# Linux: what is started here dies with this script, however it ends.
+guard=()
+if setpriv --pdeathsig KILL true 2>/dev/null; then guard=(setpriv --pdeathsig KILL); fi
 
 # Print the first interpreter that is Python 3.11 or newer.
 find_python() {
@@ -25,9 +30,9 @@ make_venv() {
     local folder=$1 python
     python=$(find_python) || python=""
     if command -v uv >/dev/null 2>&1; then
-        uv venv --quiet --allow-existing --python "${python:-3.11}" "$folder"
+        "${guard[@]}" uv venv --quiet --allow-existing --python "${python:-3.11}" "$folder"
     elif [[ -n $python ]]; then
-        "$python" -m venv "$folder"
+        "${guard[@]}" "$python" -m venv "$folder"
     else
         echo "error: Python 3.11 or newer (with venv) is needed and was not found; install it with" \
             "'apt-get install python3.11 python3.11-venv', 'brew install python@3.11' or 'conda install python=3.11'," \
@@ -60,7 +65,7 @@ install_cpu_torch() { # PYTHON REQUIREMENTS
     local torch
     mapfile -t torch < <(torch_pins "$2")
     ((${#torch[@]})) && [[ $(torch_source "$1") == cpu ]] || return 0
-    "$1" -m pip install --quiet --retries 1 --timeout 15 --index-url https://download.pytorch.org/whl/cpu \
+    "${guard[@]}" "$1" -m pip install --quiet --retries 1 --timeout 15 --index-url https://download.pytorch.org/whl/cpu \
         "${torch[@]}" || echo "the CPU build of torch could not be had; taking the larger one" >&2
 }
 
@@ -86,9 +91,9 @@ install_locked() { # PYTHON REQUIREMENTS LOCK INSTALL_COMMAND...
 install() {
     local folder=$1 requirements=$2 lock=${2%.txt}.lock python=$1/bin/python command
     if command -v uv >/dev/null 2>&1; then
-        command=(env UV_TORCH_BACKEND="${UV_TORCH_BACKEND:-auto}" uv pip install --quiet --python "$python")
+        command=("${guard[@]}" env UV_TORCH_BACKEND="${UV_TORCH_BACKEND:-auto}" uv pip install --quiet --python "$python")
     else
-        command=("$python" -m pip install --quiet --disable-pip-version-check)
+        command=("${guard[@]}" "$python" -m pip install --quiet --disable-pip-version-check)
     fi
     if [[ -f $lock ]]; then
         install_locked "$python" "$requirements" "$lock" "${command[@]}" || return
@@ -114,30 +119,75 @@ cost() { # NAME
 }
 
 is_complete() { # reads the variables of main
-    [[ -f $stamp && $(<"$stamp") == "$want" && ! -e $folder/.installing ]] && "$folder/bin/python" -c ''
+    [[ -f $stamp && $(<"$stamp") == "$want" && ! -e $folder/.installing ]] && runs
+}
+
+runs() { # reads the folder of main
+    "$folder/bin/python" -c '' 2>/dev/null
+}
+
+# Wait until no other call installs into a folder beside this one. The kernel frees the lock when the last process of an install has
+# ended: what outlives its script (without setpriv) still holds it.
+lock() { # FOLDER
+    local status=0 file
+    command -v flock >/dev/null 2>&1 || return 0
+    mkdir -p "$(dirname "$1")"
+    file=$(dirname "$1")/.make_env.lock # a file, and not the folder: some disks of a network lock for writers alone
+    exec 8>"$file"
+    flock --nonblock --conflict-exit-code 9 8 || status=$?
+    if ((status == 9)); then
+        echo "another call makes an environment beside $1; waiting for its end" >&2
+        flock 8
+    elif ((status)); then
+        echo "$file: this disk has no locks; do not start two calls at once" >&2
+    fi
+}
+
+was_made() { # FOLDER: here, or begun
+    [[ -e $1/.installing ]] || ls "$1"/.installed-* >/dev/null 2>&1
+}
+
+# Make way for a new environment: what was interrupted or is broken goes, if it was made here.
+clear_folder() { # FOLDER
+    local folder=$1 reason="" old
+    for old in "$folder".old.[0-9]*; do
+        if [[ -e $old ]]; then rm -rf "$old"; fi # a kill left it
+    done
+    [[ -e $folder && -n $(ls -A "$folder") ]] || return 0
+    if [[ ! -e $folder/pyvenv.cfg && ! -e $folder/.installing ]]; then
+        reason="is there, but is no virtual environment"
+    elif [[ -e $folder/.adopted ]] || ! was_made "$folder"; then
+        if runs; then
+            touch "$folder/.adopted"
+            return
+        fi
+        reason="was not made here, and its Python does not run"
+    elif [[ ! -O $folder ]] && ! runs; then
+        reason="belongs to another user, and its Python does not run for you"
+    elif [[ ! -e $folder/.installing ]] && runs; then
+        return
+    fi
+    if [[ -n $reason ]]; then
+        echo "error: $folder $reason; remove it or name another folder" >&2
+        return 2
+    fi
+    mv "$folder" "$folder.old.$$"
+    rm -rf "$folder.old.$$"
 }
 
 main() {
-    local folder=$1 requirements=$2 lock=${2%.txt}.lock files=("$2") file name stamp want started
+    local folder=${1%/} requirements=$2 lock=${2%.txt}.lock files=("$2") file name stamp want started
     name=$(basename "$requirements" .txt)
     stamp=$folder/.installed-$name
     if [[ -f $lock ]]; then files+=("$lock"); fi
     want=$(for file in "${files[@]}"; do cksum <"$file"; done)
     if is_complete; then return; fi
-    if command -v flock >/dev/null 2>&1; then # runs side by side may need the same one
-        mkdir -p "$(dirname "$folder")"
-        exec 8<"$(dirname "$folder")"
-        flock 8
-        if is_complete; then return; fi
-    fi
-    if [[ -d $folder && ! -e $folder/pyvenv.cfg && ! -e $folder/.installing && -n $(ls -A "$folder") ]]; then
-        echo "error: $folder is there, but is no virtual environment; remove it or name another folder" >&2
-        return 2
-    fi
+    lock "$folder"
+    if is_complete; then return; fi
+    clear_folder "$folder"
     started=$SECONDS
     echo "installing $requirements into $folder; the first time this takes $(cost "$name")" >&2
-    if [[ -e $folder/.installing ]] || ! "$folder/bin/python" -c '' 2>/dev/null; then
-        rm -rf "$folder"
+    if ! runs; then
         mkdir -p "$folder"
         touch "$folder/.installing"
         make_venv "$folder"
