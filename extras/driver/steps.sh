@@ -317,7 +317,7 @@ run_shards() { # NUMBER NAME FOLDER COMMAND...
 
 # End the run when a job failed: say how many, name the logs, print the end of the first.
 stop_on_failure() { # LABEL LOG...
-    local label=$1 log failed=() named=""
+    local label=$1 log failed=() named="" status
     shift
     local logs=("$@")
     for log in "${logs[@]}"; do
@@ -325,13 +325,14 @@ stop_on_failure() { # LABEL LOG...
     done
     ((${#failed[@]})) || return 0
     for log in "${failed[@]}"; do named+="${named:+, }$(shown "$log")"; done
+    status=${statuses[${failed[0]}]}
     {
         if ((${#logs[@]} > 1)); then
             echo "run.sh: ${#failed[@]} of ${#logs[@]} shards of $label failed; see $named"
         else
-            echo "run.sh: $label failed (status ${statuses[${failed[0]}]}); see $named"
+            echo "run.sh: $label failed (status $status); see $named"
         fi
-        if ((statuses[${failed[0]}] > 128)); then echo "run.sh: it was $(killed "${statuses[${failed[0]}]}")"; fi
+        if ((status > 128)); then echo "run.sh: it was $(killed "$status"); the same command goes on"; fi
         tell_full_disk "${failed[0]}"
         # on a terminal the words of a single process stand right above
         if [[ ${#logs[@]} -gt 1 || ! -t 1 ]]; then print_end "${failed[0]}" 15; fi
