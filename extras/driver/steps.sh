@@ -92,6 +92,7 @@ find_interpreters() {
         answer=$(ask_environments "${!named[@]}") || exit 2
     fi
     while read -r step variable environment model; do
+        [[ -n $step ]] || continue # no step ahead loads a model
         case $environment in
             unknown) name_unknown "$model" ;;
             conflict) name_conflict "$step" "$variable" ;;
