@@ -20,6 +20,7 @@ import os
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +56,34 @@ def read_synthetic(csv: str):
     return synthetic, len(table) - len(synthetic)
 
 
+def check_sounds(paths: list[str], csv: str) -> None:
+    """Refuse what is no sound: a CSV or a link of a stranger's could name any file, and datasets are published.
+
+    Raises:
+        UserError: a file is none.
+    """
+    from synthio.audio import BadAudio, probe
+
+    for path in paths:
+        try:
+            probe(path)
+        except BadAudio as error:
+            raise UserError(f"{csv}: {path} cannot be exported: {error}; remove its row") from None
+
+
+def number_in(record: dict[str, str], column: str, kind: Callable[[str], float], csv: str) -> float | None:
+    """A cell that holds a number, or None where it is empty.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    cell = record.get(column, "")
+    try:
+        return kind(cell) if cell else None
+    except ValueError:
+        raise UserError(f"{csv}: {column} {cell!r} is no number; empty the cell or mend it") from None
+
+
 def metadata_row(record: dict[str, str], csv: str) -> dict:
     """What metadata.jsonl says of a clip."""
     from synthio.files import sha256_value
@@ -68,9 +97,9 @@ def metadata_row(record: dict[str, str], csv: str) -> dict:
         "source": Path(record[SOURCE]).name,
         "source_sha256": record.get(SOURCE_CONTENT, ""),
         "model": record.get(MODEL, ""),
-        "seed": int(record[SEED]) if record.get(SEED) else None,
-        "duration_s": float(record[DURATION]) if record.get(DURATION) else None,
-        "clap_score": float(record[SCORE]) if record.get(SCORE) else None,
+        "seed": number_in(record, SEED, int, csv),
+        "duration_s": number_in(record, DURATION, float, csv),
+        "clap_score": number_in(record, SCORE, float, csv),
     }
 
 
@@ -140,6 +169,7 @@ def main() -> int:
     from synthio.manifest import PATH, versions
 
     table, recordings = read_synthetic(args.input_csv)
+    check_sounds(list(table[PATH]), args.input_csv)
     rows = [metadata_row(record, args.input_csv) for record in table.to_dict("records")]
     folder = Path(args.output_folder)
     copied = write_folder(rows, list(table[PATH]), make_card(table, args), folder)

@@ -130,6 +130,24 @@ def test_a_clip_that_is_a_link_comes_along_as_a_file(tmp_path, make_manifest, ma
     assert clip.parent == tmp_path / "w/dataset/audio" and (row["label"], row["source"]) == ("../../x", "passwd")
 
 
+def test_a_link_to_what_is_no_sound_is_not_exported(tmp_path, make_manifest):
+    (tmp_path / "key").write_text("a secret")
+    (tmp_path / "a.wav").symlink_to("key")
+    csv_path = make_manifest("merged.csv", [("a.wav", "x", "p", "b.wav")], ["path", "label", "prompt", "source_path"])
+    refused = export(csv_path, tmp_path / "dataset")
+    assert refused.returncode == 2 and "a.wav cannot be exported" in refused.stderr
+    assert not (tmp_path / "dataset").exists()
+
+
+@pytest.mark.parametrize("column", ["seed", "duration_s", "clap_score"])
+def test_a_number_that_is_none_is_named(tmp_path, make_manifest, make_wav, column):
+    make_wav("a.wav")
+    columns = ["path", "label", "prompt", "source_path", column]
+    csv_path = make_manifest("merged.csv", [("a.wav", "x", "p", "b.wav", "=1+1")], columns)
+    refused = export(csv_path, tmp_path / "dataset")
+    assert refused.returncode == 2 and f"{column} '=1+1' is no number" in refused.stderr
+
+
 def test_recordings_alone_are_refused(work, tmp_path, make_manifest, make_wav):
     gold = make_manifest("gold.csv", [(make_wav("a.wav"), "a", "", "")], ["path", "label", "prompt", "source_path"])
     refused = export(gold, tmp_path / "out")
