@@ -65,7 +65,8 @@ class OpenAIWriter(ChatWriter):
             raise UserError(
                 "--llm_base_url holds the key, and is written into records; give it in OPENAI_API_KEY alone"
             )
-        self.url = str(self._client().base_url)
+        self._base_url = base_url
+        self._server = f"the server at {base_url or 'OpenAI'}"
         self._at_once = 1  # calls in flight; grows with every success, so that the first call tries what is accepted
         self._not_before = 0.0  # no call starts before this time (of the monotonic clock)
         self._given_up: set[str] = set()  # of OPTIONAL
@@ -74,7 +75,7 @@ class OpenAIWriter(ChatWriter):
         """A client of the event loop that uses it first."""
         return openai.AsyncOpenAI(
             api_key=self._secret or "none",
-            base_url=self.options.base_url or os.environ.get("OPENAI_BASE_URL") or None,
+            base_url=self._base_url or None,
             timeout=self.options.timeout_s,
             max_retries=0,
             http_client=BoundedClient(),
@@ -150,17 +151,17 @@ class OpenAIWriter(ChatWriter):
         except openai.APIStatusError as error:
             return self._after_refusal(error, tries)
         except UnusableResponse as error:
-            raise UserError(f"the server at {self.url} {self._masked(str(error))}; {self._go_on()}") from None
+            raise UserError(f"{self._server} {self._masked(str(error))}; {self._go_on()}") from None
         except openai.APIConnectionError as error:
-            self._pause(f"the server at {self.url} cannot be reached ({error.message})", tries)
+            self._pause(f"{self._server} cannot be reached ({error.message})", tries)
             return None
         except TimeoutError:
-            self._pause(f"the server at {self.url} sent no whole reply in {self.options.timeout_s:g} s", tries)
+            self._pause(f"{self._server} sent no whole reply in {self.options.timeout_s:g} s", tries)
             return None
         except (ValueError, RecursionError):  # no JSON, or brackets without end
             pass
         if found is None:  # a page of some gateway, too
-            self._pause(f"the server at {self.url} sent no chat completion", tries)
+            self._pause(f"{self._server} sent no chat completion", tries)
             return None
         self._at_once = min(self._at_once + 1, self.options.concurrency)
         text, sent, got = self._masked(found[0]), *found[1:]
