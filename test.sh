@@ -2,6 +2,7 @@
 if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi # `sh test.sh`: sh may be dash
 # Set up and run every check:      sh test.sh        `sh test.sh all` makes every environment and runs the slow tests too.
 # The tests of one environment:    sh test.sh clap   one of extras/environments, which is made first.
+# Faults at random, 15 minutes:    sh test.sh faults [--scale 0.1] [--seed 7] [--part kills]; see tests/faults
 # More words go to pytest:         sh test.sh tests/driver/test_run.py -k dash
 set -euo pipefail
 
@@ -45,6 +46,10 @@ main() {
     bash extras/environments/make_env.sh .venv requirements-dev.txt
     export PATH=$root/.venv/bin:$PATH
     mapfile -t names < <(environments)
+    if [[ ${1:-} == faults ]]; then
+        python -m tests.faults "${@:2}"
+        return
+    fi
     if [[ -n ${1:-} && " ${names[*]} " == *" $1 "* ]]; then
         test_environment "$@"
         return
