@@ -11,13 +11,40 @@ import sys
 import pytest
 
 from synthio.files import machine
-from tests.driver.test_run import RUN, call, copy, finished, options, stage_answers, world
+from tests.driver import test_run
+from tests.driver.test_run import RUN, call, save_world, stage_answers
 from tests.faults_tools import kill_at, small_disk
-
-assert copy and finished and world  # fixtures
 
 CLIPS = "tiny set_synthetic"
 WORK = "tiny set"
+
+
+def options(root, **changes):
+    """Of a run in one process and without a second round: up to the data set, which is what is damaged here."""
+    return test_run.options(root, **{"cpu_shards": 1, "num_iters": 1, "reflect_rounds": 0, "stop_stage": 9} | changes)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """See `test_run.save_world`."""
+    return save_world(tmp_path_factory.mktemp("a world"))
+
+
+@pytest.fixture(scope="module")
+def finished(world):
+    """Results root of an undisturbed run."""
+    done = call(*options("undisturbed"), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return world / "undisturbed"
+
+
+@pytest.fixture
+def copy(world, finished, tmp_path):
+    """A copy of it, under another name."""
+    root = world / f"copy of {tmp_path.name}"
+    shutil.copytree(finished, root)
+    yield root
+    shutil.rmtree(root)
 
 
 def damage(path) -> None:
@@ -39,14 +66,14 @@ def test_damaged_clips_are_made_again_and_not_given_away(world, copy, finished):
     refused = call(*options(copy, stage=9, stop_stage=9), cwd=world)
     if refused.returncode:  # it is one that was kept
         assert "is another sound than the one that this CSV was written with" in refused.stdout + refused.stderr
-    done = call(*options(copy, stop_stage=9), cwd=world)
+    done = call(*options(copy), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
     answers = stage_answers(done.stdout)
     for stage in ("3 losers", "6 generate"):
         assert "names a clip that is not what was written" in answers[stage]
     assert "up to date" in answers["4 dpo"] and "up to date" in answers["7 filter"]
-    same_files(copy, finished[0], f"{CLIPS}/**/*.wav")
-    same_files(copy, finished[0], f"{WORK}/dataset/**/*.wav")
+    same_files(copy, finished, f"{CLIPS}/**/*.wav")
+    same_files(copy, finished, f"{WORK}/dataset/**/*.wav")
 
 
 def test_a_kill_while_the_adapter_is_committed(world, copy, finished, tmp_path):
@@ -60,7 +87,7 @@ def test_a_kill_while_the_adapter_is_committed(world, copy, finished, tmp_path):
     assert [path.name for path in adapter.iterdir() if not path.name.startswith(".")] == []
     done = call(*words, cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
-    same_files(copy, finished[0], f"{WORK}/dpo/adapter/*")
+    same_files(copy, finished, f"{WORK}/dpo/adapter/*")
 
 
 def test_lost_records_are_made_again(world, copy):
@@ -71,7 +98,7 @@ def test_lost_records_are_made_again(world, copy):
         (copy / name).unlink()
     (copy / WORK / "stamps/stratify.json").write_text('{"key": 1}')
     (copy / WORK / "stamps/folders.json").write_text('{"a": 1}')
-    done = call(*options(copy, stop_stage=9), cwd=world)
+    done = call(*options(copy), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [name for name in lost if not (copy / name).exists()] == []
     answers = stage_answers(done.stdout)
@@ -104,8 +131,7 @@ def test_what_killed_calls_left_behind_is_removed_at_the_next_start(world, copy)
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted by root")
 def test_a_full_disk_is_told_and_the_same_command_goes_on(world, copy, finished, tmp_path):
-    for part in (copy / CLIPS / "round_0", copy / WORK / "shards/generate"):
-        shutil.rmtree(part)
+    shutil.rmtree(copy / CLIPS / "round_0")
     (copy / WORK / "round_0/generated.csv").unlink()
     with small_disk(tmp_path / "disk", 96 * 1024) as disk:
         if not os.path.ismount(disk):
@@ -117,13 +143,12 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(world, copy, finished,
         (copy / CLIPS / "round_0").unlink()
     done = call(*options(copy, stage=6, stop_stage=6), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
-    same_files(copy, finished[0], f"{CLIPS}/round_0/*.wav")
+    same_files(copy, finished, f"{CLIPS}/round_0/*.wav")
 
 
 def test_ctrl_c_says_that_the_same_command_goes_on(world, copy):
     (copy / WORK / "round_0/generated.csv").unlink()
-    for part in (copy / CLIPS / "round_0", copy / WORK / "shards/generate"):
-        shutil.rmtree(part)
+    shutil.rmtree(copy / CLIPS / "round_0")
     words = ["bash", RUN, *options(copy, stop_stage=6)]
     process = subprocess.Popen(
         words, cwd=world, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
