@@ -128,14 +128,10 @@ def take(chosen: Candidate, asked: str, compared: list[dict[str, Any]], output: 
 
     if output.resolve() == chosen.folder.resolve():
         raise UserError(f"--output_folder {output} is one of the folders; give another")
-    tables = ("predictions.csv", VALID_PREDICTIONS)
-    names = {path.name for path in output.iterdir()} if output.is_dir() else set()
-    if names and not names & {"scores.json", "model", *tables}:
-        raise UserError(f"--output_folder {output}: is there, but holds no classifier; name another folder")
     with atomic_folder(output) as folder:
         shutil.copytree(chosen.folder, folder, copy_function=link_or_copy, dirs_exist_ok=True)
         (folder / "scores.json").unlink()
-        for name in tables:  # their paths are relative to the folder
+        for name in ("predictions.csv", VALID_PREDICTIONS):  # their paths are relative to the folder
             (folder / name).unlink()
             write_table(read_manifest(chosen.folder / name, check_files=False), folder / name)
         choice = {"asked": asked, "chosen": chosen.name, "compared": compared}
