@@ -115,7 +115,7 @@ def fingerprints(args) -> dict[str, str]:
     return {"model": fingerprint(args.model), "adapter": fingerprint(args.init_adapter) if args.init_adapter else ""}
 
 
-def write_results(args, trainable, state, record: dict) -> None:
+def write_results(args, trainable, history, average, record: dict) -> None:
     """The adapter (with averaged weights, if there are), then its history and record."""
     from contextlib import nullcontext
 
@@ -127,10 +127,10 @@ def write_results(args, trainable, state, record: dict) -> None:
     from synthio.models.adapters import swapped, write_adapter
 
     folder = Path(args.output_folder)
-    with swapped(trainable.parameters, state.average) if state.average else nullcontext():
+    with swapped(trainable.parameters, average) if average else nullcontext():
         write_adapter(trainable, folder)
-    write_table(pd.DataFrame(state.history), folder.with_name(folder.name + "_history.csv"))
-    record = record | {"result": summary(state.history), "sha256": fingerprint(folder), "versions": versions()}
+    write_table(pd.DataFrame(history), folder.with_name(folder.name + "_history.csv"))
+    record = record | {"result": summary(history), "sha256": fingerprint(folder), "versions": versions()}
     write_json(folder.with_name(folder.name + ".json"), record)
 
 
@@ -151,8 +151,9 @@ def main() -> int:
     args = get_parser().parse_args()
     from synthio.files import sha256_file, sha256_value
     from synthio.generation.pairs import encode_pairs
-    from synthio.generation.preference import train
+    from synthio.generation.preference import align
     from synthio.models.adapters import check_output, make_trainable
+    from synthio.training import Checkpoint
 
     quiet_libraries()
     set_threads()
@@ -174,14 +175,14 @@ def main() -> int:
     if args.compile:
         compile_network(model.module, device)
     identity = sha256_value([shaping(options), origin, data.content])
-    checkpoint = folder.with_name(folder.name + "_checkpoint.pt")
-    state = train(model, trainable, data, options, checkpoint, identity, tracker.follow)
+    checkpoint = Checkpoint(folder.with_name(folder.name + "_checkpoint.pt"), identity)
+    history, average = align(model, trainable, data, options, checkpoint, tracker.follow)
     tracker.close()
     inputs = {path: sha256_file(path) for path in (args.gold_csv, args.losers_csv) if path}
     record = {"options": vars(args), "inputs": inputs, "origin": origin, "pairs": len(pairs)}
-    write_results(args, trainable, state, record)
-    checkpoint.unlink(missing_ok=True)
-    print(report(args, len(pairs), state.history), file=sys.stderr)
+    write_results(args, trainable, history, average, record)
+    checkpoint.remove()
+    print(report(args, len(pairs), history), file=sys.stderr)
     return 0
 
 

@@ -165,6 +165,7 @@ def main() -> int:
     from synthio.classification.supcon import SupConAst
     from synthio.classification.training import fit, rows_of_labels, settle_weights
     from synthio.models.ast_model import load_ast, load_ast_config, read_own_head
+    from synthio.training import Checkpoint
 
     tracker = open_tracker(from_args(Tracking, args), f"classifier {Path(args.output_folder).name}", vars(args))
     device, folder = start_clean(args)
@@ -177,10 +178,10 @@ def main() -> int:
     learner = (SupConAst(model, args.seed) if recipe.supcon_weight > 0 else model).to(device)
     if args.compile:
         compile_network(learner, device)
-    key, checkpoint = run_key(args, recipe, device, tables, labels), folder / "checkpoint.pt"
+    checkpoint = Checkpoint(folder / "checkpoint.pt", run_key(args, recipe, device, tables, labels))
     read_s = time.monotonic() - started
     on_eval = partial(report_evaluation, folder, recipe, tracker=tracker)
-    state = fit(learner, train, valid, recipe, device, checkpoint, key, on_eval, known)
+    state = fit(learner, train, valid, recipe, device, checkpoint, on_eval, known)
     tracker.close()
     tested = time.monotonic()
     result = test_once(args, model, norm, tables, targets, valid)
@@ -198,7 +199,7 @@ def main() -> int:
         "options": {**vars(args), **vars(recipe), "device": device},
     }
     print_score(write_test_results(folder, args, tables, labels, targets, result, details))
-    checkpoint.unlink(missing_ok=True)
+    checkpoint.remove()
     return 0
 
 

@@ -131,7 +131,7 @@ def pair_gradients(folders, loss, fitting, batch_size=7, accumulation=1):
     generator = torch.Generator().manual_seed(0)
     for parameter in trainable.parameters.values():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
-    optimizer, data = preference.new_state(trainable, options).optimizer, latent_data(model, 8)
+    optimizer, data = preference.new_optimizer(trainable, options), latent_data(model, 8)
     data = replace(data, losers=None) if loss == "sft" else data
     record = preference.optimiser_step(model, trainable, data, options, optimizer, 0, fitting)
     return {name: parameter.grad for name, parameter in trainable.parameters.items()}, record

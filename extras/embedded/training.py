@@ -1,24 +1,22 @@
-"""What the recipes share: their options, and a training loop that is seeded by step, resumable to the same weights,
-logged, and averages the weights."""
+"""What the recipes share: their options, and a training that averages its weights, logs and exports them."""
 
 from __future__ import annotations
 
-import csv
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthio.cli import in_range, new_parser, pick_device
-from synthio.files import atomic_path
+from synthio.files import sha256_value
 from synthio.options import Device, add_options
 
 if TYPE_CHECKING:
     import torch
 
 ROOT = Path(__file__).resolve().parents[2]
+INERT = ("cache", "output", "scratch", "device", "workers")  # options that change no result
 # (step) -> what the loss needs: CPU tensors in tuples, lists or dicts. All randomness of a step is drawn here.
 BatchFunction = Callable[[int], Any]
 # (batch, on the device) -> {"loss": scalar tensor, other names: scalar tensors to log}
@@ -56,53 +54,6 @@ def update_average(average: dict[str, torch.Tensor], module: torch.nn.Module, st
     rate = max(1 - decay, 1 / (1 + step / 10))
     state = module.state_dict()
     torch._foreach_lerp_(list(average.values()), [state[name] for name in average], rate)
-
-
-def save_checkpoint(path: Path, module, optimizer, average, step: int) -> None:
-    """Write everything that a resumed training needs."""
-    import torch
-
-    record = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "step": step}
-    with atomic_path(path) as temporary:
-        torch.save(record, temporary)
-
-
-def load_checkpoint(path: Path, module, optimizer, average, device: str) -> int:
-    """Take up what `save_checkpoint` wrote, if anything; returns the number of steps that are done."""
-    import torch
-
-    if not path.exists():
-        return 0
-    record = torch.load(path, weights_only=True, map_location=device)
-    module.load_state_dict(record["module"])
-    optimizer.load_state_dict(record["optimizer"])
-    average.update(record["average"])
-    print(f"{path.stem}: going on after step {record['step']}", flush=True)
-    return record["step"]
-
-
-def log_row(path: Path, row: dict[str, float]) -> None:
-    """Append a line to the CSV log, with a header if it is new, and print it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    is_new = not path.exists()
-    with path.open("a", newline="") as stream:
-        writer = csv.DictWriter(stream, list(row))
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
-    print(path.stem, row, flush=True)
-
-
-def train_step(optimizer, losses: dict[str, torch.Tensor], rate: float) -> None:
-    """One step of the optimiser down the gradient of losses["loss"]."""
-    import torch
-
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.zero_grad(set_to_none=True)
-    losses["loss"].backward()
-    torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
-    optimizer.step()
 
 
 def batches(batch_of: BatchFunction, first: int, steps: int, workers: int):
@@ -143,6 +94,8 @@ def fit(
 ) -> None:
     """Train `module` on the device and leave the averaged weights in it, on the CPU.
 
+    The checkpoint stays, so that train.sh passes over a recipe that is done.
+
     Args:
         name: of the checkpoint `<name>.pt` and the log `<name>.csv` in the scratch folder.
         module: everything that is trained.
@@ -151,8 +104,15 @@ def fit(
         args: of `recipe_parser`.
         export: called with the averaged weights in `module`, on the CPU, now and then and at the end.
         every: steps between log lines and checkpoints.
+
+    Raises:
+        UserError: the loss is not finite.
     """
+    import pandas as pd
     import torch
+
+    from synthio.manifest import write_table
+    from synthio.training import Checkpoint, State, Tensors, check_finite, descend, train
 
     device, steps, scratch = pick_device(args.device), args.steps, args.scratch
     torch.set_float32_matmul_precision("high")  # TF32 where there is a GPU
@@ -160,27 +120,35 @@ def fit(
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=args.learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98))
     average = {k: v.clone() for k, v in module.state_dict().items() if v.is_floating_point()}
-    checkpoint = scratch / f"{name}.pt"
-    first = load_checkpoint(checkpoint, module, optimizer, average, device)
-    started = exported = time.monotonic()
-    sums: dict[str, torch.Tensor] = {}
-    for step, batch in enumerate(batches(batch_of, first, steps, args.workers), first):
-        losses = loss_of(to_device(batch, device))
-        train_step(optimizer, losses, learning_rate(step, steps, args.learning_rate))
+    state, parts = State(), {"module": module, "optimizer": optimizer, "average": Tensors(average)}
+    shaping = {option: value for option, value in vars(args).items() if option not in INERT}
+    checkpoint = Checkpoint(scratch / f"{name}.pt", sha256_value([name, shaping, weight_decay, decay]))
+    checkpoint.load(state, parts)
+    made = iter(batches(batch_of, state.step, steps, args.workers))
+    exported, started = time.monotonic(), time.monotonic() - state.seconds
+
+    def take_step(step: int) -> dict[str, torch.Tensor]:
+        losses = loss_of(to_device(next(made), device))
+        descend(optimizer, losses["loss"], learning_rate(step, steps, args.learning_rate))
         update_average(average, module, step, decay)
-        # summed on the device: a number asked for at each step would make the GPU wait
-        sums = {key: sums.get(key, 0.0) + value.detach() / every for key, value in losses.items()}
-        if (step + 1) % every:
-            continue
-        means = {key: round(float(value), 5) for key, value in sums.items()}
-        if not math.isfinite(means["loss"]):
-            sys.exit(f"{name}: the loss is not finite in the steps before {step + 1}")
-        log_row(scratch / f"{name}.csv", {"step": step + 1, **means, "seconds": round(time.monotonic() - started, 1)})
-        save_checkpoint(checkpoint, module, optimizer, average, step + 1)
-        sums = {}
+        return {key: value.detach() for key, value in losses.items()}  # a number here would make the GPU wait
+
+    def log(rows: list[dict[str, torch.Tensor]]) -> None:
+        means = {key: float(torch.stack([row[key] for row in rows]).mean()) for key in rows[0]}
+        check_finite(means["loss"], "loss", state.step - 1)
+        row = {"step": state.step, **{key: round(mean, 5) for key, mean in means.items()}}
+        state.history.append(row | {"seconds": round(time.monotonic() - started, 1)})
+        write_table(pd.DataFrame(state.history), scratch / f"{name}.csv")
+        print(name, state.history[-1], flush=True)
+
+    def export_now_and_then() -> None:
+        nonlocal exported
         if time.monotonic() - exported > export_every_s:
             with_average(module, average, export)
             exported = time.monotonic()
+
+    what = f"{name}: steps"
+    train(state, parts, checkpoint, steps, every, take_step, evaluate=log, tell=export_now_and_then, what=what)
     module.load_state_dict(average, strict=False)
     module.cpu()
     export()

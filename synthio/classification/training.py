@@ -1,7 +1,7 @@
 """The audio classifier: AST of transformers, fitted to a few labelled clips.
 
     split = make_split(read_features(paths, csv, 128, limit), targets, norm)
-    fit(model, train, valid, recipe, device, checkpoint, key)
+    fit(model, train, valid, recipe, device, checkpoint)
 
 Everything random is a function of (seed, step) alone, so a run that was killed goes on from its checkpoint and ends
 with the same weights as one that was not. Model selection sees the validation set only.
@@ -10,7 +10,6 @@ with the same weights as one that was not. Model selection sees the validation s
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from synthio import training
 from synthio.audio import BadAudio, fit_length, read_audio
 from synthio.batching import Halving
 from synthio.classification.augment import augment
@@ -31,8 +31,18 @@ from synthio.classification.probe import FEW_CLIPS_C, LinearProbe, fit_probe, su
 from synthio.classification.supcon import SupConAst, supcon_loss
 from synthio.classification.weighting import choose_synthetic_weight, class_weights, draw_rates
 from synthio.cli import AUTO, UserError, progress
-from synthio.files import atomic_path, stable_seed
+from synthio.files import stable_seed
 from synthio.models.fbank import SAMPLE_RATE, WINDOW, kaldi_fbank, num_frames, num_samples
+from synthio.training import (
+    Checkpoint,
+    State,
+    batch_rows,
+    check_finite,
+    epoch_order,
+    learning_rate_factor,
+    rows_at,
+    set_learning_rate,
+)
 
 if TYPE_CHECKING:
     from synthio.models.ast_model import OwnHead
@@ -83,26 +93,20 @@ class Split:
 
 
 @dataclass
-class TrainState:
-    """What a training run has reached; all of it goes into the checkpoint.
+class Fitting(State):
+    """A training of the classifier; `history` has its evaluations.
 
     `best_*` are of the step chosen so far, `start_state` is what the weights are averaged with, if they are.
     """
 
-    step: int = 0
     best_step: int = 0
     best_loss: float = math.inf
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
     start_state: dict[str, torch.Tensor] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
 
     def best_row(self) -> dict[str, Any]:
         """The evaluation of the step chosen so far."""
         return next(row for row in self.history if row["step"] == self.best_step)
-
-
-# Labels
 
 
 # Features
@@ -212,16 +216,8 @@ def spec_augment(features: torch.Tensor, rng: np.random.Generator) -> torch.Tens
 # Training
 
 
-def batch_rows(clips: int, batch_size: int, step: int, seed: int) -> np.ndarray:
-    """Rows of step `step` (from 0): the clips in an endless row of shuffled epochs, cut into equal batches.
-
-    Every clip comes equally often, also when the batch size does not divide their number or exceeds it.
-    """
-    return _rows_at(np.arange(step * batch_size, (step + 1) * batch_size), clips, seed)
-
-
 def mixed_rows(is_synthetic: np.ndarray, weight: float, batch_size: int, step: int, seed: int) -> np.ndarray:
-    """The same where a synthetic clip comes `weight` times as often as a real one; each kind has epochs of its own.
+    """`batch_rows` where a synthetic clip comes `weight` times as often as a real one; each kind has epochs of its own.
 
     The two kinds are spread evenly, so that all batches have the same share of synthetic clips, but for one clip.
     """
@@ -231,27 +227,13 @@ def mixed_rows(is_synthetic: np.ndarray, weight: float, batch_size: int, step: i
     before = np.floor(places * share).astype(int)  # synthetic clips before each place
     chosen = np.diff(before) > 0
     rows = np.empty(batch_size, int)
-    rows[chosen] = synthetic[_rows_at(before[:-1][chosen], len(synthetic), stable_seed(seed, "synthetic"))]
-    rows[~chosen] = real[_rows_at((places - before)[:-1][~chosen], len(real), seed)]
+    orders = (
+        partial(epoch_order, len(synthetic), stable_seed(seed, "synthetic")),
+        partial(epoch_order, len(real), seed),
+    )
+    rows[chosen] = synthetic[rows_at(before[:-1][chosen], len(synthetic), orders[0])]
+    rows[~chosen] = real[rows_at((places - before)[:-1][~chosen], len(real), orders[1])]
     return rows
-
-
-def _rows_at(places: np.ndarray, clips: int, seed: int) -> np.ndarray:
-    """The clips at some places of the endless row."""
-    epochs = {int(epoch): _epoch_order(clips, int(epoch), seed) for epoch in np.unique(places // max(1, clips))}
-    return np.array([epochs[int(p // clips)][p % clips] for p in places], int)
-
-
-def _epoch_order(clips: int, epoch: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(stable_seed(seed, "epoch", epoch)).permutation(clips)
-
-
-def learning_rate_factor(step: int, num_steps: int, warmup_fraction: float) -> float:
-    """Linear warm-up over the first steps, then a cosine down to 0; the factor is at most 1. `step` counts from 0."""
-    warmup = round(num_steps * warmup_fraction)
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup))
 
 
 def loss_of(
@@ -440,8 +422,8 @@ def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device
         features, targets, weights = mixup(recipe.mixup, rng, features, targets, weights)
     if recipe.spec_augment:
         features = spec_augment(features, rng)
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.learning_rate * learning_rate_factor(step, recipe.num_steps, recipe.warmup_fraction)
+    factor = learning_rate_factor(step, recipe.num_steps, recipe.warmup_fraction)
+    set_learning_rate(optimizer, recipe.learning_rate * factor)
     model.train()
     loss = fitting.retry(partial(_set_gradient, model, (features, targets, weights), step, recipe, device), len(rows))
     optimizer.step()
@@ -464,8 +446,7 @@ def _set_gradient(model, batch: tuple[torch.Tensor, ...], step: int, recipe: Rec
         loss = loss_of(output.logits, targets, recipe.multi_label, weights)
         if recipe.supcon_weight > 0:
             loss = loss + recipe.supcon_weight * supcon_loss(output.projected, targets, recipe.supcon_temperature)
-        if not torch.isfinite(loss):
-            raise UserError(f"the training loss is {loss.item()} at step {step + 1}; lower --learning_rate")
+        check_finite(loss, "training loss", step)
         (share * loss).backward()
         total += share * loss.item()
     return total
@@ -477,11 +458,10 @@ def fit(
     valid: Split,
     recipe: Recipe,
     device: str,
-    checkpoint: Path,
-    key: str,
-    on_eval=None,
+    checkpoint: Checkpoint,
+    on_eval: Callable[[Fitting], None] | None = None,
     known: LinearProbe | None = None,
-) -> TrainState:
+) -> Fitting:
     """Train, from the head on that the recipe wants, and leave the weights of the chosen step in `model`.
 
     That is the step with the lowest loss on the validation clips after calibration: before it, weights that are surer
@@ -497,8 +477,7 @@ def fit(
         valid: validation clips; the only data that selection sees.
         recipe: how to train.
         device: torch device.
-        checkpoint: file written after each evaluation; a run with the same `key` goes on from it.
-        key: hash of all that shapes the result.
+        checkpoint: written after each evaluation, and gone on from.
         on_eval: called with the state after each evaluation.
         known: see `fit_head`; for a recipe whose head starts at "names".
 
@@ -509,30 +488,36 @@ def fit(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.95, 0.999)
     )
-    state = load_checkpoint(checkpoint, key, model, optimizer)
-    losses, started = [], time.monotonic() - state.seconds
-    fitting = Halving(recipe.batch_size)
+    state, parts = Fitting(), {"model": model, "optimizer": optimizer}
+    checkpoint.load(state, parts)
+    size = Halving(recipe.batch_size)
     if state.step == 0:
         _set_out(state, model, train, valid, recipe, device, known)
+
+    def take_step(step: int) -> float:
+        return train_step(model, optimizer, train, step, recipe, device, size)
+
+    def evaluate_weights(losses: list[float]) -> None:
+        for alpha in recipe.alphas:
+            with _averaged(model, state.start_state, alpha):
+                _record(state, model, float(np.mean(losses)), *evaluate(model, valid, recipe, device), alpha)
+
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        for step in progress(range(state.step, recipe.num_steps), "training steps"):
-            losses.append(train_step(model, optimizer, train, step, recipe, device, fitting))
-            if (step + 1) % recipe.eval_every and step + 1 < recipe.num_steps:
-                continue
-            state.step = step + 1
-            for alpha in recipe.alphas:
-                with _averaged(model, state.start_state, alpha):
-                    _record(state, model, float(np.mean(losses)), *evaluate(model, valid, recipe, device), alpha)
-            state.seconds = time.monotonic() - started
-            save_checkpoint(checkpoint, key, model, optimizer, state)
-            losses = []
-            if on_eval:
-                on_eval(state)
+        training.train(
+            state,
+            parts,
+            checkpoint,
+            recipe.num_steps,
+            recipe.eval_every,
+            take_step,
+            evaluate=evaluate_weights,
+            tell=on_eval and partial(on_eval, state),
+        )
     model.load_state_dict(state.best_state)
     return state
 
 
-def _set_out(state: TrainState, model, train: Split, valid: Split, recipe: Recipe, device: str, known) -> None:
+def _set_out(state: Fitting, model, train: Split, valid: Split, recipe: Recipe, device: str, known) -> None:
     """Fit the head that the recipe wants, and note what training starts from."""
     if recipe.head_init != "random":
         fit_head(model.ast if isinstance(model, SupConAst) else model, train, valid, recipe, device, known)
@@ -560,7 +545,7 @@ def _averaged(model, start: dict[str, torch.Tensor], alpha: float) -> Iterator[N
         model.load_state_dict(trained)
 
 
-def _record(state: TrainState, model, train_loss: float, valid_loss: float, score: float, alpha: float) -> None:
+def _record(state: Fitting, model, train_loss: float, valid_loss: float, score: float, alpha: float) -> None:
     """Note an evaluation, and keep the weights if they are the best so far; of several at a step, the best is noted."""
     row = {"step": state.step, "train_loss": train_loss, "valid_loss": valid_loss, "valid_score": score, "alpha": alpha}
     if state.history and state.history[-1]["step"] == state.step:
@@ -570,25 +555,3 @@ def _record(state: TrainState, model, train_loss: float, valid_loss: float, scor
         state.history.append(row)
     if not state.best_state or valid_loss < state.best_loss:
         state.best_step, state.best_loss, state.best_state = state.step, valid_loss, _copy_state(model)
-
-
-def save_checkpoint(path: Path, key: str, model, optimizer, state: TrainState) -> None:
-    """Write everything a later process needs to go on, atomically. The random state is not in it: see `train_step`."""
-    content = {"key": key, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(state)}
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
-
-
-def load_checkpoint(path: Path, key: str, model, optimizer) -> TrainState:
-    """Take up a checkpoint of the same `key`; a missing, unreadable or other one means a fresh start."""
-    import pickle
-
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, pickle.UnpicklingError, RuntimeError, EOFError):
-        return TrainState()
-    if not isinstance(content, dict) or content.get("key") != key:
-        return TrainState()
-    model.load_state_dict(content["model"])
-    optimizer.load_state_dict(content["optimizer"])
-    return TrainState(**content["progress"])

@@ -6,24 +6,34 @@ Everything random of a step comes from (seed, step) alone, so a resumed training
 from __future__ import annotations
 
 import math
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from pathlib import Path
 
+import numpy as np
 import torch
 
 from synthio.batching import Halving
-from synthio.cli import UserError, progress
-from synthio.files import atomic_path, stable_seed
+from synthio.files import stable_seed
 from synthio.generation.diffusion import add_noise, dpo_loss, squared_errors, stratified_times
 from synthio.generation.options import PreferenceOptions
 from synthio.generation.pairs import TrainingData
 from synthio.models.adapters import Trainable
 from synthio.models.base import Condition, TextToAudio
+from synthio.training import (
+    Checkpoint,
+    Parts,
+    State,
+    Tensors,
+    check_finite,
+    limit_gradient,
+    rows_at,
+    set_learning_rate,
+    train,
+)
 
-MAX_GRADIENT_NORM = 1.0
+MEND = "lower --learning_rate or --beta"  # a loss that is not finite
 
 
 @dataclass(frozen=True)
@@ -51,16 +61,15 @@ class Draw:
         return replace(self, **cut, condition=self.condition.rows(index))
 
 
-def batch_rows(count: int, batch_size: int, seed: int, step: int) -> torch.Tensor:
-    """Rows of a step's batch: every epoch is a new shuffle of all rows, known from (seed, step) alone."""
+def pair_rows(count: int, batch_size: int, seed: int, step: int) -> torch.Tensor:
+    """Rows of a step's batch, which has at most `count`: every epoch is a new shuffle of all, by (seed, step) alone."""
     batch_size = min(batch_size, count)
-    rows: list[int] = []
-    position = step * batch_size
-    while len(rows) < batch_size:
-        epoch, offset = divmod(position + len(rows), count)
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(stable_seed(seed, "dpo epoch", epoch)))
-        rows += order[offset : offset + batch_size - len(rows)].tolist()
-    return torch.tensor(rows)
+
+    def order(epoch: int) -> np.ndarray:
+        generator = torch.Generator().manual_seed(stable_seed(seed, "dpo epoch", epoch))
+        return torch.randperm(count, generator=generator).numpy()
+
+    return torch.from_numpy(rows_at(np.arange(step * batch_size, (step + 1) * batch_size), count, order))
 
 
 def count_steps(options: PreferenceOptions, count: int) -> int:
@@ -72,7 +81,7 @@ def count_steps(options: PreferenceOptions, count: int) -> int:
 def draw(data: TrainingData, options: PreferenceOptions, step: int) -> Draw:
     """The whole batch of a step, whatever number of passes it is then cut into."""
     generator = torch.Generator().manual_seed(stable_seed(options.seed, "dpo step", step))
-    index = batch_rows(len(data), options.batch_size * options.gradient_accumulation, options.seed, step)
+    index = pair_rows(len(data), options.batch_size * options.gradient_accumulation, options.seed, step)
     count, device = len(index), data.latents.device
     t = stratified_times(count, generator, options.timestep_distribution).to(device)
     noise = torch.randn(count, *data.latents.shape[1:], generator=generator).to(device)
@@ -122,12 +131,10 @@ def optimiser_step(
     Raises:
         UserError: loss or gradient are not finite; the weights are still those of the step before.
     """
-    for group in optimizer.param_groups:
-        group["lr"] = options.learning_rate * min(1.0, (step + 1) / max(1, options.warmup_steps))
+    set_learning_rate(optimizer, options.learning_rate * min(1.0, (step + 1) / max(1, options.warmup_steps)))
     whole = draw(data, options, step)
     record = fitting.retry(partial(set_gradient, model, trainable, whole, options, step), len(whole.t))
-    norm = torch.nn.utils.clip_grad_norm_(trainable.parameters.values(), MAX_GRADIENT_NORM)
-    _check_finite("gradient", norm, step)
+    check_finite(limit_gradient(trainable.parameters.values()), "gradient", step, MEND)
     optimizer.step()
     return record
 
@@ -141,16 +148,11 @@ def set_gradient(
         parameter.grad = None
     for rows in torch.arange(len(whole.t)).split(size):
         loss, part = batch_loss(model, trainable, whole.rows(rows), options)
-        _check_finite("loss", loss, step)
+        check_finite(loss, "loss", step, MEND)
         share = len(rows) / len(whole.t)
         (share * loss).backward()
         record = {name: record.get(name, 0.0) + share * value for name, value in part.items()}
     return record
-
-
-def _check_finite(what: str, value: torch.Tensor, step: int) -> None:
-    if not torch.isfinite(value):
-        raise UserError(f"the {what} is {value.item()} at step {step}; lower --learning_rate or --beta")
 
 
 def update_average(average: dict[str, torch.Tensor], trainable: Trainable, decay: float, step: int) -> None:
@@ -160,81 +162,45 @@ def update_average(average: dict[str, torch.Tensor], trainable: Trainable, decay
         average[name].lerp_(parameter.detach(), 1 - decay)
 
 
-@dataclass
-class State:
-    """A training after some steps.
-
-    Attributes:
-        optimizer: with its moments.
-        average: moving average of the weights, by name; empty without --ema_decay.
-        history: a record a step.
-    """
-
-    optimizer: torch.optim.Optimizer
-    average: dict[str, torch.Tensor]
-    history: list[dict[str, float]]
+def new_optimizer(trainable: Trainable, options: PreferenceOptions) -> torch.optim.Optimizer:
+    """AdamW over what is trained."""
+    parameters = trainable.parameters.values()
+    return torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=options.weight_decay)
 
 
-def new_state(trainable: Trainable, options: PreferenceOptions) -> State:
-    """Before the first step."""
-    parameters = trainable.parameters
-    optimizer = torch.optim.AdamW(parameters.values(), lr=options.learning_rate, weight_decay=options.weight_decay)
-    average = {name: p.detach().clone() for name, p in parameters.items()} if options.ema_decay else {}
-    return State(optimizer, average, [])
-
-
-def save_checkpoint(path: Path, identity: str, trainable: Trainable, state: State) -> None:
-    """Everything a rerun needs to go on."""
-    weights = {name: p.detach() for name, p in trainable.parameters.items()}
-    record = {"identity": identity, "weights": weights, "average": state.average, "history": state.history}
-    with atomic_path(path) as temporary:
-        torch.save(record | {"optimizer": state.optimizer.state_dict()}, temporary)
-
-
-def load_checkpoint(path: Path, identity: str, trainable: Trainable, state: State) -> None:
-    """Bring weights and state to where the checkpoint is; without one of this very training they stay as they are."""
-    if not path.is_file():
-        return
-    record = torch.load(path, weights_only=True, map_location="cpu")
-    if record["identity"] != identity:
-        return
-    with torch.no_grad():
-        for name, parameter in trainable.parameters.items():
-            parameter.copy_(record["weights"][name])
-        for name, tensor in state.average.items():
-            tensor.copy_(record["average"][name])
-    state.optimizer.load_state_dict(record["optimizer"])
-    state.history += record["history"]
-    print(f"going on after step {len(state.history)}", file=sys.stderr)
-
-
-def train(
+def align(
     model,
     trainable: Trainable,
     data: TrainingData,
     options: PreferenceOptions,
-    checkpoint: Path,
-    identity: str,
-    on_step=None,
-) -> State:
-    """All steps that are left; the weights in `trainable` are then the last ones.
+    checkpoint: Checkpoint,
+    on_step: Callable[[list[dict[str, float]]], None] | None = None,
+) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+    """Take all steps that are left; the weights in `trainable` are then the last ones.
 
     `on_step` is called with the history after each of them.
+
+    Returns:
+        (a record of each step, moving average of the weights by name, empty without --ema_decay).
     """
-    state = new_state(trainable, options)
-    load_checkpoint(checkpoint, identity, trainable, state)
-    started, total = time.monotonic(), count_steps(options, len(data))
-    fitting = Halving(options.batch_size, "pair")
-    for step in progress(range(len(state.history), total), "dpo: steps"):
-        record = optimiser_step(model, trainable, data, options, state.optimizer, step, fitting)
-        if state.average:
-            update_average(state.average, trainable, options.ema_decay, step)
+    optimizer, state = new_optimizer(trainable, options), State()
+    average = {name: p.detach().clone() for name, p in trainable.parameters.items()} if options.ema_decay else {}
+    weights = Tensors(trainable.parameters)
+    parts: Parts = {"weights": weights, "average": Tensors(average), "optimizer": optimizer}
+    checkpoint.load(state, parts)
+    started, size = time.monotonic() - state.seconds, Halving(options.batch_size, "pair")
+
+    def take_step(step: int) -> None:
+        record = optimiser_step(model, trainable, data, options, optimizer, step, size)
+        if average:
+            update_average(average, trainable, options.ema_decay, step)
         state.history.append({"step": step, **record, "seconds": round(time.monotonic() - started, 2)})
         if on_step:
             on_step(state.history)
-        if (step + 1) % options.checkpoint_every == 0:
-            save_checkpoint(checkpoint, identity, trainable, state)
-    return state
+
+    num_steps = count_steps(options, len(data))
+    train(state, parts, checkpoint, num_steps, options.checkpoint_every, take_step, what="dpo: steps")
+    return state.history, average
 
 
 def summary(history: list[dict[str, float]]) -> dict[str, float]:

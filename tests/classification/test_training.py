@@ -35,6 +35,7 @@ from synthio.cli import UserError
 from synthio.models import ast_model
 from synthio.models.fbank import kaldi_fbank, num_frames, num_samples
 from synthio.report import results
+from synthio.training import Checkpoint, batch_rows
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TRAIN = ROOT / "ast" / "train.py"
@@ -328,14 +329,6 @@ def test_load_ast_refuses_other_folders(tmp_path):
 # Training
 
 
-def test_batches_take_every_clip_equally_often():
-    rows = np.concatenate([classifier.batch_rows(5, 12, step, seed=0) for step in range(5)])
-    assert np.bincount(rows).tolist() == [12] * 5
-    assert all(sorted(rows[i : i + 5]) == list(range(5)) for i in range(0, 60, 5))
-    assert not np.array_equal(classifier.batch_rows(50, 50, 0, 0), classifier.batch_rows(50, 50, 1, 0))
-    np.testing.assert_array_equal(classifier.batch_rows(50, 8, 9, 7), classifier.batch_rows(50, 8, 9, 7))
-
-
 def drawn(weight: float, steps: int = 40) -> list[np.ndarray]:
     is_synthetic = np.array([False, True, True] * 5)
     return [classifier.mixed_rows(is_synthetic, weight, 8, step, seed=0) for step in range(steps)]
@@ -358,18 +351,9 @@ def test_all_batches_have_the_same_share_of_synthetic_clips():
 
 def test_without_synthetic_clips_the_rows_are_those_of_one_kind():
     rows = classifier.mixed_rows(np.zeros(5, bool), 0.3, 12, 3, seed=0)
-    np.testing.assert_array_equal(rows, classifier.batch_rows(5, 12, 3, seed=0))
+    np.testing.assert_array_equal(rows, batch_rows(5, 12, 3, seed=0))
     only = classifier.mixed_rows(np.ones(5, bool), 0.3, 10, 0, seed=0)
     assert np.bincount(only).tolist() == [2] * 5
-
-
-def test_learning_rate_schedule():
-    factors = [classifier.learning_rate_factor(step, 100, 0.1) for step in range(100)]
-    assert np.diff(factors[:11]).min() > 0
-    assert factors[10] == 1
-    assert np.diff(factors[10:]).max() < 0
-    assert 0 < factors[99] < 0.01
-    assert classifier.learning_rate_factor(0, 1, 0.0) == 1
 
 
 def test_script_learns_and_writes_everything(data, trained):
@@ -478,7 +462,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(data, trained, tmp_path):
         process.kill()
     assert (out / "checkpoint.pt").exists()
     assert not (out / "scores.json").exists()
-    step = torch.load(out / "checkpoint.pt", weights_only=True)["progress"]["step"]
+    step = torch.load(out / "checkpoint.pt", weights_only=True)["state"]["step"]
     assert 10 <= step < 60
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
@@ -488,19 +472,6 @@ def test_a_killed_run_goes_on_to_the_same_weights(data, trained, tmp_path):
         tables = [pd.read_csv(folder / f"{name}.csv").drop(columns=paths) for folder in (out, trained)]
         pd.testing.assert_frame_equal(*tables)
     assert not (out / "checkpoint.pt").exists()
-
-
-def test_a_checkpoint_of_other_options_or_half_a_file_is_not_used(data, tmp_path):
-    model = ast_model.load_ast(str(data / "model"), ["x", "y"], 56, False, seed=1)
-    optimizer = torch.optim.AdamW(model.parameters())
-    path = tmp_path / "checkpoint.pt"
-    row = {"step": 5, "train_loss": 2.0, "valid_loss": 1.0, "valid_score": 0.5}
-    reached = classifier.TrainState(step=7, best_step=5, history=[row], seconds=2.0)
-    classifier.save_checkpoint(path, "key", model, optimizer, reached)
-    assert classifier.load_checkpoint(path, "key", model, optimizer) == reached
-    assert classifier.load_checkpoint(path, "other", model, optimizer).step == 0
-    path.write_bytes(path.read_bytes()[:1000])
-    assert classifier.load_checkpoint(path, "key", model, optimizer).step == 0
 
 
 def test_the_key_follows_data_and_options_but_not_paths(data, tmp_path):
@@ -520,7 +491,7 @@ def test_the_key_follows_data_and_options_but_not_paths(data, tmp_path):
 
 
 def test_the_step_of_the_lowest_loss_is_kept_and_of_several_shares_the_best_is_noted():
-    model, state = torch.nn.Linear(1, 1), classifier.TrainState()
+    model, state = torch.nn.Linear(1, 1), classifier.Fitting()
     losses = {1: [0.9], 2: [0.5, 0.3, 0.4], 3: [0.6, 0.7, 0.31], 4: [0.3]}
     for step, row in losses.items():
         state.step = step
@@ -728,7 +699,7 @@ def test_the_result_is_the_mean_of_start_and_trained_weights(data, tmp_path):
         recipe = replace(recipe, learning_rate=1e-6)  # too little to change a score, so that the last step is kept
         ast = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
         train, valid = noise_splits()
-        state = classifier.fit(ast, train, valid, recipe, "cpu", tmp_path / str(alpha), "key")
+        state = classifier.fit(ast, train, valid, recipe, "cpu", Checkpoint(tmp_path / str(alpha), "key"))
         assert state.best_step == 4
         assert classifier.evaluate(ast, valid, recipe, "cpu")[0] == pytest.approx(state.best_row()["valid_loss"])
         states[alpha], history[alpha] = ast.state_dict(), state.history
@@ -760,7 +731,7 @@ def test_a_training_that_goes_on_does_not_fit_its_head_again(data, tmp_path, mon
     def run(name: str, on_eval=None) -> dict[str, torch.Tensor]:
         ast = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
         model = SupConAst(ast, 1) if is_supcon else ast
-        state = classifier.fit(model, *splits, recipe, "cpu", tmp_path / name, "key", on_eval)
+        state = classifier.fit(model, *splits, recipe, "cpu", Checkpoint(tmp_path / name, "key"), on_eval)
         assert [row["step"] for row in state.history] == [0, 2, 4]
         return ast.state_dict()
 

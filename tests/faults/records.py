@@ -192,11 +192,6 @@ def latents(rng: random.Random, folder: Path) -> str:
 # ---- checkpoints
 
 
-def checkpoints(rng: random.Random, folder: Path) -> str:
-    """The classifier's, and that of preference training: gone on from as it was, or begun anew."""
-    return rng.choice([classifier_checkpoint, preference_checkpoint])(rng, folder / "checkpoint.pt")
-
-
 def small_network(value: float) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     network = torch.nn.Linear(3, 2)
     with torch.no_grad():
@@ -211,40 +206,21 @@ def train_a_step(network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> 
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
-def classifier_checkpoint(rng: random.Random, path: Path) -> str:
-    from synthio.classification.training import TrainState, load_checkpoint, save_checkpoint
+def checkpoints(rng: random.Random, folder: Path) -> str:
+    """What a training goes on from: as it was, or begun anew."""
+    from synthio.training import Checkpoint, State
 
     network, optimizer = small_network(1.0)
-    trained = train_a_step(network, optimizer)
-    save_checkpoint(path, "key", network, optimizer, TrainState(step=1))
-    how = mutate(path, rng)
+    trained, row = train_a_step(network, optimizer), {"step": 0, "loss": 1.0, "seconds": 0.1}
+    checkpoint = Checkpoint(folder / "checkpoint.pt", "key")
+    checkpoint.save(State(1, [row]), {"network": network, "optimizer": optimizer})
+    how = mutate(checkpoint.path, rng)
     other, fresh = small_network(2.0)
-    begun = {name: tensor.clone() for name, tensor in other.state_dict().items()}
-    state = load_checkpoint(path, "key", other, fresh)
-    if not same(other.state_dict(), trained if state.step == 1 else begun) or state.step not in (0, 1):
-        raise Silent(f"classifier checkpoint {how}: other weights at step {state.step}")
-    return f"classifier checkpoint: {how}, step {state.step}"
-
-
-def preference_checkpoint(rng: random.Random, path: Path) -> str:
-    from types import SimpleNamespace
-
-    from synthio.generation.preference import State, load_checkpoint, save_checkpoint
-
-    network, optimizer = small_network(1.0)
-    trained = train_a_step(network, optimizer)
-    row = {"step": 0, "loss": 1.0, "seconds": 0.1}
-    save_checkpoint(
-        path, "id", SimpleNamespace(parameters=dict(network.named_parameters())), State(optimizer, {}, [row])
-    )
-    how = mutate(path, rng)
-    other, fresh = small_network(2.0)
-    begun = {name: tensor.clone() for name, tensor in other.state_dict().items()}
-    state = State(fresh, {}, [])
-    load_checkpoint(path, "id", SimpleNamespace(parameters=dict(other.named_parameters())), state)
-    if not same(other.state_dict(), trained if state.history else begun) or state.history not in ([], [row]):
-        raise Silent(f"preference checkpoint {how}: other weights after {len(state.history)} steps")
-    return f"preference checkpoint: {how}, {len(state.history)} steps"
+    begun, state = {name: tensor.clone() for name, tensor in other.state_dict().items()}, State()
+    checkpoint.load(state, {"network": other, "optimizer": fresh})
+    if not same(other.state_dict(), trained if state.step == 1 else begun) or state.history != [row][: state.step]:
+        raise Silent(f"checkpoint {how}: other weights at step {state.step}")
+    return f"checkpoint: {how}, step {state.step}"
 
 
 # ---- adapters and models

@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from synthio.filtering.finetune import contrastive_loss, evaluate, read_clips
 from synthio.filtering.likeness import likeness, read_embedding, spectral_embedding
 from synthio.filtering.rounds import balanced_counts, count_rounds, gain_line, quotas
 from synthio.filtering.thresholds import (
@@ -38,8 +39,9 @@ from synthio.filtering.thresholds import (
     rows_by_class,
     score_cells,
 )
+from synthio.models.clap import ClapScorer
 from tests.classification.test_training import save_tiny_ast
-from tests.scripts import call_script, load_script
+from tests.scripts import call_script
 from tests.tiny_models import save_clap
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -683,7 +685,7 @@ def test_balance_by_the_classifiers_rank(two_rounds):
 def test_the_contrastive_loss_by_hand():
     import torch
 
-    loss_of = load_script(FINETUNE).contrastive_loss
+    loss_of = contrastive_loss
     audio = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     texts = torch.eye(2)
     # logits 1 0 / 1 0 / 0 1: each clip finds its text with e / (e + 1)
@@ -754,11 +756,8 @@ def test_the_weights_are_those_of_the_best_validation_step(tones, clap, tmp_path
     long = finetune(tones, clap, tmp_path / "long", "--num_steps", 30, "--eval_every", 5, "--learning_rate", 3e-3)
     best = min(long, key=lambda row: float(row["valid_loss"]))
     assert best["step"] not in ("0", long[-1]["step"])  # else this test would show nothing
-    module = load_script(FINETUNE)
-    from synthio.models.clap import ClapScorer
-
     tuned = ClapScorer(str(tmp_path / "long"))
-    loss, _ = module.evaluate(tuned, module.read_clips(tones / "valid.csv", tuned))
+    loss, _ = evaluate(tuned, read_clips(tones / "valid.csv", tuned))
     assert loss == pytest.approx(float(best["valid_loss"]), abs=1e-6)
 
 

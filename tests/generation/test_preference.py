@@ -28,6 +28,7 @@ from synthio.generation import diffusion, pairs, preference
 from synthio.generation.options import PreferenceOptions
 from synthio.models.adapters import FILES, make_trainable
 from synthio.models.load import load_scorer, load_text_to_audio
+from synthio.training import Checkpoint
 from tests.scripts import call_script
 from tests.tiny_models import save_clap, save_text_to_audio
 
@@ -124,7 +125,7 @@ def trained_steps(model, kind, steps, data=None, **changes):
     """(trainable, records) after some steps."""
     options = step_options(**{"learning_rate": RATES[kind]} | changes)
     trainable = make_trainable(model, kind)
-    optimizer = preference.new_state(trainable, options).optimizer
+    optimizer = preference.new_optimizer(trainable, options)
     data, fitting = data or latent_data(model), Halving(options.batch_size)
     take = lambda step: preference.optimiser_step(model, trainable, data, options, optimizer, step, fitting)  # noqa: E731
     return trainable, [take(step) for step in range(steps)]
@@ -166,7 +167,7 @@ def test_all_four_terms_share_time_noise_condition_and_dropout(world, monkeypatc
     assert torch.equal(t[:8], t[8:]) and torch.equal(condition.cross[:8], condition.cross[8:])
     dropped = (condition.cross[:8] == 0).all(dim=(1, 2))
     assert 0 < dropped.sum() < 8
-    rows = preference.batch_rows(8, 8, 0, 0)
+    rows = preference.pair_rows(8, 8, 0, 0)
     alpha, sigma = (c[:, None, None] for c in diffusion.alpha_sigma(objective, t))
     noise = (noisy - alpha * torch.cat([data.latents[rows], data.latents[rows + 8]])) / sigma
     torch.testing.assert_close(noise[:8], noise[8:], atol=1e-3, rtol=1e-3)
@@ -233,7 +234,7 @@ def test_warm_up_is_linear(world):
     options = step_options(warmup_steps=4, learning_rate=1e-3)
     model = load_text_to_audio(str(world / "v"))
     trainable, data = make_trainable(model, "prefix"), latent_data(model)
-    optimizer, rates = preference.new_state(trainable, options).optimizer, []
+    optimizer, rates = preference.new_optimizer(trainable, options), []
     for step in range(6):
         preference.optimiser_step(model, trainable, data, options, optimizer, step, Halving(4))
         rates.append(optimizer.param_groups[0]["lr"])
@@ -247,9 +248,8 @@ def test_each_step_is_told_as_it_is_made(world, tmp_path):
     for num_steps in (2, 3):
         model = load_text_to_audio(str(world / "rectified_flow"))
         options = step_options(num_steps=num_steps, checkpoint_every=2)
-        preference.train(
-            model, make_trainable(model, "lora"), latent_data(model), options, tmp_path / "checkpoint.pt", "x", tell
-        )
+        checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "x")
+        preference.align(model, make_trainable(model, "lora"), latent_data(model), options, checkpoint, tell)
     assert told == [[0], [0, 1], [0, 1, 2]]
 
 
@@ -267,20 +267,20 @@ def test_nan_stops_the_training_before_it_reaches_the_weights(world, what):
     model = load_text_to_audio(str(world / "v"))
     data, options = latent_data(model), step_options(batch_size=2, learning_rate=1e-3)
     trainable = make_trainable(model, "lora")
-    optimizer = preference.new_state(trainable, options).optimizer
+    optimizer = preference.new_optimizer(trainable, options)
     preference.optimiser_step(model, trainable, data, options, optimizer, 0, Halving(2))
     before = {name: p.detach().clone() for name, p in trainable.parameters.items()}
     if what == "loss":
         data.latents[:] = math.nan
     else:
         next(iter(trainable.parameters.values())).register_hook(lambda gradient: gradient * math.nan)
-    with pytest.raises(UserError, match=f"the {what} is nan at step 1; lower --learning_rate or --beta"):
+    with pytest.raises(UserError, match=f"the {what} is nan at step 2; lower --learning_rate or --beta"):
         preference.optimiser_step(model, trainable, data, options, optimizer, 1, Halving(2))
     assert all(torch.equal(p, before[name]) for name, p in trainable.parameters.items())
 
 
 def test_every_epoch_sees_every_pair_once():
-    rows = [row for step in range(10) for row in preference.batch_rows(5, 3, seed=0, step=step).tolist()]
+    rows = [row for step in range(10) for row in preference.pair_rows(5, 3, seed=0, step=step).tolist()]
     assert [sorted(rows[k : k + 5]) for k in range(0, 30, 5)] == [[0, 1, 2, 3, 4]] * 6
 
 
@@ -584,16 +584,3 @@ def test_killed_trainings_go_on_to_the_weights_of_unbroken_ones(world):
         assert adapter_bytes(world, f"cut_{kind}") == adapter_bytes(world, f"whole_{kind}")
         assert not (world / f"cut_{kind}_checkpoint.pt").exists()
     assert encoded == {path: path.stat().st_mtime_ns for path in (world / "cache").iterdir()}
-
-
-def test_a_checkpoint_of_another_training_is_not_gone_on_from(world):
-    """Stopped by a kill of nothing: the checkpoint is put there by hand, as a killed run would have left it."""
-    model = load_text_to_audio(str(world / "v"))
-    trainable, path = make_trainable(model, "lora"), world / "foreign.pt"
-    state = preference.new_state(trainable, step_options())
-    state.history.append({"step": 0, "loss": 1.0})
-    preference.save_checkpoint(path, "this one", trainable, state)
-    for identity, steps in {"this one": 1, "another": 0}.items():
-        fresh = preference.new_state(trainable, step_options())
-        preference.load_checkpoint(path, identity, trainable, fresh)
-        assert len(fresh.history) == steps
