@@ -183,6 +183,7 @@ def main() -> int:
     on_eval = partial(report_evaluation, folder, recipe, tracker=tracker)
     state = fit(learner, train, valid, recipe, device, checkpoint, on_eval, known)
     tracker.close()
+    write_history(folder / "history.csv", state.history, recipe.multi_label)  # after a kill no evaluation may be left
     tested = time.monotonic()
     result = test_once(args, model, norm, tables, targets, valid)
     save_model(model, norm, folder / "model")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -472,6 +473,19 @@ def test_a_killed_run_goes_on_to_the_same_weights(data, trained, tmp_path):
         tables = [pd.read_csv(folder / f"{name}.csv").drop(columns=paths) for folder in (out, trained)]
         pd.testing.assert_frame_equal(*tables)
     assert not (out / "checkpoint.pt").exists()
+
+
+def test_a_run_that_was_killed_after_its_last_evaluation_writes_its_history(data, tmp_path, monkeypatch):
+    """What is left to do is only the test, and no evaluation comes any more that would write history.csv."""
+    script, words = load_script(), options(data, tmp_path / "out", num_steps=4, eval_every=2)
+    monkeypatch.setattr(sys, "argv", [str(TRAIN), *words])
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(script, "test_once", Mock(side_effect=KeyboardInterrupt))
+        script.main()
+    written = (tmp_path / "out/history.csv").read_bytes()
+    assert script.main() == 0
+    assert (tmp_path / "out/history.csv").read_bytes() == written
+    assert pd.read_csv(tmp_path / "out/history.csv")["step"].tolist() == [2, 4]
 
 
 def test_the_key_follows_data_and_options_but_not_paths(data, tmp_path):
