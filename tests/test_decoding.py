@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from synthio.audio import AUDIO_SUFFIXES, BadAudio, probe, read_audio
-from synthio.decoding import import_av
+from synthio.decoding import _open_av, import_av
 from tests.encoders import encode, id3, join, tone
 
 # suffix -> (codec of FFmpeg, samples by which a second may be off: frames that fill up the end, and nothing declares
@@ -126,7 +126,7 @@ def test_damage_in_the_middle_is_refused(tmp_path):
         read_audio(path)
 
 
-def test_a_video_without_sound_and_a_playlist(tmp_path):
+def test_a_video_without_sound(tmp_path):
     import av
 
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
@@ -136,10 +136,17 @@ def test_a_video_without_sound_and_a_playlist(tmp_path):
         container.mux(stream.encode(None))
     with pytest.raises(BadAudio, match="holds no sound"):
         read_audio(tmp_path / "a.mp4")
-    encode(tmp_path / "b.m4a", "aac", tone(1.0), 16000)
-    (tmp_path / "list.mp3").write_bytes(b"\xfe\n#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nb.m4a\n#EXT-X-ENDLIST\n")
-    with pytest.raises(BadAudio, match="unreadable"):
-        read_audio(tmp_path / "list.mp3")
+
+
+def test_ffmpeg_follows_no_playlist(tmp_path):
+    """A playlist names other files and addresses. Its first line gives it away; FFmpeg is not asked for it, either."""
+    encode(tmp_path / "b.mp3", "libmp3lame", tone(1.0), 16000)
+    path = tmp_path / "list.mp3"
+    path.write_bytes(b"ffconcat version 1.0\nfile b.mp3\n")
+    with pytest.raises(BadAudio, match="a playlist; name the sound itself"):
+        read_audio(path)
+    with pytest.raises(BadAudio, match="unreadable"), _open_av(str(path)):
+        pass
 
 
 def test_without_pyav_the_reason_and_the_command_are_told(tmp_path, make_wav, monkeypatch):
