@@ -243,9 +243,10 @@ def _check_tail(stream: BinaryIO, at: int, size: int, length: int) -> None:
     tail = stream.read(_TAIL)
     if _begins_sound(tail):
         raise _joined(at)
-    known = not tail.strip(b"\0") or re.match(rb"ID3|TAG|APETAGEX|LYRICS", tail)
-    known = known or any(_is_chunks(stream, start, size) for start in (at, at - length % 2))
-    if size - at > max(_TAIL, length // 10) and not known:
+    if size - at <= max(_TAIL, length // 10) or not tail.strip(b"\0"):
+        return
+    is_tag = re.match(rb"ID3|TAG|APETAGEX|LYRICS", tail)
+    if not is_tag and not any(_is_chunks(stream, start, size) for start in (at, at - length % 2)):
         raise BadAudio(
             f"its header declares {length} bytes of sound, but {size - at} more follow; mend it "
             "(sox --ignore-length in.wav out.wav)"
