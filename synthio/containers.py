@@ -176,7 +176,7 @@ def _refuse_what_is_no_sound(head: bytes) -> None:
 
 # From here on a 32-bit size says "unknown": ffmpeg writes 0xFFFFFFFF to a pipe, SoX 0x7FFFF000 and the header's length.
 _UNKNOWN_SIZE = 0x7FFFF000
-_SLACK = 64  # bytes: recorders count a header or a pad byte that is not there, and nobody hears so few samples
+_PAD, _CHUNK_HEAD, _AU_HEAD, _ID3V1 = 1, 8, 24, 128  # bytes that writers count, though they are not there
 _TAIL = 4096  # bytes behind the sound in which players keep tags
 
 
@@ -197,7 +197,7 @@ def _check_wav(stream: BinaryIO, size: int) -> None:
     if length >= _UNKNOWN_SIZE or length == 0:
         return
     # recorders add their header's length to the size of the data
-    if start + length - size > max(_SLACK, min(start, _TAIL)):
+    if start + length - size > _PAD and start + length - size not in (_CHUNK_HEAD, start - _CHUNK_HEAD, start):
         raise _truncated(size, start + length)
     _check_tail(stream, start + length + length % 2, size, length)
 
@@ -255,7 +255,7 @@ def _check_tail(stream: BinaryIO, at: int, size: int, length: int) -> None:
 
 def _check_declared(stream: BinaryIO, head: bytes, declared: int, size: int) -> None:
     """Compare where a file must end by its header with where it does; 0: it does not say."""
-    if declared and size < declared - _SLACK:
+    if declared - size > _PAD and declared - size not in (_CHUNK_HEAD, _AU_HEAD):
         raise _truncated(size, declared)
     stream.seek(declared)
     if declared and _begins_sound(stream.read(_HEAD_BYTES)):
@@ -423,7 +423,7 @@ def _mpeg_parts(data: mmap.mmap) -> Parts:
     parts = _ranges(starts, len(data))
     for at, length in headers.items():
         end = next(end for start, end in parts if start <= at < end)
-        if length > end - at + _SLACK:
+        if length > end - at + _ID3V1:
             raise _truncated(end - at, length)
     return parts
 

@@ -129,6 +129,13 @@ def test_a_matroska_file_of_unknown_size(tmp_path):
     assert probe(path) == (16000, 1, 16000)
 
 
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "au", "caf", "w64", "rf64"])
+def test_a_few_bytes_that_are_missing_are_noticed(make_wav, suffix):
+    path = make_wav(f"a.{suffix}", 0.5, seed=1)
+    path.write_bytes(path.read_bytes()[:-20])
+    bad(path, "truncated")
+
+
 def test_a_wav_that_promises_more_than_it_has(make_wav):
     path = make_wav("a.wav", 0.5)
     set_sizes(path, 36 + 3200000, 3200000)
