@@ -27,7 +27,7 @@ pays for nothing twice; a wrong reply is asked for again, and in the end replace
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from synthio.captions.requests import BUILT_IN, PromptOptions, WriterOptions
@@ -62,13 +62,14 @@ def writer_of(args):
 def pools_of(table, writer):
     """(label -> what may go to all its clips, each clip's own phrases); equal captions are read once."""
     from synthio.captions.pools import own_phrases, pool_captions
-    from synthio.manifest import CAPTION, LABEL, label_words
+    from synthio.manifest import CAPTION, label_words, prompt_cells
 
-    labels = [label_words(label) for label in table[LABEL]]
+    cells = prompt_cells(table)
+    labels = [label_words(cell) for cell in cells]
     pairs = list(zip(labels, table[CAPTION], strict=True))
     distinct = list(dict.fromkeys(pairs))
     known = dict(zip(distinct, writer.extract(distinct), strict=True))
-    pools = pool_captions(table[LABEL], [known[pair] for pair in pairs])
+    pools = pool_captions(cells, [known[pair] for pair in pairs])
     own = [own_phrases(known[pair], pair[0]) for pair in pairs]
     shared = {phrase for pool in pools.values() for phrase in pool.events + pool.backgrounds}
     private = {phrase for one in own for phrase in one.events + one.backgrounds} - shared
@@ -81,16 +82,16 @@ def gold_requests(table, keys: Sequence[str], args, pools, own: Sequence) -> lis
     from synthio.captions.pools import sample_pool
     from synthio.captions.requests import CaptionRequest
     from synthio.files import stable_seed
-    from synthio.manifest import CAPTION, LABEL, label_words
+    from synthio.manifest import CAPTION, label_words, prompt_cell
 
     requests = []
     for key, record, phrases in zip(keys, table.to_dict("records"), own, strict=True):
         seed = stable_seed(args.seed, args.mode, key)
-        pool = sample_pool(pools, record[LABEL], args.pool_share, seed, phrases)
+        pool = sample_pool(pools, prompt_cell(record), args.pool_share, seed, phrases)
         caption = record[CAPTION] if args.mode == "plain" else ""
         requests.append(
             CaptionRequest(
-                label=label_words(record[LABEL]),
+                label=label_words(prompt_cell(record)),
                 count=args.num_captions,
                 seed=seed,
                 domain=args.domain,
@@ -102,37 +103,45 @@ def gold_requests(table, keys: Sequence[str], args, pools, own: Sequence) -> lis
     return requests
 
 
-def rewrite_requests(table, accepted: dict[str, tuple[str, ...]], args) -> list:
-    """One request for each rejected clip; the prompts of its label that were kept show what works."""
+def rewrite_requests(table, accepted: Mapping[frozenset[str], Sequence[str]], args) -> list:
+    """One request for each rejected clip; the prompts of its labels that were kept show what works."""
     from synthio.captions.requests import CaptionRequest
     from synthio.files import stable_seed
-    from synthio.manifest import LABEL, PROMPT, SEED, label_words
+    from synthio.manifest import PROMPT, SEED, label_words, prompt_cell
 
     return [
         CaptionRequest(
-            label=label_words(record[LABEL]),
+            label=label_words(prompt_cell(record)),
             count=1,
             seed=stable_seed(args.seed, args.mode, record[SEED], record[PROMPT]),
             domain=args.domain,
             rejected=record[PROMPT],
-            accepted=accepted.get(record[LABEL], ()),
+            accepted=prompts_within(accepted, prompt_cell(record)),
         )
         for record in table.to_dict("records")
     ]
 
 
-def accepted_prompts(csvs: Sequence[str], domain: str) -> dict[str, tuple[str, ...]]:
-    """Label cell -> distinct prompts whose clips were kept, as far as other clips may hear of them."""
+def accepted_prompts(csvs: Sequence[str], domain: str) -> dict[frozenset[str], tuple[str, ...]]:
+    """Labels -> distinct prompts whose clips were kept, as far as other clips may hear of them."""
     from synthio.captions.pools import is_plain
-    from synthio.manifest import LABEL, PROMPT, label_words, read_manifest
+    from synthio.manifest import LABEL, PROMPT, label_words, prompt_cells, read_manifest, split_labels
 
-    found: dict[str, dict[str, None]] = {}
+    found: dict[frozenset[str], dict[str, None]] = {}
     for csv in csvs:
         table = read_manifest(csv, (LABEL, PROMPT), check_files=False)
-        for label, prompt in zip(table[LABEL], table[PROMPT], strict=True):
-            if is_plain(prompt, f"{label_words(label)} {domain}"):
-                found.setdefault(label, {})[prompt] = None
-    return {label: tuple(prompts) for label, prompts in found.items()}
+        for cell, prompt in zip(prompt_cells(table), table[PROMPT], strict=True):
+            if is_plain(prompt, f"{label_words(cell)} {domain}"):
+                found.setdefault(frozenset(split_labels(cell)), {})[prompt] = None
+    return {labels: tuple(prompts) for labels, prompts in found.items()}
+
+
+def prompts_within(accepted: Mapping[frozenset[str], Sequence[str]], cell: str) -> tuple[str, ...]:
+    """The accepted prompts that name no other labels than those of a cell, all of them or some."""
+    from synthio.manifest import split_labels
+
+    wanted = frozenset(split_labels(cell))
+    return tuple(dict.fromkeys(text for labels, texts in accepted.items() if labels <= wanted for text in texts))
 
 
 def as_gold(table):
@@ -172,7 +181,7 @@ def main() -> int:
     args = get_parser().parse_args()
     from synthio.captions.pools import label_prompt
     from synthio.captions.requests import Extraction
-    from synthio.manifest import LABEL, PROMPT, clip_keys, read_manifest, write_manifest
+    from synthio.manifest import PROMPT, clip_keys, prompt_cells, read_manifest, write_manifest
 
     if args.accepted_csv and args.mode != "rewrite":
         raise UserError(f"--accepted_csv goes with --mode rewrite, not with {args.mode}")
@@ -187,7 +196,7 @@ def main() -> int:
             pools, own = pools_of(table, writer)
         requests = gold_requests(table, clip_keys(table, args.input_csv), args, pools, own)
     if args.mode == "template":
-        prompts = [[label_prompt(label)] * args.num_captions for label in table[LABEL]]
+        prompts = [[label_prompt(cell)] * args.num_captions for cell in prompt_cells(table)]
     else:
         prompts = writer.write(requests)
     rows = prompt_rows(table, requests, prompts)

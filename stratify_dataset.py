@@ -3,14 +3,18 @@
 
     python stratify_dataset.py --input_csv train.csv --output_csv train_100.csv --num_samples 100 --seed 0
 
-Proportions are kept by largest remainder, with at least one clip a class. Clips with several labels are drawn by
-iterative stratification (Sechidis et al. 2011), each label at least once. The draw depends on the seed and on the
-clips (their `sha256` if the CSV has it, else their path), not on the order of the rows; the output is sorted by
-label and clip. The rows that were not drawn are listed in the .dropped.csv beside the output.
+Proportions are kept by largest remainder, with at least one clip a class; fewer clips than classes are refused. Clips
+with several labels are drawn by iterative stratification (Sechidis et al. 2011), each label at least once. Where there
+are fewer clips than that takes, they are those that together have the most labels, and the others are named.
+
+The draw depends on the seed and on the clips (their `sha256` if the CSV has it, else their path), not on the order of
+the rows; the output is sorted by label and clip. The rows that were not drawn are listed in the .dropped.csv beside the
+output.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -74,9 +78,31 @@ def cover(label_sets: Sequence[frozenset[str]], order: Sequence[int]) -> list[in
     return chosen
 
 
+def cover_most(label_sets: Sequence[frozenset[str]], order: Sequence[int], n: int) -> list[int]:
+    """At most n rows that together hold as many labels as can be found: each time the row that adds most of them.
+
+    The greedy way holds at least 63 % of what the best n rows hold (Nemhauser et al. 1978). Of rows that add equally
+    many, the one comes first whose labels are rarest, for the common ones are held soon enough.
+    """
+    counts = Counter(label for labels in label_sets for label in labels)
+    rarity = [min(map(counts.get, labels)) for labels in label_sets]
+    left = sorted(order, key=rarity.__getitem__)
+    chosen: list[int] = []
+    held: set[str] = set()
+    while len(chosen) < n:
+        best = max(left, key=lambda row: len(label_sets[row] - held), default=-1)  # the first of equals
+        if best < 0 or label_sets[best] <= held:
+            break
+        chosen.append(best)
+        held |= label_sets[best]
+        left = [row for row in left if not label_sets[row] <= held]
+    return chosen
+
+
 def draw_multi(label_sets: Sequence[frozenset[str]], order: Sequence[int], n: int) -> set[int]:
     """Rows drawn when clips have several labels: every label once, the rest by iterative stratification."""
-    chosen = set(cover(label_sets, order))
+    everything = cover(label_sets, order)
+    chosen = set(everything if len(everything) <= n else cover_most(label_sets, order, n))
     room = {True: n - len(chosen), False: len(label_sets) - n}  # rows still to be drawn, and to be left
     counts = Counter(label for labels in label_sets for label in labels)
     wanted = {side: Counter() for side in room}
@@ -116,7 +142,7 @@ def draw(cells: Sequence[str], keys: Sequence[str], n: int, seed: int) -> set[in
     return draw_multi(label_sets, order, n)
 
 
-def check_size(csv: str, rows: int, classes: int, n: int) -> None:
+def check_size(csv: str, rows: int, classes: int, n: int, multi_label: bool) -> None:
     """Refuse an n that the data cannot give, with the numbers and the mend."""
     if rows == 0:
         raise UserError(f"{csv}: no rows, so nothing can be drawn; list at least one clip a class")
@@ -124,19 +150,45 @@ def check_size(csv: str, rows: int, classes: int, n: int) -> None:
         raise UserError(
             f"{csv}: {rows} rows, fewer than num_samples {n}; set num_samples to {rows} or less (0 takes all)"
         )
-    if n < classes:
+    if n < classes and not multi_label:
         raise UserError(
             f"{csv}: {classes} classes, but num_samples is {n}; each needs a clip, so set {classes} or more"
         )
 
 
+def warn_of_missing(csv: str, labels: Sequence[str], cells: Sequence[str]) -> list[str]:
+    """The labels that no drawn clip has; they are named, with what follows from that."""
+    from synthio.manifest import all_labels
+
+    missing = sorted(set(labels) - set(all_labels(cells)))
+    if missing:
+        print(
+            f"warning: {csv}: {len(missing)} of {len(labels)} labels have no clip among the {len(cells)} that were "
+            f"drawn. Nothing is generated for them, and a classifier knows them only from its pretraining; in the "
+            f"scores they count like all others. A larger num_samples holds more. They are: {', '.join(missing)}",
+            file=sys.stderr,
+            flush=True,
+        )
+    return missing
+
+
 def main() -> int:
     args = get_parser().parse_args()
-    from synthio.manifest import LABEL, PATH, REASON, all_labels, clip_keys, read_manifest, write_manifest
+    from synthio.manifest import (
+        LABEL,
+        PATH,
+        REASON,
+        all_labels,
+        clip_keys,
+        has_several_labels,
+        read_manifest,
+        write_manifest,
+    )
 
     table = read_manifest(args.input_csv)
     n = args.num_samples or len(table)
-    check_size(args.input_csv, len(table), len(all_labels(table[LABEL])), n)
+    labels = all_labels(table[LABEL])
+    check_size(args.input_csv, len(table), len(labels), n, has_several_labels(table[LABEL]))
     drawn = draw(list(table[LABEL]), clip_keys(table, args.input_csv), n, args.seed)
     is_drawn = [row in drawn for row in range(len(table))]
     chosen = table[is_drawn].sort_values([LABEL, PATH], kind="stable", ignore_index=True)
@@ -148,7 +200,10 @@ def main() -> int:
         dropped=rest,
         options=vars(args),
         inputs=[args.input_csv],
-        notes={"classes": dict(sorted(Counter(chosen[LABEL]).items()))},
+        notes={
+            "classes": dict(sorted(Counter(chosen[LABEL]).items())),
+            "labels_without_clips": warn_of_missing(args.input_csv, labels, list(chosen[LABEL])),
+        },
     )
     return 0
 

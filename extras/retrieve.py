@@ -102,7 +102,7 @@ def embed(args, gold, corpus):
     """Cosines [G, N] of gold and corpus clips."""
     from synthio.captions.pools import label_prompt
     from synthio.classification.embeddings import EmbeddingCache, embed_clips
-    from synthio.manifest import LABEL, PATH
+    from synthio.manifest import PATH, prompt_cells
     from synthio.models.load import load_scorer
 
     cache = EmbeddingCache(args.cache_folder or Path(args.output_csv).parent / "embeddings", "clap", args.model)
@@ -111,14 +111,14 @@ def embed(args, gold, corpus):
         embed_clips(cache, lambda: scorer, table[PATH], csv, args.batch_size)
         for table, csv in ((gold, args.gold_csv), (corpus, args.corpus_csv))
     ]
-    texts = scorer.embed_text([label_prompt(label) for label in gold[LABEL]])
+    texts = scorer.embed_text([label_prompt(cell) for cell in prompt_cells(gold)])
     return queries(args.query, texts, vectors[0]) @ vectors[1].T
 
 
 def result_row(gold: dict, clip: dict, similarity: float, digest: str, model: str) -> dict[str, str]:
     """The row of a retrieved clip: the columns of its gold clip, whose path becomes source_path."""
     from synthio.captions.pools import label_prompt
-    from synthio.manifest import CONTENT, DURATION, LABEL, MODEL, PATH, PROMPT, SOURCE, SOURCE_CONTENT
+    from synthio.manifest import CONTENT, DURATION, MODEL, PATH, PROMPT, SOURCE, SOURCE_CONTENT, prompt_cell
 
     return gold | {
         PATH: clip[PATH],
@@ -126,7 +126,7 @@ def result_row(gold: dict, clip: dict, similarity: float, digest: str, model: st
         SOURCE_CONTENT: gold[CONTENT],
         CONTENT: digest,
         DURATION: clip.get(DURATION, ""),
-        PROMPT: label_prompt(gold[LABEL]),
+        PROMPT: label_prompt(prompt_cell(gold)),
         MODEL: f"retrieved by {model}",
         "retrieval_cosine": f"{similarity:.6f}",
     }

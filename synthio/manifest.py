@@ -30,6 +30,7 @@ PATH, LABEL, CAPTION, PROMPT = "path", "label", "caption", "prompt"
 DATASET, SPLIT, FOLD, GROUP = "dataset", "split_name", "fold", "group"
 SOURCE, SEED, MODEL, SCORE, REASON = "source_path", "seed", "model", "clap_score", "reason"
 CONTENT, SOURCE_CONTENT, DURATION = "sha256", "source_sha256", "duration_s"
+LEAVES = "leaf_labels"  # of multi-label data whose labels hold their parents: the labels that are no parent of others
 RESEMBLES = "resembles"  # the clip that a generated one is a near-duplicate of
 PATH_COLUMNS = (PATH, SOURCE, RESEMBLES)
 LABEL_SEPARATOR = ";"
@@ -53,6 +54,23 @@ def class_of(cell: str) -> str:
 def all_labels(cells: Iterable[str]) -> list[str]:
     """Every distinct label, sorted: a class's number never depends on the order of the rows."""
     return sorted({label for cell in cells for label in split_labels(cell)})
+
+
+def prompt_cells(table: pd.DataFrame) -> list[str]:
+    """The label cells that prompts, filter and quotas go by: the leaf labels where the column is there."""
+    if LEAVES not in table.columns:
+        return list(table[LABEL])
+    return [leaves or label for leaves, label in zip(table[LEAVES], table[LABEL], strict=True)]
+
+
+def prompt_cell(record: Mapping[str, str]) -> str:
+    """The same of one row."""
+    return record.get(LEAVES) or record[LABEL]
+
+
+def has_several_labels(cells: Iterable[str]) -> bool:
+    """Whether any clip has more than one label: then the data are multi-label."""
+    return any(len(split_labels(cell)) > 1 for cell in cells)
 
 
 def read_table(path: str | Path, required: Sequence[str] = ()) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import random
 import re
 from collections.abc import Iterable, Sequence, Set
 
-from synthio.captions.pools import MAX_WORDS, clean_phrase, telling_words, words_of
+from synthio.captions.pools import clean_phrase, most_words, telling_words, words_of
 from synthio.captions.requests import CaptionRequest, CaptionWriter, Extraction
 
 COUNTS = {"single": "a single time", "two": "two times", "three": "three times", "several": "several times"}
@@ -145,7 +145,7 @@ def one_prompt(request: CaptionRequest, pool: Extraction, rng: random.Random, mo
         text += f", {rng.choice(PLACES)}"
     if request.domain and rng.random() < 0.5:
         text += f", {request.domain}"
-    if len(words_of(text)) <= MAX_WORDS:
+    if len(words_of(text)) <= most_words(request.label):
         return text
     return main_clause(request.label, manners[: int(request.diverse)], rng)
 

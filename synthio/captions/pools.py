@@ -20,6 +20,7 @@ from synthio.files import stable_seed
 from synthio.manifest import label_words, split_labels
 
 MAX_WORDS = 25  # of a prompt (paper: 20 to 25)
+MIN_MORE_WORDS = 12  # that a prompt may have besides those of its label, where that alone is long
 MAX_PHRASE_WORDS = 10  # of a phrase for its own clip; a longer one is a sentence, or something worse
 MAX_SHARED_WORDS = 4  # of a phrase for other clips
 MAX_PHRASES = 10  # of a kind, from one caption
@@ -151,13 +152,18 @@ def sample_pool(
     return Extraction(events, backgrounds)
 
 
+def most_words(label: str) -> int:
+    """The most words of a prompt for a label (in words): 25, or more where the label is of many labels."""
+    return max(MAX_WORDS, len(words_of(label)) + MIN_MORE_WORDS)
+
+
 def prompt_problem(prompt: str, label: str) -> str:
     """Why a prompt cannot be used for a label (in words), as something to tell its writer; "" if it can."""
     words = words_of(prompt)
     if not words:
         return "it is empty"
-    if len(words) > MAX_WORDS:
-        return f"it has {len(words)} words, more than {MAX_WORDS}"
+    if len(words) > most_words(label):
+        return f"it has {len(words)} words, more than {most_words(label)}"
     if "\n" in prompt or not prompt.isprintable():
         return "it is not one line of plain text"
     missing = {stem(word) for word in words_of(label)} - {stem(word) for word in words} - _SMALL_WORDS

@@ -118,12 +118,14 @@ def read_split(name: str, csv: str) -> Split:
 
 def check_size(train: Split, n: int) -> None:
     """Refuse a number of samples that the training CSV cannot give."""
+    from synthio.manifest import LABEL, has_several_labels
+
     rows, classes = len(train.table), len(train.labels())
     if classes < 2:
         raise UserError(f"{train.csv}: only one class, {train.labels()[0]!r}; a classifier needs two or more")
     if n > rows:
         raise UserError(f"{train.csv}: {rows} usable rows, fewer than num_samples {n}; set it to {rows} or 0 (all)")
-    if (n or rows) < classes:
+    if (n or rows) < classes and not has_several_labels(train.table[LABEL]):
         raise UserError(
             f"{train.csv}: num_samples {n or rows} is less than the {classes} classes; each needs a clip, "
             f"so set {classes} or more"
@@ -156,8 +158,26 @@ def check_tables(splits: Mapping[str, Split], n: int) -> None:
     check_size(splits["train"], n)
     for name in SPLITS[1:]:
         check_labels(splits["train"], splits[name])
+        check_leaves(splits[name])
+    check_leaves(splits["train"])
     for a, b in combinations(splits.values(), 2):
         check_groups(a, b)
+
+
+def check_leaves(split: Split) -> None:
+    """Refuse a leaf label (of a column that the user gave) that the clip does not have."""
+    from synthio.manifest import LABEL, LEAVES, split_labels
+
+    if LEAVES not in split.table.columns:
+        return
+    lines = [
+        f"{split.where(i)}: leaf label {leaf!r} is not among the labels {labels!r}"
+        for i, (leaves, labels) in enumerate(zip(split.table[LEAVES], split.table[LABEL], strict=True))
+        for leaf in split_labels(leaves)
+        if leaf not in split_labels(labels)
+    ]
+    if lines:
+        raise UserError(f"the column {LEAVES} names some of a clip's labels, or is left out: {listed(lines)}")
 
 
 def check_groups(a: Split, b: Split) -> None:
@@ -286,6 +306,16 @@ def warn_of_odd(split: Split) -> None:
         warn(f"used, but look at {'it' if len(odd) == 1 else 'them'}: {listed(odd)}")
 
 
+def warn_of_few_samples(train: Split, n: int) -> None:
+    """Warn where there are more labels than clips to be drawn, which only multi-label data may have."""
+    labels, clips = len(train.labels()), n or len(train.table)
+    if clips < labels:
+        warn(
+            f"{train.csv}: num_samples {clips} is below the {labels} labels. As many labels as can be are drawn; those "
+            "left out get no synthetic clip and are known from pretraining alone. Stage 1 names them"
+        )
+
+
 def warn_of_wordless_labels(train: Split) -> None:
     """Prompts are made from label names; '001' tells a text-to-audio model nothing."""
     wordless = [label for label in train.labels() if not any(c.isalpha() for c in label)]
@@ -306,6 +336,27 @@ def summary(split: Split) -> str:
         f"{'/'.join(map(str, rates))} Hz, {'/'.join(map(str, channels))} channel{'s' * (channels != [1])}, "
         f"{min(seconds):.2f} to {max(seconds):.2f} s"
     )
+
+
+def with_leaves(results: Sequence[tuple[Split, pd.DataFrame]]) -> list[tuple[Split, pd.DataFrame]]:
+    """Add the column of leaf labels where labels of the training CSV have parents, unless it is there already."""
+    from dataclasses import replace
+
+    from synthio.data.hierarchy import ancestors_of, leaf_cells
+    from synthio.manifest import LABEL, LEAVES
+
+    train = results[0][0].table
+    if LEAVES in train.columns:
+        return list(results)
+    ancestors = ancestors_of(train[LABEL])
+    if not ancestors:
+        return list(results)
+    parents = frozenset().union(*ancestors.values())
+    print(f"labels: {len(parents)} are parents of others; prompts, filter and quotas go by the rest", flush=True)
+    return [
+        (replace(one, table=one.table.assign(**{LEAVES: leaf_cells(one.table[LABEL], ancestors)})), dropped)
+        for one, dropped in results
+    ]
 
 
 def write_split(split: Split, dropped: pd.DataFrame, args) -> None:
@@ -345,9 +396,10 @@ def main() -> int:
     for split in kept.values():
         warn_of_doubles(split)
         warn_of_odd(split)
+    warn_of_few_samples(kept["train"], args.num_samples)
     if not args.augment_only:
         warn_of_wordless_labels(kept["train"])
-    for split, dropped in results:
+    for split, dropped in with_leaves(results):
         write_split(split, dropped, args)
         print(summary(split), flush=True)
     return 0

@@ -17,7 +17,7 @@ from synthio.cli import UserError, progress
 from synthio.contents import check_contents
 from synthio.files import stable_seed
 from synthio.filtering.options import FinetuneOptions
-from synthio.manifest import LABEL, PATH, class_of, read_manifest
+from synthio.manifest import PATH, class_of, prompt_cells, read_manifest
 from synthio.training import (
     Checkpoint,
     Parts,
@@ -67,7 +67,7 @@ def read_clips(csv: str, scorer) -> Clips:
         except BadAudio as error:
             raise UserError(f"{csv} row {row}: {path}: {error}") from None
         features.append(window_features(audio, scorer))
-    classes = [class_of(cell) for cell in table[LABEL]]
+    classes = [class_of(cell) for cell in prompt_cells(table)]
     names = sorted(set(classes))
     return Clips(features, [names.index(name) for name in classes], [label_prompt(name) for name in names])
 

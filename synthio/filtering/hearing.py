@@ -15,7 +15,7 @@ from synthio.cli import progress
 from synthio.filtering.likeness import SAMPLE_RATE, spectral_embedding
 from synthio.filtering.options import FilterOptions
 from synthio.filtering.thresholds import PROBABILITY, probability, score_cells
-from synthio.manifest import LABEL, PATH, REASON, SCORE
+from synthio.manifest import PATH, REASON, SCORE, prompt_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,7 @@ def hear(table: pd.DataFrame, scorer: AudioTextScorer, options: FilterOptions) -
 
 def score(table, heard, scorer):
     """Add clap_score, clap_probability and the reason of unusable clips; rows stay in order."""
-    prompts = [label_prompt(label) for label in table[LABEL]]
+    prompts = [label_prompt(cell) for cell in prompt_cells(table)]
     distinct = sorted(set(prompts))
     texts = dict(zip(distinct, scorer.embed_text(distinct), strict=True)) if distinct else {}
     cosines = [

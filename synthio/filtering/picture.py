@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from synthio.filtering.thresholds import Limit, scores_of
-from synthio.manifest import LABEL, REASON, class_of
+from synthio.filtering.thresholds import Limit, rows_of_classes, scores_of
+from synthio.manifest import REASON, prompt_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,12 +32,12 @@ def kind_of(reason: str) -> str:
     return "near-duplicate" if reason.startswith("near-duplicate") else "below the threshold"
 
 
-def shown_classes(classes: np.ndarray, is_kept: np.ndarray) -> list[str]:
+def shown_classes(classes: Mapping[str, np.ndarray], is_kept: np.ndarray) -> list[str]:
     """All classes in sorted order; of more than fit, those that lose the largest share of their clips."""
-    names = sorted(set(classes))
+    names = sorted(classes)
     if len(names) <= MAX_CLASSES:
         return names
-    return sorted(sorted(names, key=lambda name: is_kept[classes == name].mean())[:MAX_CLASSES])
+    return sorted(sorted(names, key=lambda name: is_kept[classes[name]].mean())[:MAX_CLASSES])
 
 
 def row_name(name: str, kept: int, clips: int) -> str:
@@ -62,7 +62,7 @@ def draw(table: pd.DataFrame, column: str, limits: Mapping[str, Limit], title: s
     from synthio.files import atomic_path
 
     table = table[table[column] != ""]
-    classes = np.array([class_of(cell) for cell in table[LABEL]], object)
+    classes = rows_of_classes(prompt_cells(table), np.ones(len(table), bool))
     is_kept = (table[REASON] == "").to_numpy(bool)
     names = shown_classes(classes, is_kept)
     # Figure without pyplot: pyplot keeps global state and may look for a display.
@@ -81,7 +81,7 @@ def _draw_dots(axes, table, column: str, classes, names) -> None:
     for kind, (colour, marker) in STYLES.items():
         x, y = [], []
         for place, name in enumerate(names):
-            rows = np.flatnonzero(classes == name)
+            rows = classes[name]
             rows = rows[np.argsort(scores[rows], kind="stable")]
             for i, row in enumerate(rows):
                 if kind_of(reasons[row]) == kind:
@@ -101,12 +101,12 @@ def _draw_limits(axes, limits: Mapping[str, Limit], names) -> None:
 
 
 def _label(axes, column: str, classes, is_kept, names, title: str) -> None:
-    words = [row_name(name, int(is_kept[classes == name].sum()), int((classes == name).sum())) for name in names]
+    words = [row_name(name, int(is_kept[classes[name]].sum()), len(classes[name])) for name in names]
     # A label is not a formula: '$' must stay a dollar sign.
     axes.set_yticks(range(len(names)), words, parse_math=False)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel(column)
-    left_out = len(set(classes)) - len(names)
+    left_out = len(classes) - len(names)
     axes.set_title(title + (f"\n{left_out} more classes lose less" if left_out else ""), fontsize=10, parse_math=False)
     axes.grid(axis="x", alpha=0.3)
     for place in range(1, len(names)):

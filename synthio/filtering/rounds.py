@@ -6,9 +6,9 @@
     python -m synthio.filtering.rounds balance --gold_csv W/train_100.csv --num_iters 2 \\
         --kept_csvs W/round_0/kept.csv W/round_1/kept.csv --output_csv W/balanced.csv
 
-The quota of a class is --num_iters for each of its gold clips. `count` prints the gain of the last round and writes
-one line for each to --output_csv; its status is 0 when every class has its quota or nothing is left to rewrite, and 3
-when one more round is needed.
+The quota of a class is --num_iters for each of its gold clips. A class is a label: a clip of several counts for each.
+`count` prints the gain of the last round and writes one line for each to --output_csv; its status is 0 when every class
+has its quota or nothing is left to rewrite, and 3 when one more round is needed.
 
 `balance` cuts each class to the same share of its quota: the share that the class with the fewest has, or the whole
 quota where every class has it. Without it the classes that are hard to generate would be rare among the synthetic
@@ -47,16 +47,21 @@ def get_parser():
 
 def quotas(cells: Sequence[str], num_iters: int) -> dict[str, int]:
     """Class -> synthetic clips wanted, from the label cells of the gold clips."""
-    from synthio.manifest import class_of
+    return {name: num_iters * count for name, count in sorted(label_counts(cells).items())}
 
-    return {name: num_iters * count for name, count in sorted(Counter(map(class_of, cells)).items())}
+
+def label_counts(cells: Sequence[str]) -> Counter[str]:
+    """Label -> cells that have it."""
+    from synthio.manifest import split_labels
+
+    return Counter(label for cell in cells for label in set(split_labels(cell)))
 
 
 def class_counts(table: pd.DataFrame) -> Counter[str]:
     """Class -> different clips."""
-    from synthio.manifest import LABEL, PATH, class_of
+    from synthio.manifest import PATH, prompt_cells
 
-    return Counter(class_of(cell) for cell in table.drop_duplicates(PATH)[LABEL])
+    return label_counts(prompt_cells(table.drop_duplicates(PATH)))
 
 
 # Counting
@@ -64,16 +69,19 @@ def class_counts(table: pd.DataFrame) -> Counter[str]:
 
 def count_rounds(quota: Mapping[str, int], kept: Sequence[pd.DataFrame], rejected: Sequence[pd.DataFrame]) -> list:
     """One record for each round: clips made, kept now, kept so far, and classes that have their quota."""
+    from synthio.manifest import PATH
+
     have: Counter[str] = Counter()
-    records = []
+    records, clips = [], 0
     for number, (good, bad) in enumerate(zip(kept, rejected, strict=True)):
         have += class_counts(good)
+        clips += good[PATH].nunique()
         records.append(
             {
                 "round": number,
                 "clips": len(good) + len(bad),
                 "kept": len(good),
-                "kept_so_far": have.total(),
+                "kept_so_far": clips,
                 "classes_with_quota": sum(have[name] >= wanted for name, wanted in quota.items()),
                 "classes": len(quota),
             }
@@ -96,12 +104,12 @@ def count(args) -> int:
     """Print the gain of the last round; whether another one is needed is the status."""
     import pandas as pd
 
-    from synthio.manifest import LABEL, read_manifest, write_table
+    from synthio.manifest import prompt_cells, read_manifest, write_table
 
     if len(args.rejected_csvs) != len(args.kept_csvs):
         given = f"{len(args.rejected_csvs)} --rejected_csvs and {len(args.kept_csvs)} --kept_csvs"
         raise UserError(f"{given}; give both of each round")
-    quota = quotas(read_manifest(args.gold_csv, check_files=False)[LABEL], args.num_iters)
+    quota = quotas(prompt_cells(read_manifest(args.gold_csv, check_files=False)), args.num_iters)
     kept, rejected = (
         [read_manifest(csv, check_files=False) for csv in csvs] for csvs in (args.kept_csvs, args.rejected_csvs)
     )
@@ -124,17 +132,18 @@ def balanced_counts(quota: Mapping[str, int], have: Mapping[str, int]) -> dict[s
 
 def cut(table: pd.DataFrame, counts: Mapping[str, int], quota: Mapping[str, int], weight: float) -> list[str]:
     """A reason for each row that is cut, "" for the best of each class, which stay."""
-    from synthio.filtering.thresholds import JOINT, best_first, joint_scores, rows_by_class, score_cells
+    from synthio.filtering.thresholds import JOINT, best_of_each, joint_scores, score_cells
     from synthio.manifest import SCORE
 
     column = SCORE
     if weight:
         table, column = table.assign(**{JOINT: score_cells(joint_scores(table, weight))}), JOINT
+    stay, order = best_of_each(table, column, counts)
     reasons = [""] * len(table)
-    for name, rows in rows_by_class(table).items():
-        stay = counts.get(name, 0)
-        for row in best_first(table, column, rows)[stay:]:
-            reasons[row] = f"balance: its class keeps the best {stay} of {len(rows)} clips (quota {quota.get(name, 0)})"
+    for name, rows in order.items():
+        for row in set(rows) - stay:
+            kept = f"the best {counts.get(name, 0)} of {len(rows)} clips (quota {quota.get(name, 0)})"
+            reasons[row] = f"balance: its class keeps {kept}"
     return reasons
 
 
@@ -156,9 +165,9 @@ def join_kept(csvs: Sequence[str]) -> pd.DataFrame:
 def balance(args) -> int:
     """Write the balanced clips, and say what was cut."""
     from synthio.filtering.thresholds import reject
-    from synthio.manifest import LABEL, REASON, read_manifest, write_manifest
+    from synthio.manifest import REASON, prompt_cells, read_manifest, write_manifest
 
-    quota = quotas(read_manifest(args.gold_csv, check_files=False)[LABEL], args.num_iters)
+    quota = quotas(prompt_cells(read_manifest(args.gold_csv, check_files=False)), args.num_iters)
     table = join_kept(args.kept_csvs)
     have = class_counts(table)
     counts = balanced_counts(quota, have)
@@ -172,16 +181,16 @@ def balance(args) -> int:
         dropped=dropped,
         options=vars(args),
         inputs=[args.gold_csv, *args.kept_csvs],
-        notes={"quota": quota, "kept_before": dict(have), "kept": counts},
+        notes={"quota": quota, "kept_before": dict(have), "kept": dict(class_counts(kept))},
     )
-    print(balance_line(quota, have, counts, len(dropped)), file=sys.stderr)
+    print(balance_line(quota, have, len(kept), len(dropped)), file=sys.stderr)
     return 0
 
 
-def balance_line(quota, have, counts, dropped: int) -> str:
+def balance_line(quota, have, kept: int, dropped: int) -> str:
     """What the balancing did, in one line."""
     least = min(filter(have.get, quota), key=lambda name: have[name] / quota[name], default="")
-    text = f"{dropped} clips cut, {sum(counts.values())} stay"
+    text = f"{dropped} clips cut, {kept} stay"
     if least:
         text += f"; the class with the smallest share of its quota is '{least}' ({have[least]} of {quota[least]})"
     missing = [name for name in quota if not have.get(name)]

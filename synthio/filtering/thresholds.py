@@ -1,19 +1,21 @@
 """Which scored clips are kept: pure functions over a table of scores, one row a clip.
 
-A score is better when it is larger. A row with a `reason` is out: it has no part in quantiles and ranks. Classes are
-label cells (`manifest.class_of`): what is compared is always clips that were made for the same prompt template.
+A score is better when it is larger. A row with a `reason` is out: it has no part in quantiles and ranks. A class is a
+label, of multi-label data a leaf label (`manifest.prompt_cells`): a clip of several has a place in each of them, and
+goes on where it is good enough for one. Combinations of labels are no classes: most would have a single clip.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from synthio.manifest import CONTENT, LABEL, PATH, REASON, SCORE, class_of
+from synthio.manifest import CONTENT, PATH, REASON, SCORE, prompt_cells, split_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,9 +60,16 @@ def scores_of(table: pd.DataFrame, column: str) -> np.ndarray:
 
 def rows_by_class(table: pd.DataFrame) -> dict[str, np.ndarray]:
     """Class -> numbers of its rows that are not out, classes in sorted order."""
-    classes = np.array([class_of(cell) for cell in table[LABEL]], object)
-    is_in = (table[REASON] == "").to_numpy(bool)
-    return {name: np.flatnonzero((classes == name) & is_in) for name in sorted(set(classes[is_in]))}
+    return rows_of_classes(prompt_cells(table), (table[REASON] == "").to_numpy(bool))
+
+
+def rows_of_classes(cells: Sequence[str], is_in: np.ndarray) -> dict[str, np.ndarray]:
+    """Label -> rows, in sorted order, of the label cells that have it; rows that are not in (bool [N]) are left out."""
+    found: dict[str, list[int]] = {}
+    for row, (cell, included) in enumerate(zip(cells, is_in, strict=True)):
+        for label in dict.fromkeys(split_labels(cell)) if included else ():
+            found.setdefault(label, []).append(row)
+    return {label: np.array(found[label]) for label in sorted(found)}
 
 
 def reject(table: pd.DataFrame, reasons: Sequence[str]) -> pd.DataFrame:
@@ -119,15 +128,17 @@ def auto_limits(valid: pd.DataFrame, column: str, share: float, classes: Sequenc
 
 
 def below_limits(table: pd.DataFrame, column: str, limits: Mapping[str, Limit]) -> list[str]:
-    """A reason for each row whose score is below the limit of its class, else ""."""
-    reasons = [""] * len(table)
+    """A reason for each row whose score is below the limit of its class, of several the lowest; else ""."""
+    lowest: dict[int, Limit] = {}
     for name, rows in rows_by_class(table).items():
-        limit = limits[name]
-        origin = f", {limit.origin}" if limit.origin else ""
         for row in rows:
-            cell = table[column].iloc[row]
-            if float(cell) < limit.value:
-                reasons[row] = f"{column} {cell} is below {limit.value:g}{origin}"
+            lowest[row] = min(lowest.get(row, limits[name]), limits[name], key=lambda limit: limit.value)
+    reasons = [""] * len(table)
+    for row, limit in lowest.items():
+        cell = table[column].iloc[row]
+        if float(cell) < limit.value:
+            origin = f", {limit.origin}" if limit.origin else ""
+            reasons[row] = f"{column} {cell} is below {limit.value:g}{origin}"
     return reasons
 
 
@@ -145,14 +156,16 @@ def joint_scores(table: pd.DataFrame, weight: float) -> np.ndarray:
     """CLAP and classifier mixed by rank within each class (SynSonic), float64 [N], NaN for rows that are out.
 
     The sum of the ranks, (1 - weight) * CLAP's + weight * the classifier's, on a scale from 0 (last in both) to 1
-    (first in both). Ranks can be added where the scores cannot: a cosine and a probability have different units.
+    (first in both). Ranks can be added where the scores cannot: a cosine and a probability have different units. A clip
+    of several classes has the mean over them.
     """
     cosines, agreements = scores_of(table, SCORE), scores_of(table, AGREEMENT)
-    out = np.full(len(table), math.nan)
+    total, classes = np.zeros(len(table)), np.zeros(len(table))
     for rows in rows_by_class(table).values():
         mixed = (1 - weight) * ranks(cosines[rows]) + weight * ranks(agreements[rows])
-        out[rows] = 1 - (mixed - 1) / max(1, len(rows) - 1)
-    return out
+        total[rows] += 1 - (mixed - 1) / max(1, len(rows) - 1)
+        classes[rows] += 1
+    return np.divide(total, classes, out=np.full(len(table), math.nan), where=classes > 0)
 
 
 def best_first(table: pd.DataFrame, column: str, rows: np.ndarray) -> list[int]:
@@ -165,19 +178,45 @@ def best_first(table: pd.DataFrame, column: str, rows: np.ndarray) -> list[int]:
     return sorted(map(int, rows), key=lambda row: (-scores[row], -cosines[row], names[row]))
 
 
+def best_of_each(table: pd.DataFrame, column: str, room: Mapping[str, int]) -> tuple[set[int], dict[str, list[int]]]:
+    """(rows that stay, class -> its rows from the best to the worst): of each class the best `room` of it.
+
+    A row of several classes stays where one of them has room, and takes a place in all. So each class has what its room
+    says, and one that mostly comes with others may have more. Of such rows the one is looked at first whose places,
+    each over the clips of its class, are the best in the mean.
+    """
+    order = {name: best_first(table, column, rows) for name, rows in rows_by_class(table).items()}
+    places: dict[int, list[float]] = {}
+    classes: dict[int, list[str]] = {}
+    for name, rows in order.items():
+        for place, row in enumerate(rows, 1):
+            places.setdefault(row, []).append(place / len(rows))
+            classes.setdefault(row, []).append(name)
+    stay, left = set(), Counter({name: room.get(name, 0) for name in order})
+    turn = {row: number for number, row in enumerate(best_first(table, column, np.array(list(places), int)))}
+    for row in sorted(places, key=lambda row: (float(np.mean(places[row])), turn[row])):
+        if any(left[name] > 0 for name in classes[row]):
+            stay.add(row)
+            left.subtract(classes[row])
+    return stay, order
+
+
 def outranked(table: pd.DataFrame, column: str, keep_percent: float) -> tuple[list[str], dict[str, Limit]]:
     """A reason for each row that is not among the best `keep_percent` of its class, else ""; and the last kept score.
 
     The number kept is rounded up, so that a class with a usable clip keeps one.
     """
+    counts = {name: len(rows) for name, rows in rows_by_class(table).items()}
+    room = {name: math.ceil(count * keep_percent / 100 - 1e-9) for name, count in counts.items()}
+    stay, order = best_of_each(table, column, room)
     reasons, limits = [""] * len(table), {}
-    for name, rows in rows_by_class(table).items():
-        order = best_first(table, column, rows)
-        count = math.ceil(len(rows) * keep_percent / 100 - 1e-9)
-        for place, row in enumerate(order[count:], count + 1):
-            cell = table[column].iloc[row]
-            reasons[row] = f"{column} {cell} is number {place} of {len(rows)} in its class, of which {count} are kept"
-        limits[name] = Limit(float(table[column].iloc[order[count - 1]]), f"the best {count} of {len(rows)}")
+    for name, rows in order.items():
+        for place, row in enumerate(rows, 1):
+            if row not in stay:
+                text = f"number {place} of {len(rows)} in its class, of which {room[name]} are kept"
+                reasons[row] = f"{column} {table[column].iloc[row]} is {text}"  # of several, the last
+        kept = [row for row in rows if row in stay]
+        limits[name] = Limit(float(table[column].iloc[kept[-1]]), f"the best {len(kept)} of {len(rows)}")
     return reasons, limits
 
 

@@ -17,7 +17,7 @@ from synthio.cache import CHECKSUM, read_tensors, tell_damage, write_tensors
 from synthio.captions.pools import label_prompt
 from synthio.cli import UserError, progress
 from synthio.files import fingerprint, sha256_file, sha256_value
-from synthio.manifest import CONTENT, LABEL, MODEL, PATH, PROMPT, SCORE, SOURCE, read_table, write_table
+from synthio.manifest import CONTENT, MODEL, PATH, PROMPT, SCORE, SOURCE, prompt_cells, read_table, write_table
 from synthio.models.base import Condition, TextToAudio
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Pair(NamedTuple):
 
 def gold_alone(gold: pd.DataFrame) -> list[Pair]:
     """The gold clips under the template of their label, without losers: for supervised fine-tuning."""
-    return [Pair(path, "", label_prompt(label)) for path, label in zip(gold[PATH], gold[LABEL], strict=True)]
+    return [Pair(path, "", label_prompt(cell)) for path, cell in zip(gold[PATH], prompt_cells(gold), strict=True)]
 
 
 def check_losers(losers: pd.DataFrame, gold: pd.DataFrame, losers_csv: str) -> None:

@@ -96,7 +96,7 @@ def classes_of(table) -> np.ndarray:
 
     from synthio.manifest import LABEL, class_of
 
-    return np.array([class_of(cell) for cell in table[LABEL]], object)
+    return np.array([class_of(cell) for cell in prompt_cells(table)], object)
 
 
 # FAD and diversity

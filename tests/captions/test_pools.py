@@ -24,7 +24,7 @@ from synthio.captions.pools import (
 )
 from synthio.captions.requests import CaptionRequest, Extraction
 from synthio.manifest import read_table
-from tests.scripts import call_script
+from tests.scripts import call_script, load_script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CAPTION, WRITE = ROOT / "gama_csv_inf.py", ROOT / "generate_captions_gpt.py"
@@ -424,3 +424,46 @@ def test_nothing_rejected_gives_an_empty_table(gold, make_manifest):
 )
 def test_mistakes_of_the_caller(gold, words, part):
     assert part in write(gold, "out.csv", *words, ok=False)
+
+
+# ---- labels of many words
+
+
+MANY = " and ".join(["acoustic guitar", "plucked string instrument", "musical instrument", "human group actions"] * 4)
+
+
+def test_a_label_of_many_words_leaves_room_for_more():
+    assert len(words_of(MANY)) > 34  # the label alone is longer than a prompt may be
+    assert prompt_problem(f"Sound of a {MANY}, loud, in a small room", MANY) == ""
+    assert f"more than {len(words_of(MANY)) + 12}" in prompt_problem(f"{MANY} {'very ' * 13}loud", MANY)
+    assert "more than 25" in prompt_problem("dog bark " * 13, "dog bark")
+
+
+def test_the_grammar_finds_many_prompts_for_a_long_label():
+    prompts = compose(request(label=MANY, count=60))
+    assert len(set(prompts)) == 60 and {prompt_problem(prompt, MANY) for prompt in prompts} == {""}
+
+
+def test_a_language_models_reply_for_a_long_label_is_taken():
+    from synthio.captions.chat_writer import prompts_problem
+
+    asked = request(label=MANY, count=1)
+    assert prompts_problem([f"a {MANY} heard from afar in a large hall"], asked, set()) == ""
+
+
+def test_prompts_say_leaf_labels_and_rewrites_see_those_of_their_labels(tmp_path):
+    rows = [("a.wav", "Music;Guitar", "Guitar"), ("b.wav", "Music;Drum", "Drum"), ("c.wav", "Rain", "")]
+    csv = tmp_path / "gold.csv"
+    csv.write_text("path,label,leaf_labels\n" + "".join(",".join(row) + "\n" for row in rows))
+    found = write(csv, "prompts.csv", "--mode", "template", "--num_captions", 1)
+    assert list(found["prompt"]) == ["Sound of a Guitar", "Sound of a Drum", "Sound of a Rain"]
+    script = load_script(WRITE)
+    kept = tmp_path / "kept.csv"
+    kept.write_text(
+        "path,label,leaf_labels,prompt\n"
+        "a.wav,Music;Guitar,Guitar,loud Guitar\nb.wav,Drum;Guitar,Drum;Guitar,loud Drum and Guitar\n"
+    )
+    accepted = script.accepted_prompts([str(kept)], "")
+    assert script.prompts_within(accepted, "Guitar") == ("loud Guitar",)
+    assert script.prompts_within(accepted, "Guitar;Drum;Rain") == ("loud Guitar", "loud Drum and Guitar")
+    assert script.prompts_within(accepted, "Rain") == ()

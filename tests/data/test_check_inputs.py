@@ -369,3 +369,23 @@ def test_the_same_sound_in_an_mp3_of_another_name_is_found(data, tmp_path):
     data["train"].append({"path": "one.mp3", "label": "a"})
     data["test"].append({"path": "other.wav", "label": "a"})
     refused(data.check(ok=False), "test.csv row 3 has the same content as", "train.csv row 7")
+
+
+# ---- several labels
+
+
+def test_leaf_labels_of_ones_own_are_labels_of_the_clip(data):
+    for split in SPLITS:
+        data[split] = [row | {"label": f"{row['label']};sound", "leaf_labels": row["label"]} for row in data[split]]
+    assert "leaf" not in data.check().stdout  # they are there already
+    data["valid"][1]["leaf_labels"] = "c"
+    refused(data.check(ok=False), "valid.csv row 2", "leaf label 'c' is not among the labels 'b;sound'")
+
+
+def test_more_labels_than_clips_to_draw_are_told_at_once(data):
+    names = [f"l{i}" for i in range(8)]
+    for split in SPLITS:
+        data[split] = [row | {"label": f"{names[i]};{names[i + 1]}"} for i, row in enumerate(data[split])]
+    data["train"][5]["label"] = "l5;l6;l7"
+    done = data.check("--num_samples", 3)
+    assert "num_samples 3 is below the 8 labels" in done.stderr and "Stage 1 names them" in done.stderr
