@@ -3,6 +3,7 @@ if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi #
 # Set up and run every check:      sh test.sh        `sh test.sh all` makes every environment and runs the slow tests too.
 # The tests of one environment:    sh test.sh clap   one of extras/environments, which is made first.
 # Faults at random, 15 minutes:    sh test.sh faults [--scale 0.1] [--seed 7] [--part kills]; see tests/faults
+# Faults in core lines:            sh test.sh mutants; tests must notice each, see tests/mutants.py
 # More words go to pytest:         sh test.sh tests/driver/test_run.py -k dash
 set -euo pipefail
 
@@ -52,6 +53,11 @@ main() {
     fi
     if [[ -n ${1:-} && " ${names[*]} " == *" $1 "* ]]; then
         test_environment "$@"
+        return
+    fi
+    if [[ ${1:-} == mutants ]]; then
+        shift
+        python -m tests.mutants "$@"
         return
     fi
     if [[ ${1:-} == all ]]; then

@@ -584,3 +584,18 @@ def test_killed_trainings_go_on_to_the_weights_of_unbroken_ones(world):
         assert adapter_bytes(world, f"cut_{kind}") == adapter_bytes(world, f"whole_{kind}")
         assert not (world / f"cut_{kind}_checkpoint.pt").exists()
     assert encoded == {path: path.stat().st_mtime_ns for path in (world / "cache").iterdir()}
+
+
+def test_a_long_gradient_is_cut_to_norm_1(world):
+    """A short one stays as it is."""
+    for factor in (1e6, 1e-6):
+        model = load_text_to_audio(str(world / "v"))
+        trainable, data, options = make_trainable(model, "prefix"), latent_data(model), step_options()
+        for parameter in trainable.parameters.values():
+            parameter.register_hook(lambda gradient, by=factor: gradient * by)
+        preference.set_gradient(model, trainable, preference.draw(data, options, 0), options, 0, 4)
+        before = torch.cat([p.grad.flatten() for p in trainable.parameters.values()]).norm().item()
+        optimizer = preference.new_optimizer(trainable, options)
+        preference.optimiser_step(model, trainable, data, options, optimizer, 0, Halving(4))
+        norm = torch.cat([p.grad.flatten() for p in trainable.parameters.values()]).norm().item()
+        assert before > 0 and norm == pytest.approx(min(1.0, before), rel=1e-4)
