@@ -105,7 +105,7 @@ supcon_temperature=0.1     # number 0.001..: for supcon=true, temperature of the
 probe_embeddings=both      # both|ast|clap: for classifier=probe, what the linear probe hears
 probe_clap_model=""        # text: another CLAP than clap_model, which filters, for all heads on frozen embeddings
 # -- outputs
-quality=true               # bool: measure the synthetic clips against real ones: FAD, diversity, label agreement, copies
+quality=true               # bool: measure the synthetic clips against real ones: KAD, FAD, diversity, label agreement, copies
 results_root=""            # text: folder of all outputs; empty: that of run.sh
 output_folder=""           # text: folder of the synthetic audio; empty: <results_root>/<dataset_name>_synthetic
 output_csv_path=""         # text: the merged CSV; empty: <results_root>/<dataset_name>/train_<n>_synthetic.csv
@@ -354,8 +354,9 @@ train_filter_classifier() {
     if $planning; then :; elif ((stage <= 7 && 7 <= stop_stage)); then
         say "the test clips of the next step are the validation clips"
     fi
-    models=("ast_model=$ast_model") reads=("$train_csv" "$valid") writes=("$folder")
+    models=("ast_model=$ast_model") reads=("$train_csv" "$valid" "$work/checked/train.csv") writes=("$folder")
     step 7 filter_classifier ast/train.py --train_csv "$train_csv" --valid_csv "$valid" --test_csv "$valid" \
+        --classes_csv "${reads[2]}" \
         --output_folder "$folder" --model "$ast_model" --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" \
         --learning_rate "$ast_learning_rate" --head_init "$ast_head_init" --multi_label "$multi_label" \
         --seed "$((seed + 1))" --device "$device" "${compiling[@]}"
@@ -401,9 +402,9 @@ balance_classes() { # KEPT...
 
 # Train every classifier on a CSV, and make one of them *the* classifier.
 classify() { # NAME TRAIN_CSV
-    local folder=$work/classifier/$1 trained=() csvs=("$2" "$valid" "$test")
+    local folder=$work/classifier/$1 trained=() csvs=("$2" "$valid" "$test" "$work/checked/train.csv")
     local options=(--train_csv "$2" --valid_csv "$valid" --test_csv "$test" --multi_label "$multi_label"
-        --seed "$seed" --device "$device" --synthetic_weight "$synthetic_weight")
+        --classes_csv "${csvs[3]}" --seed "$seed" --device "$device" --synthetic_weight "$synthetic_weight")
     if $use_ast; then
         train_ast "$1"
         trained+=("${folder}_ast")

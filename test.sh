@@ -47,17 +47,12 @@ main() {
     bash extras/environments/make_env.sh .venv requirements-dev.txt
     export PATH=$root/.venv/bin:$PATH
     mapfile -t names < <(environments)
-    if [[ ${1:-} == faults ]]; then
-        python -m tests.faults "${@:2}"
+    if [[ ${1:-} == faults || ${1:-} == mutants ]]; then
+        python -m "tests.$1" "${@:2}"
         return
     fi
     if [[ -n ${1:-} && " ${names[*]} " == *" $1 "* ]]; then
         test_environment "$@"
-        return
-    fi
-    if [[ ${1:-} == mutants ]]; then
-        shift
-        python -m tests.mutants "$@"
         return
     fi
     if [[ ${1:-} == all ]]; then

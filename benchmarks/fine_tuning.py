@@ -5,8 +5,9 @@
         --work work/fine_tuning
 
 Splits and draws are those of benchmarks/rivals.py. Both classifiers are made by the stage scripts, as they are without
-options; clips are cut to their first seconds before either hears them. A draw that is done is not
-done again. Prints both accuracies and the paired difference with its standard error and its 95 % interval over draws.
+options; clips are cut to their first seconds before either hears them. A draw that is done is not done again. Prints
+both accuracies and the paired difference with its 95 % interval over draws and over test clips (whole groups), its p by
+permuting the draws, and what may be said of it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
@@ -23,6 +25,9 @@ import numpy as np
 from rivals import add_draw_options, draws, read_draw
 
 from synthio.cli import in_range, new_parser, run_main
+
+if TYPE_CHECKING:
+    from synthio.classification.scored import Paired
 
 
 def get_parser():
@@ -52,10 +57,11 @@ def cut_clips(table, seconds: float, folder: Path, csv: Path) -> None:
     write_table(table, csv)
 
 
-def measure(args, split: Path, seed: int, seconds: float) -> tuple[float, float]:
-    """Test accuracy of (fine-tuned AST, the probe) on one draw."""
+def measure(args, split: Path, seed: int, seconds: float) -> tuple[float, float, Paired]:
+    """(test accuracy of fine-tuned AST, of the probe, what AST gains) on one draw."""
+    from synthio.classification.scored import pair, read_scores
     from synthio.classification.script import SPLITS
-    from synthio.files import read_json
+    from synthio.files import stable_seed
 
     work = args.work / f"{split.name}_n{args.num_samples}_seed{seed}_{seconds:g}s"
     words = ["--seed", str(seed)]
@@ -74,31 +80,27 @@ def measure(args, split: Path, seed: int, seconds: float) -> tuple[float, float]
         if not scores[name].is_file():
             command = [sys.executable, str(ROOT / script), *options, "--output_folder", str(work / name), *words]
             subprocess.run([*command, "--device", args.device], check=True, stdout=subprocess.DEVNULL)
-    ast, probe = (read_json(path)["accuracy"] for path in scores.values())
-    return ast, probe
+    ast, probe = (read_scores(f"{name}={path}") for name, path in scores.items())
+    return ast["accuracy"], probe["accuracy"], pair(ast, probe, stable_seed("bootstrap", split.name))
 
 
 def main() -> int:
     args = get_parser().parse_args()
-    from scipy.stats import t
-
-    from synthio.report.tables import percent, plain_table
+    from synthio.classification.scored import gain_record
+    from synthio.report.tables import TOLD_HEADER, difference_cells, percent, plain_table
 
     found, rows = defaultdict(list), []
     for split, seed in draws(args):
         for seconds in args.seconds:
             found[seconds].append(measure(args, split, seed, seconds))
-            ast, probe = found[seconds][-1]
+            ast, probe, _ = found[seconds][-1]
             print(f"{split.name}, seed {seed}, {seconds:g} s: AST {ast:.3f}, probe {probe:.3f}", flush=True)
-    for seconds, pairs in found.items():
-        ast, probe = np.array(pairs).T
-        gain, count = float((ast - probe).mean()), len(pairs)
-        error = float((ast - probe).std(ddof=1) / np.sqrt(count)) if count > 1 else float("nan")
-        reach = error * float(t.ppf(0.975, count - 1)) if count > 1 else float("nan")
-        cells = [percent(float(ast.mean())), percent(float(probe.mean())), percent(gain, "+"), percent(error)]
-        limits = f"{percent(gain - reach, '+')} to {percent(gain + reach, '+')}"
-        rows.append([f"{seconds:g}" if seconds else "as it is", str(count), *cells, limits])
-    header = ["seconds", "draws", "AST, fine-tuned", "probe on AST", "difference", "standard error", "95 %"]
+    for seconds, measured in found.items():
+        ast, probe, pairs = zip(*measured, strict=True)
+        cells = [percent(float(np.mean(one))) for one in (ast, probe)]
+        length = f"{seconds:g}" if seconds else "as it is"
+        rows.append([length, str(len(pairs)), *cells, *difference_cells(gain_record(pairs))])
+    header = ["seconds", "draws", "AST, fine-tuned", "probe on AST", "difference (95 %)", *TOLD_HEADER]
     print(plain_table(header, rows))
     return 0
 

@@ -37,11 +37,15 @@ def classifier_card(record: Mapping[str, Any]) -> str:
     Args:
         record: what its scores.json says.
     """
+    from synthio.classification.intervals import basis
+
     frames = record.get("input", {}).get("frames")
     return render(
         Path(__file__).with_name("model_card.md.j2"),
         {
             **{name: record[name] for name in ("labels", "splits", "metric", "interval_95", "macro_f1", "mAP")},
+            "basis": basis([record["resampled"]], 1),
+            "threshold": record.get("threshold"),
             "accuracy": record.get("accuracy"),
             "per_class": record["per_class"],
             "best_valid": record["best_valid"],

@@ -74,20 +74,13 @@ def gain(one: Candidate, other: Candidate) -> tuple[float, float]:
     """
     import numpy as np
 
-    from synthio.classification.scored import paired_statistic
-    from synthio.classification.tasks import groups_of
+    from synthio.classification.intervals import widening
+    from synthio.classification.scored import pair
 
-    statistic, clips = paired_statistic(one.scores, other.scores)
-    rows, rng = np.arange(clips), np.random.default_rng(0)
-    groups = groups_of(one.scores["predictions"])
-    units = rows[:, None] if groups is None else [rows[groups == name] for name in np.unique(groups)]
-    if len(units) < 2:  # of one recording nothing can be told
-        return statistic(rows), 1.0
-    spread = np.std(
-        [statistic(np.concatenate([units[i] for i in rng.integers(0, len(units), len(units))])) for _ in range(DRAWS)],
-        ddof=1,
-    )
-    return statistic(rows), float(spread)
+    found = pair(one.scores, other.scores, 0, DRAWS)
+    if found.units.count < 2:  # of one recording nothing can be told
+        return found.difference, 1.0
+    return found.difference, float(widening(found.units.count) * np.nanstd(found.drawn, ddof=1))
 
 
 def best_of(candidates: Sequence[Candidate]) -> tuple[Candidate, list[dict[str, Any]]]:

@@ -1,14 +1,18 @@
-"""Labels as cells of a manifest and as a 0/1 matrix."""
+"""Labels as cells of a manifest and as a 0/1 matrix, and the groups of clips."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from synthio.cli import UserError
-from synthio.manifest import LABEL_SEPARATOR, split_labels
+from synthio.manifest import GROUP, LABEL_SEPARATOR, split_labels
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def encode_labels(cells: Sequence[str], labels: Sequence[str], csv: str | Path, multi_label: bool) -> np.ndarray:
@@ -36,3 +40,13 @@ def encode_labels(cells: Sequence[str], labels: Sequence[str], csv: str | Path, 
 def decode_labels(predicted: np.ndarray, labels: Sequence[str]) -> list[str]:
     """The reverse of `encode_labels`: 0/1 [N, C] -> label cells."""
     return [LABEL_SEPARATOR.join(label for label, on in zip(labels, row, strict=True) if on) for row in predicted]
+
+
+def groups_of(*tables: pd.DataFrame) -> np.ndarray | None:
+    """The groups of the clips of several manifests, a clip without one being its own; None where no clip has one."""
+    cells: list[str] = [
+        cell for table in tables for cell in (table[GROUP] if GROUP in table.columns else [""] * len(table))
+    ]
+    if not any(cells):
+        return None
+    return np.array([cell or f"clip {row}" for row, cell in enumerate(cells)])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from synthio.cli import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from synthio.classification.intervals import Units
 
 
 def read_scores(argument: str, predictions: str = "predictions.csv") -> dict[str, Any]:
@@ -38,15 +41,62 @@ def truth_and_probabilities(scores: Mapping[str, Any]) -> tuple[np.ndarray, np.n
     return truth, table[[f"{PROBABILITY_PREFIX}{label}" for label in labels]].to_numpy(float)
 
 
-def paired_statistic(
-    scores: Mapping[str, Any], baseline: Mapping[str, Any]
-) -> tuple[Callable[[np.ndarray], float], int]:
-    """(difference of the main metric on some rows of the predictions, how many rows there are).
+@dataclass(frozen=True)
+class Paired:
+    """Two classifiers on the same test clips: the difference of the main metric, its draws [R], and what was drawn."""
+
+    difference: float
+    drawn: np.ndarray
+    units: Units
+
+    def record(self) -> dict[str, Any]:
+        """Of this one cell, see `gain_record`."""
+        return gain_record([self])
+
+
+def gain_record(pairs: Sequence[Paired]) -> dict[str, Any]:
+    """What may be said of a difference over K cells, for a JSON file.
+
+    Returns:
+        difference (the mean), interval_95, told (in words), cells, resampled (of the first cell), and p, two-sided: of
+        one cell by the same draws of test clips, of several by permuting the cells.
+    """
+    from synthio.classification.intervals import interval, p_value, permutation_p, told
+
+    values, drawn, units = [one.difference for one in pairs], [one.drawn for one in pairs], [one.units for one in pairs]
+    limits = interval(values, drawn, units, -1)
+    p = permutation_p(values, [0.0] * len(values)) if len(values) > 1 else p_value(values, drawn, units)
+    return {
+        "difference": sum(values) / len(values),
+        "interval_95": list(limits),
+        "p": p,
+        "told": told(*limits),
+        "cells": len(pairs),
+        "resampled": units[0].record(),
+    }
+
+
+def drawn_score(scores: Mapping[str, Any], draws: np.ndarray) -> np.ndarray:
+    """The main metric of a classifier on draws of its clips [R, N] -> [R]."""
+    from synthio.classification.intervals import resampled
+
+    return resampled(*truth_and_probabilities(scores), scores["metric"] == "mAP", draws)
+
+
+def pair(scores: Mapping[str, Any], baseline: Mapping[str, Any], seed: int, resamples: int = 0) -> Paired:
+    """The gain of one classifier on another, on the clips of their predictions.
+
+    Args:
+        scores, baseline: from `read_scores`.
+        seed: of the draws.
+        resamples: how many; 0: as many as everywhere.
 
     Raises:
         UserError: the two were not tested on the same clips, or not by the same metric.
     """
-    from synthio.classification.metrics import main_statistic
+    import numpy as np
+
+    from synthio.classification.intervals import RESAMPLES, draw_counts, units_of
     from synthio.manifest import LABEL, PATH
 
     names = f"'{scores['name']}' and '{baseline['name']}'"
@@ -55,18 +105,8 @@ def paired_statistic(
     tables = [s["predictions"][[PATH, LABEL]] for s in (scores, baseline)]
     if not tables[0].equals(tables[1]):
         raise UserError(f"{names} were not tested on the same clips in the same order; test both on one CSV")
-    multi_label = scores["metric"] == "mAP"
-    truth, chances = truth_and_probabilities(scores)
-    old_truth, old_chances = truth_and_probabilities(baseline)
-    new = main_statistic(truth, chances, multi_label)
-    old = main_statistic(old_truth, old_chances, multi_label)
-    return lambda rows: new(rows) - old(rows), len(tables[0])
-
-
-def paired_difference(scores: dict[str, Any], baseline: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Difference of the main metric and its 95 % interval over the same test clips; raises as `paired_statistic`."""
-    from synthio.classification.metrics import bootstrap_interval
-
-    low, high = bootstrap_interval(*paired_statistic(scores, baseline), seed)
-    metric = scores["metric"]
-    return {"difference": scores[metric] - baseline[metric], "interval_95": [low, high]}
+    units = units_of(scores["predictions"])
+    draws = draw_counts(units, resamples or RESAMPLES, seed)
+    everything = np.ones((1, draws.shape[1]), draws.dtype)
+    new, old = (drawn_score(one, np.concatenate([everything, draws])) for one in (scores, baseline))
+    return Paired(float(new[0] - old[0]), new[1:] - old[1:], units)

@@ -88,7 +88,7 @@ def write_history(path: Path, history: list[dict[str, Any]], multi_label: bool) 
     write_table(pd.DataFrame(history).rename(columns={"valid_score": f"valid_{metric}"}), path)
 
 
-def write_predictions(table, labels, chances, multi_label: bool, path: Path) -> None:
+def write_predictions(table, labels, chances, multi_label: bool, path: Path, threshold: float | None = None) -> None:
     """path, label, group where there is one, predicted, and `probability_<label>` of each class."""
     import pandas as pd
 
@@ -97,7 +97,7 @@ def write_predictions(table, labels, chances, multi_label: bool, path: Path) -> 
     from synthio.manifest import GROUP, LABEL, PATH, write_table
 
     kept = [name for name in (PATH, LABEL, GROUP) if name in table.columns]
-    out = table[kept].assign(predicted=decode_labels(predicted_matrix(chances, multi_label), labels))
+    out = table[kept].assign(predicted=decode_labels(predicted_matrix(chances, multi_label, threshold), labels))
     columns = {f"{PROBABILITY_PREFIX}{label}": [f"{p:.9f}" for p in chances[:, i]] for i, label in enumerate(labels)}
     write_table(pd.concat([out, pd.DataFrame(columns)], axis=1), path)
 
@@ -146,14 +146,17 @@ def write_test_results(folder: Path, args, tables, labels, targets, result: Resu
         details: what else scores.json says; `best_valid` is (score, loss) of the chosen model.
     """
     from synthio.classification.card import classifier_card
-    from synthio.classification.metrics import calibration, score_predictions
-    from synthio.files import write_json, write_text
+    from synthio.classification.intervals import score_interval, units_of
+    from synthio.classification.metrics import calibration, choose_threshold, score_predictions
+    from synthio.files import read_json, write_json, write_text
     from synthio.manifest import versions
 
     multi_label = args.multi_label
-    scores = score_predictions(targets["test"], result.test, labels, multi_label, args.seed)
-    write_predictions(tables["test"], labels, result.test, multi_label, folder / "predictions.csv")
-    write_predictions(tables["valid"], labels, result.valid, multi_label, folder / VALID_PREDICTIONS)
+    threshold = choose_threshold(targets["valid"], result.valid) if multi_label else None
+    scores = score_predictions(targets["test"], result.test, labels, multi_label, threshold)
+    scores |= score_interval(targets["test"], result.test, multi_label, units_of(tables["test"]), args.seed)
+    write_predictions(tables["test"], labels, result.test, multi_label, folder / "predictions.csv", threshold)
+    write_predictions(tables["valid"], labels, result.valid, multi_label, folder / VALID_PREDICTIONS, threshold)
     score, loss = details["best_valid"]
     record = {
         **scores,
@@ -170,6 +173,9 @@ def write_test_results(folder: Path, args, tables, labels, targets, result: Resu
     }
     if (folder / "model").is_dir():
         write_text(folder / "model/README.md", classifier_card(record))
+    if multi_label and (folder / "model/config.json").is_file():
+        config = folder / "model/config.json"
+        write_json(config, {**read_json(config), "threshold": threshold})
     write_json(folder / "scores.json", record)
     return record
 

@@ -11,12 +11,13 @@ import numpy as np
 
 from synthio.classification.experts import Features, beside
 from synthio.classification.heads import BOTH, Task
+from synthio.classification.labels import groups_of
 from synthio.classification.listening import Listener
 from synthio.classification.naming import match_names
 from synthio.classification.script import is_synthetic
 from synthio.classification.weighting import choose_synthetic_weight, describe_choice, draw_rates
 from synthio.cli import AUTO
-from synthio.manifest import GROUP, PATH, SOURCE
+from synthio.manifest import PATH, SOURCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,13 +94,3 @@ def sources_of(table: pd.DataFrame) -> np.ndarray:
     made = is_synthetic(table)
     names = table[SOURCE] if SOURCE in table.columns else table[PATH]
     return np.array([rows.get(name, -1) if made[row] else row for row, name in enumerate(names)])
-
-
-def groups_of(*tables: pd.DataFrame) -> np.ndarray | None:
-    """The groups of the clips of several manifests, a clip without one being its own; None where no clip has one."""
-    cells: list[str] = [
-        cell for table in tables for cell in (table[GROUP] if GROUP in table.columns else [""] * len(table))
-    ]
-    if not any(cells):
-        return None
-    return np.array([cell or f"clip {row}" for row, cell in enumerate(cells)])

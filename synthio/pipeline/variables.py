@@ -136,7 +136,7 @@ class Outputs:
     """What a run leaves."""
 
     quality: bool = option(
-        True, "measure the synthetic clips against real ones: FAD, diversity, label agreement, copies"
+        True, "measure the synthetic clips against real ones: KAD, FAD, diversity, label agreement, copies"
     )
     results_root: str = option("", "folder of all outputs; empty: that of run.sh")
     output_folder: str = option("", "folder of the synthetic audio; empty: <results_root>/<dataset_name>_synthetic")

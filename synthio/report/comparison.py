@@ -8,9 +8,16 @@ from typing import Any
 
 from synthio.classification.choose import Candidate, best_of, read_candidate
 from synthio.classification.heads import TITLES, UNTRAINED
-from synthio.classification.scored import paired_difference, read_scores
+from synthio.classification.intervals import NOT_TOLD, basis
+from synthio.classification.scored import pair, read_scores
 from synthio.cli import UserError
-from synthio.report.tables import percent
+from synthio.report.tables import TOLD_HEADER, difference_cells, percent, with_interval
+
+SAID = {
+    "better": "Synthetic clips help",
+    "worse": "Synthetic clips do harm",
+    NOT_TOLD: f"Whether synthetic clips help is {NOT_TOLD}",
+}
 
 
 def read_trained(arguments: Sequence[str]) -> dict[str, dict[str, Candidate]]:
@@ -54,13 +61,8 @@ def compare(trained: Mapping[str, Mapping[str, Candidate]], baseline: str, seed:
         for name in others if method not in UNTRAINED else ():
             if method in trained[name]:
                 new = tested(trained[name][method])
-                gained = paired_difference(new, scores, seed)
-                record["with"] = {
-                    "name": name,
-                    **summary(trained[name][method], new),
-                    "difference": gained["difference"],
-                }
-                record["with"]["difference_95"] = gained["interval_95"]
+                gained = pair(new, scores, seed).record()
+                record["with"] = {"name": name, **summary(trained[name][method], new), "gain": gained}
         records.append(record)
     return records
 
@@ -82,28 +84,17 @@ def comparison_rows(records: Sequence[Mapping[str, Any]], metric: str) -> tuple[
     has_more = any("with" in record for record in records)
     header = ["method", f"{metric}, gold alone (95 %)"]
     if has_more:
-        header += ["with synthetic clips (95 %)", "difference (95 %)"]
+        header += ["with synthetic clips (95 %)", "difference (95 %)", *TOLD_HEADER]
     header.append("calibration error")
     rows = []
     for record in records:
         row = [record["title"], with_interval(record["score"], record["interval_95"])]
         if has_more:
             more = record.get("with")
-            row += (
-                [
-                    with_interval(more["score"], more["interval_95"]),
-                    with_interval(more["difference"], more["difference_95"], "+"),
-                ]
-                if more
-                else ["-", "-"]
-            )
+            row += [with_interval(more["score"], more["interval_95"]) if more else "-"]
+            row += difference_cells(more and more["gain"])
         rows.append([*row, percent(record["calibration"]["after"]["ece"])])
     return header, rows
-
-
-def with_interval(value: float, interval: Sequence[float], sign: str = "") -> str:
-    """12.3 (4.5 to 20.1)."""
-    return f"{percent(value, sign)} ({percent(interval[0], sign)} to {percent(interval[1], sign)})"
 
 
 def verdict(
@@ -118,7 +109,7 @@ def verdict(
         seed: of the bootstrap.
 
     Returns:
-        baseline (method), score, line (a sentence); with `scores` also difference and interval_95.
+        baseline (method), score, line (sentences); with `scores` also what `Paired.record` says.
     """
     best, _ = best_of(list(trained[baseline].values()))
     old = tested(best)
@@ -126,16 +117,12 @@ def verdict(
     line = f"Best without synthetic clips, by the validation clips: {TITLES[best.name]}, {percent(found['score'])}."
     if scores is None:
         return {**found, "line": line}
-    found |= paired_difference(dict(scores), old, seed)
-    low, high = found["interval_95"]
-    said = (
-        "Synthetic clips help"
-        if low > 0
-        else "Synthetic clips do harm"
-        if high < 0
-        else "It cannot be told whether they help"
-    )
-    return {
-        **found,
-        "line": f"{line}\n{said}: {with_interval(found['difference'], (low, high), '+')} to that.",
-    }
+    found |= pair(scores, old, seed).record()
+    return {**found, "line": f"{line}\n{SAID[found['told']]}: {gain_text(found)}."}
+
+
+def gain_text(record: Mapping[str, Any]) -> str:
+    """'+5.0 (-2.0 to +12.0) to that, p 0.180; over 40 test clips, 1 cell (other training clips were not drawn)'."""
+    value, p, _ = difference_cells(record)
+    over = basis([record["resampled"]], 1)
+    return f"{value} to that, p {p}; over {over}, 1 cell (other training clips were not drawn)"

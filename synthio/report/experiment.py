@@ -12,16 +12,20 @@ name whose classifier is best on its validation clips; the test scores are not l
 
 A cell is a seed and a fold: each seed draws its own training clips, each fold has its own test clips.
   mean, std     over the cells
-  interval_95   of the mean: test clips are drawn anew within each fold, the same draw for all methods and seeds
+  interval_95   of the mean: the cells are drawn anew, and within each fold the test clips, whole groups (recordings,
+                speakers) where they have them; the same for all methods and seeds (synthio.classification.intervals)
   difference    to gold_only, or what --compare_to names, in the same cells, its interval from the same draws
-  p             paired permutation test over the cells, two-sided; with k cells it cannot be below 2 / 2^k
+  told          better or worse where that interval leaves 0 out; else "not to be told"
+  p             paired permutation test over the cells, two-sided; with k cells it cannot be below 2 / 2^k. Of one cell
+                it is that of the interval
   p_holm        the same, corrected for the number of methods that were asked for (Holm)
-Cells share training clips, so p is a guide, not a proof.
+Cells share training clips, so p is a guide, not a proof. The interval of one cell is over its test clips alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -35,6 +39,8 @@ from synthio.cli import UserError, in_range, new_parser, run_main
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+    from synthio.classification.intervals import Units
 
 BASELINE = "gold_only"
 # Method -> its name in print; those that the paper's table has bear the name that stands there.
@@ -86,7 +92,7 @@ PAPER_DATASETS = {
     "dcase2017": "DCASE",
     "fsd50k": "FSD50K",
 }
-EXACT_PERMUTATIONS = 1 << 14  # up to 14 cells every sign pattern is tried, beyond that so many are drawn
+MEAN_COLUMN = 3  # of the printed table
 TEX_ESCAPES = {
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
     "~": r"\textasciitilde{}",
@@ -105,6 +111,13 @@ class Cell:
     fold: str
     seconds: int
     scores: Mapping[str, Any]  # scores.json, and the table of `predictions`
+
+    @functools.cached_property
+    def units(self) -> Units:
+        """What is drawn as one among its test clips."""
+        from synthio.classification.intervals import units_of
+
+        return units_of(self.scores["predictions"])
 
     @property
     def key(self) -> tuple[int, str]:
@@ -141,22 +154,6 @@ def get_parser():
 # ---- statistics
 
 
-def permutation_p(x: Sequence[float], y: Sequence[float]) -> float | None:
-    """Two-sided p of the paired permutation test of mean(x - y) = 0; None for fewer than 2 pairs."""
-    import numpy as np
-    from scipy.stats import permutation_test
-
-    if len(x) < 2:
-        return None
-
-    def mean_difference(a, b, axis):
-        return np.mean(a - b, axis=axis)
-
-    rng, pair = np.random.default_rng(0), (np.asarray(x, float), np.asarray(y, float))
-    kind = {"permutation_type": "samples", "n_resamples": EXACT_PERMUTATIONS, "vectorized": True}
-    return float(permutation_test(pair, mean_difference, rng=rng, **kind).pvalue)
-
-
 def holm(values: Sequence[float | None]) -> list[float | None]:
     """p values corrected by Holm (1979): the i-th smallest of m times m - i (i from 0), never falling, at most 1."""
     known = sorted(((p, i) for i, p in enumerate(values) if p is not None))
@@ -166,40 +163,6 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
         largest = max(largest, min(1.0, (len(known) - rank) * p))
         corrected[i] = largest
     return corrected
-
-
-def draw_rows(fold: str, clips: int, resamples: int) -> np.ndarray:
-    """Row numbers [resamples, clips], drawn with replacement; the same for all that are tested on this fold."""
-    import numpy as np
-
-    from synthio.files import stable_seed
-
-    return np.random.default_rng(stable_seed("bootstrap", fold)).integers(0, clips, (resamples, clips))
-
-
-def resampled_scores(truth, probabilities, multi_label: bool, rows: np.ndarray) -> np.ndarray:
-    """The main metric on each draw of clips: [R].
-
-    Args:
-        truth: 0/1 [N, C].
-        probabilities: [N, C].
-        multi_label: mAP, not accuracy.
-        rows: [R, N].
-    """
-    import numpy as np
-
-    from synthio.classification.metrics import main_statistic
-
-    statistic = main_statistic(truth, probabilities, multi_label)
-    return np.array([statistic(draw) for draw in rows])
-
-
-def percentile_interval(values: np.ndarray) -> tuple[float, float]:
-    """The middle 95 %."""
-    import numpy as np
-
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
 
 
 # ---- reading
@@ -305,16 +268,16 @@ def results_table(cells: Sequence[Cell]) -> pd.DataFrame:
 
 def resample_cells(cells: Sequence[Cell], resamples: int) -> dict[tuple, np.ndarray]:
     """(method, n, seed, fold) -> [R] scores on resampled clips, paired over everything that shares a fold."""
-    from synthio.classification.scored import truth_and_probabilities
+    from synthio.classification.intervals import draw_counts
+    from synthio.classification.scored import drawn_score
+    from synthio.files import stable_seed
 
     draws: dict[str, Any] = {}
     out = {}
     for cell in cells:
-        truth, probabilities = truth_and_probabilities(cell.scores)
         if cell.fold not in draws:
-            draws[cell.fold] = draw_rows(cell.fold, len(truth), resamples)
-        multi_label = cell.scores["metric"] == "mAP"
-        out[cell.method, cell.n, *cell.key] = resampled_scores(truth, probabilities, multi_label, draws[cell.fold])
+            draws[cell.fold] = draw_counts(cell.units, resamples, stable_seed("bootstrap", cell.fold))
+        out[cell.method, cell.n, *cell.key] = drawn_score(cell.scores, draws[cell.fold])
     return out
 
 
@@ -322,8 +285,11 @@ def summary_row(method: str, cells: Sequence[Cell], samples: Mapping[tuple, np.n
     """Mean, spread and interval of the cells of one method and n."""
     import numpy as np
 
+    from synthio.classification.intervals import interval
+
     values = [cell.score for cell in cells]
-    low, high = percentile_interval(np.mean([samples[method, cell.n, *cell.key] for cell in cells], axis=0))
+    drawn = [samples[method, cell.n, *cell.key] for cell in cells]
+    low, high = interval(values, drawn, [cell.units for cell in cells])
     trains = [cell.scores["splits"]["train"] for cell in cells]
     return {
         "n": cells[0].n,
@@ -334,6 +300,7 @@ def summary_row(method: str, cells: Sequence[Cell], samples: Mapping[tuple, np.n
         "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
         "low_95": low,
         "high_95": high,
+        "over": over(cells),
         "macro_f1": float(np.mean([cell.scores["macro_f1"] for cell in cells])),
         "gold": float(np.mean([train["gold"] for train in trains])),
         "synthetic": float(np.mean([train["synthetic"] for train in trains])),
@@ -341,24 +308,31 @@ def summary_row(method: str, cells: Sequence[Cell], samples: Mapping[tuple, np.n
     }
 
 
+def over(cells: Sequence[Cell]) -> str:
+    """What the intervals of some cells are over, in words."""
+    from synthio.classification.intervals import basis
+
+    folds = {cell.fold: cell.units.record() for cell in cells}
+    return basis(list(folds.values()), len({cell.key for cell in cells}))
+
+
 def difference_row(cells: Sequence[Cell], baseline: Sequence[Cell], samples) -> dict[str, Any]:
     """Difference to the baseline over the cells that both have; None where there are none, or it is the baseline."""
-    import numpy as np
+    from synthio.classification.scored import Paired, gain_record
 
     ours, theirs = ({cell.key: cell for cell in group} for group in (cells, baseline))
     keys = sorted(set(ours) & set(theirs))
     if not keys or cells[0].method == baseline[0].method:
-        return dict.fromkeys(("difference", "difference_low_95", "difference_high_95", "p"))
+        return dict.fromkeys(("difference", "difference_low_95", "difference_high_95", "told", "p", "pairs"))
     n, pair = cells[0].n, (cells[0].method, baseline[0].method)
-    drawn = np.mean([samples[pair[0], n, *key] - samples[pair[1], n, *key] for key in keys], axis=0)
-    low, high = percentile_interval(drawn)
-    x, y = ([group[key].score for key in keys] for group in (ours, theirs))
-    return {
-        "difference": float(np.mean(np.subtract(x, y))),
-        "difference_low_95": low,
-        "difference_high_95": high,
-        "p": permutation_p(x, y),
-    }
+    pairs = []
+    for key in keys:
+        drawn = samples[pair[0], n, *key] - samples[pair[1], n, *key]
+        pairs.append(Paired(ours[key].score - theirs[key].score, drawn, ours[key].units))
+    gain = gain_record(pairs)
+    low, high = gain["interval_95"]
+    limits = {"difference_low_95": low, "difference_high_95": high}
+    return {"difference": gain["difference"], **limits, "told": gain["told"], "p": gain["p"], "pairs": len(keys)}
 
 
 def summarise(
@@ -388,7 +362,7 @@ def number(value: float | None, digits: int = 1, scale: float = 100, sign: str =
     return "-" if value is None else f"{scale * value:{sign}.{digits}f}"
 
 
-def interval(record: Mapping[str, Any], prefix: str = "", sign: str = "") -> str:
+def interval_text(record: Mapping[str, Any], prefix: str = "", sign: str = "") -> str:
     """'41.0 to 52.3', in percent."""
     return f"{number(record[prefix + 'low_95'], sign=sign)} to {number(record[prefix + 'high_95'], sign=sign)}"
 
@@ -397,14 +371,16 @@ def printed_row(record: Mapping[str, Any], has_paper: bool) -> list[str]:
     """The columns of the printed table."""
     difference = number(record["difference"], sign="+")
     if record["difference"] is not None:
-        difference += f" ({interval(record, 'difference_', '+')})"
+        difference += f" ({interval_text(record, 'difference_', '+')})"
     row = [
         NAMES[record["method"]],
         f"{record['gold']:.0f} + {record['synthetic']:.0f}",
+        str(record["cells"]),
         number(record["mean"]),
         number(record["std"]),
-        interval(record),
+        interval_text(record),
         difference,
+        record["told"] or "-",
         number(record["p"], 3, 1),
         number(record["p_holm"], 3, 1),
     ]
@@ -413,8 +389,8 @@ def printed_row(record: Mapping[str, Any], has_paper: bool) -> list[str]:
 
 def printed_header(metric: str, has_paper: bool, compare_to: str) -> list[str]:
     """The heads of these columns."""
-    header = ["method", "gold + synthetic", metric, "std", "95 %", f"to {compare_to} (95 %)", "p", "p (Holm)"]
-    return [*header, "paper"] if has_paper else header
+    header = ["method", "gold + synthetic", "cells", metric, "std", "95 %", f"to {compare_to} (95 %)", "verdict"]
+    return [*header, "p", "p (Holm)", *(["paper"] if has_paper else [])]
 
 
 def by_n(records: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
@@ -430,6 +406,12 @@ def n_text(n: int) -> str:
     return f"n = {n}" if n else "all training clips"
 
 
+def cells_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """'3 cells (seed x fold), intervals over the 106 groups of 351 test clips and 3 cells', of the fullest row."""
+    most = max(rows, key=lambda row: row["cells"])
+    return f"{most['cells']} cell{'s' * (most['cells'] > 1)} (seed x fold), intervals over {most['over']}"
+
+
 def text_table(records: Sequence[Mapping[str, Any]], dataset_name: str, compare_to: str) -> str:
     """The table as it is printed, a block for each n."""
     from synthio.report.tables import plain_table
@@ -437,9 +419,7 @@ def text_table(records: Sequence[Mapping[str, Any]], dataset_name: str, compare_
     has_paper = any(record["paper"] is not None for record in records)
     header, blocks = printed_header(records[0]["metric"], has_paper, compare_to), []
     for n, rows in by_n(records).items():
-        counts = sorted({row["cells"] for row in rows})
-        cells = f"{' to '.join(map(str, {counts[0]: 0, counts[-1]: 0}))} of seed x fold"
-        title = f"{dataset_name}, {n_text(n)}: test scores in percent, {cells}"
+        title = f"{dataset_name}, {n_text(n)}: test scores in percent; {cells_text(rows)}"
         blocks.append(f"{title}\n{plain_table(header, [printed_row(row, has_paper) for row in rows])}")
     return "\n\n".join(blocks)
 
@@ -454,6 +434,7 @@ def tex_table(records: Sequence[Mapping[str, Any]], dataset_name: str, compare_t
     has_paper = any(record["paper"] is not None for record in records)
     header = printed_header(records[0]["metric"], has_paper, compare_to)
     lines = [f"% {' '.join(dataset_name.split())}: test scores in percent", r"% needs \usepackage{booktabs}"]
+    lines += [f"% {n_text(n)}: {cells_text(rows)}" for n, rows in by_n(records).items()]
     lines += [rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule"]
     lines.append(" & ".join(map(tex_escape, header)) + r" \\")
     for n, rows in by_n(records).items():
@@ -462,7 +443,7 @@ def tex_table(records: Sequence[Mapping[str, Any]], dataset_name: str, compare_t
         for row in rows:
             cells = [tex_escape(cell) for cell in printed_row(row, has_paper)]
             if row["mean"] == best:
-                cells[2] = rf"\textbf{{{cells[2]}}}"
+                cells[MEAN_COLUMN] = rf"\textbf{{{cells[MEAN_COLUMN]}}}"
             lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
@@ -522,7 +503,7 @@ def make_tables(args) -> int:
 
 def floor_text(pairs: int) -> str:
     """What p can be at best."""
-    return f"with {pairs} of them it cannot be below {2 / 2**pairs:.2g}" if pairs > 1 else "it needs 2 or more of them"
+    return f"with {pairs} of them it cannot be below {2 / 2**pairs:.2g}" if pairs > 1 else "of one, over its test clips"
 
 
 def choose_best(scores: Sequence[Mapping[str, Any]]) -> str:

@@ -124,7 +124,7 @@ def rounds_of(run: Run) -> list[dict[str, Any]]:
 def scores_of(run: Run) -> dict[str, Any]:
     """The table of scores, in percent, and its picture."""
     from synthio.report.figures import plot_scores
-    from synthio.report.results import score_rows
+    from synthio.report.results import score_rows, scored_on
 
     metric = run.methods[0].summary["metric"]
     header, rows = score_rows([method.summary for method in run.methods])
@@ -134,7 +134,9 @@ def scores_of(run: Run) -> dict[str, Any]:
     ]
     alt = "; ".join(f"{name} {value:.1f} %, {low:.1f} to {high:.1f}" for name, value, low, high in points)
     drawn = picture(lambda axes: plot_scores(axes, points, metric), 4.6, 0.8 + 0.4 * len(points), "", alt)
-    return {"header": header, "rows": rows, "clips": run.methods[0].summary["test"]["clips"], "picture": drawn}
+    summary = run.methods[0].summary
+    about = {"clips": summary["test"]["clips"], "scored_on": scored_on(summary)}
+    return {"header": header, "rows": rows, "picture": drawn, **about}
 
 
 def compared_of(run: Run) -> dict[str, Any]:
@@ -343,14 +345,16 @@ def limits_of(record: Mapping[str, Any], classes: Sequence[str]) -> tuple[str, d
 
 def distribution_of(run: Run, clips: pd.DataFrame) -> Picture | None:
     """The filter's scores by class with the threshold of its last round; of many classes those that lost most clips."""
-    from synthio.manifest import LABEL
+    from synthio.manifest import LABEL, prompt_cells, split_labels
     from synthio.report.figures import MAX_ROWS, plot_distribution, row_height
 
     records = [part.record for part in run.rounds if part.record]
     if not records:
         return None
-    column, limits = limits_of(records[-1], sorted(set(clips[LABEL])))
-    scored = clips[clips[column] != ""] if column in clips else clips.iloc[:0]
+    # a row for each label of a clip, as the filter goes by labels
+    of_labels = clips.assign(**{LABEL: list(map(split_labels, prompt_cells(clips)))}).explode(LABEL)
+    column, limits = limits_of(records[-1], sorted(set(of_labels[LABEL])))
+    scored = of_labels[of_labels[column] != ""] if column in clips else of_labels.iloc[:0]
     if scored.empty:
         return None
     lost = (scored["kind"] == "rejected").groupby(scored[LABEL]).mean().sort_values(ascending=False, kind="stable")
@@ -359,7 +363,7 @@ def distribution_of(run: Run, clips: pd.DataFrame) -> Picture | None:
         name: {k: scored[column][(scored[LABEL] == name) & (scored["kind"] == k)].to_numpy(float) for k in KINDS}
         for name in names
     }
-    counts = scored["kind"].value_counts()
+    counts = clips["kind"][clips[column] != ""].value_counts()
     alt = f"{column} by class: " + ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if kind in counts)
     title = "" if len(lost) <= MAX_ROWS else f"The {MAX_ROWS} of {len(lost)} classes that lost most"
     name = SCORE_NAMES.get(column, column.replace("_", " "))
@@ -418,11 +422,11 @@ def embed(clips: pd.DataFrame, folder: Path, model: str) -> tuple[np.ndarray, li
     from synthio.captions.pools import label_prompt
     from synthio.classification.embeddings import EmbeddingCache
     from synthio.files import sha256_file, sha256_value
-    from synthio.manifest import LABEL, PATH
+    from synthio.manifest import PATH, prompt_cells
     from synthio.models.load import load_scorer
 
     cache = EmbeddingCache(folder, f"map_{MAP_SECONDS}s", model)
-    texts = {label: sha256_value(label_prompt(label)) for label in sorted(set(clips[LABEL]))}
+    texts = {cell: sha256_value(label_prompt(cell)) for cell in sorted(set(prompt_cells(clips)))}
     keys = {row: sha256_file(path) for row, path in clips[PATH].items() if Path(path).is_file()}
     new = {key: clips.at[row, PATH] for row, key in keys.items() if key not in cache.vectors}
     unread = [label for label, key in texts.items() if key not in cache.vectors]
@@ -452,13 +456,14 @@ def add_gold_scores(
     clips: pd.DataFrame, vectors: np.ndarray, rows: Sequence[int], texts: Mapping[str, np.ndarray], scale: float | None
 ) -> None:
     """Give the embedded gold clips the scores that the filter gives to generated ones; `scale` is its logit scale."""
-    from synthio.manifest import LABEL, SCORE
+    from synthio.manifest import SCORE, prompt_cells
 
     if SCORE not in clips:
         return
+    cells = dict(zip(clips.index, prompt_cells(clips), strict=True))
     for vector, row in zip(vectors, rows, strict=True):
         if clips.at[row, "kind"] == "gold":
-            cosine = float(vector @ texts[clips.at[row, LABEL]])
+            cosine = float(vector @ texts[cells[row]])
             clips.at[row, SCORE] = f"{cosine:.6f}"
             if PROBABILITY in clips and scale is not None:
                 clips.at[row, PROBABILITY] = f"{1 / (1 + math.exp(-scale * cosine)):.6f}"

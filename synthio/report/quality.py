@@ -3,9 +3,12 @@
     python -m synthio.report.quality --input_csv W/train_50_synthetic.csv --gold_csv W/train_50.csv \\
         --valid_csv valid.csv --classifier W/classifier/gold_only --output_json W/quality.json
 
-  fad         Fréchet audio distance on AST embeddings, a model that filtered nothing: synthetic to validation clips,
-              synthetic to gold clips, and gold to validation clips, which is what recordings reach. `value` is the
-              plain distance, too large with few clips; `extrapolated` is free of most of that, but noisy.
+  kad         kernel audio distance (an unbiased MMD) on AST embeddings, a model that filtered nothing: synthetic to
+              validation clips, synthetic to gold clips, and gold to validation clips, which is what recordings reach.
+              0 for two samples of one distribution, however few they are; `error` is its standard error.
+  fad         Fréchet audio distance of the same. It is too large with few clips, so all three are of as many clips a
+              set as the smallest has (`clips`). `extrapolated` takes most of that off, and is there only where these
+              are more than the embedding has dimensions: below that it cannot.
   diversity   mean cosine distance within a class, and Vendi score, of synthetic and gold clips
   agreement   how often a classifier of gold clips alone hears the label that a clip was made for, beside its accuracy
               on validation clips (which chose its training step); the same by CLAP, which is not independent: it
@@ -21,7 +24,6 @@ Every number is there for each class and for all.
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,37 +92,52 @@ def csv_of(args, name: str) -> str:
     return args.input_csv if name == "synthetic" else getattr(args, f"{name}_csv")
 
 
-def classes_of(table) -> np.ndarray:
-    """The class of each row."""
+def classes_of(table) -> dict[str, np.ndarray]:
+    """Class -> its rows: a label, of multi-label data a leaf label."""
     import numpy as np
 
-    from synthio.manifest import LABEL, class_of
+    from synthio.filtering.thresholds import rows_of_classes
+    from synthio.manifest import prompt_cells
 
-    return np.array([class_of(cell) for cell in prompt_cells(table)], object)
-
-
-# FAD and diversity
+    return rows_of_classes(prompt_cells(table), np.ones(len(table), bool))
 
 
-def distance_record(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, Any]:
-    """A Fréchet distance with what is needed to judge it; None where there are too few clips."""
+# Distances and diversity
+
+PAIRS = (("synthetic", "valid"), ("synthetic", "gold"), ("gold", "valid"))
+
+
+def kad(vectors: Mapping[str, np.ndarray], bandwidth: float) -> dict[str, dict[str, Any]]:
+    """Kernel distances between the three sets, whose embeddings are [N, E] each; None where there are too few clips."""
+    from synthio.report.quality_metrics import MIN_CLIPS_KERNEL, kernel_distance
+
+    found = {}
+    for a, b in PAIRS:
+        x, y = vectors[a], vectors[b]
+        enough = min(len(x), len(y)) >= MIN_CLIPS_KERNEL
+        value, error = kernel_distance(x, y, bandwidth) if enough else (None, None)
+        found[f"{a}_to_{b}"] = {"value": value, "error": error, "clips": [len(x), len(y)]}
+    return found
+
+
+def fad(vectors: Mapping[str, np.ndarray], seed: int) -> dict[str, dict[str, Any]]:
+    """Fréchet distances between the three sets [N, E], each of as many clips as the smallest has; None below 2.
+
+    `extrapolated` is left out where these are not more than E.
+    """
     import numpy as np
 
-    from synthio.report.quality_metrics import MIN_CLIPS, frechet_distance, frechet_extrapolated
+    from synthio.report.quality_metrics import MIN_CLIPS, at_equal_size, frechet_extrapolated
 
-    least = min(len(x), len(y))
-    rng = np.random.default_rng(seed)
-    return {
-        "value": frechet_distance(x, y) if least >= MIN_CLIPS else None,
-        "extrapolated": frechet_extrapolated(x, y, rng) if least >= 2 * MIN_CLIPS else None,
-        "clips": [len(x), len(y)],
-    }
-
-
-def fad(vectors: Mapping[str, np.ndarray], seed: int) -> dict[str, Any]:
-    """Distances between the three sets, whose embeddings are [N, E] each."""
-    pairs = (("synthetic", "valid"), ("synthetic", "gold"), ("gold", "valid"))
-    return {f"{a}_to_{b}": distance_record(vectors[a], vectors[b], seed) for a, b in pairs}
+    size, found = min(map(len, vectors.values())), {}
+    for a, b in PAIRS:
+        x, y, rng = vectors[a], vectors[b], np.random.default_rng(seed)
+        value = at_equal_size(x, y, size, rng) if size >= MIN_CLIPS else None
+        record: dict[str, Any] = {"value": value, "clips": [size, size]}
+        if size > x.shape[1]:
+            record["extrapolated"] = frechet_extrapolated(rng.permutation(x)[:size], rng.permutation(y)[:size], rng)
+        found[f"{a}_to_{b}"] = record
+    return found
 
 
 def diversity(vectors: Mapping[str, np.ndarray], seed: int) -> dict[str, Any]:
@@ -180,7 +197,7 @@ def clap_scores(args, tables, device: str):
     from synthio.manifest import LABEL, PATH, all_labels
     from synthio.models.load import load_scorer
 
-    labels = all_labels(tables["gold"][LABEL])
+    labels = all_labels(cell for table in tables.values() for cell in table[LABEL])
     scorer = load_scorer(args.clap_model, device)
     texts = scorer.embed_text([label_prompt(label) for label in labels])
     cache = EmbeddingCache(cache_of(args), "clap", args.clap_model)
@@ -247,15 +264,14 @@ def spectra_of(paths: Sequence[str], csv: str) -> list[np.ndarray]:
     return found
 
 
-def repeated(spectra: Sequence[np.ndarray], classes: np.ndarray, limit: float) -> np.ndarray:
+def repeated(spectra: Sequence[np.ndarray], classes: Mapping[str, np.ndarray], limit: float) -> np.ndarray:
     """Whether each clip is a near-copy of an earlier one of its class, bool [N]."""
     import numpy as np
 
     from synthio.filtering.likeness import likeness
 
     found = np.zeros(len(spectra), bool)
-    for name in set(classes):
-        rows = np.flatnonzero(classes == name)
+    for rows in classes.values():
         own = [spectra[int(row)] for row in rows]
         found[rows] = np.tril(likeness(own, own) > limit, -1).any(axis=1)
     return found
@@ -308,7 +324,9 @@ def embed(args, tables, device: str) -> dict[str, np.ndarray]:
     return {name: listener.hear(tables[name][PATH], csv_of(args, name))["ast"] for name in SETS}
 
 
-def summary(tables, vectors, judged, copied, rows: Mapping[str, np.ndarray], seed: int) -> dict[str, Any]:
+def summary(
+    tables, vectors, bandwidth: float, judged, copied, rows: Mapping[str, np.ndarray], seed: int
+) -> dict[str, Any]:
     """The measures over some rows (bool) of each set; those of diversity are of one class."""
     from synthio.manifest import PROMPT
 
@@ -316,6 +334,7 @@ def summary(tables, vectors, judged, copied, rows: Mapping[str, np.ndarray], see
     among = {"gold_among_gold": rows["gold"]}
     return {
         "clips": {name: int(rows[name].sum()) for name in SETS},
+        "kad": kad(kept, bandwidth),
         "fad": fad(kept, seed),
         "diversity": diversity(kept, seed),
         "agreement": {
@@ -331,36 +350,47 @@ def measure(args, device: str) -> dict[str, Any]:
     """All measures, of all clips and of each class."""
     import numpy as np
 
-    from synthio.report.quality_metrics import evenness
+    from synthio.report.quality_metrics import evenness, median_distance
 
     tables = read_tables(args)
-    parts = (tables, embed(args, tables, device), measure_agreement(args, tables, device), duplicates(args, tables))
+    vectors = embed(args, tables, device)
+    bandwidth = median_distance(vectors["valid"]) if len(vectors["valid"]) > 1 else 1.0
+    parts = (tables, vectors, bandwidth, measure_agreement(args, tables, device), duplicates(args, tables))
     classes = {name: classes_of(table) for name, table in tables.items()}
     names = sorted({*classes["gold"], *classes["synthetic"]})
     per_class = []
     for name in names:
-        rows = {key: cells == name for key, cells in classes.items()}
+        rows = {key: np.isin(np.arange(len(tables[key])), found.get(name, ())) for key, found in classes.items()}
         per_class.append({"label": name, **summary(*parts, rows, args.seed)})
-    everything = {key: np.ones(len(cells), bool) for key, cells in classes.items()}
+    everything = {key: np.ones(len(tables[key]), bool) for key in classes}
     overall = summary(*parts, everything, args.seed) | {"diversity": mean_diversity(per_class)}
-    counts = {key: Counter(classes[key]) for key in ("gold", "synthetic")}
-    overall["balance"] = {f"evenness_{key}": evenness([count[name] for name in names]) for key, count in counts.items()}
-    return {"dimensions": int(parts[1]["gold"].shape[1]), "overall": overall, "per_class": per_class}
+    for key in ("gold", "synthetic"):
+        counts = [len(classes[key].get(name, ())) for name in names]
+        overall.setdefault("balance", {})[f"evenness_{key}"] = evenness(counts)
+    sizes = {"dimensions": int(vectors["gold"].shape[1]), "bandwidth": bandwidth}
+    return {**sizes, "overall": overall, "per_class": per_class}
 
 
 def shown(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def distance_text(record: Mapping[str, Any]) -> str:
+    """'4.12 ± 0.35', with its error; '-' where there were too few clips."""
+    return "-" if record["value"] is None else f"{shown(record['value'])} ± {shown(record['error'])}"
+
+
 def lines(record: Mapping[str, Any]) -> list[str]:
     """The two lines that the terminal shows."""
     whole = record["overall"]
-    distance, copies = whole["fad"], whole["duplicates"]
+    near, distance, copies = whole["kad"], whole["fad"], whole["duplicates"]
     spread = whole["diversity"]["cosine_distance"] or {"synthetic": None, "gold": None}
     first = (
-        f"FAD to validation clips {shown(distance['synthetic_to_valid']['value'])} "
-        f"(gold clips {shown(distance['gold_to_valid']['value'])}); diversity {shown(spread['synthetic'], 3)} "
-        f"(gold {shown(spread['gold'], 3)}); near-copies of gold {copies['gold']}, of each other {copies['synthetic']}"
+        f"KAD to validation clips {distance_text(near['synthetic_to_valid'])} "
+        f"(gold clips {distance_text(near['gold_to_valid'])}); FAD at {distance['gold_to_valid']['clips'][0]} clips "
+        f"{shown(distance['synthetic_to_valid']['value'])} (gold clips {shown(distance['gold_to_valid']['value'])}); "
+        f"diversity {shown(spread['synthetic'], 3)} (gold {shown(spread['gold'], 3)}); "
+        f"near-copies of gold {copies['gold']}, of each other {copies['synthetic']}"
     )
     names = {"classifier": "a classifier of gold clips", "clap": "CLAP, which filtered"}
     second = [
@@ -374,7 +404,7 @@ def lines(record: Mapping[str, Any]) -> list[str]:
 def table(record: Mapping[str, Any]) -> dict[str, Any]:
     """What the report shows: a header and a row of cells for all clips and for each class; and the judges' notes."""
     judges = list(record["overall"]["agreement"])
-    header = ["class", "synthetic", "gold", "FAD to validation", "diversity (gold)"]
+    header = ["class", "synthetic", "gold", "KAD to validation", "gold's KAD", "FAD (gold), clips", "diversity (gold)"]
     header += [f"{judge} agrees (validation)" for judge in judges]
     header += ["near-copies of gold", "of each other", "distinct-2"]
     rows = []
@@ -383,12 +413,13 @@ def table(record: Mapping[str, Any]) -> dict[str, Any]:
         pairs = [(spread["synthetic"], spread["gold"], 3)]
         pairs += [(part["agreement"][judge]["synthetic"], part["agreement"][judge]["valid"], 2) for judge in judges]
         row = [part["label"], str(part["clips"]["synthetic"]), str(part["clips"]["gold"])]
-        row += [shown(part["fad"]["synthetic_to_valid"]["value"])]
+        row += [distance_text(part["kad"][f"{name}_to_valid"]) for name in ("synthetic", "gold")]
+        floor = part["fad"]["gold_to_valid"]
+        row += [f"{shown(part['fad']['synthetic_to_valid']['value'])} ({shown(floor['value'])}), {floor['clips'][0]}"]
         row += [f"{shown(a, digits)} ({shown(b, digits)})" for a, b, digits in pairs]
         row += [str(part["duplicates"][name]) for name in ("gold", "synthetic")]
         rows.append([*row, shown(part["captions"]["distinct_2"])])
-    floor = record["overall"]["fad"]["gold_to_valid"]
-    return {"header": header, "rows": rows, "floor": shown(floor["value"]), "judges": record["judges"]}
+    return {"header": header, "rows": rows, "judges": record["judges"]}
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """How good a set of synthetic clips is: pure functions over embeddings, scores, counts and captions.
 
-frechet_distance(synthetic, real)  # of embeddings [N, E] and [M, E]
+value, error = kernel_distance(synthetic, real, median_distance(real))  # of embeddings [N, E] and [M, E]
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 MIN_CLIPS = 2  # a covariance needs two
+MIN_CLIPS_KERNEL = 3  # the error is of sets without one clip, which needs two others
+KAD_SCALE = 100.0  # as its authors report it
 HALVINGS = 10  # random splits into halves that the extrapolation averages over
 DRAWS = 10  # random subsets that make two sets equally large
 
@@ -42,6 +44,15 @@ def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
     return float(shift @ shift + max(spread, 0.0))
 
 
+def at_equal_size(x: np.ndarray, y: np.ndarray, size: int, rng: np.random.Generator) -> float:
+    """The Fréchet distance of `size` clips of either set, a mean over random ones where there are more.
+
+    What few clips add to it depends on their numbers, so that only distances of the same numbers can be compared.
+    """
+    draws = 1 if len(x) == len(y) == size else DRAWS
+    return float(np.mean([frechet_distance(*(rng.permutation(z)[:size] for z in (x, y))) for _ in range(draws)]))
+
+
 def frechet_extrapolated(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> float:
     """The Fréchet distance that sets without end would have; noisy, and below 0 where the sets are alike.
 
@@ -49,14 +60,57 @@ def frechet_extrapolated(x: np.ndarray, y: np.ndarray, rng: np.random.Generator)
     side. So it is d + c of all clips and d + 2c of halves of both, and d is twice the first less the second. The
     second is a mean over halves that are drawn at random.
 
+    Fewer clips than dimensions leave the covariances without full rank, and their bias is no constant over their size.
+
     Raises:
-        ValueError: a set has fewer than four rows.
+        ValueError: a set has no more rows than columns.
     """
+    if min(len(x), len(y)) <= x.shape[1]:
+        raise ValueError(f"{len(x)} and {len(y)} clips, of which each must be more than {x.shape[1]} dimensions")
     halves = []
     for _ in range(HALVINGS):
         parts = [np.array_split(values[rng.permutation(len(values))], 2) for values in (x, y)]
         halves += [frechet_distance(a, b) for a, b in zip(*parts, strict=True)]
     return 2 * frechet_distance(x, y) - float(np.mean(halves))
+
+
+def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """|x_i - y_j|^2 of the rows of two sets [N, E] and [M, E], float64 [N, M]."""
+    from scipy.spatial.distance import cdist
+
+    return np.asarray(cdist(x.astype(np.float64), y.astype(np.float64), "sqeuclidean"))
+
+
+def median_distance(x: np.ndarray) -> float:
+    """The median distance of two rows of x [N >= 2, E], which is the bandwidth of `kernel_distance`; never 0."""
+    distances = np.sqrt(squared_distances(x, x)[np.triu_indices(len(x), 1)])
+    return float(np.median(distances)) or 1.0
+
+
+def kernel_distance(x: np.ndarray, y: np.ndarray, bandwidth: float) -> tuple[float, float]:
+    """Kernel audio distance of two sets of embeddings [N, E] and [M, E], and its standard error.
+
+    100 times the unbiased estimate of the squared maximum mean discrepancy (Gretton et al. 2012, equation 3) with the
+    kernel exp(-|x - y|^2 / (2 bandwidth^2)), the bandwidth being the median distance of the reference clips (KAD, Chung
+    et al. 2025, arXiv 2502.15602). Its expectation is 0 for two samples of one distribution, however few they are, so
+    it may be below 0; and it takes no distribution for a Gaussian. The error is the jackknife's, over the clips of
+    both sets.
+
+    Raises:
+        ValueError: a set has fewer than three rows.
+    """
+    n, m = len(x), len(y)
+    if min(n, m) < MIN_CLIPS_KERNEL:
+        raise ValueError(f"a kernel distance needs {MIN_CLIPS_KERNEL} clips on either side, not {n} and {m}")
+    kxx, kxy, kyy = (np.exp(-squared_distances(a, b) / (2 * bandwidth**2)) for a, b in ((x, x), (x, y), (y, y)))
+    rows_x, rows_y = kxx.sum(axis=1) - 1, kyy.sum(axis=1) - 1  # without the clip itself, whose kernel is 1
+    cross_x, cross_y = kxy.sum(axis=1), kxy.sum(axis=0)
+    xx, yy, xy = rows_x.sum(), rows_y.sum(), kxy.sum()
+    value = xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
+    without_x = (xx - 2 * rows_x) / ((n - 1) * (n - 2)) + yy / (m * (m - 1)) - 2 * (xy - cross_x) / ((n - 1) * m)
+    without_y = (yy - 2 * rows_y) / ((m - 1) * (m - 2)) + xx / (n * (n - 1)) - 2 * (xy - cross_y) / (n * (m - 1))
+    variance = (n - 1) * without_x.var() + (m - 1) * without_y.var()
+    return KAD_SCALE * float(value), KAD_SCALE * float(np.sqrt(variance))
 
 
 def unit_rows(x: np.ndarray) -> np.ndarray:

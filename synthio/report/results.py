@@ -5,20 +5,22 @@
         --trained gold-only=W/classifier/gold_only_heads synthio=W/classifier/synthio_heads
 
 The first one is the baseline. Differences to it carry a paired bootstrap interval: both classifiers are scored on the
-same resampled test clips, from the predictions.csv beside each scores.json. --trained adds a table of every method that
-was trained, and says what synthetic clips are worth against the best one without them.
+same resampled test clips (whole groups, where clips have them), from the predictions.csv beside each scores.json. A run
+is one cell, one draw of training clips, so no interval says anything of others. --trained adds a table of every method
+that was trained, and says what synthetic clips are worth against the best one without them.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthio.classification.scored import paired_difference, read_scores
+from synthio.classification.scored import pair, read_scores
 from synthio.cli import UserError, in_range, new_parser, run_main
 from synthio.options import add_options, from_args
-from synthio.report.tables import percent, plain_table
+from synthio.report.tables import TOLD_HEADER, difference_cells, percent, plain_table, with_interval
 from synthio.tracking import Tracking, open_tracker
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ def get_parser():
 
 def summarise(all_scores: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
     """One record a method; the first is the baseline of the differences."""
-    keys = ("metric", "accuracy", "mAP", "macro_f1", "interval_95", "best_step", "num_steps", "head", "choice")
+    keys: tuple[str, ...] = ("metric", "accuracy", "mAP", "macro_f1", "threshold", "interval_95", "resampled")
+    keys += ("best_step", "num_steps", "head", "choice")
     records = []
     for scores in all_scores:
         record = {"name": scores["name"], "train": scores["splits"]["train"], "test": scores["splits"]["test"]}
@@ -51,7 +54,7 @@ def summarise(all_scores: list[dict[str, Any]], seed: int) -> list[dict[str, Any
         if scores is not all_scores[0]:
             record["to_baseline"] = {
                 "baseline": all_scores[0]["name"],
-                **paired_difference(scores, all_scores[0], seed),
+                **pair(scores, all_scores[0], seed).record(),
             }
         records.append(record)
     return records
@@ -70,33 +73,42 @@ def read_timings(path: str) -> pd.DataFrame:
     return table[["stage", "seconds"]].astype({"seconds": float})
 
 
-def score_rows(records: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def score_rows(records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """(header, rows) of the table of scores, in percent."""
     metric, baseline = records[0]["metric"], records[0]["name"]
     header = ["method", "train clips (gold + synthetic)", f"{metric} (95 %)", "macro-F1", f"against {baseline} (95 %)"]
     rows = []
     for record in records:
-        train, (low, high) = record["train"], record["interval_95"]
-        versus = "-"
-        if "to_baseline" in record:
-            bounds = record["to_baseline"]["interval_95"]
-            difference = percent(record["to_baseline"]["difference"], "+")
-            versus = f"{difference} ({percent(bounds[0], '+')} to {percent(bounds[1], '+')})"
+        train = record["train"]
         rows.append(
             [
                 f"{record['name']}: {record['head']}" if "head" in record else record["name"],
                 f"{train['clips']} ({train['gold']} + {train['synthetic']})",
-                f"{percent(record[metric])} ({percent(low)} to {percent(high)})",
-                percent(record["macro_f1"]),
-                versus,
+                with_interval(record[metric], record["interval_95"]),
+                f1_cell(record),
+                *difference_cells(record.get("to_baseline")),
             ]
         )
-    return header, rows
+    return [*header, *TOLD_HEADER], rows
+
+
+def f1_cell(record: Mapping[str, Any]) -> str:
+    """Macro-F1, of multi-label data with the probability from which on a label counts: '36.1 (from 0.27)'."""
+    chosen = f" (from {record['threshold']:.2g})" if "threshold" in record else ""
+    return percent(record["macro_f1"]) + chosen
+
+
+def scored_on(record: Mapping[str, Any]) -> str:
+    """What the intervals of a run are over, in words: '119 test clips; 1 cell, intervals over the 26 groups of ...'."""
+    from synthio.classification.intervals import basis
+
+    units = record.get("resampled", {"unit": "clips", "units": record["test"]["clips"], **record["test"]})
+    return f"{record['test']['clips']} test clips; 1 cell, intervals over {basis([units], 1)}"
 
 
 def score_lines(records: list[dict[str, Any]]) -> str:
     """The table of scores as text."""
-    return f"Test scores in percent, {records[0]['test']['clips']} test clips\n{plain_table(*score_rows(records))}"
+    return f"Test scores in percent, {scored_on(records[0])}\n{plain_table(*score_rows(records))}"
 
 
 def timing_lines(timings: pd.DataFrame) -> str:
@@ -125,7 +137,7 @@ def compare_trained(trained: list[str], scores: list[dict[str, Any]], seed: int)
     records = compare(methods, baseline, seed)
     said = verdict(methods, baseline, scores[-1] if len(scores) > 1 else None, seed)
     table = plain_table(*comparison_rows(records, scores[0]["metric"]))
-    print(f"\nEvery method, the same test clips\n{table}\n\n{said['line']}")
+    print(f"\nEvery method, {scored_on(scores[0] | {'test': scores[0]['splits']['test']})}\n{table}\n\n{said['line']}")
     return {"trained": records, "verdict": said}
 
 

@@ -65,9 +65,9 @@ def test_a_record_has_both_scores_and_their_paired_difference(world):
     assert probe["title"] == TITLES["probe"] and probe["valid"] == 0.5 and probe["score"] == pytest.approx(0.7)
     more = probe["with"]
     assert more["name"] == "synthio" and more["score"] == pytest.approx(0.95)
-    assert more["difference"] == pytest.approx(0.25)
+    assert more["gain"]["difference"] == pytest.approx(0.25)
     # every clip that was right still is, so no draw can be below 0; unpaired draws could
-    assert 0 < more["difference_95"][0] < 0.25 < more["difference_95"][1] < 0.45
+    assert 0 < more["gain"]["interval_95"][0] < 0.25 < more["gain"]["interval_95"][1] < 0.45
     assert "with" not in records["zero_shot"]  # no training clip has a part in it
     errors = probe["calibration"]["after"]
     assert errors["ece"] == pytest.approx(0.8 - 0.7) and errors["brier"] == pytest.approx(0.7 * 0.08 + 0.3 * 1.28)
@@ -79,11 +79,15 @@ def test_the_rows_of_the_table(world):
     header, rows = comparison_rows(compare(read_trained(words(world)), "gold-only", 0), "accuracy")
     assert header == [
         *("method", "accuracy, gold alone (95 %)", "with synthetic clips (95 %)", "difference (95 %)"),
-        "calibration error",
+        *("p", "verdict", "calibration error"),
     ]
     assert [row[0] for row in rows] == [TITLES[name] for name in ("ast", "probe", "zero_shot", "fusion")]
     assert rows[1][1].startswith("70.0 (") and rows[1][2].startswith("95.0 (") and rows[1][3].startswith("+25.0 (+")
-    assert rows[2][2:4] == ["-", "-"] and [row[-1] for row in rows] == ["20.0", "10.0", "55.0", "25.0"]
+    assert (
+        rows[1][5] == "better"
+        and rows[2][2:6] == ["-"] * 4
+        and [row[-1] for row in rows] == ["20.0", "10.0", "55.0", "25.0"]
+    )
     header, rows = comparison_rows(compare(read_trained(words(world, "gold-only")), "gold-only", 0), "accuracy")
     assert len(header) == 3 and {len(row) for row in rows} == {3}
 
@@ -112,8 +116,8 @@ def test_the_best_without_synthetic_clips_is_that_of_the_validation_clips(world)
     [
         (first(4), "Synthetic clips help: +30.0 (+"),
         (first(34), "Synthetic clips do harm: -45.0 (-"),
-        (range(1, 17), "It cannot be told whether they help: +0.0 (-"),
-        (range(24, 38), "It cannot be told whether they help: +5.0 (-"),
+        (range(1, 17), "Whether synthetic clips help is not to be told: +0.0 (-"),
+        (range(24, 38), "Whether synthetic clips help is not to be told: +5.0 (-"),
     ],
 )
 def test_the_verdict_says_what_the_interval_allows(world, tmp_path, mistakes, sentence):
@@ -124,7 +128,11 @@ def test_the_verdict_says_what_the_interval_allows(world, tmp_path, mistakes, se
     found, low, high = said["difference"], *said["interval_95"]
     assert found == pytest.approx((16 - len(mistakes)) / 40) and low <= found <= high
     first_line, second = said["line"].splitlines()
-    assert first_line.startswith("Best without") and sentence in second and second.endswith(" to that.")
+    assert (
+        first_line.startswith("Best without")
+        and sentence in second
+        and second.endswith("; over 40 test clips, 1 cell (other training clips were not drawn).")
+    )
 
 
 # synthio.report.results
@@ -144,7 +152,9 @@ def test_the_table_and_the_verdict_of_a_run(world):
     lines = done.stdout.splitlines()
     assert any(line.startswith("gold-only: ast ") for line in lines)
     assert any(line.startswith("synthio: fusion ") for line in lines)
-    assert "Every method, the same test clips" in lines and lines[-1].startswith("Synthetic clips help: +20.0 (+")
+    assert "Every method, 40 test clips; 1 cell, intervals over 40 test clips" in lines and lines[-1].startswith(
+        "Synthetic clips help: +20.0 (+"
+    )
     record = json.loads(output.read_text())
     assert [row["method"] for row in record["trained"]] == ["ast", "probe", "zero_shot", "fusion"]
     assert record["trained"][1]["file"] == "gold_only_heads/probe/scores.json"

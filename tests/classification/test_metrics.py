@@ -9,7 +9,6 @@ from sklearn.metrics import average_precision_score, brier_score_loss
 from synthio.classification import metrics
 from synthio.classification.metrics import (
     ResampledPrecision,
-    bootstrap_interval,
     calibration,
     main_statistic,
     reliability,
@@ -81,6 +80,12 @@ def test_answers_that_mean_what_they_say_have_next_to_no_error(multi_label):
 # Average precision of draws
 
 
+def drawn_precision(truth: np.ndarray, chances: np.ndarray):
+    """`ResampledPrecision` of rows, in place of how often each comes."""
+    statistic = ResampledPrecision(truth, chances)
+    return lambda rows: statistic(np.bincount(rows, minlength=len(truth)))
+
+
 def macro_precision(truth: np.ndarray, chances: np.ndarray) -> float:
     present = np.flatnonzero(truth.any(axis=0))
     return float(np.mean([average_precision_score(truth[:, c], chances[:, c]) for c in present]))
@@ -92,7 +97,7 @@ def test_average_precision_of_draws_is_that_of_scikit_learn(ties):
     truth = (rng.random((40, 4)) < 0.3).astype(int)
     chances = rng.random((40, 4))
     chances = {"none": chances, "some": chances.round(1), "most": chances.round(0), "all": 0 * chances + 0.5}[ties]
-    statistic = ResampledPrecision(truth, chances)
+    statistic = drawn_precision(truth, chances)
     assert statistic(np.arange(40)) == pytest.approx(macro_precision(truth, chances))
     assert statistic(np.arange(40)) == pytest.approx(metrics.mean_average_precision(truth, chances))
     for _ in range(50):
@@ -109,12 +114,12 @@ def test_ties_of_some_classes_and_of_other_kinds_of_numbers():
     rows = rng.integers(0, 30, 30)
     expected = macro_precision(truth[rows].astype(int), chances[rows])
     for kind in (bool, int, np.float32):
-        assert ResampledPrecision(truth.astype(kind), chances)(rows) == pytest.approx(expected)
+        assert drawn_precision(truth.astype(kind), chances)(rows) == pytest.approx(expected)
 
 
 def test_one_clip_and_one_class():
-    assert ResampledPrecision(np.array([[1]]), np.array([[0.3]]))(np.array([0, 0])) == 1
-    one = ResampledPrecision(np.array([[1], [0]]), np.array([[0.2], [0.9]]))
+    assert drawn_precision(np.array([[1]]), np.array([[0.3]]))(np.array([0, 0])) == 1
+    one = drawn_precision(np.array([[1], [0]]), np.array([[0.2], [0.9]]))
     assert one(np.array([0, 1])) == 0.5 and one(np.array([0, 1, 1])) == pytest.approx(1 / 3)
 
 
@@ -122,12 +127,50 @@ def test_the_main_statistic_is_the_metric_on_some_rows():
     rng = np.random.default_rng(2)
     truth, chances = np.eye(3)[rng.integers(0, 3, 30)], rng.random((30, 3))
     rows = rng.integers(0, 30, 30)
-    assert main_statistic(truth, chances, False)(rows) == pytest.approx(metrics.accuracy(truth[rows], chances[rows]))
-    assert main_statistic(truth, chances, True)(rows) == pytest.approx(macro_precision(truth[rows], chances[rows]))
+    counts = np.bincount(rows, minlength=30)
+    assert main_statistic(truth, chances, False)(counts) == pytest.approx(metrics.accuracy(truth[rows], chances[rows]))
+    assert main_statistic(truth, chances, True)(counts) == pytest.approx(macro_precision(truth[rows], chances[rows]))
 
 
-def test_the_interval_of_the_precision_is_that_of_the_slow_way():
-    rng = np.random.default_rng(3)
-    truth, chances = (rng.random((25, 2)) < 0.5).astype(int), rng.random((25, 2)).round(1)
-    slow = bootstrap_interval(lambda rows: macro_precision(truth[rows], chances[rows]), 25, seed=0, resamples=100)
-    assert bootstrap_interval(main_statistic(truth, chances, True), 25, 0, 100) == pytest.approx(slow)
+def test_a_draw_without_any_label_has_no_precision():
+    assert np.isnan(ResampledPrecision(np.array([[1], [0]]), np.array([[0.2], [0.9]]))(np.array([0, 2])))
+
+
+# The threshold of multi-label data
+
+
+def test_the_threshold_is_the_best_there_is():
+    """Against every threshold that could be chosen."""
+    rng = np.random.default_rng(0)
+    truth = (rng.random((80, 6)) < 0.15).astype(int)
+    chances = np.clip(0.2 * truth + 0.3 * rng.random((80, 6)), 0, 1)
+    chosen = metrics.choose_threshold(truth, chances)
+    found = metrics.macro_f1(truth, metrics.predicted_matrix(chances, True, chosen))
+    best = max(metrics.macro_f1(truth, metrics.predicted_matrix(chances, True, t)) for t in np.unique(chances))
+    assert found == pytest.approx(best, abs=0.01)
+    assert metrics.macro_f1(truth, metrics.predicted_matrix(chances, True)) < found / 2  # at .5 nearly none has a label
+    assert metrics.choose_threshold(0 * truth, chances) == 0.5
+
+
+def test_the_order_of_two_classifiers_is_not_that_of_their_levels():
+    """The same ranking, once with probabilities half as large: at .5 one has no label, at its own threshold both do."""
+    rng = np.random.default_rng(1)
+    truth = (rng.random((60, 4)) < 0.3).astype(int)
+    high = np.clip(0.4 * truth + 0.55 * rng.random((60, 4)), 0, 1)
+    scores = []
+    for chances in (high, high / 2):
+        chosen = metrics.choose_threshold(truth, chances)
+        scores.append(metrics.macro_f1(truth, metrics.predicted_matrix(chances, True, chosen)))
+    assert scores[0] == pytest.approx(scores[1])
+    plain = [metrics.macro_f1(truth, metrics.predicted_matrix(chances, True)) for chances in (high, high / 2)]
+    assert plain[0] > plain[1] + 0.3
+
+
+def test_the_fast_f1_is_scikit_learns():
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        truth, predicted = rng.random((2, 12, 5)) < 0.3
+        expected = metrics.macro_f1(truth.astype(int), predicted.astype(int))
+        assert metrics.fast_macro_f1(truth, predicted) == pytest.approx(expected)
+    nothing = np.zeros((3, 2), bool)
+    assert metrics.fast_macro_f1(nothing, nothing) == 0

@@ -152,3 +152,17 @@ def test_surprise_is_the_cross_entropy_of_each_clip(multi_label):
         expected = torch.nn.functional.cross_entropy(logits, truth)
     surprises = probe.surprise(fitted.logits(x), targets, multi_label)
     assert surprises.mean() == pytest.approx(expected.item()) and surprises.shape == (30,)
+
+
+def test_all_labels_at_once_are_scikit_learns_one_by_one():
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(3)
+    x, weights = rng.normal(size=(80, 5)), rng.uniform(0.2, 2, 80)
+    targets = (x @ rng.normal(size=(5, 4)) + rng.normal(size=(80, 4)) > 1).astype(np.float32)
+    mean = np.average(x, axis=0, weights=weights)
+    z = (x - mean) / np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weights))
+    chances = torch.from_numpy(probe.fit_probe(x, targets, 0.3, True, weights).logits(x)).sigmoid().numpy()
+    for column, truth in enumerate(targets.T):
+        theirs = LogisticRegression(C=0.3, max_iter=2000).fit(z, truth, sample_weight=weights)
+        np.testing.assert_allclose(chances[:, column], theirs.predict_proba(z)[:, 1], atol=2e-3)

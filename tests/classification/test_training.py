@@ -26,6 +26,7 @@ from synthio.audio import read_audio, write_wav
 from synthio.classification import metrics, scored
 from synthio.classification import script as evaluation
 from synthio.classification import training as classifier
+from synthio.classification.intervals import score_interval, units_of
 from synthio.classification.labels import decode_labels, encode_labels
 from synthio.classification.options import ALPHAS
 from synthio.classification.pool import fit_weights
@@ -772,7 +773,7 @@ def test_a_loss_that_is_not_finite_stops_with_advice(data, tmp_path, monkeypatch
 def test_scores_by_hand():
     truth = np.eye(3)[[0, 0, 1, 1]]
     chances = np.array([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1]])
-    scores = metrics.score_predictions(truth, chances, ["a", "b", "c"], False, 0)
+    scores = metrics.score_predictions(truth, chances, ["a", "b", "c"], False)
     assert scores["accuracy"] == 0.75
     assert scores["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)  # c occurs nowhere, so it does not count
     assert scores["mAP"] == pytest.approx(1.0)
@@ -786,15 +787,6 @@ def test_scores_by_hand():
     }
 
 
-def test_bootstrap_interval_is_that_of_the_binomial():
-    correct = np.repeat([1.0, 0.0], [70, 30])
-    low, high = metrics.bootstrap_interval(lambda rows: correct[rows].mean(), 100, seed=0)
-    spread = 1.96 * math.sqrt(0.7 * 0.3 / 100)
-    assert low == pytest.approx(0.7 - spread, abs=0.02)
-    assert high == pytest.approx(0.7 + spread, abs=0.02)
-    assert [low, high] == metrics.bootstrap_interval(lambda rows: correct[rows].mean(), 100, seed=0)
-
-
 def save_result(folder: Path, wrong: set[int], synthetic: int, clips: int = 40) -> str:
     """What ast/train.py leaves, for chosen mistakes."""
     folder.mkdir(parents=True)
@@ -803,7 +795,8 @@ def save_result(folder: Path, wrong: set[int], synthetic: int, clips: int = 40) 
     chances[sorted(wrong)] = 1 - chances[sorted(wrong)]
     table = pd.DataFrame({"path": [f"/data/{i}.wav" for i in range(clips)], "label": np.tile(["a", "b"], clips // 2)})
     evaluation.write_predictions(table, ["a", "b"], chances, False, folder / "predictions.csv")
-    scores = metrics.score_predictions(truth, chances, ["a", "b"], False, 0)
+    scores = metrics.score_predictions(truth, chances, ["a", "b"], False)
+    scores |= score_interval(truth, chances, False, units_of(table), 0)
     splits = {"train": {"clips": 10 + synthetic, "gold": 10, "synthetic": synthetic}, "test": {"clips": clips}}
     record = {**scores, "labels": ["a", "b"], "splits": splits, "best_step": 1, "num_steps": 2}
     (folder / "scores.json").write_text(json.dumps(record))
@@ -818,7 +811,8 @@ def test_results_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [*argv, "--output_json", str(tmp_path / "all.json")])
     assert results.main() == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Test scores in percent, 40 test clips"
+    assert lines[0] == "Test scores in percent, 40 test clips; 1 cell, intervals over 40 test clips"
+    assert lines[1].endswith("verdict") and lines[3].endswith("better") and lines[2].split()[-3:] == ["-"] * 3
     assert lines[2].split()[:5] == ["gold-only", "10", "(10", "+", "0)"]
     assert lines[3].split()[:6] == ["synthio", "30", "(10", "+", "20)", "75.0"]
     assert "+25.0 (" in lines[3]
@@ -840,3 +834,26 @@ def test_results_refuse_other_test_clips(tmp_path):
         scored.read_scores(old)
     with pytest.raises(UserError, match="no such file"):
         scored.read_scores("x=/nowhere.json")
+
+
+def test_the_moments_are_those_of_asts_recipe(data, tmp_path, monkeypatch):
+    """Decays .95 and .999, not Adam's: the moving averages of a parameter by hand, over three steps."""
+    found, first, second = [], 0.0, 0.0
+
+    class Watched(torch.optim.AdamW):
+        def step(self, *words):
+            parameter = self.param_groups[0]["params"][-1]
+            gradient = parameter.grad.clone()
+            super().step(*words)
+            state = self.state[parameter]
+            found.append((gradient, state["exp_avg"].clone(), state["exp_avg_sq"].clone()))
+
+    monkeypatch.setattr(torch.optim, "AdamW", Watched)
+    ast = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
+    recipe = recipe_of(data, head_init="random", num_steps=3)
+    classifier.fit(ast, *noise_splits(), recipe, "cpu", Checkpoint(tmp_path / "checkpoint", "key"))
+    assert len(found) == 3
+    for gradient, average, squares in found:
+        first, second = 0.95 * first + 0.05 * gradient, 0.999 * second + 0.001 * gradient**2
+        torch.testing.assert_close(average, first, rtol=1e-5, atol=1e-10)
+        torch.testing.assert_close(squares, second, rtol=1e-5, atol=1e-12)

@@ -231,7 +231,7 @@ def test_the_outputs_of_a_run(finished):
     assert "Test scores in percent" in printed and "Every method, the same test clips" in printed
     assert "Best without synthetic clips, by the validation clips: " in printed
     assert re.search(
-        r"^Synthetic clips\nFAD to validation clips \d.*\nlabel heard by a classifier", printed, re.MULTILINE
+        r"^Synthetic clips\nKAD to validation clips -?\d.*\nlabel heard by a classifier", printed, re.MULTILINE
     )
     assert json.loads((work / "quality.json").read_text())["overall"]["clips"]["gold"] == 6
     assert re.search(r"^report .*tiny set/report\.html \(\d\.\d MB", printed, re.MULTILINE)

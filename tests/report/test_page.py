@@ -342,7 +342,8 @@ def test_every_method_and_the_verdict(tmp_path):
     fusion, ast, untrained = (rows[TITLES[name]] for name in ("fusion", "ast", "zero_shot"))
     starts = [[cell.split(" (")[0] for cell in row] for row in (fusion, ast, untrained)]
     assert [row[:3] for row in starts] == [["62.5", "93.8", "+31.2"], ["56.2", "87.5", "+31.2"], ["100.0", "-", "-"]]
-    assert [float(row[3]) for row in starts] == pytest.approx([7.5, 13.75, 30], abs=0.06)  # 62.5 right at 70 and so on
+    assert [float(row[-1]) for row in starts] == pytest.approx([7.5, 13.75, 30], abs=0.06)  # 62.5 right at 70 and so on
+    assert [row[4] for row in starts] == ["better", "better", "-"] and "1 cell, intervals over 16 test clips" in html
     assert "Best without synthetic clips, by the validation clips: fusion (probes, own head, zero-shot), 62.5." in html
     assert "Synthetic clips help: +31.2 (" in html
     curves = [picture["alt"] for picture in Page(html).all("img") if " by step" in picture["alt"]]

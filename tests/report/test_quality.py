@@ -172,7 +172,7 @@ def measured(data):
 def test_everything_is_there_for_each_class_and_for_all(measured):
     printed, record = measured
     assert [part["label"] for part in record["per_class"]] == ["001", "Hund, laut", "NA"]
-    wanted = {"clips", "fad", "diversity", "agreement", "duplicates", "captions"}
+    wanted = {"clips", "kad", "fad", "diversity", "agreement", "duplicates", "captions"}
     assert all(part.keys() == wanted | {"label"} for part in record["per_class"])
     assert record["overall"].keys() == wanted | {"balance"}
     assert record["overall"]["clips"] == {"synthetic": 12, "gold": 12, "valid": 12}
@@ -181,7 +181,7 @@ def test_everything_is_there_for_each_class_and_for_all(measured):
     assert record["dimensions"] == 32 and record["overall"]["captions"]["unique"] == 1
     assert len(record["inputs"]) == 4 and record["judges"]["embeddings"]["note"] == "independent of the filter"
     assert "not independent" in record["judges"]["clap"]["note"]
-    assert len([line for line in printed.splitlines() if line.startswith(("FAD", "label heard"))]) == 2
+    assert len([line for line in printed.splitlines() if line.startswith(("KAD", "label heard"))]) == 2
 
 
 def test_copies_are_counted_where_they_are(measured):
@@ -218,13 +218,12 @@ def test_noise_is_farther_from_real_clips_than_tones_are(data, measured, tmp_pat
     done, noise = measure(data, tmp_path / "q.json", input_csv=folder / "merged.csv")
     assert done.returncode == 0 and noise["overall"]["agreement"] == {}
     tones = measured[1]
-    for name in ("value", "extrapolated"):
-        assert (
-            noise["overall"]["fad"]["synthetic_to_valid"][name]
-            > 2 * tones["overall"]["fad"]["synthetic_to_valid"][name]
-        )
-    floor = [record["overall"]["fad"]["gold_to_valid"] for record in (noise, tones)]
-    assert floor[0] == floor[1]
+    for name in ("fad", "kad"):
+        far, near = (record["overall"][name]["synthetic_to_valid"]["value"] for record in (noise, tones))
+        assert far > 2 * near
+        floor = [record["overall"][name]["gold_to_valid"] for record in (noise, tones)]
+        assert floor[0] == floor[1]
+    assert "extrapolated" not in tones["overall"]["fad"]["synthetic_to_valid"]  # 12 clips, 32 dimensions
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +272,8 @@ def test_a_class_with_one_clip_has_no_distances(data, tmp_path):
     by_class = {part["label"]: part for part in record["per_class"]}
     assert by_class["NA"]["clips"]["synthetic"] == 0 and by_class["NA"]["captions"]["distinct_1"] == 0
     assert by_class["NA"]["fad"]["synthetic_to_valid"]["value"] is None
-    assert quality.table(record)["rows"][3][:4] == ["NA", "0", "4", "-"]
+    row = quality.table(record)["rows"][3]
+    assert row[:4] == ["NA", "0", "4", "-"] and row[5] == "- (-), 0"
 
 
 def test_gold_alone_is_refused(data, tmp_path):
@@ -294,9 +294,110 @@ def test_the_report_shows_it_while_it_is_of_this_run(data, tmp_path):
     page = Page(make_report(work, "--map", "false", "--max_clips", 0)[0])
     assert "quality" in page.sections and "#quality" in {link["href"] for link in page.all("a")}
     text = " ".join(page.text.split())
-    assert "FAD to validation" in text and "embeddings: independent of the filter." in text
-    assert f"all 6 8 {record['overall']['fad']['synthetic_to_valid']['value']:.2f}" in text
+    assert "KAD to validation" in text and "embeddings: independent of the filter." in text
+    near = record["overall"]["kad"]["synthetic_to_valid"]
+    assert f"all 6 8 {near['value']:.2f} ± {near['error']:.2f}" in text
     assert LABELS[1] in page.text and "script" not in {tag for tag, _ in page.elements}
     record["inputs"] = {"of another run": "0"}
     (work / "quality.json").write_text(json.dumps(record))
     assert "quality" not in Page(make_report(work, "--map", "false", "--max_clips", 0)[0]).sections
+
+
+# ---------------------------------------------------------------- distances of few clips
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory) -> np.ndarray:
+    """AST's embeddings of procedural clips of the demo's labels, 4 of each: one distribution, [40, 192]."""
+    from synthio.classification.listening import Listener
+    from synthio.files import EMBEDDED
+    from synthio.sounds import DEMO_LABELS, SAMPLE_RATE, make_clip
+
+    folder = tmp_path_factory.mktemp("sounds")
+    paths = []
+    for label in DEMO_LABELS[:10]:
+        for i in range(4):
+            paths.append(folder / f"{label} {i}.wav")
+            write_wav(paths[-1], make_clip(label, np.random.default_rng(i), 1.0).audio[None], SAMPLE_RATE)
+    listener = Listener({"ast": str(EMBEDDED / "ast")}, folder / "cache", "cpu")
+    return listener.hear([str(path) for path in paths], "sounds.csv")["ast"]
+
+
+def halves_of(x: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rows = np.random.default_rng(seed).permutation(len(x))
+    return x[rows[: len(x) // 3]], x[rows[len(x) // 3 :]]
+
+
+def test_kernel_distance_of_one_distribution_is_0_within_its_error(embedded):
+    """Of real embeddings, in parts of 13 and 27 clips, where the Fréchet distance is far above 0."""
+    bandwidth = quality_metrics.median_distance(embedded)
+    found = [quality_metrics.kernel_distance(*halves_of(embedded, seed), bandwidth) for seed in range(60)]
+    values, errors = np.array(found).T
+    assert abs(values.mean()) < values.std() / 3 and abs(values.mean()) < errors.mean() / 3
+    assert (values < 0).mean() > 0.3  # an unbiased estimate of 0 is as often below it
+    assert np.mean(np.abs(values) < 2 * errors) > 0.9
+    frechet = [quality_metrics.frechet_distance(*halves_of(embedded, seed)) for seed in range(10)]
+    spread = np.var(embedded, axis=0).sum()
+    assert min(frechet) > 0.3 * spread  # all of it bias
+
+
+def test_kernel_distance_tells_two_distributions_apart(embedded):
+    bandwidth = quality_metrics.median_distance(embedded)
+    value, error = quality_metrics.kernel_distance(
+        embedded[:20], embedded[20:], bandwidth
+    )  # five labels and five others
+    assert value > 2 * error
+
+
+def test_kernel_distance_by_hand_and_its_error_by_leaving_out():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 3)), rng.normal(size=(8, 3)) + 0.5
+
+    def by_hand(a, b):
+        k = lambda p, q: np.exp(-((p - q) ** 2).sum() / (2 * 1.7**2))  # noqa: E731
+        within = [np.mean([k(c[i], c[j]) for i in range(len(c)) for j in range(len(c)) if i != j]) for c in (a, b)]
+        return 100 * (sum(within) - 2 * np.mean([k(p, q) for p in a for q in b]))
+
+    value, error = quality_metrics.kernel_distance(x, y, 1.7)
+    assert value == pytest.approx(by_hand(x, y))
+    without_x = [by_hand(np.delete(x, i, axis=0), y) for i in range(6)]
+    without_y = [by_hand(x, np.delete(y, i, axis=0)) for i in range(8)]
+    assert error == pytest.approx(np.sqrt(5 * np.var(without_x) + 7 * np.var(without_y)))
+    with pytest.raises(ValueError, match="3 clips on either side, not 2 and 8"):
+        quality_metrics.kernel_distance(x[:2], y, 1.0)
+
+
+def test_the_bandwidth_is_the_median_distance():
+    assert quality_metrics.median_distance(np.array([[0.0], [1.0], [3.0]])) == 2  # 1, 2, 3
+    assert quality_metrics.median_distance(np.zeros((3, 2))) == 1  # all equal: any does
+
+
+def test_frechet_distances_are_of_as_many_clips(embedded):
+    """60 synthetic clips of the gold clips' own distribution are as far as those, not nearer because they are more."""
+    rng = np.random.default_rng(1)
+    sets = {
+        "synthetic": rng.normal(size=(90, 12)),
+        "gold": rng.normal(size=(15, 12)),
+        "valid": rng.normal(size=(40, 12)),
+    }
+    found = quality.fad(sets, 0)
+    assert all(record["clips"] == [15, 15] for record in found.values())
+    to_valid = [found[f"{name}_to_valid"]["value"] for name in ("synthetic", "gold")]
+    assert to_valid[0] == pytest.approx(to_valid[1], rel=0.3)
+    plain = [quality_metrics.frechet_distance(sets[name], sets["valid"]) for name in ("synthetic", "gold")]
+    assert plain[0] < 0.6 * plain[1]
+
+
+@pytest.mark.parametrize(("clips", "is_there"), [(12, False), (13, True)])
+def test_the_extrapolation_is_left_out_up_to_as_many_clips_as_dimensions(clips, is_there):
+    rng = np.random.default_rng(0)
+    sets = {
+        "synthetic": rng.normal(size=(clips, 12)),
+        "gold": rng.normal(size=(40, 12)),
+        "valid": rng.normal(size=(50, 12)),
+    }
+    found = quality.fad(sets, 0)
+    assert all(("extrapolated" in record) == is_there for record in found.values())
+    if not is_there:
+        with pytest.raises(ValueError, match="more than 12 dimensions"):
+            quality_metrics.frechet_extrapolated(sets["synthetic"], sets["valid"], rng)
