@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from synthio.cli import UserError
+from synthio.files import temporary_name
 from synthio.models.adapters import FILES, adapter_kind, check_output, make_trainable, write_adapter
 from synthio.models.load import load_text_to_audio
 from synthio.models.prefix_adapter import PrefixModel
@@ -262,3 +263,15 @@ def test_another_kind_takes_the_place_of_an_adapter_and_of_nothing_else(models, 
     check_output(tmp_path / "new")
     with pytest.raises(UserError, match="holds files, but no adapter"):
         check_output(models / "v/transformer")
+
+
+def test_what_a_kill_left_of_a_commit_is_no_reason_to_refuse(tmp_path):
+    """The first name is of 0.1.0; a kill between two commits leaves one like it, and nothing else."""
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    for name in (".adapter_config.1.tmp.json", temporary_name(folder / "adapter_config.json").name):
+        (folder / name).touch()
+    check_output(folder)
+    (folder / "thesis.txt").touch()
+    with pytest.raises(UserError, match="holds files, but no adapter"):
+        check_output(folder)
