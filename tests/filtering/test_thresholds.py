@@ -15,8 +15,10 @@ from synthio.filtering.thresholds import (
     Limit,
     below_limits,
     best_of_each,
+    cosine_at,
     joint_scores,
     outranked,
+    probability,
     rows_by_class,
 )
 from synthio.manifest import LEAVES, REASON, SCORE
@@ -40,6 +42,13 @@ def unique():
 
 def stayed(table, reasons) -> pd.DataFrame:
     return table[[not reason for reason in reasons]]
+
+
+def test_the_papers_score_has_the_models_scale():
+    """sigmoid(2) for a cosine of .1 at a scale of 20; and back."""
+    assert probability(0.1, 20) == pytest.approx(0.880797)
+    assert cosine_at(0.880797, 20) == pytest.approx(0.1, abs=1e-6)
+    assert probability(cosine_at(0.85, 33.3), 33.3) == pytest.approx(0.85)
 
 
 def test_a_rank_keeps_its_share_of_unique_combinations(unique):
