@@ -75,6 +75,7 @@ def get_parser():
         "--num_samples", type=in_range(int, 0), default=0, help="training clips that will be drawn; 0: all"
     )
     add_options(parser, CheckOptions)
+    parser.add_argument("--single_label", action="store_true", help="refuse rows of several labels (multi_label=false)")
     parser.add_argument(
         "--augment_only",
         action="store_true",
@@ -158,10 +159,23 @@ def check_tables(splits: Mapping[str, Split], n: int) -> None:
     check_size(splits["train"], n)
     for name in SPLITS[1:]:
         check_labels(splits["train"], splits[name])
-        check_leaves(splits[name])
-    check_leaves(splits["train"])
+    for split in splits.values():
+        check_leaves(split)
     for a, b in combinations(splits.values(), 2):
         check_groups(a, b)
+
+
+def check_single(split: Split) -> None:
+    """Refuse several labels in a row where the classifiers will be told that there is one."""
+    from synthio.manifest import LABEL, split_labels
+
+    cells = [(i, cell) for i, cell in enumerate(split.table[LABEL]) if len(split_labels(cell)) > 1]
+    if cells:
+        i, cell = cells[0]
+        raise UserError(
+            f"{split.where(i)}: several labels ({cell!r}), {number(len(cells), 'such row')}, but multi_label is false; "
+            "set multi_label=true, or give one label a row"
+        )
 
 
 def check_leaves(split: Split) -> None:
@@ -385,6 +399,9 @@ def main() -> int:
     splits = {name: read_split(name, getattr(args, f"{name}_csv")) for name in SPLITS}
     for split in splits.values():
         refuse_own_output(Path(split.csv), Path(args.output_folder) / f"{split.name}.csv")
+    if args.single_label:
+        for split in splits.values():
+            check_single(split)
     check_tables(splits, args.num_samples)
     heard = listen_all(list(splits.values()))
     if args.on_bad_audio == "stop":

@@ -390,3 +390,10 @@ def test_more_labels_than_clips_to_draw_are_told_at_once(data):
     data["train"][5]["label"] = "l5;l6;l7"
     done = data.check("--num_samples", 3)
     assert "num_samples 3 is below the 8 labels" in done.stderr and "Stage 1 names them" in done.stderr
+
+
+def test_several_labels_are_refused_where_one_is_promised(data):
+    data["valid"][1]["label"] = "a;b"
+    done = data.check("--single_label", ok=False)
+    refused(done, "valid.csv row 2: several labels ('a;b'), 1 such row", "set multi_label=true")
+    assert data.check().returncode == 0
