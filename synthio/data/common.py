@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthio.cli import UserError, progress
 from synthio.data.check_inputs import SPLITS, listed, number, warn
-from synthio.manifest import DATASET, FOLD, GROUP, LABEL, PATH, REASON, SPLIT, all_labels, split_labels
+from synthio.manifest import DATASET, FOLD, GROUP, LABEL, LEAVES, PATH, REASON, SPLIT, all_labels, split_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 TRAIN, VALID, TEST = SPLITS
 WHERE, SEGMENT = "where", "segment"  # "LIST row N"; (start, end) in seconds within the recording, or None
-OPTIONAL = (FOLD, GROUP)  # columns that are written where the dataset has them
+OPTIONAL = (FOLD, GROUP, LEAVES)  # columns that are written where the dataset has them
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "tr"), TRAIN),
     **dict.fromkeys(("valid", "validation", "val", "dev"), VALID),
@@ -61,10 +61,10 @@ class Dataset:
 
 
 def list_clips(rows: Iterable[Mapping[str, Any]], files: Sequence[Path] = ()) -> Listing:
-    """A listing from one mapping a clip: path, label, where; split_name, fold, group, segment, reason if known."""
+    """A listing of one mapping a clip: path, label, where; split_name, fold, group, leaves, segment, reason if known."""
     import pandas as pd
 
-    defaults = {SPLIT: TRAIN, FOLD: "", GROUP: "", SEGMENT: None, REASON: ""}
+    defaults = {SPLIT: TRAIN, FOLD: "", GROUP: "", LEAVES: "", SEGMENT: None, REASON: ""}
     records = [{**defaults, **row, PATH: str(row[PATH])} for row in rows]
     if not records:
         raise UserError(f"no clips found in {', '.join(map(str, files)) or 'the source folder'}")

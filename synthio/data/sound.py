@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +267,30 @@ Get it: Zenodo record 4060432, unpacked (FSD50K.dev_audio/, FSD50K.eval_audio/, 
 groups, FSD50K.metadata/). Licence: CC BY 4.0; each clip also has a licence of its own, some of them non-commercial.
 The official split: dev.csv's `train` trains, its `val` validates, eval.csv tests. The labels of a clip, parent
 classes among them, are joined by `;`. The column `group` is the uploader, if FSD50K.metadata/ is there: clips of an
-uploader in both training and validation are then dropped from the smaller part."""
+uploader in both training and validation are then dropped from the smaller part. AudioSet's ontology.json
+(https://github.com/audioset/ontology), anywhere below --source, says which labels of a clip are parents of others: the
+column `leaf_labels` has the rest, by which prompts, filter and quotas go. Without it they are told by the labels that
+never come without others."""
+
+
+def ontology_ancestors(root: Path) -> tuple[dict[str, set[str]], list[Path]]:
+    """Class id -> ids of all classes above it, and the file that tells; both empty where it was not downloaded."""
+    path = next(iter(sorted(root.rglob("ontology.json"))), None)
+    if path is None:
+        return {}, []
+    found: dict[str, set[str]] = {}
+    parents: dict[str, list[str]] = {}
+    for entry in load_json(path):
+        for child in entry["child_ids"]:
+            parents.setdefault(child, []).append(entry["id"])
+    for name in parents:
+        above, waiting = set[str](), [name]
+        while waiting:
+            new = set(parents.get(waiting.pop(), ())) - above
+            above |= new
+            waiting += new
+        found[name] = above
+    return found, [path]
 
 
 def fsd50k_uploaders(root: Path, part: str) -> tuple[dict[str, str], list[Path]]:
@@ -278,9 +301,20 @@ def fsd50k_uploaders(root: Path, part: str) -> tuple[dict[str, str], list[Path]]
     return {clip: str(info.get("uploader", "")) for clip, info in load_json(path).items()}, [path]
 
 
-def fsd50k_rows(root: Path, part: str, uploaders: dict[str, str]) -> Iterator[dict[str, Any]]:
+def fsd50k_leaves(labels: str, ids: str, ancestors: Mapping[str, set[str]]) -> str:
+    """The labels of a clip (joined by commas, as their class ids) that are above no other of them."""
+    names, keys = labels.split(","), ids.split(",")
+    if not ancestors or len(names) != len(keys):
+        return ""
+    above = {key for one in keys for key in ancestors.get(one, ())}
+    return ";".join(name for name, key in zip(names, keys, strict=True) if key not in above)
+
+
+def fsd50k_rows(
+    root: Path, part: str, uploaders: dict[str, str], ancestors: Mapping[str, set[str]]
+) -> Iterator[dict[str, Any]]:
     """Clips of dev or eval."""
-    from synthio.manifest import read_table
+    from synthio.manifest import LEAVES, read_table
 
     path = root / "FSD50K.ground_truth" / f"{part}.csv"
     columns = ("fname", "labels", "split") if part == "dev" else ("fname", "labels")
@@ -290,6 +324,7 @@ def fsd50k_rows(root: Path, part: str, uploaders: dict[str, str]) -> Iterator[di
             raise UserError(f"{where(path, i)}: split {row['split']!r} is neither train nor val")
         audio = root / f"FSD50K.{part}_audio" / f"{row['fname']}.wav"
         clip = {"path": audio, "label": row["labels"].replace(",", ";"), "group": uploaders.get(row["fname"], "")}
+        clip |= {LEAVES: fsd50k_leaves(row["labels"], row.get("mids", ""), ancestors)}
         yield {**clip, "split_name": split, WHERE: where(path, i)}
 
 
@@ -297,10 +332,10 @@ def read_fsd50k(args: argparse.Namespace) -> Listing:
     """FSD50K."""
     root = find_root(args, "FSD50K.ground_truth/dev.csv", "FSD50K")
     rows: list[dict[str, Any]] = []
-    files: list[Path] = []
+    ancestors, files = ontology_ancestors(root)
     for part in ("dev", "eval"):
         uploaders, known = fsd50k_uploaders(root, part)
-        rows += fsd50k_rows(root, part, uploaders)
+        rows += fsd50k_rows(root, part, uploaders, ancestors)
         files += [root / "FSD50K.ground_truth" / f"{part}.csv", *known]
     return list_clips(rows, files)
 

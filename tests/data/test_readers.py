@@ -315,6 +315,16 @@ def test_fsd50k_is_multi_label_and_keeps_its_split(prepare, tmp_path, make_wavs)
     assert "group" not in tables["train"][0]
 
 
+def test_fsd50ks_leaves_are_those_of_the_ontology_where_it_is_there(prepare, tmp_path, make_wavs):
+    source = fsd50k_tree(tmp_path, make_wavs)
+    classes = {"/m/04rlf": ["/m/0x"], "/m/0x": ["/m/0342h"], "/m/0342h": ["/m/02sgy"], "/m/0bt9lr": ["/m/05tny_"]}
+    entries = [{"id": key, "name": key, "child_ids": below} for key, below in classes.items()]
+    write(source / "ontology/ontology.json", json.dumps(entries))
+    tables = prepare("fsd50k", source)  # /m/0x lies between two labels and is none itself
+    assert [row["leaf_labels"] for row in tables["train"]] == ["Electric_guitar", "Bark"]
+    assert [row["leaf_labels"] for row in tables["valid"]] == ["Rain", "Rain"]
+
+
 def test_fsd50k_parts_uploaders(prepare, tmp_path, make_wavs):
     source = fsd50k_tree(tmp_path, make_wavs)
     people = {"64760": "ann", "16399": "bob", "7": "ann", "8": "eve"}
