@@ -61,7 +61,7 @@ class Dataset:
 
 
 def list_clips(rows: Iterable[Mapping[str, Any]], files: Sequence[Path] = ()) -> Listing:
-    """A listing of one mapping a clip: path, label, where; split_name, fold, group, leaves, segment, reason if known."""
+    """A listing of mappings: path, label, where; split_name, fold, group, leaves, segment, reason if known."""
     import pandas as pd
 
     defaults = {SPLIT: TRAIN, FOLD: "", GROUP: "", LEAVES: "", SEGMENT: None, REASON: ""}

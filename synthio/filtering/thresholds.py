@@ -7,6 +7,7 @@ goes on where it is good enough for one. Combinations of labels are no classes: 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from synthio.manifest import CONTENT, PATH, REASON, SCORE, prompt_cells, split_labels
+from synthio.manifest import CONTENT, LABEL, PATH, REASON, SCORE, has_several_labels, prompt_cells, split_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,13 +87,19 @@ def quantile(scores: np.ndarray, share: float) -> float:
 
 
 def quantile_limits(table: pd.DataFrame, column: str, keep_percent: float) -> dict[str, Limit]:
-    """Per class the quantile of its clips' scores that keeps `keep_percent` of them, and all that tie with the last."""
-    scores = scores_of(table, column)
-    share = 1 - keep_percent / 100
-    return {
-        name: Limit(quantile(scores[rows], share), f"the {share:.3g} quantile of its {len(rows)} clips")
-        for name, rows in rows_by_class(table).items()
-    }
+    """Per class the quantile of its clips' scores that keeps `keep_percent` of them, and all that tie with the last.
+
+    A label of multi-label data with few clips takes the quantile of all: of a single clip every quantile is its score.
+    """
+    scores, classes = scores_of(table, column), rows_by_class(table)
+    share, least = 1 - keep_percent / 100, MIN_VALID_CLIPS if has_several_labels(table[LABEL]) else 0
+    everything = np.flatnonzero((table[REASON] == "").to_numpy(bool))
+    limits = {}
+    for name, rows in classes.items():
+        own = rows if len(rows) >= least else everything
+        whose = f"its {len(rows)}" if own is rows else f"all {len(everything)}"
+        limits[name] = Limit(quantile(scores[own], share), f"the {share:.3g} quantile of {whose} clips")
+    return limits
 
 
 def auto_limits(valid: pd.DataFrame, column: str, share: float, classes: Sequence[str]) -> dict[str, Limit]:
@@ -178,37 +185,48 @@ def best_first(table: pd.DataFrame, column: str, rows: np.ndarray) -> list[int]:
     return sorted(map(int, rows), key=lambda row: (-scores[row], -cosines[row], names[row]))
 
 
-def best_of_each(table: pd.DataFrame, column: str, room: Mapping[str, int]) -> tuple[set[int], dict[str, list[int]]]:
+def best_of_each(
+    table: pd.DataFrame, column: str, room: Mapping[str, int], least: int = 0
+) -> tuple[set[int], dict[str, list[int]]]:
     """(rows that stay, class -> its rows from the best to the worst): of each class the best `room` of it.
 
     A row of several classes stays where one of them has room, and takes a place in all. So each class has what its room
     says, and one that mostly comes with others may have more. Of such rows the one is looked at first whose places,
-    each over the clips of its class, are the best in the mean.
+    each over the clips of its class, are the best in the mean. Where fewer than `least` rows stay, the next ones do.
     """
     order = {name: best_first(table, column, rows) for name, rows in rows_by_class(table).items()}
     places: dict[int, list[float]] = {}
     classes: dict[int, list[str]] = {}
     for name, rows in order.items():
         for place, row in enumerate(rows, 1):
-            places.setdefault(row, []).append(place / len(rows))
+            places.setdefault(row, []).append((place - 0.5) / len(rows))  # .5 of the only one: it says nothing
             classes.setdefault(row, []).append(name)
     stay, left = set(), Counter({name: room.get(name, 0) for name in order})
     turn = {row: number for number, row in enumerate(best_first(table, column, np.array(list(places), int)))}
-    for row in sorted(places, key=lambda row: (float(np.mean(places[row])), turn[row])):
+    in_turn = sorted(places, key=lambda row: (float(np.mean(places[row])), turn[row]))
+    for row in in_turn:
         if any(left[name] > 0 for name in classes[row]):
             stay.add(row)
             left.subtract(classes[row])
+    others = (row for row in in_turn if row not in stay)
+    stay.update(itertools.islice(others, max(0, least - len(stay))))
     return stay, order
 
 
 def outranked(table: pd.DataFrame, column: str, keep_percent: float) -> tuple[list[str], dict[str, Limit]]:
     """A reason for each row that is not among the best `keep_percent` of its class, else ""; and the last kept score.
 
-    The number kept is rounded up, so that a class with a usable clip keeps one.
+    The number kept is rounded up, so that a class with a usable clip keeps one. Of multi-label data it is rounded down,
+    and what is then missing of the share of all clips are the next best ones: most labels have a clip or two, so that,
+    rounded up, every clip would stay.
     """
     counts = {name: len(rows) for name, rows in rows_by_class(table).items()}
-    room = {name: math.ceil(count * keep_percent / 100 - 1e-9) for name, count in counts.items()}
-    stay, order = best_of_each(table, column, room)
+    clips, share = int((table[REASON] == "").sum()), keep_percent / 100
+    if has_several_labels(table[LABEL]):
+        room, least = {name: math.floor(count * share + 1e-9) for name, count in counts.items()}, clips * share
+    else:
+        room, least = {name: math.ceil(count * share - 1e-9) for name, count in counts.items()}, 0
+    stay, order = best_of_each(table, column, room, math.ceil(least - 1e-9))
     reasons, limits = [""] * len(table), {}
     for name, rows in order.items():
         for place, row in enumerate(rows, 1):
@@ -216,7 +234,8 @@ def outranked(table: pd.DataFrame, column: str, keep_percent: float) -> tuple[li
                 text = f"number {place} of {len(rows)} in its class, of which {room[name]} are kept"
                 reasons[row] = f"{column} {table[column].iloc[row]} is {text}"  # of several, the last
         kept = [row for row in rows if row in stay]
-        limits[name] = Limit(float(table[column].iloc[kept[-1]]), f"the best {len(kept)} of {len(rows)}")
+        if kept:
+            limits[name] = Limit(float(table[column].iloc[kept[-1]]), f"the best {len(kept)} of {len(rows)}")
     return reasons, limits
 
 
