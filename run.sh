@@ -14,7 +14,7 @@ valid_csv=""               # text: CSV of the validation clips; they choose the 
 test_csv=""                # text: CSV of the test clips; scored once, at the end
 num_samples=""             # whole 0..: training clips to draw, stratified; 0: all; empty: 50 of the demo set, else all
 multi_label=false          # bool: clips have several labels, joined by ';' in the CSV
-on_bad_audio=stop          # stop|drop: what to do with a clip that cannot be read; drops are listed in a file
+on_bad_audio=stop          # stop|drop: what to do with a clip that is missing or cannot be used; drops are listed in a file
 seed=0                     # whole 0..2147483647: seed of everything random
 # -- what is done
 augment=true               # bool: make synthetic clips; false: train on the gold clips alone

@@ -39,7 +39,7 @@ class CheckOptions:
 
     on_bad_audio: str = option(
         "stop",
-        "what to do with a clip that cannot be read; drops are listed in a file",
+        "what to do with a clip that is missing or cannot be used; drops are listed in a file",
         choices=("stop", "drop"),
         driver="on_bad_audio",
     )
