@@ -107,7 +107,8 @@ def rewrite_requests(table, accepted: Mapping[frozenset[str], Sequence[str]], ar
     """One request for each rejected clip; the prompts of its labels that were kept show what works."""
     from synthio.captions.requests import CaptionRequest
     from synthio.files import stable_seed
-    from synthio.manifest import PROMPT, SEED, label_words, prompt_cell
+    from synthio.filtering.reasons import rejection_of
+    from synthio.manifest import PROMPT, REASON, SEED, label_words, prompt_cell
 
     return [
         CaptionRequest(
@@ -116,6 +117,7 @@ def rewrite_requests(table, accepted: Mapping[frozenset[str], Sequence[str]], ar
             seed=stable_seed(args.seed, args.mode, record[SEED], record[PROMPT]),
             domain=args.domain,
             rejected=record[PROMPT],
+            why=rejection_of(record.get(REASON, "")),
             accepted=prompts_within(accepted, prompt_cell(record)),
         )
         for record in table.to_dict("records")

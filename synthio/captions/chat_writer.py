@@ -181,6 +181,7 @@ class ChatWriter(CaptionWriter):
             events=pick(request.pool.events, MAX_POOL, request.seed),
             backgrounds=pick(request.pool.backgrounds, MAX_POOL, request.seed),
             rejected=request.rejected,
+            why=request.why,
             accepted=pick(request.accepted, MAX_ACCEPTED, request.seed),
         )
         messages = (("system", self.told.text("system")), ("user", text))

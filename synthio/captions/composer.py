@@ -29,6 +29,11 @@ KINDS = (
     ("reverberant", "dry"),
 )
 KIND_OF = {word: number for number, words in enumerate(KINDS) for word in words}
+# What a clip that was too loud, or was not heard, should not be asked for again.
+AVOIDED: dict[str, tuple[str, ...]] = {
+    "clipped": ("loud", "close"),
+    "silent": ("quiet", "faint", "soft", "distant", "muffled"),
+}
 NEUTRAL = ("quiet", "loud", "close", "distant", "reverberant", "muffled")
 PLACES = ("in a small room", "in a large hall", "outdoors", "in the open", "indoors")
 # For prompts that go beyond the label.
@@ -109,8 +114,8 @@ def compose(request: CaptionRequest, taken: Set[str] = frozenset()) -> list[str]
     rng = random.Random(request.seed)
     own = extract(request.label, request.caption)
     pool = Extraction(request.pool.events + own.events, request.pool.backgrounds + own.backgrounds)
-    plain = bool(request.rejected)
-    if plain:  # a clip was refused: say less, and what was heard in those that were kept
+    plain = bool(request.rejected) and request.why != "copy"
+    if request.rejected:  # say less, unless it was a copy, and say what was heard in the clips that were kept
         kept = [extract(request.label, prompt) for prompt in request.accepted]
         pool = Extraction(tuple(e for k in kept for e in k.events), tuple(b for k in kept for b in k.backgrounds))
     elif request.diverse:
@@ -134,10 +139,13 @@ def beyond(phrases: Sequence[str], label: str) -> tuple[str, ...]:
 
 
 def one_prompt(request: CaptionRequest, pool: Extraction, rng: random.Random, most: int) -> str:
-    """A random sentence of the grammar: at most `most` manners, at least one where new events are wanted."""
-    manners = choose_manners(pool.events or NEUTRAL, rng.randint(int(request.diverse), most), rng)
+    """A random sentence of the grammar: at most `most` manners, at least one where something new is wanted."""
+    avoided = AVOIDED.get(request.why, ())
+    neutral, events = ([word for word in words if word not in avoided] for words in (NEUTRAL, pool.events))
+    least = int(request.diverse or request.why == "copy")
+    manners = choose_manners(events or neutral, rng.randint(least, most), rng)
     if not request.diverse and rng.random() < 0.3:
-        manners = choose_manners((*manners, *NEUTRAL), len(manners) + 1, rng)
+        manners = choose_manners((*manners, *neutral), len(manners) + 1, rng)
     text = main_clause(request.label, manners, rng)
     if pool.backgrounds and rng.random() < (0.3 if most == 1 else 0.6):
         text += f", with {rng.choice(pool.backgrounds)} in the background"

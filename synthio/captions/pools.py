@@ -4,7 +4,8 @@ Everything here is a pure function. Who reads and writes the sentences is `synth
 
 Of the text about one clip only what is in words of `sound_words.txt` (or of the label) reaches the prompts of other
 clips: phrases of four words at most, and prompts whose clips were kept. The list is closed, so nothing depends on
-recognising an order when it is seen.
+recognising an order when it is seen. It has the words of every name of AudioSet's ontology (Gemmeke et al. 2017), so
+that what a captioner trained on AudioSet hears can be pooled.
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ _SMALL_WORDS = frozenset(
     "a an and at audio by clip for from heard in is it of on or recording sound sounds the there time times to "
     "with".split()
 )
+# where a word group begins (Abney 1991: a chunk is a content word with the small words before it)
+_LINKS = frozenset(
+    "about above across after against along alongside amid among and around as at before behind below beneath beside "
+    "between beyond but by down during for from in inside into like near of off on onto or out outside over past "
+    "through to toward towards under until up upon when where while with within without then".split()
+)
+_DETERMINERS = frozenset("a an another each every her his its many some the their these this those".split())
 
 
 def label_prompt(label: str) -> str:
@@ -85,25 +93,60 @@ def clean_phrase(phrase: str) -> str:
 
 @lru_cache(maxsize=1)
 def sound_words() -> frozenset[str]:
-    """Stems of the words that may go from one clip's text to the prompts of another."""
+    """Stems of the words that may go from one clip's text to the prompts of another; "=" before a word that may only
+    go as it stands."""
     lines = SOUND_WORDS_FILE.read_text(encoding="utf-8").splitlines()
-    return frozenset(stem(word) for line in lines if not line.startswith("#") for word in line.split())
+    words = (word for line in lines if not line.startswith("#") for word in line.split())
+    return frozenset(word if word.startswith("=") else stem(word) for word in words)
 
 
 def is_plain(text: str, known: str) -> bool:
     """Whether a text says nothing but what `known` says and sound words, so that other clips' writers may see it."""
-    return all(stem(word) in sound_words() or re.fullmatch(r"[0-9]{1,2}", word) for word in telling_words(text, known))
+    return all(
+        stem(word) in sound_words() or f"={word}" in sound_words() or re.fullmatch(r"[0-9]{1,2}", word)
+        for word in telling_words(text, known)
+    )
 
 
 def short_phrase(phrase: str) -> str:
-    """At most 4 words in lower case, the first that mean something when there are more."""
+    """At most 4 words in lower case; of a longer phrase the first word groups that fit, none cut in two.
+
+    Where the first group that does not fit is the object of a verb ("heavy rain hits | the roof"), the verb goes, too.
+    Of a first group that is too long the last words stay, for they hold the noun.
+    """
     words = words_of(phrase)
-    if len(words) > MAX_SHARED_WORDS:
-        first = next((i for i, word in enumerate(words) if word not in _SMALL_WORDS), 0)
-        words = words[first : first + MAX_SHARED_WORDS]
-        while words and words[-1] in _SMALL_WORDS:
-            words.pop()
-    return " ".join(words)
+    if len(words) <= MAX_SHARED_WORDS:
+        return " ".join(words)
+    (first, _), *others = word_groups(phrase)
+    kept = first[-MAX_SHARED_WORDS:]
+    for group, is_object in others:
+        if len(kept) + len(group) > MAX_SHARED_WORDS:
+            kept = kept[:-1] if is_object and len(kept) > 1 else kept
+            break
+        kept = kept + group
+    while len(kept) > 1 and kept[-1] in _SMALL_WORDS:
+        kept = kept[:-1]
+    return " ".join(kept)
+
+
+def word_groups(phrase: str) -> list[tuple[list[str], bool]]:
+    """The word groups of a phrase, from its first word that means something on; of each, whether it may be an object.
+
+    A group begins at a comma, a preposition, a conjunction, or an article that follows none of these. The last is what
+    an object looks like.
+    """
+    groups: list[tuple[list[str], bool]] = []
+    for part in re.split(r"[,;:]", phrase):
+        words = words_of(part)
+        if not groups:
+            words = words[next((i for i, word in enumerate(words) if word not in _SMALL_WORDS), 0) :]
+        for position, word in enumerate(words):
+            is_linked = position > 0 and words[position - 1] in _LINKS
+            is_object = position > 0 and word in _DETERMINERS and not is_linked
+            if position == 0 or is_object or (word in _LINKS and not is_linked):
+                groups.append(([], is_object))
+            groups[-1][0].append(word)
+    return groups
 
 
 def own_phrases(extraction: Extraction, label: str) -> Extraction:

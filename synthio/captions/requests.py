@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from synthio.options import Device, Seed, option
 
@@ -31,6 +31,11 @@ class Extraction:
     backgrounds: tuple[str, ...] = ()
 
 
+# Why the filter refused a clip: it did not sound like its label, is nearly a recording that is there already, is
+# distorted by its level, or has no sound.
+Rejection = Literal["unlike", "copy", "clipped", "silent"]
+
+
 @dataclass(frozen=True)
 class CaptionRequest:
     """One clip that needs prompts.
@@ -43,6 +48,7 @@ class CaptionRequest:
         caption: what was heard in the gold clip, or "".
         pool: MixCap's sample of what was heard with this label.
         rejected: the prompt whose clip the filter refused (self-reflection), or "".
+        why: why it was refused.
         accepted: prompts of this label whose clips it kept.
         diverse: new events and scenes are wanted, beyond what the label says (contrastive training).
     """
@@ -54,6 +60,7 @@ class CaptionRequest:
     caption: str = ""
     pool: Extraction = Extraction()
     rejected: str = ""
+    why: Rejection = "unlike"
     accepted: tuple[str, ...] = ()
     diverse: bool = False
 

@@ -14,6 +14,7 @@ from synthio.cli import UserError, progress
 from synthio.filtering.hearing import Heard
 from synthio.filtering.likeness import likeness, read_embedding
 from synthio.filtering.options import FilterOptions
+from synthio.filtering.reasons import COPY
 from synthio.filtering.thresholds import NEAREST, copies, reject, repeats, score_cells
 from synthio.manifest import PATH, REASON, RESEMBLES, read_manifest
 
@@ -65,6 +66,6 @@ def drop_repeats(table: pd.DataFrame, heard: Sequence[Heard], column: str, optio
     cosines = likeness(spectra, spectra)
     reasons, resembled, paths = [""] * len(table), list(table[RESEMBLES]), list(table[PATH])
     for row, other in repeats(table, column, cosines, options.duplicate_cosine).items():
-        reasons[row] = f"near-duplicate of the better clip {Path(paths[other]).name} (cosine {cosines[row, other]:.3f})"
+        reasons[row] = f"{COPY} of the better clip {Path(paths[other]).name} (cosine {cosines[row, other]:.3f})"
         resembled[row] = paths[other]
     return reject(table.assign(**{RESEMBLES: resembled}), reasons)

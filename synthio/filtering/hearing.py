@@ -14,6 +14,7 @@ from synthio.captions.pools import label_prompt
 from synthio.cli import progress
 from synthio.filtering.likeness import SAMPLE_RATE, spectral_embedding
 from synthio.filtering.options import FilterOptions
+from synthio.filtering.reasons import CLIPPED, SILENT
 from synthio.filtering.thresholds import PROBABILITY, probability, score_cells
 from synthio.manifest import PATH, REASON, SCORE, prompt_cells
 
@@ -43,11 +44,11 @@ def load_clip(path: str, max_clipped: float):
         return None, 0, str(error)
     clipped = float((abs(audio) >= FULL_SCALE).mean())
     if clipped > max_clipped:
-        return None, rate, f"clipped: {100 * clipped:.1f} % of the samples are at full scale"
+        return None, rate, f"{CLIPPED}: {100 * clipped:.1f} % of the samples are at full scale"
     mono = audio.mean(axis=0, keepdims=True)
     peak = peak_db(mono - mono.mean())  # a constant offset is no sound
     if peak < SILENCE_DB:
-        return None, rate, f"silent: peak {peak:.0f} dBFS"
+        return None, rate, f"{SILENT}: peak {peak:.0f} dBFS"
     return mono, rate, ""
 
 

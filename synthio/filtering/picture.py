@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from synthio.filtering.reasons import COPY, rejection_of
 from synthio.filtering.thresholds import Limit, rows_of_classes, scores_of
 from synthio.manifest import REASON, prompt_cells
 
@@ -21,7 +22,7 @@ GOLDEN = 0.6180339887  # its multiples, modulo 1, spread dots evenly without cha
 STYLES = {
     "kept": ("#0072B2", "o"),
     "below the threshold": ("#D55E00", "x"),
-    "near-duplicate": ("#000000", "D"),
+    COPY: ("#000000", "D"),
 }
 
 
@@ -29,7 +30,7 @@ def kind_of(reason: str) -> str:
     """What a dot stands for."""
     if not reason:
         return "kept"
-    return "near-duplicate" if reason.startswith("near-duplicate") else "below the threshold"
+    return COPY if rejection_of(reason) == "copy" else "below the threshold"
 
 
 def shown_classes(classes: Mapping[str, np.ndarray], is_kept: np.ndarray) -> list[str]:

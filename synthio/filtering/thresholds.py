@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from synthio.filtering.reasons import COPY
 from synthio.manifest import CONTENT, LABEL, PATH, REASON, SCORE, has_several_labels, prompt_cells, split_labels
 
 if TYPE_CHECKING:
@@ -255,7 +256,7 @@ def copies(table: pd.DataFrame, cosines: np.ndarray, names: Sequence[str], most:
         return [""] * len(table)
     nearest = cosines.argmax(axis=1)
     return [
-        f"near-duplicate of {names[j]} (cosine {cosines[i, j]:.3f})" if cosines[i, j] > most else ""
+        f"{COPY} of {names[j]} (cosine {cosines[i, j]:.3f})" if cosines[i, j] > most else ""
         for i, j in enumerate(nearest)
     ]
 

@@ -271,6 +271,25 @@ def test_each_kind_of_request_says_what_it_should_and_no_more(writer_at):
     assert value(asked["two labels"], "label") == "dog and rain"
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("clap_probability 0.3 is below 0.85", "did not sound like the label"),
+        ("near-duplicate of the gold clip a.wav (cosine 0.987)", "nearly the same as a recording"),
+        ("clipped: 12.0 % of the samples are at full scale", "too loud and distorted"),
+        ("silent: peak -90 dBFS", "was silent"),
+    ],
+)
+def test_a_rewrite_is_told_why_the_clip_was_rejected(tmp_path, reason, told):
+    row = {"source_path": "a.wav", "seed": "1", "path": "x.wav", "label": "dog", "prompt": "a dog", "reason": reason}
+    write_rows(tmp_path / "gold.csv", [row])
+    with ChatServer() as server:
+        run(tmp_path, server, "--mode", "rewrite")
+        asked = server.asked()[0]
+    others = {"did not sound like", "nearly the same", "too loud", "was silent"}
+    assert told in asked and sum(words in asked for words in others) == 1
+
+
 # ---- a server that misbehaves
 
 
