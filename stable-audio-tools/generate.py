@@ -8,7 +8,8 @@ A row gives `prompt`, `label`, `seed` and `path` (the gold clip it was written f
 --initialize_audio its sound is the starting point). File names are a hash of everything that shapes the sound, so
 clips of two runs never overwrite each other. A batch whose clips are all there is not generated again; a batch is
 always the same rows of the input, so an interrupted run ends with the same bytes as an unbroken one. A batch that the
-GPU's memory does not hold is generated in halves: a clip does not depend on the others of its batch, but for rounding.
+GPU's memory does not hold is sampled, or decoded, in halves: a clip does not depend on the others of its batch, but for
+rounding.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,18 +129,15 @@ def is_done(request: dict, model, noted: Mapping[str, str]) -> bool:
     """Whether the clip is there, readable, of the right length and, where an earlier call noted it, with its sound."""
     from synthio.audio import BadAudio, probe
     from synthio.contents import has_content
+    from synthio.generation.decoding import samples_of
 
     path = str(request["path"])
     try:
         sample_rate, _, frames = probe(path)
     except BadAudio:
         return False
-    is_right = sample_rate == model.sample_rate and frames == _frames(request, model)
+    is_right = sample_rate == model.sample_rate and frames == samples_of(request["seconds"], model)
     return is_right and (path not in noted or has_content(path, noted[path]))
-
-
-def _frames(request: dict, model) -> int:
-    return max(1, round(request["seconds"] * model.sample_rate))
 
 
 def batches_of(requests: list[dict], model, size: int) -> list[list[dict]]:
@@ -159,14 +158,13 @@ def gold_latents(batch: list[dict], model, frames: int | None = None):
     return model.encode(torch.stack([read_for_model(request["record"][PATH], model, frames)[0] for request in batch]))
 
 
-def generate_batch(batch: list[dict], args, model, sampling: dict) -> list[Path]:
-    """Generate and write every clip of a batch; where they are."""
-    from synthio.audio import write_wav
+def sample_batch(batch: list[dict], args, model, sampling: dict):
+    """The latents [B, D, L] of a batch's clips."""
     from synthio.generation.sampling import sample
     from synthio.manifest import PROMPT, SEED
 
     frames = model.frames_for(batch[0]["seconds"])
-    latents = sample(
+    return sample(
         model,
         model.condition([r["record"][PROMPT] for r in batch], [r["seconds"] for r in batch]),
         [int(r["record"][SEED]) for r in batch],
@@ -175,23 +173,31 @@ def generate_batch(batch: list[dict], args, model, sampling: dict) -> list[Path]
         num_frames=frames,
         **sampling,
     )
-    for request, audio in zip(batch, model.decode(latents).cpu().numpy(), strict=True):
-        write_wav(request["path"], audio[:, : _frames(request, model)], model.sample_rate)
-    return [request["path"] for request in batch]
 
 
 def generate_missing(requests: list[dict], args, model, sampling: dict) -> int:
-    """Generate the batches that miss a clip; how many clips these are."""
-    from functools import partial
+    """Generate the batches that miss a clip; how many clips these are.
 
+    Sampling and decoding find the sizes that the memory holds each for itself: what was sampled is not lost where the
+    decoder needs more.
+    """
+    import torch
+
+    from synthio.audio import write_wav
     from synthio.contents import noted_contents
+    from synthio.generation.decoding import decode_clips
 
     noted = noted_contents(args.output_csv)
-    made, fitting = 0, Halving(args.batch_size)
-    generate = partial(generate_batch, args=args, model=model, sampling=sampling)
+    made, fitting, decoding = 0, Halving(args.batch_size), Halving(args.batch_size, "decoded clip")
+    sample = partial(sample_batch, args=args, model=model, sampling=sampling)
     for batch in progress(batches_of(requests, model, args.batch_size), "generate: batches"):
-        if not all(is_done(request, model, noted) for request in batch):
-            made += len(fitting.run(generate, batch))
+        if all(is_done(request, model, noted) for request in batch):
+            continue
+        latents = torch.stack(fitting.run(sample, batch))
+        clips = decode_clips(model, latents, [request["seconds"] for request in batch], decoding)
+        for request, audio in zip(batch, clips, strict=True):
+            write_wav(request["path"], audio, model.sample_rate)
+        made += len(batch)
     return made
 
 

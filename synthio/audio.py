@@ -251,9 +251,14 @@ def write_wav(path: str | Path, audio: np.ndarray, sample_rate: int) -> None:
         raise ValueError(f"{path}: expected audio [C, T] with T > 0, got shape {list(audio.shape)}")
     if not np.isfinite(audio).all():
         raise ValueError(f"{path}: refusing to write NaN or infinite samples")
-    peak = float(np.abs(audio).max())
-    if peak > 1.0:
-        audio = audio / peak
-    pcm = _to_pcm16(audio)
     with atomic_path(path) as temporary:
-        soundfile.write(str(temporary), pcm.T, sample_rate, subtype="PCM_16")
+        soundfile.write(str(temporary), _levelled_pcm16(audio).T, sample_rate, subtype="PCM_16")
+
+
+def as_written(audio: np.ndarray) -> np.ndarray:
+    """Finite audio [C, T] as it is read back from a file of `write_wav`, float32 [C, T]."""
+    return _levelled_pcm16(audio).astype(np.float32) / 32768
+
+
+def _levelled_pcm16(audio: np.ndarray) -> np.ndarray:
+    return _to_pcm16(audio / max(1.0, float(np.abs(audio).max())))

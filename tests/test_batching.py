@@ -84,10 +84,23 @@ def test_generation_goes_on_in_halves_with_the_same_clips(clips, folders, monkey
         np.testing.assert_allclose(soundfile.read(clips / one)[0], soundfile.read(clips / other)[0], atol=2 / 2**15)
 
 
+def test_memory_that_runs_out_in_the_decoder_loses_nothing_that_was_sampled(clips, folders, monkeypatch):
+    """The clips are sampled once, all seven together; the decoder alone goes on in smaller parts."""
+    generated(clips, folders, "whole")
+    decoded = limit(monkeypatch, DiffusersTextToAudio, "decode", 1)
+    sampled = limit(monkeypatch, DiffusersTextToAudio, "predict", 100)
+    log = generated(clips, folders, "parts")
+    assert sampled == [14, 14] and max(decoded) > 1 and decoded.count(1) == 7
+    assert "decoded clips at once: going on with 1" in log
+    whole, parts = (read_table(clips / f"{name}.csv")["path"] for name in ("whole", "parts"))
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(soundfile.read(clips / one)[0], soundfile.read(clips / other)[0], atol=2 / 2**15)
+
+
 def test_a_clip_that_does_not_fit_alone_ends_the_run(clips, folders, monkeypatch):
     limit(monkeypatch, DiffusersTextToAudio, "decode", 0)
     log = generated(clips, folders, "none", ok=False)
-    assert "the device has no memory for a single clip; use a smaller model" in log
+    assert "the device has no memory for a single decoded clip; use a smaller model" in log
 
 
 def test_scores_embeddings_and_filter_are_those_of_whole_batches(clips, folders, monkeypatch):

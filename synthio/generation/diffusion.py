@@ -88,7 +88,7 @@ def dpo_loss(
     """Diffusion-DPO (Wallace et al. 2023, eq. 14): -log sigmoid(-beta/2 * ((Lw - Ll) - (Rw - Rl))).
 
     Args:
-        policy_winner, policy_loser: mean squared errors [B] of the model being trained.
+        policy_winner, policy_loser: mean squared errors [B] of the model being trained, over the sounding frames.
         reference_winner, reference_loser: those of the frozen reference, at the same times, noise, crop and
             condition dropout.
         beta: strength of the preference (the paper: 2000).
@@ -99,9 +99,20 @@ def dpo_loss(
     return PreferenceLoss(-F.logsigmoid(margin).mean(), float(wins.mean()), float(margin.detach().mean()))
 
 
-def squared_errors(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of each row, [B, D, L] -> [B]."""
-    return (prediction - target).square().mean(dim=(1, 2))
+def squared_errors(prediction: torch.Tensor, target: torch.Tensor, frames: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean squared error of each row over its first frames, [B, D, L] -> [B].
+
+    Args:
+        prediction, target: [B, D, L].
+        frames: how many frames of each row count, [B], from 1 to L; None: all. What lies beyond a clip's end is
+            padding: averaged in, it would make the error of a short clip in a long model small, and the strength of a
+            preference with it.
+    """
+    errors = (prediction - target).square().mean(dim=1)
+    if frames is None:
+        return errors.mean(dim=1)
+    counted = torch.arange(errors.shape[1], device=errors.device) < frames[:, None]
+    return (errors * counted).sum(dim=1) / frames
 
 
 TIME_DISTRIBUTIONS = ("uniform", "logit_normal")

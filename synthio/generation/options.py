@@ -88,10 +88,22 @@ class PreferenceOptions(Precision, Seed):
         choices=("gold", "ranked"),
         driver="dpo_pairs",
     )
-    beta: float = option(2000.0, "strength of the preference in the alignment (paper: 2000)", low=0, driver="dpo_beta")
+    codec_match: bool = option(
+        True,
+        "gold clips go through the model's autoencoder before they are preferred to generated ones, which have been "
+        "through it, so that the model cannot learn the autoencoder's marks (paper: false)",
+        driver="dpo_codec_match",
+    )
+    beta: float = option(
+        2000.0,
+        "strength of the preference in the alignment: half of it multiplies the difference of the errors, each a mean "
+        "over the frames that a clip fills (paper: 2000, with the padding in the mean)",
+        low=0,
+        driver="dpo_beta",
+    )
     winner_weight: float = option(
         0.0,
-        "weight of the winner's own diffusion loss, an anchor to the gold clips (TangoFlux; paper: 0)",
+        "weight of the winner's own diffusion loss, an anchor to the gold clips as recorded (TangoFlux; paper: 0)",
         low=0,
         driver="dpo_winner_weight",
     )

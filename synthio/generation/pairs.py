@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from synthio.audio import BadAudio, fit_length, probe, read_audio
+from synthio.audio import BadAudio, as_written, fit_length, probe, read_audio
 from synthio.batching import Halving
 from synthio.cache import CHECKSUM, read_tensors, tell_damage, write_tensors
 from synthio.captions.pools import label_prompt
 from synthio.cli import UserError, progress
 from synthio.files import fingerprint, sha256_file, sha256_value
+from synthio.generation.decoding import decode_clips
 from synthio.manifest import CONTENT, MODEL, PATH, PROMPT, SCORE, SOURCE, prompt_cells, read_table, write_table
 from synthio.models.base import Condition, TextToAudio
 
@@ -143,69 +144,129 @@ class TrainingData:
 
     Attributes:
         latents: [M, D, L] of M clips.
+        frames: how many of the L each clip fills, whole numbers [M]; the others hold padding.
         condition: of K prompts with a length each.
         winners, losers: rows of `latents` [N]; losers is None where there are none.
         prompts: rows of `condition` [N].
         content: hash of all sounds and prompts, in order.
+        anchors: rows of `latents` [N], the winners as they were recorded; None where those of `winners` are.
     """
 
     latents: torch.Tensor
+    frames: torch.Tensor
     condition: Condition
     winners: torch.Tensor
     losers: torch.Tensor | None
     prompts: torch.Tensor
     content: str
+    anchors: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.winners)
 
 
-def encode_pairs(pairs: Sequence[Pair], model: TextToAudio, identity: str, cache: Path) -> TrainingData:
+def encode_pairs(
+    pairs: Sequence[Pair],
+    model: TextToAudio,
+    identity: str,
+    cache: Path,
+    decode_winners: bool = False,
+    decode_losers: bool = False,
+    anchored: bool = False,
+) -> TrainingData:
     """Latents and conditions of the pairs, from the cache where they are in it.
 
-    Winner and loser are cut alike: both start at 0 and have the model's length, or the longest clip's where the model's
-    is variable. The condition says the winner's length, which is what the loser was generated at.
+    Winner and loser are cut alike: both start at 0 and have the model's length, or their own where the model's is
+    variable. The condition says the winner's length, which is what the loser was generated at.
 
     Args:
         pairs: all with a loser, or all without.
         model: whose encoders are used.
         identity: hash of the model, for the cache.
         cache: folder; safetensors files named by the hash of all that is encoded in them.
+        decode_winners, decode_losers: take in the clips' place the copies that the model's own autoencoder makes of
+            them (`decoded_copies`).
+        anchored: take decoded winners as they were recorded, too.
     """
     winners = list(dict.fromkeys(pair.winner for pair in pairs))
     losers = list(dict.fromkeys(pair.loser for pair in pairs if pair.loser))
     content = {path: sha256_file(path) for path in winners + losers}
-    frames = max(model.frames_for(clip_seconds(path)) for path in winners + losers)
+    anchors = winners if anchored and decode_winners else []
+    lengths = [clip_seconds(path) for path in winners + losers + anchors]
+    width = max(map(model.frames_for, lengths))
     # apart, so that the gold clips' files are found again when the next round comes with other losers
-    parts = [encode_clips(paths, content, model, identity, cache, frames) for paths in (winners, losers) if paths]
-    seconds = dict(zip(winners, torch.cat([part["seconds"] for part in parts]).tolist(), strict=False))
-    place = {path: i for i, path in enumerate(winners + losers)}
+    sides = ((winners, decode_winners), (losers, decode_losers), (anchors, False))
+    parts = [encode_clips(paths, content, model, identity, cache, width, copy) for paths, copy in sides if paths]
+    seconds = dict(zip(winners, parts[0]["seconds"].tolist(), strict=True))
     texts = [(pair.prompt, seconds[pair.winner]) for pair in pairs]
+    place = {path: i for i, path in enumerate(winners)}
     distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    loser_place = {path: i for i, path in enumerate(losers, len(winners))}
+    clips = [[content[pair.winner], content.get(pair.loser, ""), pair.prompt] for pair in pairs]
+    winner_rows = torch.tensor([place[pair.winner] for pair in pairs])
     return TrainingData(
         latents=torch.cat([part["latents"] for part in parts]).to(model.device),
+        frames=torch.tensor([model.sounding_frames(length) for length in lengths], device=model.device),
         condition=encode_texts(list(distinct), model, identity, cache),
-        winners=torch.tensor([place[pair.winner] for pair in pairs]),
-        losers=torch.tensor([place[pair.loser] for pair in pairs]) if losers else None,
+        winners=winner_rows,
+        losers=torch.tensor([loser_place[pair.loser] for pair in pairs]) if losers else None,
         prompts=torch.tensor([distinct[text] for text in texts]),
-        content=sha256_value([[content[pair.winner], content.get(pair.loser, ""), pair.prompt] for pair in pairs]),
+        content=sha256_value([clips, decode_winners, decode_losers]),
+        anchors=winner_rows + len(winners) + len(losers) if anchors else None,
     )
 
 
 def encode_clips(
-    paths: Sequence[str], content: dict[str, str], model: TextToAudio, identity: str, cache: Path, frames: int
+    paths: Sequence[str],
+    content: dict[str, str],
+    model: TextToAudio,
+    identity: str,
+    cache: Path,
+    width: int,
+    copies: bool = False,
 ) -> dict[str, torch.Tensor]:
-    """latents [N, D, frames] and seconds [N] of clips."""
+    """latents [N, D, width] and seconds [N] of clips, or of their decoded copies.
+
+    Where the model's length is variable, a clip is encoded at its own, and what lies beyond it is zero.
+    """
     fitting = Halving(BATCH)
 
     def encode(batch: Sequence[str]) -> dict[str, torch.Tensor]:
-        clips = [read_for_model(path, model, frames) for path in batch]
-        seconds = torch.tensor([length for _, length in clips], dtype=torch.float64)
-        latents = torch.stack(fitting.run(model.encode, torch.stack([audio for audio, _ in clips])))
+        latents, seconds = torch.zeros(len(batch), model.latent_shape[0], width), torch.zeros(len(batch)).double()
+        frames = torch.tensor([model.frames_for(clip_seconds(path)) for path in batch])
+        for length in frames.unique().tolist():
+            rows = (frames == length).nonzero()[:, 0]
+            clips = [read_for_model(batch[row], model, length) for row in rows]
+            audio = torch.stack([clip for clip, _ in clips])
+            seconds[rows] = torch.tensor([length_s for _, length_s in clips], dtype=torch.float64)
+            found = torch.stack(fitting.run(model.encode, audio))
+            if copies:
+                audio = decoded_copies(found, seconds[rows].tolist(), audio.shape[2], model, fitting)
+                found = torch.stack(fitting.run(model.encode, audio))
+            latents[rows, :, :length] = found.cpu()
         return {"latents": latents, "seconds": seconds}
 
-    contents = [content[path] for path in paths]
-    return _in_cached_batches(f"latents of {frames} frames", paths, contents, encode, identity, cache)
+    what = f"latents of {width} frames" + (" of decoded copies" if copies else "")
+    return _in_cached_batches(what, paths, [content[path] for path in paths], encode, identity, cache)
+
+
+def decoded_copies(
+    latents: torch.Tensor, seconds: Sequence[float], samples: int, model: TextToAudio, fitting: Halving
+) -> torch.Tensor:
+    """What generation would have left of clips if it had given just their latents.
+
+    They go the way of a generated clip: decoder, cut to the clip's length, level and rounding of its 16-bit file.
+
+    Args:
+        latents: [B, D, L].
+        seconds: length of each clip.
+        samples: T.
+
+    Returns:
+        Audio [B, C, T].
+    """
+    clips = decode_clips(model, latents, seconds, fitting)
+    return torch.from_numpy(np.stack([fit_length(as_written(clip), samples) for clip in clips]))
 
 
 def encode_texts(texts: Sequence[tuple[str, float]], model: TextToAudio, identity: str, cache: Path) -> Condition:

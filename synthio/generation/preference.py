@@ -43,16 +43,20 @@ class Draw:
 
     Attributes:
         winners, losers: latents [B, D, L]; losers is None where there are none.
+        frames: how many of the L count in each pair [B]: those that both clips fill.
         noise: [B, D, L].
         t: [B].
         condition: B rows.
+        anchors: latents [B, D, L] of the winners as they were recorded; None where `winners` are that.
     """
 
     winners: torch.Tensor
     losers: torch.Tensor | None
+    frames: torch.Tensor
     noise: torch.Tensor
     t: torch.Tensor
     condition: Condition
+    anchors: torch.Tensor | None = None
 
     def rows(self, index: torch.Tensor) -> Draw:
         """Some of the rows."""
@@ -82,22 +86,47 @@ def draw(data: TrainingData, options: PreferenceOptions, step: int) -> Draw:
     """The whole batch of a step, whatever number of passes it is then cut into."""
     generator = torch.Generator().manual_seed(stable_seed(options.seed, "dpo step", step))
     index = pair_rows(len(data), options.batch_size * options.gradient_accumulation, options.seed, step)
+    return draw_rows(data, index, generator, options.timestep_distribution, options.condition_dropout)
+
+
+def draw_rows(
+    data: TrainingData, index: torch.Tensor, generator: torch.Generator, distribution: str, dropout: float
+) -> Draw:
+    """Times, noise and dropped conditions for some pairs."""
     count, device = len(index), data.latents.device
-    t = stratified_times(count, generator, options.timestep_distribution).to(device)
+    t = stratified_times(count, generator, distribution).to(device)
     noise = torch.randn(count, *data.latents.shape[1:], generator=generator).to(device)
-    dropped = (torch.rand(count, generator=generator) < options.condition_dropout).to(device)
-    losers = None if data.losers is None else data.latents[data.losers[index]]
+    dropped = (torch.rand(count, generator=generator) < dropout).to(device)
+    sides = [data.winners[index]] if data.losers is None else [data.winners[index], data.losers[index]]
+    latents = [data.latents[side] for side in sides]
+    frames = torch.stack([data.frames[side] for side in sides]).amin(dim=0)
     condition = data.condition.rows(data.prompts[index]).dropped(dropped)
-    return Draw(data.latents[data.winners[index]], losers, noise, t, condition)
+    anchors = None if data.anchors is None else data.latents[data.anchors[index]]
+    return Draw(latents[0], None if len(latents) == 1 else latents[1], frames, noise, t, condition, anchors)
 
 
-def diffusion_errors(model: TextToAudio, draw: Draw) -> tuple[torch.Tensor, ...]:
-    """Squared errors [B] of the winners and, where there are losers, theirs, in one pass over both."""
-    sides = [draw.winners] if draw.losers is None else [draw.winners, draw.losers]
-    t, noise = draw.t.repeat(len(sides)), draw.noise.repeat(len(sides), 1, 1)
-    noisy, target = add_noise(model.objective, torch.cat(sides), noise, t)
-    prediction = model.predict(noisy, t, Condition.joined([draw.condition] * len(sides)))
-    return squared_errors(prediction, target).chunk(len(sides))
+def buckets(model: TextToAudio, draw: Draw) -> list[torch.Tensor]:
+    """Rows that one pass of the network may hold: all, or those of equally many frames where its length is variable."""
+    if not model.variable_length:
+        return [torch.arange(len(draw.t))]
+    return [(draw.frames == length).nonzero()[:, 0].cpu() for length in draw.frames.unique()]
+
+
+def diffusion_errors(model: TextToAudio, draw: Draw, anchored: bool = False) -> tuple[torch.Tensor, ...]:
+    """Squared errors [B] of the winners and, where there are losers, theirs, in one pass over both; `anchored`: those
+    of the anchors, too, where there are some.
+
+    Only the frames that a clip fills count, and a model of variable length is given no others.
+    """
+    present = (draw.winners, draw.losers, draw.anchors if anchored else None)
+    sides, noise = [side for side in present if side is not None], draw.noise
+    if model.variable_length:
+        length = int(draw.frames[0])  # of all rows: see `buckets`
+        sides, noise = [side[:, :, :length] for side in sides], noise[:, :, :length]
+    t, count = draw.t.repeat(len(sides)), len(sides)
+    noisy, target = add_noise(model.objective, torch.cat(sides), noise.repeat(count, 1, 1), t)
+    prediction = model.predict(noisy, t, Condition.joined([draw.condition] * count))
+    return squared_errors(prediction, target, draw.frames.repeat(count)).chunk(count)
 
 
 def batch_loss(
@@ -114,13 +143,13 @@ def batch_loss(
         return loss, {"loss": loss.item()}
     with torch.no_grad(), trainable.reference():
         reference = diffusion_errors(model, draw)
-    policy = diffusion_errors(model, draw)
-    (winner, loser), (reference_winner, reference_loser) = policy, reference
+    winner, loser, *anchor = policy = diffusion_errors(model, draw, anchored=options.winner_weight > 0)
+    reference_winner, reference_loser = reference
     result = dpo_loss(winner, loser, reference_winner, reference_loser, options.beta)
     record = {"loss": result.loss.item(), "accuracy": result.accuracy, "margin": result.margin}
-    for name, now, before in zip(("winner_change", "loser_change"), policy, reference, strict=True):
+    for name, now, before in zip(("winner_change", "loser_change"), policy, reference, strict=False):
         record[name] = (now.detach() - before).mean().item()
-    return result.loss + options.winner_weight * policy[0].mean(), record
+    return result.loss + options.winner_weight * (anchor[0] if anchor else winner).mean(), record
 
 
 def optimiser_step(
@@ -146,7 +175,7 @@ def set_gradient(
     record: dict[str, float] = {}
     for parameter in trainable.parameters.values():
         parameter.grad = None
-    for rows in torch.arange(len(whole.t)).split(size):
+    for rows in (part for bucket in buckets(model, whole) for part in bucket.split(size)):
         loss, part = batch_loss(model, trainable, whole.rows(rows), options)
         check_finite(loss, "loss", step, MEND)
         share = len(rows) / len(whole.t)

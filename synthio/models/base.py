@@ -6,6 +6,7 @@ noise.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from synthio.audio import cut_windows
+from synthio.cli import UserError
 
 Objective = Literal["v", "rectified_flow"]
 # A network whose class is a library's: torch declares each attribute of a Module as `Tensor | Module`, of which
@@ -92,6 +94,8 @@ class TextToAudio(ABC):
         objective: what `predict` returns, "v" or "rectified_flow".
         latent_shape: (D, L) of the longest clip; where the length is fixed, every clip has it, and is cut afterwards.
         max_seconds: length of L latent frames.
+        decoder_reach: how many frames away a latent still changes an instant of the decoded sound; None: any.
+        variable_length: latents are as long as their clip, so that those of one batch must be of equally many frames.
         module: the trainable network.
         device: where tensors belong.
         dtype: what the network computes in; what goes in and comes out is float32.
@@ -113,10 +117,27 @@ class TextToAudio(ABC):
     noise_range: tuple[float, float] | None = None
     sampling: Sampling | None = None
     distilled: bool = False
+    decoder_reach: int | None = None
+    variable_length: bool = False
+
+    def sounding_frames(self, seconds: float) -> int:
+        """Latent frames that a clip of this length fills, at least one."""
+        frames = self.latent_shape[1]
+        needed = math.ceil(round(seconds / self.max_seconds * frames, 6))  # of floats, 3 may be 3 + 1e-16
+        return min(max(1, needed), frames)
 
     def frames_for(self, seconds: float) -> int:
-        """Latent frames of a clip of this length; models of variable length say how many it needs."""
-        return self.latent_shape[1]
+        """Latent frames that the network is given for a clip of this length: those it fills, or always all of them."""
+        return self.sounding_frames(seconds) if self.variable_length else self.latent_shape[1]
+
+    def check_finite(self, latents: torch.Tensor) -> None:
+        """Refuse to decode what an overflow has left.
+
+        Raises:
+            UserError: some of the latents are not finite.
+        """
+        if not latents.isfinite().all():
+            raise UserError(f"{self.name} gave NaN or infinity in {self.dtype}; use --dtype bfloat16 or float32")
 
     @abstractmethod
     def encode(self, audio: torch.Tensor) -> torch.Tensor:
@@ -201,6 +222,22 @@ class AudioTextScorer(ABC):
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:
         """Texts -> unit vectors [N, E] float32."""
         return self.text_vectors(texts).cpu().numpy()
+
+
+def reach_of(decoder: Network) -> int:
+    """How many latent frames away an input changes an output, of a decoder of convolutions that stand in their order.
+
+    A convolution of width k and dilation d reaches d (k - 1) / 2 samples of its own rate; a transposed one that raises
+    the rate s times, k / s samples of the rate before.
+    """
+    reach, rate = 0.0, 1
+    for part in decoder.modules():
+        if isinstance(part, torch.nn.ConvTranspose1d):
+            reach += part.kernel_size[0] / part.stride[0] / rate
+            rate *= part.stride[0]
+        elif isinstance(part, torch.nn.Conv1d):
+            reach += part.dilation[0] * (part.kernel_size[0] - 1) / 2 / rate
+    return math.ceil(reach)
 
 
 def unit(x: torch.Tensor) -> torch.Tensor:

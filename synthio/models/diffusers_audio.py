@@ -16,7 +16,7 @@ import torch
 
 from synthio.cli import UserError, first_line
 from synthio.files import read_object
-from synthio.models.base import Condition, Objective, Sampling, TextToAudio
+from synthio.models.base import Condition, Objective, Sampling, TextToAudio, reach_of
 from synthio.models.pipeline_model import PipelineModel, check_parts, read_scheduler
 from synthio.models.strict import finite_number, load_network
 
@@ -119,6 +119,7 @@ class DiffusersTextToAudio(PipelineModel):
             self.sampling = Sampling("euler", 24, 1.5)  # with more guidance, its clips of a label are too much alike
         else:
             self._set_vae(AutoencoderOobleck, folder / "vae", self.dtype)
+            self.decoder_reach = reach_of(self.vae.decoder)
         self.text_encoder = load_network(T5EncoderModel, folder / "text_encoder", "text encoder", dtype=torch.float32)
         self.projection = load_network(
             StableAudioProjectionModel, folder / "projection_model", "projection", torch_dtype=torch.float32

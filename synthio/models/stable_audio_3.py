@@ -13,7 +13,6 @@ guidance, else the base, which can be trained on.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,6 +66,7 @@ class StableAudio3(PipelineModel):
 
     objective = "rectified_flow"
     noise_range = LAMBDA_RANGE
+    variable_length = True
 
     def __init__(self, folder: Path, name: str, adapter: str | None = None, device: str = "cpu", dtype: str = "auto"):
         from diffusers import AutoencoderSAME, StableAudio3DiTModel
@@ -95,10 +95,6 @@ class StableAudio3(PipelineModel):
         # Part of the conditioner in training, though the transformer keeps it: taken before an adapter comes on it.
         self._padding = self.module.prompt_padding_embedding.detach().to(self.device, torch.float32, copy=True)
         self._place(adapter, self.text_encoder, self.duration)
-
-    def frames_for(self, seconds: float) -> int:
-        """Latent frames that a clip needs, at least one."""
-        return min(max(1, math.ceil(seconds * self.sample_rate / self.hop)), self.latent_shape[1])
 
     @torch.no_grad()
     def encode(self, audio: torch.Tensor) -> torch.Tensor:

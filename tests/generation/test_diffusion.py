@@ -81,3 +81,12 @@ def test_logit_normal_times_have_its_quantiles_and_one_draw_a_bin():
         assert torch.quantile(t, share).item() == pytest.approx(expected, abs=1e-3)
     with pytest.raises(ValueError, match="choose from uniform, logit_normal"):
         diffusion.stratified_times(1, torch.Generator(), "cosine")
+
+
+def test_errors_are_means_over_the_frames_that_count():
+    target, prediction = torch.zeros(2, 2, 3), torch.tensor([[[1.0, 2, 9], [3, 0, 9]], [[2, 9, 9], [4, 9, 9]]])
+    found = diffusion.squared_errors(prediction, target, torch.tensor([2, 1]))
+    assert found.tolist() == [(1 + 4 + 9 + 0) / 4, (4 + 16) / 2]
+    assert diffusion.squared_errors(prediction, target, torch.tensor([3, 3])).tolist() == pytest.approx(
+        diffusion.squared_errors(prediction, target).tolist()
+    )
