@@ -345,6 +345,14 @@ def compare_adapter(model: str, kind: str, folder: Path) -> dict[str, float]:
     }
 
 
+def compare_precision(exact, half) -> dict[str, float]:
+    """The velocity under autocast against that in float32, and the size of the latter."""
+    x, t = task()
+    with torch.no_grad():
+        velocities = [model.predict(x, t, model.condition(PROMPTS, SECONDS)) for model in (exact, half)]
+    return {"velocity": largest(*velocities), "size": float(velocities[0].std())}
+
+
 def compare(root: Path) -> dict[str, dict]:
     from synthio.models.load import load_text_to_audio
     from synthio.models.tools_checkpoint import find_model
@@ -361,6 +369,7 @@ def compare(root: Path) -> dict[str, dict]:
         found[name] |= {"objective": ours.objective, "distilled": ours.distilled, "name": ours.name}
         found[name] |= {"shape": list(ours.latent_shape), "max_seconds": ours.max_seconds, "channels": ours.channels}
         if name == "v":
+            found["bfloat16"] = compare_precision(ours, load_text_to_audio(str(root / name), dtype="bfloat16"))
             ours = load_text_to_audio(str(root / "v_prefixes" / "model.ckpt"))
             with torch.no_grad():
                 found["prefixes"] = compare_prefixes(theirs, ours)

@@ -115,7 +115,6 @@ def fit(
     from synthio.training import Checkpoint, State, Tensors, check_finite, descend, train
 
     device, steps, scratch = pick_device(args.device), args.steps, args.scratch
-    torch.set_float32_matmul_precision("high")  # TF32 where there is a GPU
     module.to(device)
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=args.learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98))

@@ -33,6 +33,7 @@ from synthio.classification.weighting import choose_synthetic_weight, class_weig
 from synthio.cli import AUTO, UserError, progress
 from synthio.files import stable_seed
 from synthio.models.fbank import SAMPLE_RATE, WINDOW, kaldi_fbank, num_frames, num_samples
+from synthio.models.precision import autocast
 from synthio.training import (
     Checkpoint,
     State,
@@ -442,10 +443,13 @@ def _set_gradient(model, batch: tuple[torch.Tensor, ...], step: int, recipe: Rec
         )
     for part in zip(*(tensor.split(size) for tensor in batch), strict=True):
         features, targets, weights = (tensor.to(device) for tensor in part)
-        output, share = model(features), len(features) / count
-        loss = loss_of(output.logits, targets, recipe.multi_label, weights)
+        share = len(features) / count
+        with autocast(device, recipe.precision):
+            output = model(features)
+        loss = loss_of(output.logits.float(), targets, recipe.multi_label, weights)
         if recipe.supcon_weight > 0:
-            loss = loss + recipe.supcon_weight * supcon_loss(output.projected, targets, recipe.supcon_temperature)
+            projected = output.projected.float()
+            loss = loss + recipe.supcon_weight * supcon_loss(projected, targets, recipe.supcon_temperature)
         check_finite(loss, "training loss", step)
         (share * loss).backward()
         total += share * loss.item()

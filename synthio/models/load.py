@@ -67,7 +67,7 @@ def load_text_to_audio(model: str, adapter: str | None = None, device: str = "cp
     """A text-to-audio model by folder, checkpoint file or hub id, with an optional adapter.
 
     Args:
-        dtype: as in `PipelineModel`; a model of stable-audio-tools computes in float32 alone.
+        dtype: as in `PipelineModel`.
 
     Raises:
         UserError: the model or the adapter cannot be had, is not whole, or is of another kind.
@@ -80,11 +80,9 @@ def load_text_to_audio(model: str, adapter: str | None = None, device: str = "cp
 
 def _load_text_to_audio(model: str, adapter: str | None, device: str, dtype: str) -> TextToAudio:
     if backend_of(model) == "stable_audio_tools":
-        if dtype not in ("auto", "float32"):
-            raise UserError(f"dtype={dtype}: a model of stable-audio-tools runs in float32; take auto or float32")
         from synthio.models.stable_audio_tools import StableAudioToolsTextToAudio
 
-        return StableAudioToolsTextToAudio(model, adapter, device)
+        return StableAudioToolsTextToAudio(model, adapter, device, dtype)
     from synthio.models.diffusers_audio import load_pipeline
 
     return load_pipeline(model, adapter, device, dtype)

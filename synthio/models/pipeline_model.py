@@ -97,6 +97,5 @@ class PipelineModel(TextToAudio):
         Raises:
             UserError: the latents are not finite, so the transformer overflowed.
         """
-        if not latents.isfinite().all():
-            raise UserError(f"{self.name} gave NaN or infinity in {self.dtype}; use --dtype bfloat16 or float32")
+        self.check_finite(latents)
         return self._through_vae(lambda vae, x: vae.decode(x).sample, latents)

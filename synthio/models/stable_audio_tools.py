@@ -6,7 +6,8 @@ same code, which needs the environment stable_audio. The network is built by the
 by adversarial post-training (ARC, Novack et al. 2025): the network predicts the velocity of a rectified flow, and is
 sampled in a few "pingpong" steps without guidance.
 
-The library runs T5 in float16, which is slow on CPUs and whose range flan-t5 can leave; here it is float32, as all is.
+The library runs T5 in float16, which is slow on CPUs and whose range flan-t5 can leave; here it is float32, and so are
+all weights. In half precision the transformer alone multiplies, under autocast.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import torch
 from synthio.cli import UserError, first_line, making_of
 from synthio.files import read_object
 from synthio.models.adapters import load_adapter
-from synthio.models.base import Condition, Network, Objective, Sampling, TextToAudio
+from synthio.models.base import Condition, Network, Objective, Sampling, TextToAudio, reach_of
+from synthio.models.pipeline_model import pick_dtype
 from synthio.models.strict import fill, listed, refusing
 from synthio.models.tools_checkpoint import CONFIG_NAME, Prefixes, find_model, read_state, split_prefixes
 from synthio.models.tools_prefix import ToolsPrefixModel, attention_layers
@@ -156,18 +158,19 @@ def with_prefixes(transformer: Network, prefixes: Prefixes, path: Path) -> Tools
 
 
 class StableAudioToolsTextToAudio(TextToAudio):
-    """See `TextToAudio`; every part is loaded in float32 and frozen.
+    """See `TextToAudio`; every part is loaded in float32 and frozen. `dtype` is what the transformer multiplies in.
 
     Args:
         model: folder, checkpoint with its config beside it, or hub id.
         adapter: folder of an adapter for the transformer (see `synthio.models.adapters`), or None.
         device: torch device.
+        dtype: see `PipelineModel`.
 
     Raises:
         UserError: a part is missing or does not fit, or the adapter belongs to another model.
     """
 
-    def __init__(self, model: str, adapter: str | None = None, device: str = "cpu"):
+    def __init__(self, model: str, adapter: str | None = None, device: str = "cpu", dtype: str = "auto"):
         files = find_model(model)
         config = read_object(files.config)
         with refusing("model", files.config):
@@ -176,6 +179,7 @@ class StableAudioToolsTextToAudio(TextToAudio):
         fill(self.network, state, files.checkpoint, f"what its {CONFIG_NAME} describes")
         self.name = Path(model).name if Path(model).exists() else model
         self.device = torch.device(device)
+        self.dtype = pick_dtype(dtype, self.device)
         self._read_sizes(config)
         self.module = self.network.model.model
         if prefixes:
@@ -197,6 +201,8 @@ class StableAudioToolsTextToAudio(TextToAudio):
         self.latent_shape = (self.network.io_channels, frames)
         self.sample_rate, self.channels = self.network.sample_rate, self.network.pretransform.io_channels
         self.samples = frames * hop
+        if config["model"]["pretransform"]["config"].get("decoder", {}).get("type") == "oobleck":
+            self.decoder_reach = reach_of(self.network.pretransform.model.decoder)
         self.max_seconds = self.samples / self.sample_rate
 
     @torch.no_grad()
@@ -212,7 +218,12 @@ class StableAudioToolsTextToAudio(TextToAudio):
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents [B, D, L] -> audio [B, C, L * hop]."""
+        """Latents [B, D, L] -> audio [B, C, L * hop].
+
+        Raises:
+            UserError: the latents are not finite.
+        """
+        self.check_finite(latents)
         return self.network.pretransform.decode(latents)[:, :, : self.samples]
 
     @torch.no_grad()
@@ -230,10 +241,12 @@ class StableAudioToolsTextToAudio(TextToAudio):
 
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The transformer's output [B, D, L] at times t [B]; in training, blocks are computed again for gradients."""
-        return self.module(
-            latents,
-            t,
-            cross_attn_cond=condition.cross,
-            global_embed=None if condition.pooled is None else condition.pooled[:, 0],
-            use_checkpointing=torch.is_grad_enabled(),
-        )
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            out = self.module(
+                latents,
+                t,
+                cross_attn_cond=condition.cross,
+                global_embed=None if condition.pooled is None else condition.pooled[:, 0],
+                use_checkpointing=torch.is_grad_enabled(),
+            )
+        return out.float()

@@ -56,11 +56,6 @@ def test_backend_of_files(tmp_path, files, backend):
     assert backend_of(str(tmp_path / files[-1])) == "stable_audio_tools"
 
 
-def test_half_precision_is_refused():
-    with pytest.raises(UserError, match="dtype=float16: a model of stable-audio-tools runs in float32"):
-        load_text_to_audio("stabilityai/stable-audio-open-small", dtype="float16")
-
-
 @pytest.fixture
 def hub_cache(tmp_path, monkeypatch) -> Path:
     """The cached snapshot of the hub id me/mine; there is no network."""
@@ -295,6 +290,12 @@ def test_every_part_equals_the_librarys(found, model):
     assert result["distilled"] == (model == "rf_denoiser")
     assert (result["name"], result["shape"], result["channels"]) == (model, [8, 40], 2)
     assert result["max_seconds"] == 40 * 512 / 16000
+
+
+@pytest.mark.slow
+def test_in_half_precision_the_transformer_alone_rounds(found):
+    """bfloat16 has 8 bits; of a velocity of size 1, some of them are lost in two layers."""
+    assert 1e-4 < found["bfloat16"]["velocity"] < 0.05 * found["bfloat16"]["size"]
 
 
 @pytest.mark.slow
