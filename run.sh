@@ -79,8 +79,9 @@ dpo_loss=dpo               # dpo|sft: dpo: preference; sft: the plain loss on th
 dpo_pairs=gold             # gold|ranked: gold: gold against generated clips; ranked: best against worst generation by CLAP score (CRPO)
 dpo_losers=2               # whole 1..100: generations for each gold clip that it is preferred to (paper: 2)
 dpo_rounds=1               # whole 1..100: rounds of alignment; each trains on, against generations of the round before (paper: 1)
-dpo_beta=2000              # number 0..: strength of the preference in the alignment (paper: 2000)
-dpo_winner_weight=0        # number 0..: weight of the winner's own diffusion loss, an anchor to the gold clips (TangoFlux; paper: 0)
+dpo_codec_match=true       # bool: gold clips go through the model's autoencoder before they are preferred to generated ones, which have been through it, so that the model cannot learn the autoencoder's marks (paper: false)
+dpo_beta=2000              # number 0..: strength of the preference in the alignment: half of it multiplies the difference of the errors, each a mean over the frames that a clip fills (paper: 2000, with the padding in the mean)
+dpo_winner_weight=0        # number 0..: weight of the winner's own diffusion loss, an anchor to the gold clips as recorded (TangoFlux; paper: 0)
 dpo_timesteps=uniform      # uniform|logit_normal: distribution of the training times of the alignment
 dpo_num_steps=150          # whole 1..: optimiser steps of each round of alignment
 dpo_num_epochs=0           # number 0..: passes over the pairs in a round of alignment; 0: the number of steps counts
@@ -93,11 +94,12 @@ dpo_ema_decay=0            # number 0..0.9999999: decay of averaged weights of t
 ast_num_steps=150          # whole 1..: optimiser steps, as many with synthetic clips as without
 ast_learning_rate=3e-4     # number 0..: highest learning rate of the classifier (paper, for a model 80 times larger: 1e-5)
 ast_batch_size=16          # whole 1..: clips in a step of the classifier (paper: 48)
+ast_precision=auto         # auto|float32|bfloat16: what AST multiplies in when it is trained; auto: bfloat16 on a GPU that has it, else float32. It is scored in float32
 ast_head_init=names        # names|probe|random: where the new head starts. names: at a linear probe and what the pretrained head says, where that has names for every label; probe: at the probe alone; random (paper)
 ast_wise_ft_alpha=auto     # number 0..1 or auto: share of the trained weights in the classifier, the rest being those at the start; auto: what is best on the validation clips; 1: the trained ones alone (paper, and always where the head starts at random)
 ast_class_weights=false    # bool: each class has the same weight in the loss
 synthetic_weight=auto      # number 0.. or auto: how often a synthetic clip comes for one time that a gold one does; auto: what is best on the validation clips, 0 where they do not help there (paper: 1)
-ast_waveform_augment=none  # none|noise|pitch|chain: changes each clip anew at each step; chain: gain, noise, pitch, shift, filter
+ast_waveform_augment=none  # none|noise|pitch|speed|chain: changes each clip anew at each step; pitch keeps the tempo (the paper's), speed changes both by resampling; chain: gain, noise, pitch, shift, filter
 ast_spec_augment=false     # bool: mask a band of frequencies and a stretch of time, at each step (SpecAugment)
 ast_mixup=0                # number 0..: alpha of mixup's Beta distribution; 0: no mixup
 supcon_weight=1            # number 0..: for supcon=true, weight of the contrastive loss; cross-entropy has 1
@@ -259,7 +261,7 @@ align() {
 
 # Generate losers with the adapter there is, and train on from it.
 align_round() { # ROUND
-    local suffix=_$1 earlier="" options=() gold=("$train_csv") loaded=("text_to_audio_model=$text_to_audio_model")
+    local suffix=_$1 earlier="" options=() gold=("$train_csv" "$valid") loaded=("text_to_audio_model=$text_to_audio_model")
     if (($1 == 1)); then suffix=""; else earlier=${adapter[1]}; fi
     if [[ $dpo_loss == dpo ]]; then
         options+=(--losers_csv "$work/dpo/losers$suffix.csv")
@@ -276,12 +278,13 @@ align_round() { # ROUND
     fi
     adapter=(--adapter "$work/dpo/adapter$suffix")
     models=("${loaded[@]}") reads=("${gold[@]}") writes=("${adapter[1]}")
-    step 4 "dpo$suffix" dpo_train.py --gold_csv "$train_csv" "${options[@]}" --output_folder "${adapter[1]}" \
-        --model "$text_to_audio_model" --train "$dpo_train_parts" --loss "$dpo_loss" --pairs "$dpo_pairs" \
-        --beta "$dpo_beta" --winner_weight "$dpo_winner_weight" --timestep_distribution "$dpo_timesteps" \
-        --num_steps "$dpo_num_steps" --num_epochs "$dpo_num_epochs" --learning_rate "$dpo_learning_rate" \
-        --warmup_steps "$dpo_warmup_steps" --batch_size "$dpo_batch_size" --gradient_accumulation "$dpo_accumulation" \
-        --ema_decay "$dpo_ema_decay" --seed "$seed" --dtype "$dtype" --device "$device" "${compiling[@]}" "${tracking[@]}"
+    step 4 "dpo$suffix" dpo_train.py --gold_csv "$train_csv" --valid_csv "$valid" "${options[@]}" \
+        --output_folder "${adapter[1]}" --model "$text_to_audio_model" --train "$dpo_train_parts" --loss "$dpo_loss" \
+        --pairs "$dpo_pairs" --codec_match "$dpo_codec_match" --beta "$dpo_beta" --winner_weight "$dpo_winner_weight" \
+        --timestep_distribution "$dpo_timesteps" --num_steps "$dpo_num_steps" --num_epochs "$dpo_num_epochs" \
+        --learning_rate "$dpo_learning_rate" --warmup_steps "$dpo_warmup_steps" --batch_size "$dpo_batch_size" \
+        --gradient_accumulation "$dpo_accumulation" --ema_decay "$dpo_ema_decay" --seed "$seed" --dtype "$dtype" \
+        --device "$device" "${compiling[@]}" "${tracking[@]}"
 }
 
 write_captions() { # NUMBER NAME MODE INPUT OUTPUT [OPTIONS...]
@@ -359,8 +362,8 @@ train_filter_classifier() {
     step 7 filter_classifier ast/train.py --train_csv "$train_csv" --valid_csv "$valid" --test_csv "$valid" \
         --classes_csv "${reads[2]}" \
         --output_folder "$folder" --model "$ast_model" --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" \
-        --learning_rate "$ast_learning_rate" --head_init "$ast_head_init" --multi_label "$multi_label" \
-        --seed "$((seed + 1))" --device "$device" "${compiling[@]}"
+        --learning_rate "$ast_learning_rate" --precision "$ast_precision" --head_init "$ast_head_init" \
+        --multi_label "$multi_label" --seed "$((seed + 1))" --device "$device" "${compiling[@]}"
     filter_classifier=(--classifier "$folder" --classifier_weight "$classifier_weight")
 }
 
@@ -427,10 +430,10 @@ train_ast() { # NAME; reads the arrays csvs and options of classify
     models=("ast_model=$ast_model") reads=("${csvs[@]}") writes=("$work/classifier/${1}_ast")
     step 10 "classify_$1" ast/train.py "${options[@]}" --output_folder "${writes[0]}" --model "$ast_model" \
         --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" --learning_rate "$ast_learning_rate" \
-        --head_init "$ast_head_init" --wise_ft_alpha "$ast_wise_ft_alpha" --class_weights "$ast_class_weights" \
-        --waveform_augment "$ast_waveform_augment" --spec_augment "$ast_spec_augment" --mixup "$ast_mixup" \
-        --supcon "$supcon" --supcon_weight "$supcon_weight" --supcon_temperature "$supcon_temperature" \
-        "${compiling[@]}" "${tracking[@]}"
+        --precision "$ast_precision" --head_init "$ast_head_init" --wise_ft_alpha "$ast_wise_ft_alpha" \
+        --class_weights "$ast_class_weights" --waveform_augment "$ast_waveform_augment" --mixup "$ast_mixup" \
+        --spec_augment "$ast_spec_augment" --supcon "$supcon" --supcon_weight "$supcon_weight" \
+        --supcon_temperature "$supcon_temperature" "${compiling[@]}" "${tracking[@]}"
 }
 
 # The synthetic clips against real ones, by models that did not filter them where there are such.
@@ -463,7 +466,7 @@ main() {
     stop_with_us
     find_interpreters
     gather_variables
-    if ((${#profile_sets[@]})); then echo "profile $profile sets ${profile_sets[*]}"; fi
+    if ((${#taken[@]})); then printf '%s\n' "${taken[@]}"; fi
     if $check; then
         examine
         exit

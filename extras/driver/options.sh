@@ -67,11 +67,17 @@ read_variables() { # FILE
     read_block "$1"
 }
 
-# Set what the profile sets, and check each variable by itself.
+# Set what the profile and the models' sizes set, and check each variable by itself.
 check_variables() {
-    local name
+    local name value
+    local -A defaults=()
+    taken=()
     check_kind profile "${kinds[profile]}"
-    apply_profile
+    while read -r name value; do defaults[$name]=$value; done <"$root/extras/driver/defaults.txt"
+    [[ $profile == embedded ]] || take profiles.txt "$profile" "profile $profile sets"
+    for name in text_to_audio_model ast_model; do
+        if is_full_size "${!name}"; then take sizes.txt "$name" "$name of full size sets"; fi
+    done
     for name in "${names[@]}"; do check_kind "$name" "${kinds[$name]}"; done
 }
 
@@ -141,26 +147,31 @@ parse_options() {
     done
 }
 
-# Set the variables of the profile, but for those that were given or edited. Fills `profile_sets`, to be shown.
-apply_profile() {
-    local row column=0 i name value
-    local -A defaults=()
-    profile_sets=()
-    [[ $profile != embedded ]] || return 0
-    while read -r name value; do defaults[$name]=$value; done <"$root/extras/driver/defaults.txt"
+# Set the variables that a column of a table names, but for those that were given, edited or set before. Adds a line to
+# `taken`, to be shown.
+take() { # TABLE COLUMN WHAT-SETS
+    local row column=0 i name value sets=()
     while read -r -a row; do
         name=${row[0]:-#}
         [[ $name != '#'* ]] || continue
         if [[ $name == variable ]]; then
-            for i in "${!row[@]}"; do if [[ ${row[i]} == "$profile" ]]; then column=$i; fi; done
+            for i in "${!row[@]}"; do if [[ ${row[i]} == "$2" ]]; then column=$i; fi; done
             continue
         fi
         value=${row[column]}
         [[ $value != - && -z ${given[$name]:-} && ${!name} == "${defaults[$name]}" ]] || continue
         [[ $name != llm_model || $caption_writer == openai ]] || continue # it goes with a server alone
         printf -v "$name" %s "$value"
-        profile_sets+=("$name=$value")
-    done <"$root/extras/profiles.txt"
+        sets+=("$name=$value")
+    done <"$root/extras/$1"
+    if ((${#sets[@]})); then taken+=("$3 ${sets[*]}"); fi
+}
+
+# Whether a model has more than some 20 million parameters, 80 MB of weights. One that is not on this disk has.
+is_full_size() { # VALUE OF A MODEL'S VARIABLE
+    [[ $1 != embedded ]] || return 1
+    [[ -e $1 ]] || return 0
+    (($(du -skL "$1" | cut -f1) > 80 * 1024))
 }
 
 is_zero() { # a number that check_kind let pass

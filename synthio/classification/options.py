@@ -9,7 +9,7 @@ from synthio.options import Seed, option
 
 ALPHAS = (0.25, 0.5, 1.0)  # of the trained weights, for wise_ft_alpha "auto"
 NO_AUGMENT = "none"
-WAVEFORM_AUGMENTS = ("noise", "pitch", "chain")  # functions of synthio.classification.augment
+WAVEFORM_AUGMENTS = ("noise", "pitch", "speed", "chain")  # functions of synthio.classification.augment
 HEADS_ALONE = ("seed", "multi_label", "synthetic_weight")  # fields of Recipe that frozen models have a use for
 
 
@@ -35,6 +35,13 @@ class Recipe(Seed):
     )
     batch_size: int = option(
         16, "clips in a step of the classifier (paper: 48)", low=1, driver="ast_batch_size", card="clips a step"
+    )
+    precision: str = option(
+        AUTO,
+        "what AST multiplies in when it is trained; auto: bfloat16 on a GPU that has it, else float32. It is scored in "
+        "float32",
+        choices=(AUTO, "float32", "bfloat16"),
+        driver="ast_precision",
     )
     weight_decay: float = option(5e-7, "weight decay of AdamW (AST: 5e-7)", low=0, card="weight decay")
     warmup_fraction: float = option(0.1, "share of the steps in which the learning rate rises", low=0, high=1)
@@ -67,7 +74,8 @@ class Recipe(Seed):
     )
     waveform_augment: str = option(
         NO_AUGMENT,
-        "changes each clip anew at each step; chain: gain, noise, pitch, shift, filter",
+        "changes each clip anew at each step; pitch keeps the tempo (the paper's), speed changes both by resampling; "
+        "chain: gain, noise, pitch, shift, filter",
         choices=(NO_AUGMENT, *WAVEFORM_AUGMENTS),
         driver="ast_waveform_augment",
         card="waveform augmentation",

@@ -25,7 +25,8 @@ from synthio.tracking import Tracking
 
 RUN = ROOT / "run.sh"
 PAGE = ROOT / "docs/variables.md"
-PROFILES = ROOT / "extras/profiles.txt"
+# What sets variables besides the user: the profiles, and models of full size.
+TABLES = (ROOT / "extras/profiles.txt", ROOT / "extras/sizes.txt")
 DEFAULTS = ROOT / "extras/driver/defaults.txt"
 BEGIN, END = "# ==== variables\n", "# ==== end"
 PAGE_HEAD = """# Variables
@@ -306,16 +307,17 @@ def page() -> str:
     return PAGE_HEAD + "".join(rows)
 
 
-def profile_names() -> list[str]:
-    """The variables that a profile sets."""
-    rows = [line.split() for line in PROFILES.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    return [row[0] for row in rows[1:] if row]
+def rows_of(table: Path) -> list[list[str]]:
+    """The rows of a table of TABLES, the head first."""
+    lines = table.read_text(encoding="utf-8").splitlines()
+    return [line.split() for line in lines if line.strip() and not line.startswith("#")]
 
 
 def defaults() -> str:
-    """What the variables of the profiles are where nobody has edited run.sh: a name and a value a line."""
+    """What the variables of the tables are where nobody has edited run.sh: a name and a value a line."""
     known = all_variables()
-    return "".join(f"{name} {known[name].default_text()}".rstrip() + "\n" for name in profile_names())
+    names = dict.fromkeys(row[0] for table in TABLES for row in rows_of(table)[1:])
+    return "".join(f"{name} {known[name].default_text()}".rstrip() + "\n" for name in names)
 
 
 def texts() -> dict[Path, str]:

@@ -22,6 +22,7 @@ import soundfile
 from synthio.captions.composer import EVENTS
 from synthio.classification.heads import TITLES
 from synthio.files import fingerprint, read_json, sha256_file
+from synthio.pipeline import variables
 from synthio.pipeline.stamp import LARGE_FILE_BYTES, content
 from tests.classification.test_training import save_tiny_ast
 from tests.cpu_time import children_cpu_s
@@ -483,7 +484,7 @@ def test_a_stage_whose_input_is_missing(world):
         ),
         (["--probe_clap_model", "embedded"], "--probe_clap_model is clap_model, which filters; name another CLAP"),
         (["--probe_clap_model", "./not/there"], "no such model folder: ./not/there"),
-        (["--ast_waveform_augment", "loud"], "'loud' is none of none, noise, pitch, chain"),
+        (["--ast_waveform_augment", "loud"], "'loud' is none of none, noise, pitch, speed, chain"),
         (["--captioner", "gama"], "--gama_dir: no such folder: ''"),
         (["--captioner", "gama", "--gama_dir", "."], "--gama_checkpoint: no such file: ''"),
         (["--gama_checkpoint", "x"], "gama_dir and gama_checkpoint go with captioner=gama"),
@@ -548,39 +549,73 @@ def test_a_variable_may_be_edited_in_the_file(tmp_path):
     assert "my set/checked/train.csv" in shown
 
 
-def profile_table() -> dict[str, dict[str, str]]:
-    """Profile -> variable -> value, where it is not the default, of extras/profiles.txt."""
-    lines = (ROOT / "extras/profiles.txt").read_text(encoding="utf-8").splitlines()
-    head, *rows = [line.split() for line in lines if line and not line.startswith("#")]
-    return {name: {row[0]: row[i] for row in rows if row[i] != "-"} for i, name in enumerate(head[1:], 1)}
+def table_of(name: str) -> dict[str, dict[str, str]]:
+    """Column -> variable -> value, where it is not the default, of a table in extras."""
+    head, *rows = variables.rows_of(ROOT / "extras" / name)
+    return {column: {row[0]: row[i] for row in rows if row[i] != "-"} for i, column in enumerate(head[1:], 1)}
 
 
-def dry_profile(name, *words):
-    done = call("--profile", name, *words, "--dry_run")
+def what_is_set(*words, **more):
+    """(what sets -> variable -> value, all that is printed) of a dry run."""
+    done = call(*words, "--dry_run", **more)
     assert done.returncode == 0, done.stderr
-    sets = re.findall(r"^profile \w+ sets (.*)", done.stdout)
-    return dict(word.split("=", 1) for word in sets[0].split()) if sets else {}, done.stdout
+    sets = re.findall(r"^(profile \w+|\w+ of full size) sets (.*)", done.stdout, re.MULTILINE)
+    return {who: dict(word.split("=", 1) for word in text.split()) for who, text in sets}, done.stdout
 
 
 @pytest.mark.parametrize("name", ["stable_audio_open", "stable_audio_3", "paper"])
-def test_a_profile_sets_models_and_what_suits_them(tmp_path, name):
+def test_a_profile_sets_models_and_their_sizes_what_suits_them(tmp_path, name):
     (tmp_path / "weights.bin").touch()
     gama = ["--gama_dir", tmp_path, "--gama_checkpoint", tmp_path / "weights.bin"]
-    sets, text = dry_profile(name, *(gama if name == "paper" else []))
-    assert sets == profile_table()[name]
+    sets, text = what_is_set("--profile", name, *(gama if name == "paper" else []))
+    sizes = table_of("sizes.txt")
+    assert sets == {
+        f"profile {name}": table_of("profiles.txt")[name],
+        "text_to_audio_model of full size": sizes["text_to_audio_model"],
+        "ast_model of full size": sizes["ast_model"],
+    }
+    sets = {variable: value for part in sets.values() for variable, value in part.items()}
     assert f"--model {sets['text_to_audio_model']} " in text and f"--learning_rate {sets['ast_learning_rate']} " in text
     assert f"--num_steps {sets.get('num_steps', 0)} " in text and f"--captioner {sets['captioner']} " in text
 
 
+@pytest.mark.parametrize("model", ["hub id", "folder", "file", "small folder"])
+def test_a_model_of_full_size_brings_what_suits_it(tmp_path, model):
+    """By its weights on the disk, with nothing else chosen; what the user gives wins."""
+    weights = tmp_path / ("ast.pth" if model == "file" else "ast/model.safetensors")
+    weights.parent.mkdir(exist_ok=True)
+    weights.write_bytes(bytes((7 if model == "small folder" else 90) << 20))
+    named = {"hub id": "MIT/ast-finetuned-audioset-10-10-0.4593", "file": weights}.get(model, weights.parent)
+    sets, text = what_is_set("--ast_model", named, "--ast_batch_size", 12)
+    if model == "small folder":
+        assert sets == {} and "--learning_rate 3e-4 " in text
+        return
+    suits = table_of("sizes.txt")["ast_model"]
+    assert sets == {
+        "ast_model of full size": {name: value for name, value in suits.items() if name != "ast_batch_size"}
+    }
+    assert "--num_steps 1000 --batch_size 12 --learning_rate 1e-5 " in text and "--head_init random " in text
+
+
+def test_a_full_size_generator_alone_brings_what_suits_it():
+    sets, text = what_is_set("--text_to_audio_model", "stabilityai/stable-audio-open-1.0", "--dpo_num_steps", 150)
+    suits = table_of("sizes.txt")["text_to_audio_model"]
+    del suits["dpo_num_steps"]
+    assert sets == {"text_to_audio_model of full size": suits}
+    assert "--batch_size 4 --gradient_accumulation 2 " in text and "--learning_rate 3e-4 " in text
+
+
 def test_what_the_user_sets_wins_over_the_profile(tmp_path):
     words = ["--num_steps", 0, "--caption_writer=embedded", "--captioner", "embedded", "--ast_learning_rate", "1e-4"]
-    sets, text = dry_profile("paper", *words)
+    found, text = what_is_set("--profile", "paper", *words)
+    sets = {name: value for part in found.values() for name, value in part.items()}
     assert sets.keys().isdisjoint({"num_steps", "caption_writer", "captioner", "ast_learning_rate", "llm_model"})
     assert sets["cfg_scale"] == "7" and "--sampler dpmpp_3m_sde --num_steps 0 --cfg_scale 7 " in text
     edited = RUN.read_text().replace("dpo_learning_rate=5e-5 ", "dpo_learning_rate=3e-4 ")
     edited = edited.replace("profile=embedded  ", "profile=stable_audio_open  ").replace("cfg_scale=0 ", "cfg_scale=4 ")
     copy_driver(tmp_path).write_text(edited)
-    shutil.copy(ROOT / "extras/profiles.txt", tmp_path / "extras")
+    for table in ("profiles.txt", "sizes.txt"):
+        shutil.copy(ROOT / "extras" / table, tmp_path / "extras")
     done = subprocess.run([SHELL, tmp_path / "run.sh", "--dry_run"], capture_output=True, text=True, check=False)
     assert "cfg_scale=" not in done.stdout and "--cfg_scale 4 " in done.stdout, done.stderr
     assert "--learning_rate 3e-4 " in done.stdout and "num_steps=100" in done.stdout

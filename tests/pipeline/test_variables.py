@@ -74,14 +74,16 @@ def test_options_that_change_no_result():
     assert variables.inert_options() == {f"--{name}" for name in wanted}
 
 
-def test_a_profile_names_only_what_differs():
+@pytest.mark.parametrize("table", variables.TABLES, ids=lambda table: table.stem)
+def test_a_table_names_only_what_differs(table):
     known = variables.all_variables()
-    lines = variables.PROFILES.read_text(encoding="utf-8").splitlines()
-    head, *rows = [line.split() for line in lines if line and not line.startswith("#")]
-    assert ("embedded", *head[1:]) == known["profile"].choices
+    head, *rows = variables.rows_of(table)
+    if table.stem == "profiles":
+        assert ("embedded", *head[1:]) == known["profile"].choices
+    assert set(head[1:]) <= {*known["profile"].choices, *known}
     for name, *values in rows:
         named = {value for value in values if value != "-"}
-        assert named and known[name].default_text() not in named, name
+        assert len(values) == len(head) - 1 and named and known[name].default_text() not in named, name
 
 
 def test_stamps_need_the_standard_library_alone():
