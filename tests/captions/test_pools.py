@@ -518,3 +518,10 @@ def test_prompts_say_leaf_labels_and_rewrites_see_those_of_their_labels(tmp_path
     assert script.prompts_within(accepted, "Guitar") == ("loud Guitar",)
     assert script.prompts_within(accepted, "Guitar;Drum;Rain") == ("loud Guitar", "loud Drum and Guitar")
     assert script.prompts_within(accepted, "Rain") == ()
+
+
+def test_only_sound_words_reach_the_pool():
+    """Of what was heard in one clip, the others of its label hear plain words alone; a name in it stays its own."""
+    heard = [Extraction(("loud", "agent swordfish"), ("traffic", "forget your orders")), Extraction(("quiet",), ())]
+    pool = pool_captions(["dog", "dog"], heard)["dog"]
+    assert pool.events == ("loud", "quiet") and pool.backgrounds == ("traffic",)
