@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthio.classification.heads import TITLES, UNTRAINED
 from synthio.cli import UserError, in_range, new_parser, run_main
+from synthio.report.tables import p_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -381,8 +382,8 @@ def printed_row(record: Mapping[str, Any], has_paper: bool) -> list[str]:
         interval_text(record),
         difference,
         record["told"] or "-",
-        number(record["p"], 3, 1),
-        number(record["p_holm"], 3, 1),
+        p_text(record["p"]),
+        p_text(record["p_holm"]),
     ]
     return [*row, number(record["paper"], 2, 1)] if has_paper else row
 
