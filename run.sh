@@ -7,7 +7,7 @@ if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi #
 # ==== variables
 # Paths start at the folder you call from. A word before the colon says what is allowed.
 # -- data
-profile=embedded           # embedded|stable_audio_open|stable_audio_3|paper: models and what suits them, set together; what you set wins
+profile=embedded           # embedded|stable_audio_open|stable_audio_3|paper_models|paper: models and what suits them, set together; what you set wins
 dataset_name=demo          # text: names the outputs, ./<dataset_name>/ and ./<dataset_name>_synthetic/
 input_train_file=""        # text: CSV of the training clips (path, label); all three CSVs empty: a demo set is made
 valid_csv=""               # text: CSV of the validation clips; they choose the step of the classifier
@@ -92,9 +92,12 @@ dpo_accumulation=1         # whole 1..: batches of pairs in each optimiser step
 dpo_ema_decay=0            # number 0..0.9999999: decay of averaged weights of the adapter; 0: the last weights
 # -- classifier
 ast_num_steps=150          # whole 1..: optimiser steps, as many with synthetic clips as without
+ast_epochs=0               # number 0..: passes over the training clips (paper: 50); 0: ast_num_steps counts
 ast_learning_rate=3e-4     # number 0..: highest learning rate of the classifier (paper, for a model 80 times larger: 1e-5)
 ast_batch_size=16          # whole 1..: clips in a step of the classifier (paper: 48)
 ast_precision=auto         # auto|float32|bfloat16: what AST multiplies in when it is trained; auto: bfloat16 on a GPU that has it, else float32. It is scored in float32
+ast_optimizer=adamw        # adamw|adam: optimiser of the classifier; adam (paper) has the weight decay in the gradient
+ast_schedule=cosine        # cosine|step: how the learning rate of the classifier goes. cosine: it rises in the first tenth of the steps and falls to 0; step: it falls by 15 % after each epoch from the fifth on (paper)
 ast_head_init=names        # names|probe|random: where the new head starts. names: at a linear probe and what the pretrained head says, where that has names for every label; probe: at the probe alone; random (paper)
 ast_wise_ft_alpha=auto     # number 0..1 or auto: share of the trained weights in the classifier, the rest being those at the start; auto: what is best on the validation clips; 1: the trained ones alone (paper, and always where the head starts at random)
 ast_class_weights=false    # bool: each class has the same weight in the loss
@@ -104,6 +107,8 @@ ast_spec_augment=false     # bool: mask a band of frequencies and a stretch of t
 ast_mixup=0                # number 0..: alpha of mixup's Beta distribution; 0: no mixup
 supcon_weight=1            # number 0..: for supcon=true, weight of the contrastive loss; cross-entropy has 1
 supcon_temperature=0.1     # number 0.001..: for supcon=true, temperature of the contrastive loss (its paper: 0.1)
+supcon_epochs=0            # number 0..: for supcon=true, passes over the training clips by the contrastive loss alone, after which cross-entropy alone trains (paper: 100); 0: both losses share the steps
+ast_input_length=percentile # percentile|mean: how long the input of the classifier is: the 95th percentile of the real training clips, or their mean, which cuts the longer half (paper)
 probe_embeddings=both      # both|ast|clap: for classifier=probe, what the linear probe hears
 probe_clap_model=""        # text: another CLAP than clap_model, which filters, for all heads on frozen embeddings
 # -- outputs
@@ -278,13 +283,10 @@ align_round() { # ROUND
     fi
     adapter=(--adapter "$work/dpo/adapter$suffix")
     models=("${loaded[@]}") reads=("${gold[@]}") writes=("${adapter[1]}")
+    words_of PreferenceOptions
     step 4 "dpo$suffix" dpo_train.py --gold_csv "$train_csv" --valid_csv "$valid" "${options[@]}" \
-        --output_folder "${adapter[1]}" --model "$text_to_audio_model" --train "$dpo_train_parts" --loss "$dpo_loss" \
-        --pairs "$dpo_pairs" --codec_match "$dpo_codec_match" --beta "$dpo_beta" --winner_weight "$dpo_winner_weight" \
-        --timestep_distribution "$dpo_timesteps" --num_steps "$dpo_num_steps" --num_epochs "$dpo_num_epochs" \
-        --learning_rate "$dpo_learning_rate" --warmup_steps "$dpo_warmup_steps" --batch_size "$dpo_batch_size" \
-        --gradient_accumulation "$dpo_accumulation" --ema_decay "$dpo_ema_decay" --seed "$seed" --dtype "$dtype" \
-        --device "$device" "${compiling[@]}" "${tracking[@]}"
+        --output_folder "${adapter[1]}" --model "$text_to_audio_model" "${words[@]}" --device "$device" \
+        "${compiling[@]}" "${tracking[@]}"
 }
 
 write_captions() { # NUMBER NAME MODE INPUT OUTPUT [OPTIONS...]
@@ -320,10 +322,9 @@ generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
     models=("text_to_audio_model=$text_to_audio_model") reads=("$3") writes=("$4")
     shift 5
     if [[ ${1:-} == --adapter ]]; then reads+=("$2"); fi
+    words_of SamplingOptions initialize_audio init_noise_level # of no losers
     run_sharded "$number" "$name" "$generate_batch_size" stable-audio-tools/generate.py \
-        --output_folder "$folder" --model "$text_to_audio_model" --batch_size "$generate_batch_size" \
-        --sampler "$sampler" --num_steps "$num_steps" --cfg_scale "$cfg_scale" --cfg_rescale "$cfg_rescale" \
-        --dtype "$dtype" --device "$device" "${compiling[@]}" "$@"
+        --output_folder "$folder" --model "$text_to_audio_model" "${words[@]}" --device "$device" "${compiling[@]}" "$@"
 }
 
 # The nearest clips of a corpus stand where the generated ones would.
@@ -339,9 +340,9 @@ prepare_filter() {
     filter_clap=$clap_model filter_classifier=()
     if $filter_w_finetune; then
         models=("clap_model=$clap_model") reads=("$train_csv" "$valid") writes=("$work/clap_finetuned")
+        words_of FinetuneOptions
         step 7 finetune_clap extras/finetune_clap.py --train_csv "$train_csv" --valid_csv "$valid" \
-            --output_folder "$work/clap_finetuned" --model "$clap_model" --num_steps "$finetune_num_steps" \
-            --learning_rate "$finetune_learning_rate" --seed "$seed" --device "$device"
+            --output_folder "$work/clap_finetuned" --model "$clap_model" "${words[@]}" --device "$device"
         case $clap_model in # it stays in the format that it came in
             *.pt) filter_clap=$work/clap_finetuned/clap.pt ;;
             msclap:* | *.pth) filter_clap=$work/clap_finetuned/clap.pth ;;
@@ -359,11 +360,10 @@ train_filter_classifier() {
         say "the test clips of the next step are the validation clips"
     fi
     models=("ast_model=$ast_model") reads=("$train_csv" "$valid" "$work/checked/train.csv") writes=("$folder")
+    words_of Recipe seed synthetic_weight # trained as the classifier is
     step 7 filter_classifier ast/train.py --train_csv "$train_csv" --valid_csv "$valid" --test_csv "$valid" \
-        --classes_csv "${reads[2]}" \
-        --output_folder "$folder" --model "$ast_model" --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" \
-        --learning_rate "$ast_learning_rate" --precision "$ast_precision" --head_init "$ast_head_init" \
-        --multi_label "$multi_label" --seed "$((seed + 1))" --device "$device" "${compiling[@]}"
+        --classes_csv "${reads[2]}" --output_folder "$folder" --model "$ast_model" "${words[@]}" \
+        --seed "$((seed + 1))" --device "$device" "${compiling[@]}"
     filter_classifier=(--classifier "$folder" --classifier_weight "$classifier_weight")
 }
 
@@ -428,12 +428,9 @@ classify() { # NAME TRAIN_CSV
 
 train_ast() { # NAME; reads the arrays csvs and options of classify
     models=("ast_model=$ast_model") reads=("${csvs[@]}") writes=("$work/classifier/${1}_ast")
+    words_of Recipe multi_label seed synthetic_weight # which are among the options
     step 10 "classify_$1" ast/train.py "${options[@]}" --output_folder "${writes[0]}" --model "$ast_model" \
-        --num_steps "$ast_num_steps" --batch_size "$ast_batch_size" --learning_rate "$ast_learning_rate" \
-        --precision "$ast_precision" --head_init "$ast_head_init" --wise_ft_alpha "$ast_wise_ft_alpha" \
-        --class_weights "$ast_class_weights" --waveform_augment "$ast_waveform_augment" --mixup "$ast_mixup" \
-        --spec_augment "$ast_spec_augment" --supcon "$supcon" --supcon_weight "$supcon_weight" \
-        --supcon_temperature "$supcon_temperature" "${compiling[@]}" "${tracking[@]}"
+        "${words[@]}" "${compiling[@]}" "${tracking[@]}"
 }
 
 # The synthetic clips against real ones, by models that did not filter them where there are such.

@@ -59,12 +59,13 @@ def make_recipe(args, clips: int) -> Recipe:
     recipe = from_args(Recipe, args)
     if recipe.supcon and recipe.mixup > 0:
         raise UserError("--supcon asks which clips share a label, and --mixup blends the labels; choose one of them")
-    num_steps = max(1, round(recipe.epochs * clips / recipe.batch_size)) if recipe.epochs else recipe.num_steps
+    num_steps = recipe.steps_of(recipe.epochs, clips) if recipe.epochs else recipe.num_steps
     return replace(
         recipe,
         num_steps=num_steps,
         eval_every=recipe.eval_every or max(1, num_steps // 20),
         supcon_weight=recipe.supcon_weight if recipe.supcon else 0.0,
+        supcon_epochs=recipe.supcon_epochs if recipe.supcon else 0.0,
         wise_ft_alpha=recipe.wise_ft_alpha if recipe.head_init != "random" else 1.0,
     )
 
@@ -107,7 +108,9 @@ def read_training_data(args, tables, targets, config):
     synthetic, extractor = is_synthetic(tables["train"]), load_extractor(args.model)
     heard = [len(clip) for clip, made in zip(train, synthetic, strict=True) if not made or synthetic.all()]
     norm = Normalisation(
-        choose_frames([limit] if args.max_length_s else heard, limit, config), extractor.mean, extractor.std
+        choose_frames([limit] if args.max_length_s else heard, limit, config, args.input_length),
+        extractor.mean,
+        extractor.std,
     )
     train = make_split(train, targets["train"], norm, waveforms, synthetic)
     return train, make_split(valid, targets["valid"], norm), norm
@@ -162,6 +165,7 @@ def main() -> int:
     started = time.monotonic()
     tables, labels, targets = read_splits(args)
     recipe = make_recipe(args, len(tables["train"]))
+    from synthio.classification.contrastive import first_stage
     from synthio.classification.supcon import SupConAst
     from synthio.classification.training import fit, rows_of_labels, settle_weights
     from synthio.models.ast_model import load_ast, load_ast_config, read_own_head
@@ -178,10 +182,12 @@ def main() -> int:
     learner = (SupConAst(model, args.seed) if recipe.supcon_weight > 0 else model).to(device)
     if args.compile:
         compile_network(learner, device)
-    checkpoint = Checkpoint(folder / "checkpoint.pt", run_key(args, recipe, device, tables, labels))
+    key = run_key(args, recipe, device, tables, labels)
+    checkpoint, first = (Checkpoint(folder / name, key) for name in ("checkpoint.pt", "contrastive.pt"))
     read_s = time.monotonic() - started
     on_eval = partial(report_evaluation, folder, recipe, tracker=tracker)
-    state = fit(learner, train, valid, recipe, device, checkpoint, on_eval, known)
+    left = first_stage(learner, train, recipe, device, first) if recipe.supcon_epochs else recipe
+    state = fit(learner, train, valid, left, device, checkpoint, on_eval, known)
     tracker.close()
     write_history(folder / "history.csv", state.history, recipe.multi_label)  # after a kill no evaluation may be left
     tested = time.monotonic()
@@ -200,7 +206,8 @@ def main() -> int:
         "options": {**vars(args), **vars(recipe), "device": device},
     }
     print_score(write_test_results(folder, args, tables, labels, targets, result, details))
-    checkpoint.remove()
+    for one in (checkpoint, first):
+        one.remove()
     return 0
 
 

@@ -148,8 +148,8 @@ set_writer() {
     writer=(--writer "$caption_writer")
     [[ $caption_writer != embedded ]] || return 0
     if [[ $caption_writer == openai ]]; then
-        writer+=(--llm_model "$llm_model" --llm_base_url "$llm_base_url" --llm_max_calls "$llm_max_calls"
-            --llm_max_tokens "$llm_max_tokens" --llm_input_price "$llm_input_price" --llm_output_price "$llm_output_price")
+        words_of WriterOptions
+        writer+=("${words[@]}")
     else
         caption_writer=$(model_path "$caption_writer" "")
         writer=(--writer "$caption_writer" --device "$device")

@@ -215,3 +215,12 @@ check_kind() {
             ;;
     esac
 }
+
+# Set `words`, what a script is told of the variables that a class of options declares.
+words_of() { # CLASS [VARIABLES TO LEAVE OUT...]
+    local kind option name left_out=" ${*:2} "
+    words=()
+    while read -r kind option name; do
+        if [[ $kind == "$1" && $left_out != *" $name "* ]]; then words+=("$option" "${!name}"); fi
+    done <"$root/extras/driver/words.txt"
+}

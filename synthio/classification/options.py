@@ -25,7 +25,9 @@ class Recipe(Seed):
         driver="ast_num_steps",
         card="optimiser steps",
     )
-    epochs: float = option(0.0, "passes over the training clips (paper: 50); 0: the number of steps counts", low=0)
+    epochs: float = option(
+        0.0, "passes over the training clips (paper: 50); 0: ast_num_steps counts", low=0, driver="ast_epochs"
+    )
     learning_rate: float = option(
         3e-4,
         "highest learning rate of the classifier (paper, for a model 80 times larger: 1e-5)",
@@ -43,8 +45,25 @@ class Recipe(Seed):
         choices=(AUTO, "float32", "bfloat16"),
         driver="ast_precision",
     )
-    weight_decay: float = option(5e-7, "weight decay of AdamW (AST: 5e-7)", low=0, card="weight decay")
-    warmup_fraction: float = option(0.1, "share of the steps in which the learning rate rises", low=0, high=1)
+    optimizer: str = option(
+        "adamw",
+        "optimiser of the classifier; adam (paper) has the weight decay in the gradient",
+        choices=("adamw", "adam"),
+        driver="ast_optimizer",
+        card="optimiser",
+    )
+    weight_decay: float = option(5e-7, "weight decay (AST: 5e-7)", low=0, card="weight decay")
+    schedule: str = option(
+        "cosine",
+        "how the learning rate of the classifier goes. cosine: it rises in the first tenth of the steps and falls to "
+        "0; step: it falls by 15 % after each epoch from the fifth on (paper)",
+        choices=("cosine", "step"),
+        driver="ast_schedule",
+        card="schedule of the learning rate",
+    )
+    warmup_fraction: float = option(
+        0.1, "for schedule=cosine, share of the steps in which the learning rate rises", low=0, high=1
+    )
     head_init: str = option(
         "names",
         "where the new head starts. names: at a linear probe and what the pretrained head says, where that has names "
@@ -107,10 +126,31 @@ class Recipe(Seed):
         low=1e-3,
         driver="supcon_temperature",
     )
-    max_length_s: float = option(0.0, "input length in s; 0: that of the real training clips", low=0)
+    supcon_epochs: float = option(
+        0.0,
+        "for supcon=true, passes over the training clips by the contrastive loss alone, after which cross-entropy "
+        "alone trains (paper: 100); 0: both losses share the steps",
+        low=0,
+        driver="supcon_epochs",
+        card="SupCon epochs before cross-entropy",
+    )
+    input_length: str = option(
+        "percentile",
+        "how long the input of the classifier is: the 95th percentile of the real training clips, or their mean, which "
+        "cuts the longer half (paper)",
+        choices=("percentile", "mean"),
+        driver="ast_input_length",
+    )
+    max_length_s: float = option(0.0, "input length in s; 0: input_length says it", low=0)
     eval_every: int = option(0, "steps between evaluations on the validation clips; 0: 20 evaluations in all", low=0)
+
+    cross_entropy: bool = True  # is in the loss; the first stage of two has the contrastive loss alone
 
     @property
     def alphas(self) -> tuple[float, ...]:
         """Shares of the trained weights that are tried at each evaluation."""
         return ALPHAS if self.wise_ft_alpha == AUTO else (float(self.wise_ft_alpha),)
+
+    def steps_of(self, epochs: float, clips: int) -> int:
+        """How many steps make so many passes over so many clips; at least one."""
+        return max(1, round(epochs * clips / self.batch_size))

@@ -4,8 +4,9 @@
     output = model(features)
     loss = loss_of(output.logits, ...) + weight * supcon_loss(output.projected, targets, temperature)
 
-One stage, not the paper's two: both losses share the steps, so a run with SupCon costs as many as one without, and
-the validation clips choose the step by the classifier's own score.
+One stage by default: both losses share the steps, so a run with SupCon costs as many as one without, and the
+validation clips choose the step by the classifier's own score. With `supcon_epochs` there are the paper's two: the
+contrastive loss alone, then cross-entropy alone.
 """
 
 from __future__ import annotations

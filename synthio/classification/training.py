@@ -26,6 +26,7 @@ from synthio.audio import BadAudio, fit_length, read_audio
 from synthio.batching import Halving
 from synthio.classification.augment import augment
 from synthio.classification.metrics import score_of
+from synthio.classification.optimisation import make_optimizer, rate_at
 from synthio.classification.options import NO_AUGMENT, Recipe
 from synthio.classification.probe import FEW_CLIPS_C, LinearProbe, fit_probe, surprise
 from synthio.classification.supcon import SupConAst, supcon_loss
@@ -40,7 +41,6 @@ from synthio.training import (
     batch_rows,
     check_finite,
     epoch_order,
-    learning_rate_factor,
     rows_at,
     set_learning_rate,
 )
@@ -140,12 +140,13 @@ def read_features(paths: Sequence[str], csv: str | Path, num_mel_bins: int, limi
     return [log_mel(waveform, num_mel_bins, limit) for waveform in read_waveforms(paths, csv)]
 
 
-def choose_frames(counts: Sequence[int], limit: int, config) -> int:
-    """Input length for clips with `counts` frames: the 95th percentile, at most `limit`, in whole patches.
+def choose_frames(counts: Sequence[int], limit: int, config, rule: str = "percentile") -> int:
+    """Input length for clips with `counts` frames: their 95th percentile or mean, at most `limit`, in whole patches.
 
     A clip padded to ten seconds does badly and costs the square of its length, hence from the data.
     """
-    frames = max(min(math.ceil(np.percentile(counts, 95)), limit), config.patch_size)
+    length = np.mean(counts) if rule == "mean" else np.percentile(counts, 95)
+    frames = max(min(math.ceil(length), limit), config.patch_size)
     return frames - (frames - config.patch_size) % config.time_stride
 
 
@@ -423,8 +424,7 @@ def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device
         features, targets, weights = mixup(recipe.mixup, rng, features, targets, weights)
     if recipe.spec_augment:
         features = spec_augment(features, rng)
-    factor = learning_rate_factor(step, recipe.num_steps, recipe.warmup_fraction)
-    set_learning_rate(optimizer, recipe.learning_rate * factor)
+    set_learning_rate(optimizer, rate_at(step, len(train.features), recipe))
     model.train()
     loss = fitting.retry(partial(_set_gradient, model, (features, targets, weights), step, recipe, device), len(rows))
     optimizer.step()
@@ -446,7 +446,9 @@ def _set_gradient(model, batch: tuple[torch.Tensor, ...], step: int, recipe: Rec
         share = len(features) / count
         with autocast(device, recipe.precision):
             output = model(features)
-        loss = loss_of(output.logits.float(), targets, recipe.multi_label, weights)
+        loss = torch.zeros((), device=device)
+        if recipe.cross_entropy:
+            loss = loss + loss_of(output.logits.float(), targets, recipe.multi_label, weights)
         if recipe.supcon_weight > 0:
             projected = output.projected.float()
             loss = loss + recipe.supcon_weight * supcon_loss(projected, targets, recipe.supcon_temperature)
@@ -488,10 +490,7 @@ def fit(
     Raises:
         UserError: the loss is not finite.
     """
-    # The betas of AST's own recipe.
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.95, 0.999)
-    )
+    optimizer = make_optimizer(model.parameters(), recipe)
     state, parts = Fitting(), {"model": model, "optimizer": optimizer}
     checkpoint.load(state, parts)
     size = Halving(recipe.batch_size)

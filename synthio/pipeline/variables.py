@@ -1,6 +1,6 @@
 """The variables of run.sh: those that no script takes, and the order of all of them.
 
-    python -m synthio.pipeline.variables    # writes run.sh's block, docs/variables.md and extras/driver/defaults.txt
+    python -m synthio.pipeline.variables    # writes run.sh's block, docs/variables.md, and two lists in extras/driver
 
 A variable that a script takes is declared where it is used, as a field with `driver`. It is placed in the block by its
 class, so that a new one needs no word here. Only the standard library is imported: the stamps of each step ask here.
@@ -28,6 +28,7 @@ PAGE = ROOT / "docs/variables.md"
 # What sets variables besides the user: the profiles, and models of full size.
 TABLES = (ROOT / "extras/profiles.txt", ROOT / "extras/sizes.txt")
 DEFAULTS = ROOT / "extras/driver/defaults.txt"
+WORDS = ROOT / "extras/driver/words.txt"
 BEGIN, END = "# ==== variables\n", "# ==== end"
 PAGE_HEAD = """# Variables
 
@@ -45,7 +46,7 @@ class Data:
     profile: str = option(
         "embedded",
         "models and what suits them, set together; what you set wins",
-        choices=("embedded", "stable_audio_open", "stable_audio_3", "paper"),
+        choices=("embedded", "stable_audio_open", "stable_audio_3", "paper_models", "paper"),
     )
     dataset_name: str = option("demo", "names the outputs, ./<dataset_name>/ and ./<dataset_name>_synthetic/")
     input_train_file: str = option(
@@ -320,11 +321,21 @@ def defaults() -> str:
     return "".join(f"{name} {known[name].default_text()}".rstrip() + "\n" for name in names)
 
 
+def words() -> str:
+    """The variables that a script takes as they are: class, option and variable a line."""
+    return "".join(
+        f"{kind.__name__} --{flag_of(one)} {said.driver}\n"
+        for kind in SCRIPTS
+        for one, said in declared(kind)
+        if said.driver
+    )
+
+
 def texts() -> dict[Path, str]:
     """What each generated file should hold."""
     before, _, rest = RUN.read_text(encoding="utf-8").partition(BEGIN)
     after = rest[rest.index(END) :]
-    return {RUN: before + BEGIN + block() + after, PAGE: page(), DEFAULTS: defaults()}
+    return {RUN: before + BEGIN + block() + after, PAGE: page(), DEFAULTS: defaults(), WORDS: words()}
 
 
 def main() -> int:

@@ -224,7 +224,13 @@ def test_supcon_starts_from_the_same_classifier_and_a_seeded_head(data):
     assert not torch.equal(output.projected, supcon.SupConAst(model, 4)(x).projected)
 
 
-@pytest.mark.parametrize("changes", [{"supcon": "true"}, {"waveform_augment": "chain"}, {"waveform_augment": "speed"}])
+TWO_STAGES = {"supcon": "true", "supcon_epochs": 5}
+PAPER = {"epochs": 40, "optimizer": "adam", "schedule": "step", "input_length": "mean"}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"supcon": "true"}, TWO_STAGES, PAPER, {"waveform_augment": "chain"}, {"waveform_augment": "speed"}]
+)
 def test_training_with_options_learns_and_repeats(data, tmp_path, monkeypatch, changes):
     scores = train(monkeypatch, data, tmp_path / "a", **changes)
     assert scores["accuracy"] > 0.9

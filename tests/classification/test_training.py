@@ -190,6 +190,8 @@ def test_input_length_comes_from_the_data():
     assert classifier.choose_frames([298] * 99 + [900], 1024, config) == 296
     assert classifier.choose_frames([2000] * 9, 1024, config) == 1016
     assert classifier.choose_frames([3], 1024, config) == 16
+    assert classifier.choose_frames([100] * 9 + [1000], 1024, config) == 586  # the percentile, 595, in whole patches
+    assert classifier.choose_frames([100] * 9 + [1000], 1024, config, "mean") == 186  # of 190
 
 
 def test_padding_is_that_of_the_feature_extractor(tmp_path):

@@ -505,7 +505,10 @@ def test_a_stage_whose_input_is_missing(world):
         (["--dataset_name", "ast"], "is a folder of this program"),
         (["--dataset_name", "../up"], "cannot name a folder"),
         (["--device", "cuda:1"], "choose GPUs by CUDA_VISIBLE_DEVICES"),
-        (["--profile", "papers"], "'papers' is none of embedded, stable_audio_open, stable_audio_3, paper"),
+        (
+            ["--profile", "papers"],
+            "'papers' is none of embedded, stable_audio_open, stable_audio_3, paper_models, paper",
+        ),
         (["--profile", "paper"], "--gama_dir: no such folder: ''"),
         (["demo"], "'demo' is no option"),
     ],
@@ -563,11 +566,11 @@ def what_is_set(*words, **more):
     return {who: dict(word.split("=", 1) for word in text.split()) for who, text in sets}, done.stdout
 
 
-@pytest.mark.parametrize("name", ["stable_audio_open", "stable_audio_3", "paper"])
+@pytest.mark.parametrize("name", ["stable_audio_open", "stable_audio_3", "paper_models", "paper"])
 def test_a_profile_sets_models_and_their_sizes_what_suits_them(tmp_path, name):
     (tmp_path / "weights.bin").touch()
     gama = ["--gama_dir", tmp_path, "--gama_checkpoint", tmp_path / "weights.bin"]
-    sets, text = what_is_set("--profile", name, *(gama if name == "paper" else []))
+    sets, text = what_is_set("--profile", name, *(gama if name.startswith("paper") else []))
     sizes = table_of("sizes.txt")
     assert sets == {
         f"profile {name}": table_of("profiles.txt")[name],
@@ -594,7 +597,7 @@ def test_a_model_of_full_size_brings_what_suits_it(tmp_path, model):
     assert sets == {
         "ast_model of full size": {name: value for name, value in suits.items() if name != "ast_batch_size"}
     }
-    assert "--num_steps 1000 --batch_size 12 --learning_rate 1e-5 " in text and "--head_init random " in text
+    assert "--num_steps 1000 --epochs 0 --learning_rate 1e-5 --batch_size 12 " in text and "--head_init random " in text
 
 
 def test_a_full_size_generator_alone_brings_what_suits_it():
