@@ -29,9 +29,9 @@ list_stages() {
 }
 
 # Run a recipe without any effect but to note its steps. Fills `records`, a line for each (what synthio.pipeline.steps
-# reads), and `ahead`, those of them that lie between --stage and --stop_stage.
+# reads), `ahead`, those of them that lie between --stage and --stop_stage, and `ahead_names`, their names.
 plan() { # RECIPE
-    records=() ahead=()
+    records=() ahead=() ahead_names=()
     planning=true
     "$1"
     planning=false
@@ -42,7 +42,10 @@ record() { # NUMBER NAME COMMAND...
     shift 2
     printf -v line '%s\t' "$number" "$name" "${models[*]@Q}" "${reads[*]@Q}" "${writes[*]@Q}"
     records+=("$line${*@Q}")
-    if ((stage <= number && number <= stop_stage)); then ahead+=("$line${*@Q}"); fi
+    if ((stage <= number && number <= stop_stage)); then
+        ahead+=("$line${*@Q}")
+        ahead_names+=("$name")
+    fi
 }
 
 # ---------------------------------------------------------------- interpreters
@@ -169,7 +172,8 @@ tell_full_disk() { # LOG
 # Fill `variables` with what is known of the run, as name=value words, for the programs that look ahead.
 gather_variables() {
     local name
-    variables=("work=$work" "train_csv=$train_csv" "machine=$machine" "is_demo=$is_demo" "own_envs=${own_envs[*]}")
+    variables=("work=$work" "train_csv=$train_csv" "machine=$machine" "is_demo=$is_demo" "own_envs=${own_envs[*]}"
+        "ahead=${ahead_names[*]}")
     for name in "${names[@]}"; do variables+=("$name=${!name}"); done
 }
 

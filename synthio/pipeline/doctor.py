@@ -1,6 +1,6 @@
 """Say what is missing for a run before anything runs: `sh run.sh --check`.
 
-    python -m synthio.pipeline.doctor stage=0 stop_stage=10 ... work=demo --lack "no such CSV" < steps
+    python -m synthio.pipeline.doctor ahead="check stratify ..." ... work=demo --lack "no such CSV" < steps
 
 The words are those of `synthio.pipeline.estimate`, and `own_envs`, the environments in .envs/ that the run needs; the
 steps are those of the run, and say which models it loads. Each line is a finding with what mends it: `ok`, `note`, or

@@ -3,10 +3,10 @@
     python -m synthio.pipeline.estimate dataset_name=demo num_iters=2 ... machine="CPU, 1 process" work=demo < steps
 
 The words are run.sh's variables as they stand after its checks, and what it found out: `work` (folder of the outputs),
-`train_csv` (the gold clips that will be drawn), `machine` and `is_demo`. The steps are those of the run, a line each
-(synthio.pipeline.steps). Times come from `<work>/durations.tsv`, where run.sh notes each step that it ran, if that was
-on the same machine with the same model; else, for embedded models on a CPU, from one run that was measured. This
-module needs nothing but Python.
+`train_csv` (the gold clips that will be drawn), `machine`, `is_demo` and `ahead` (names of the steps that will run).
+The steps are those of the run, a line each (synthio.pipeline.steps). Times come from `<work>/durations.tsv`, where
+run.sh notes each step that it ran, if that was on the same machine with the same model; else, for embedded models on a
+CPU, from one run that was measured. This module needs nothing but Python.
 """
 
 from __future__ import annotations

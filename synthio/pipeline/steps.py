@@ -67,9 +67,9 @@ def read_steps(lines: Iterable[str]) -> list[Step]:
 
 
 def steps_ahead(steps: Iterable[Step], variables: Mapping[str, str]) -> list[Step]:
-    """Those between --stage and --stop_stage."""
-    first, last = int(variables["stage"]), int(variables["stop_stage"])
-    return [step for step in steps if first <= step.number <= last]
+    """Those that will run: the driver names them, and the others say what the tables hold by then."""
+    names = variables["ahead"].split()
+    return [step for step in steps if step.name in names]
 
 
 def loaded_models(steps: Sequence[Step]) -> dict[str, str]:
