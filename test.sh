@@ -5,6 +5,7 @@ if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi #
 # Faults at random, 15 minutes:    sh test.sh faults [--scale 0.1] [--seed 7] [--part kills]; see tests/faults
 # Faults in core lines:            sh test.sh mutants; tests must notice each, see tests/mutants.py
 # More words go to pytest:         sh test.sh tests/driver/test_run.py -k dash
+# SYNTHIO_TEST_JOBS=1 sh test.sh   one process, for --pdb, say; without it, one for each core, at most 8.
 set -euo pipefail
 
 # Print the environments that have a list of packages.
@@ -39,8 +40,15 @@ test_environment() { # NAME [PYTEST OPTIONS...]
     python -m pytest -m "slow or not slow" "${files[@]}" "$@"
 }
 
+# Print how many processes test side by side.
+test_jobs() {
+    local cores
+    cores=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+    echo "${SYNTHIO_TEST_JOBS:-$((cores < 8 ? cores : 8))}"
+}
+
 main() {
-    local root marks="not slow" names
+    local root marks="not slow" names jobs
     root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
     cd "$root"
     bash extras/environments/make_env.sh .venv requirements.txt
@@ -65,6 +73,9 @@ main() {
     mypy
     lint-imports --no-logo
     find . -name '*.sh' -not -path './.*' -print0 | xargs -0 shellcheck .ci/run
+    jobs=$(test_jobs)
+    # a file stays in one process: what its tests share is made once
+    if ((jobs > 1)); then set -- -n "$jobs" --dist loadfile "$@"; fi
     python -m pytest -m "$marks" "$@"
 }
 
