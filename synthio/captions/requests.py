@@ -235,4 +235,4 @@ def one_line(text: str) -> str:
 
 def may_be_model(name: str) -> bool:
     """Whether a name is a folder, or can be a hub id (owner/name)."""
-    return Path(name).is_dir() or bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name))
+    return name != "" and (Path(name).is_dir() or bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name)))
