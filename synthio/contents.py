@@ -64,7 +64,7 @@ def _changed(path: str, written_ns: int) -> bool:
     """Whether a clip was written or put in its place later. A second name (a hard link) is no change of a clip."""
     try:
         found = Path(path).stat()
-    except OSError:
+    except (OSError, ValueError):  # the second: a zero byte in a damaged CSV
         return True
     return max(found.st_mtime_ns, found.st_ctime_ns if found.st_nlink == 1 else 0) > written_ns
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -259,7 +260,9 @@ def record_of(folder: Path) -> Path:
 def _load_lora(module: torch.nn.Module, folder: Path, weights: State) -> torch.nn.Module:
     from peft import PeftModel, get_peft_model_state_dict
 
-    loaded = PeftModel.from_pretrained(module, str(folder))  # what it lacks, peft warns of
+    with warnings.catch_warnings():  # of what the adapter lacks, which is refused in the next line
+        warnings.simplefilter("ignore")
+        loaded = PeftModel.from_pretrained(module, str(folder))
     own = get_peft_model_state_dict(loaded, save_embedding_layers=False)  # else it asks the hub for a vocabulary
     compare(own, weights, str(folder), "the adapter that its config describes")
     return loaded

@@ -6,6 +6,7 @@ Every backend loads through this. A network that lacks a weight has a random one
 from __future__ import annotations
 
 import errno
+import logging
 import math
 import re
 import sys
@@ -88,6 +89,8 @@ def load_reported(
     is_published = name is not None and not Path(name).is_dir()  # on the hub, whose client checks what it downloads
     if name is not None and not is_published:
         check_folder(Path(name))
+    library = kind.__module__.partition(".")[0]
+    logging.getLogger(library).setLevel(logging.ERROR)  # what it warns of over many lines is refused here in one
     with refusing(what, name or ""):
         network, report = kind.from_pretrained(name, output_loading_info=True, ignore_mismatched_sizes=True, **options)
     other = {str(key[0]): f"{list(key[1])} in place of {list(key[2])}" for key in report["mismatched_keys"]}

@@ -130,7 +130,7 @@ def file_state(path: Path) -> list[int]:
     """What changes with the bytes of a file; empty where it is missing."""
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # the second: a zero byte in a damaged CSV
         return []
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 

@@ -1135,8 +1135,9 @@ def test_damaged_parts_of_a_stamp_are_no_crash_and_never_up_to_date(stage):
         assert "b.json is not what was written" in stage("check").stdout
     (stage.folder / "s.begun").write_text('{"inputs": 1}')
     assert stage("write").returncode == 0 and stage("ask").returncode == 0
-    (stage.folder / "b.csv").write_bytes(b"path\n\xff\n")
-    assert "b.csv is not what was written" in stage("ask").stdout
+    for data in (b"path\n\xff\n", b"path\nx\0.wav\n", b'path\n"x'):
+        (stage.folder / "b.csv").write_bytes(data)
+        assert "b.csv is not what was written" in stage("ask").stdout
 
 
 def test_a_copied_result_folder_is_up_to_date(stage, tmp_path_factory):
