@@ -22,7 +22,7 @@ COUNT, LEAST, WAIT_S = 22, 6, 1200
 STAGES = 11
 SIZE_BYTES = 96_000_000
 LEFT_KB = (0, 4, 8, 16, 40, 100, 200)
-SAID = ("disk is full", "no space left", "disk full", "not enough space")
+SAID = ("is full", "no space left", "not enough space")
 
 
 def fill(folder: Path, left_kb: int) -> Path:

@@ -76,7 +76,7 @@ def trials(numbers: Iterable[int], seed: int, folder: Path, shared: Path) -> Ite
             raise Stuck(f"{said}: the environment is not whole: {done.stderr[-200:]}, {sorted(folder.iterdir())}")
         return "; ".join(said)
 
-    return judged(numbers, seed, "install", trial, ())
+    return judged(numbers, seed, "install", trial, (), slow_s=4 * INSTALL_S)
 
 
 def wait(process: subprocess.Popen, said: list[str]) -> int:

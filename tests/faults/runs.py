@@ -21,7 +21,7 @@ END_S = 30  # until nothing of a killed run is left
 DIFFERENT = ("timings.csv", "jobs.csv", "durations.tsv")
 COMPARED = (".csv", ".wav", ".safetensors")
 SCORES = ("scores.json", "quality.json", "adapter_config.json", "metadata.jsonl")
-CHANGING = ("seconds", "options", "inputs")  # keys of JSON, columns of CSVs
+CHANGING = ("seconds", "options", "inputs", "versions")  # keys of JSON, columns of CSVs
 OWN = ("shards/", "embeddings/", "stamps/")  # folders whose files have the order in which they came
 
 
@@ -137,6 +137,16 @@ def without_times(value: object) -> object:
     return [without_times(one) for one in value] if isinstance(value, list) else value
 
 
+def difference(a: object, b: object) -> str:
+    """Where two values of JSON first differ."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        name = next(name for name in {**a, **b} if a.get(name) != b.get(name))
+        return f"{name}: {difference(a.get(name), b.get(name))}"
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return difference(*next(pair for pair in zip(a, b, strict=True) if pair[0] != pair[1]))
+    return f"{str(a)[:60]} became {str(b)[:60]}"
+
+
 def leftovers(root: Path) -> list[str]:
     """Names of temporary files and folders."""
     return [path.relative_to(root).as_posix() for path in root.rglob(".*") if path.name != ".lock"]
@@ -152,6 +162,7 @@ def compare(world: Path, root: str) -> None:
     missing, more = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     others = [name for name in wanted if name in found and wanted[name] != found[name]]
     if missing or others:
-        raise Silent(f"missing: {missing[:5]}; other content: {others[:5]}; too many: {more[:5]}")
+        first = f" ({difference(wanted[others[0]], found[others[0]])})" if others else ""
+        raise Silent(f"missing: {missing[:5]}; other content: {others[:5]}{first}; too many: {more[:5]}")
     if left := leftovers(world / root):
         raise Silent(f"left behind: {left[:5]}")

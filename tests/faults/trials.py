@@ -22,6 +22,7 @@ from dataclasses import dataclass
 RIGHT, SILENT, STUCK, TRACEBACK = "right", "silent", "stuck", "traceback"
 KINDS = (RIGHT, SILENT, STUCK, TRACEBACK)
 MAX_LINE_CHARS = 2000  # of a message; a longer one is no line that a person reads
+SLOW_S = 30.0  # a small damaged input that takes longer would keep a stage from its end
 MAX_GROWTH_MB = 400  # of the memory of a process by one small damaged input
 
 
@@ -73,13 +74,19 @@ def memory_mb() -> float:
 
 
 def judged(
-    numbers: Iterable[int], seed: int, part: str, trial: Callable[[random.Random], str], refusals: tuple[type, ...]
+    numbers: Iterable[int],
+    seed: int,
+    part: str,
+    trial: Callable[[random.Random], str],
+    refusals: tuple[type, ...],
+    slow_s: float = SLOW_S,
 ) -> Iterator[Outcome]:
     """Run `trial` for each number, and say how it ended.
 
     Args:
         trial: does it, and returns what was done; what it says of itself by `Silent` or `Stuck` counts.
         refusals: errors that are an answer.
+        slow_s: what takes longer is stuck.
     """
     for number in numbers:
         rng, before, started = rng_of(seed, part, number), memory_mb(), time.monotonic()
@@ -99,6 +106,6 @@ def judged(
             kind, what = TRACEBACK, f"{type(error).__name__} at {where.filename}:{where.lineno}: {error}"
         if kind == RIGHT and memory_mb() - before > MAX_GROWTH_MB:
             kind, what = STUCK, f"took {memory_mb() - before:.0f} MB: {what}"
-        if kind == RIGHT and time.monotonic() - started > 20:
+        if kind == RIGHT and time.monotonic() - started > slow_s:
             kind, what = STUCK, f"took {time.monotonic() - started:.0f} s: {what}"
         yield Outcome(number, kind, " ".join(what.split())[:400])
