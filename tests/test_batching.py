@@ -23,7 +23,7 @@ from synthio.models.ast_model import load_ast
 from synthio.models.clap import ClapScorer
 from synthio.models.diffusers_audio import DiffusersTextToAudio
 from synthio.models.load import load_scorer, load_text_to_audio
-from tests.classification.test_training import save_tiny_ast
+from tests.classification.toy_clips import save_tiny_ast
 from tests.generation.test_preference import latent_data, step_options
 from tests.scripts import call_script, load_script
 from tests.tiny_audio_llms import SAVERS

@@ -86,3 +86,15 @@ def test_a_line_that_is_no_answer_is_passed_over(tmp_path, capsys, text):
     assert capsys.readouterr().err == f"{path}: 1 of its lines are damaged; what they answer is asked again\n"
     cache.put("q", 1)
     assert AnswerCache(path).get("q") == 1
+
+
+def test_answers_are_kept_and_a_cut_line_is_asked_again(tmp_path):
+    path = tmp_path / "cache.jsonl"
+    AnswerCache(path).put(["q", 1], "one")
+    AnswerCache(path).put(["q", 2], {"two": 2})
+    assert [AnswerCache(path).get(["q", k]) for k in (1, 2, 3)] == ["one", {"two": 2}, None]
+    path.write_text(path.read_text()[:-9])  # a kill in the middle of a write
+    cut = AnswerCache(path)
+    assert [cut.get(["q", k]) for k in (1, 2)] == ["one", None]
+    cut.put(["q", 2], "again")
+    assert [AnswerCache(path).get(["q", k]) for k in (1, 2)] == ["one", "again"]

@@ -45,3 +45,14 @@ def test_plain_words_stay_as_they_are():
 )
 def test_code_ends_where_its_text_does(text, shown):
     assert cards.code(text) == shown
+
+
+def test_a_card_names_models_without_folders_of_the_machine(tmp_path):
+    assert cards.licence_of(str(cards.EMBEDDED / "ast")).startswith("CC BY-NC")
+    assert cards.model_name(str(cards.EMBEDDED / "ast")) == "Synthio's embedded ast"
+    assert cards.licence_of("MIT/ast") == "see https://huggingface.co/MIT/ast"
+    assert cards.model_name("MIT/ast") == "MIT/ast" and cards.model_name("/home/me/ast") == "ast"
+    assert cards.licence_of(str(tmp_path)) == "not known here"
+    (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    assert cards.licence_of(str(tmp_path)) == "apache-2.0"
+    assert cards.escape("a|b\n<img> `x` *_") == "a\\|b \\<img\\> \\`x\\` \\*\\_"

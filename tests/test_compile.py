@@ -15,7 +15,7 @@ from synthio.models.adapters import make_trainable
 from synthio.models.ast_model import load_ast
 from synthio.models.load import load_text_to_audio
 from synthio.pipeline.stamp import command_key
-from tests.classification.test_training import save_tiny_ast
+from tests.classification.toy_clips import save_tiny_ast
 from tests.tiny_models import save_text_to_audio
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import torch
 
 from synthio.audio import write_wav
 from synthio.cache import AnswerCache, write_tensors
-from synthio.errors import trouble
+from synthio.errors import GOES_ON, TROUBLES, trouble
 from synthio.files import atomic_folder, atomic_path, write_json
 from synthio.manifest import write_table
 from tests.faults_tools import small_disk
@@ -78,3 +79,15 @@ def test_a_fault_of_ours_is_none_of_the_machine():
     assert trouble(OSError(errno.EXDEV, "Invalid cross-device link", "/x")) == (
         "/x: invalid cross-device link; see to it, and the same command then goes on"
     )
+
+
+@pytest.mark.parametrize("number", TROUBLES)
+def test_what_the_system_says_is_told_with_the_file_and_the_mend(number):
+    words, mend = TROUBLES[number]
+    expected = f"/a/b: {words}; {mend}, and {GOES_ON}"
+    assert trouble(OSError(number, os.strerror(number), "/a/b")) == expected
+
+
+def test_libraries_in_rust_pass_on_the_number_alone():
+    error = RuntimeError(f"Error: No space left on device (os error {errno.ENOSPC})")
+    assert trouble(error) == f"the disk is full; free some space, and {GOES_ON}"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tests.driver.test_run import ROOT, make_env
+from tests.driver.test_run import make_env
+from tests.scripts import ROOT
 
 LOCKS = ("requirements", "requirements-dev")
 

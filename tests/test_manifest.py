@@ -10,9 +10,7 @@ import pandas as pd
 import pytest
 
 from synthio.cli import UserError
-from synthio.files import (
-    sha256_file,
-)
+from synthio.files import sha256_file
 from synthio.manifest import (
     all_labels,
     label_words,

@@ -1,15 +1,113 @@
-"""Fewer clips than labels: multi-label data are drawn so that most labels have one, and the others are named."""
+"""Drawing n clips: shares of the classes, seeds, and what cannot be drawn."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import random
+from collections import Counter
 
 import pytest
 
+from tests.rows import rows_of, write_rows
 from tests.scripts import call_script, load_script
-from tests.test_tables import STRATIFY, rows_of, write_rows
+from tests.toy_tables import STRATIFY, dataset, run
+
+
+def stratify(source, n, seed=0, ok=True, name="drawn.csv"):
+    out = source.parent / name
+    done = run(STRATIFY, "--input_csv", source, "--output_csv", out, "--num_samples", n, "--seed", seed, ok=ok)
+    return rows_of(out) if ok else done.stderr
+
+
+@pytest.mark.parametrize("n", [3, 7, 10, 49, 50, 99, 100])
+def test_exactly_n_rows_in_proportion(tmp_path, n):
+    source = dataset(tmp_path, ["a"] * 60 + ["b"] * 37 + ["c"] * 3)
+    counts = Counter(row["label"] for row in stratify(source, n))
+    assert sum(counts.values()) == n
+    for label, total in {"a": 60, "b": 37, "c": 3}.items():
+        assert 1 <= counts[label] <= total
+        assert abs(counts[label] - n * total / 100) <= 1.0001, counts
+
+
+def test_largest_remainder_by_hand():
+    allocate = load_script(STRATIFY).allocate
+    assert allocate({"a": 47, "b": 16, "c": 15, "d": 12, "e": 6, "f": 4}, 10) == {
+        "a": 4,
+        "b": 2,
+        "c": 1,
+        "d": 1,
+        "e": 1,
+        "f": 1,
+    }
+    assert allocate({"big": 998, "x": 1, "y": 1}, 4) == {"big": 2, "x": 1, "y": 1}
+    assert allocate({"a": 5, "b": 5, "c": 5}, 4) == {"a": 2, "b": 1, "c": 1}
+
+
+def test_allocation_always_adds_up():
+    allocate = load_script(STRATIFY).allocate
+    rng = random.Random(0)
+    for _ in range(500):
+        counts = {str(i): rng.choice([1, 2, 3, 50, 400]) for i in range(rng.randint(1, 12))}
+        n = rng.randint(len(counts), sum(counts.values()))
+        shares = allocate(counts, n)
+        assert sum(shares.values()) == n
+        assert all(1 <= shares[label] <= counts[label] for label in counts)
+
+
+def test_row_order_does_not_matter_but_the_seed_does(tmp_path):
+    source = dataset(tmp_path, ["a", "b", "b", "c"] * 10)
+    first = stratify(source, 12)
+    shuffled = rows_of(source)
+    random.Random(1).shuffle(shuffled)
+    write_rows(tmp_path / "shuffled.csv", shuffled)
+    stratify(tmp_path / "shuffled.csv", 12, name="again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "drawn.csv").read_bytes()
+    assert {r["path"] for r in stratify(source, 12, seed=1)} != {r["path"] for r in first}
+
+
+def test_rows_are_accounted_for_and_columns_kept(tmp_path):
+    source = dataset(tmp_path, ["NA", "001", "dog_bark", "Hund, laut", "größe"] * 4)
+    drawn = stratify(source, 10)
+    rest = rows_of(tmp_path / "drawn.dropped.csv")
+    assert list(drawn[0]) == ["path", "label", "fold", "sha256"]
+    assert {row["reason"] for row in rest} == {"not sampled"}
+    assert sorted(r["sha256"] for r in drawn + rest) == [r["sha256"] for r in rows_of(source)]
+    assert Counter(r["label"] for r in drawn) == dict.fromkeys(["NA", "001", "dog_bark", "Hund, laut", "größe"], 2)
+    record = json.loads((tmp_path / "drawn.json").read_text())
+    assert (record["rows_in"], record["rows_out"], record["rows_dropped"]) == (20, 10, 10)
+
+
+def test_zero_takes_all(tmp_path):
+    assert len(stratify(dataset(tmp_path, ["a", "b"] * 4), 0)) == 8
+    assert not (tmp_path / "drawn.dropped.csv").exists()
+
+
+@pytest.mark.parametrize("n", [5, 10, 33, 60])
+def test_several_labels_a_clip(tmp_path, n):
+    rng = random.Random(3)
+    cells = [";".join(sorted({"rain", rng.choice(["dog", "cat", "bell"])})) for _ in range(50)]
+    cells += ["dog"] * 30 + ["siren;dog"] * 2 + ["cat"] * 18
+    counts = Counter(label for row in stratify(dataset(tmp_path, cells), n) for label in row["label"].split(";"))
+    total = Counter(label for cell in cells for label in cell.split(";"))
+    assert len(rows_of(tmp_path / "drawn.csv")) == n
+    for label in total:
+        assert counts[label] >= 1
+        assert abs(counts[label] - n * total[label] / len(cells)) <= max(2, 0.1 * n), (label, counts)
+
+
+@pytest.mark.parametrize(
+    ("n", "parts"),
+    [(9, ["8 rows", "num_samples 9", "to 8 or less"]), (1, ["2 classes", "num_samples is 1", "set 2 or more"])],
+)
+def test_a_number_that_cannot_be_drawn(tmp_path, n, parts):
+    message = stratify(dataset(tmp_path, ["a", "b"] * 4), n, ok=False)
+    assert all(part in message for part in parts), message
+    assert not (tmp_path / "drawn.csv").exists()
+
+
+def test_an_empty_table_cannot_be_drawn_from(tmp_path):
+    assert "no rows" in stratify(write_rows(tmp_path / "train.csv", []), 0, ok=False)
 
 
 def fsd50k_like(clips: int, seed: int = 0) -> list[str]:

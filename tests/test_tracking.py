@@ -15,9 +15,9 @@ from synthio import tracking
 from synthio.cli import UserError
 from synthio.files import read_json
 from synthio.pipeline.stamp import command_key
-from tests.classification.test_training import ROOT, TRAIN, options, save_tiny_ast, save_tones
+from tests.classification.toy_clips import TRAIN, options, save_tiny_ast, save_tones
 from tests.driver import test_run
-from tests.scripts import call_script, own_python
+from tests.scripts import ROOT, call_script, own_python
 
 SCRIPT, CURVES = ROOT / "synthio/tracking.py", ROOT / "tests/track_curves.py"
 

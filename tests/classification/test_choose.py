@@ -15,8 +15,7 @@ from synthio.classification.heads import TITLES, UNTRAINED
 from synthio.classification.script import Result, write_test_results
 from synthio.cli import UserError
 from synthio.manifest import read_manifest
-from tests.classification.test_training import ROOT
-from tests.scripts import call_script
+from tests.scripts import ROOT, call_script
 
 SCRIPT = ROOT / "synthio/classification/choose.py"
 LABELS = ["a", "b"]

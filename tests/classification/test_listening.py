@@ -12,7 +12,7 @@ from synthio.classification.listening import Listener
 from synthio.cli import UserError
 from synthio.models.ast_model import AstEmbedder, read_own_head
 from synthio.models.fbank import SAMPLE_RATE, num_samples
-from tests.classification.test_training import save_named_ast, save_tiny_ast
+from tests.classification.toy_clips import save_named_ast, save_tiny_ast
 from tests.tiny_models import save_clap
 
 NAMES = ["dog_bark", "rain", "siren"]

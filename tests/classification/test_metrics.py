@@ -174,3 +174,20 @@ def test_the_fast_f1_is_scikit_learns():
         assert metrics.fast_macro_f1(truth, predicted) == pytest.approx(expected)
     nothing = np.zeros((3, 2), bool)
     assert metrics.fast_macro_f1(nothing, nothing) == 0
+
+
+def test_scores_by_hand():
+    truth = np.eye(3)[[0, 0, 1, 1]]
+    chances = np.array([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1]])
+    scores = metrics.score_predictions(truth, chances, ["a", "b", "c"], False)
+    assert scores["accuracy"] == 0.75
+    assert scores["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)  # c occurs nowhere, so it does not count
+    assert scores["mAP"] == pytest.approx(1.0)
+    assert scores["confusion"]["rows_true_columns_predicted"] == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
+    assert scores["per_class"][1] == {
+        "label": "b",
+        "precision": pytest.approx(2 / 3),
+        "recall": 1.0,
+        "f1": pytest.approx(0.8),
+        "clips": 2,
+    }

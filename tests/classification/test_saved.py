@@ -18,7 +18,7 @@ from synthio.cli import UserError
 from synthio.files import fingerprint
 from synthio.manifest import LABEL, PATH, read_manifest
 from tests.classification.test_experts import shares
-from tests.classification.test_training import PITCHES, save_named_ast, save_tones
+from tests.classification.toy_clips import PITCHES, save_named_ast, save_tones
 from tests.tiny_models import save_clap
 
 LABELS = sorted(PITCHES)

@@ -12,7 +12,7 @@ from synthio.classification.tasks import groups_of, prepare, sources_of
 from synthio.classification.weighting import TOTALS
 from synthio.cli import AUTO
 from synthio.manifest import LABEL, read_manifest
-from tests.classification.test_training import PITCHES, add_mislabelled, save_named_ast, save_tones
+from tests.classification.toy_clips import PITCHES, add_mislabelled, save_named_ast, save_tones
 from tests.tiny_models import save_clap
 
 LABELS = sorted(PITCHES)

@@ -12,15 +12,11 @@ import pytest
 import soundfile
 
 from tests.encoders import encode, tone
+from tests.rows import rows_of
 from tests.scripts import call_script
 
 SCRIPT = Path(__file__).resolve().parent.parent.parent / "synthio" / "data" / "check_inputs.py"
 SPLITS = ("train", "valid", "test")
-
-
-def rows_of(path):
-    with Path(path).open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 @pytest.fixture

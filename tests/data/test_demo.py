@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -17,17 +16,13 @@ import pytest
 import soundfile
 
 from synthio.data import demo as datasets_demo
+from tests.rows import rows_of
 from tests.scripts import call_script, load_script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPT = ROOT / "dataset_csvs" / "prepare.py"
 SPLITS = ("train", "valid", "test")
 SMALL = ("--train", 6, "--valid", 2, "--test", 4, "--classes", 2)
-
-
-def rows_of(path):
-    with Path(path).open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def demo(folder, *options, ok=True):

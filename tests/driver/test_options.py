@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from tests.driver.test_run import ROOT, call
+from tests.driver.test_run import call
+from tests.scripts import ROOT
 
 ORDERS = "\x1b[2J\x1b]0;title\x07\x08\x7f\x9b2J\u202egpj\u2066\u200b\ufeff"
 

@@ -10,7 +10,7 @@ import pytest
 
 from synthio.files import read_json
 from tests import clap_library, small_tools_model
-from tests.classification.test_training import save_tiny_ast
+from tests.classification.toy_clips import save_tiny_ast
 from tests.driver.test_run import call, options, rows_of, save_tones, stage_answers
 from tests.scripts import own_python
 

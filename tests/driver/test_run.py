@@ -21,17 +21,16 @@ import soundfile
 
 from synthio.captions.composer import EVENTS
 from synthio.classification.heads import TITLES
-from synthio.files import fingerprint, read_json, sha256_file
+from synthio.files import fingerprint, read_json
 from synthio.pipeline import variables
-from synthio.pipeline.stamp import LARGE_FILE_BYTES, content
-from tests.classification.test_training import save_tiny_ast
+from tests.classification.toy_clips import save_tiny_ast
 from tests.cpu_time import children_cpu_s
-from tests.scripts import call_script, copy_driver
+from tests.rows import rows_of
+from tests.scripts import ROOT, copy_driver
 from tests.tiny_audio_llms import save_qwen2_audio
 from tests.tiny_models import save_clap, save_text_to_audio
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-RUN, STAMP = ROOT / "run.sh", ROOT / "synthio/pipeline/stamp.py"
+RUN = ROOT / "run.sh"
 SHELL = shutil.which("dash") or "sh"
 LABELS = ["dog_bark", "Hund, laut", "001"]
 
@@ -44,11 +43,6 @@ def call(*args, cwd=None, timeout=600, **environment):
     return subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
     )
-
-
-def rows_of(path):
-    with Path(path).open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def save_tones(folder: Path, split: str, clips: int) -> None:
@@ -195,6 +189,8 @@ def save_program(path: Path, text: str) -> None:
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks at processes in /proc")
+
+
 needs_setpriv = pytest.mark.skipif(not shutil.which("setpriv"), reason="children outlive kill -9 without setpriv")
 
 
@@ -1045,6 +1041,20 @@ def test_the_tests_of_an_environment(tmp_path):
     assert told("parity") == told()[:2]  # nothing but the main environment: it has no tests
 
 
+@pytest.mark.parametrize(("jobs", "words"), [("1", ""), ("3", "-n 3 --dist loadfile ")])
+def test_tests_run_side_by_side(tmp_path, jobs, words):
+    shutil.copy(ROOT / "test.sh", tmp_path)
+    shutil.copytree(ROOT / "extras/environments", tmp_path / "extras/environments")
+    for name in ("ruff", "mypy", "lint-imports", "shellcheck", "python"):
+        save_program(tmp_path / ".venv/bin" / name, f'echo "{name} $*"')
+    save_program(tmp_path / "extras/environments/make_env.sh", "true")
+    environment = {**os.environ, "SYNTHIO_TEST_JOBS": jobs}
+    done = subprocess.run(
+        [SHELL, tmp_path / "test.sh", "-x"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines()[-1] == f"python -m pytest -m not slow {words}-x"
+
+
 def test_every_environment_is_listed_and_has_tests():
     rows = [line.split() for line in (ROOT / "extras/environments/environments.txt").read_text().splitlines()]
     names = [row[0] for row in rows if not row[0].startswith("#")][2:]  # after the heading and main
@@ -1052,169 +1062,3 @@ def test_every_environment_is_listed_and_has_tests():
     there = [name for name in names if (ROOT / f"extras/environments/{name}.txt").is_file()]
     assert {"ast", "gama", "parity"} <= set(there)
     assert [name for name in there if f'own_python("{name}")' not in tests] == []
-
-
-# ---- stamps
-
-
-@pytest.fixture
-def stage(tmp_path):
-    """A stage that copies a.csv to b.csv: script, input, output and a function that asks or writes its stamp."""
-    script, source, made = tmp_path / "copy.py", tmp_path / "a.csv", tmp_path / "b.csv"
-    (tmp_path / "x.wav").write_bytes(b"sound")
-    script.write_text("pass\n")
-    for path in (source, made):
-        path.write_text("path,label\nx.wav,a\n")
-
-    def stamp(action, *extra, watch=False, inputs=(source,), python="python"):
-        words = [action, "--stamp", tmp_path / "s.json", "--inputs", *inputs, "--outputs", made]
-        words += ["--watch_audio", source] if watch else []
-        return call_script(
-            STAMP, *words, "--command", python, script, "--input_csv", source, "--output_csv", made, *extra
-        )
-
-    stamp.folder = tmp_path
-    return stamp
-
-
-def test_a_stamp_stands_until_something_changes(stage):
-    first = stage("check", "--n", 1)
-    assert (first.returncode, first.stdout) == (3, "not done yet\n")
-    assert stage("write", "--n", 1).returncode == 0
-    assert stage("check", "--n", 1).returncode == 0
-    assert stage("check", "--n", 1, "--device", "cpu", python="other/python").returncode == 0
-    changed = stage("ask", "--n", 2)
-    assert (changed.returncode, changed.stdout) == (3, "changed: --n 2\n")
-    assert stage("ask", "--n", 1).returncode == 0
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "reason"),
-    [
-        ("a.csv", "path,label\nx.wav,b\n", "a.csv changed"),
-        ("b.csv", "path,label\nx.wav,b\n", "b.csv is not what was written"),
-        ("copy.py", "fail\n", "copy.py changed"),
-        ("x.wav", "sound, longer", "b.csv names a clip that is not what was written"),
-        ("x.wav", "SOUND", "b.csv names a clip that is not what was written"),
-        ("b.json", "{", "b.json is not what was written"),
-        ("b.dropped.csv", "path,label,reason\n", "b.dropped.csv is not what was written"),
-        *[
-            ("s.json", text, "s.json is damaged")
-            for text in ("{", "", "[]", '{"key": 1}', '{"key": {}, "outputs": []}')
-        ],
-    ],
-)
-def test_a_stamp_sees_each_change(stage, name, text, reason):
-    stage("check")
-    stage("write")
-    (stage.folder / name).write_text(text)
-    done = stage("ask")
-    assert done.returncode == 3 and reason in done.stdout
-
-
-def test_damaged_parts_of_a_stamp_are_no_crash_and_never_up_to_date(stage):
-    (stage.folder / "b.json").write_text('{"rows_in": 1, "rows_out": 1, "rows_dropped": 0}')
-    stage("check")
-    stage("write")
-    assert stage("ask").stdout == "1 rows in, 1 out\n"
-    whole = json.loads((stage.folder / "s.json").read_text())
-    others = ("", 1, None, [], {}, [1], {"a": 1}, [[]], {"command": [], "inputs": [], "clips": [], "script": ""})
-    for part in whole:
-        for other in others:
-            (stage.folder / "s.json").write_text(json.dumps(whole | {part: other}))
-            done = stage("ask")
-            # without the note of what it loaded, no change of it could be seen; an empty one is that of this stage
-            assert done.returncode == 3 or (part in ("code", "libraries") and other == {}), (part, other, done)
-            assert "Traceback" not in done.stderr
-    (stage.folder / "s.json").write_text(json.dumps(whole))
-    for other in ('{"a": 1}', '{"a": ["b", 7]}', "[]", "{"):
-        (stage.folder / "folders.json").write_text(other)
-        assert stage("ask").returncode == 0
-    for other in ("{", "{}", "[]"):  # a record that is no more: the stage writes it again
-        (stage.folder / "b.json").write_text(other)
-        assert "b.json is not what was written" in stage("check").stdout
-    (stage.folder / "s.begun").write_text('{"inputs": 1}')
-    assert stage("write").returncode == 0 and stage("ask").returncode == 0
-    for data in (b"path\n\xff\n", b"path\nx\0.wav\n", b'path\n"x'):
-        (stage.folder / "b.csv").write_bytes(data)
-        assert "b.csv is not what was written" in stage("ask").stdout
-
-
-def test_a_copied_result_folder_is_up_to_date(stage, tmp_path_factory):
-    """Its clips have other inodes and times: they are read again, and are the same."""
-    stage("check")
-    stage("write")
-    folder = tmp_path_factory.mktemp("copied") / "there"
-    shutil.copytree(stage.folder, folder, copy_function=shutil.copyfile)
-    words = ["--stamp", folder / "s.json", "--inputs", folder / "a.csv", "--outputs", folder / "b.csv", "--command"]
-    words += ["python", folder / "copy.py", "--input_csv", folder / "a.csv", "--output_csv", folder / "b.csv"]
-    assert call_script(STAMP, "ask", *words).returncode == 0
-    (folder / "x.wav").write_bytes(b"SOUND")
-    assert "names a clip that is not what was written" in call_script(STAMP, "ask", *words).stdout
-
-
-def test_a_stamp_sees_missing_outputs_and_clips(stage):
-    stage("check")
-    stage("write")
-    (stage.folder / "x.wav").unlink()
-    assert "lacks a clip" in stage("ask").stdout
-    (stage.folder / "b.csv").unlink()
-    assert "b.csv is missing" in stage("ask").stdout
-    failed = stage("write")
-    assert failed.returncode == 2 and "did not write" in failed.stderr
-
-
-def test_watched_clips_count_even_when_their_size_stays(stage):
-    stage("check", watch=True)
-    stage("write", watch=True)
-    assert stage("ask", watch=True).returncode == 0
-    before = (stage.folder / "x.wav").stat()
-    os.utime(stage.folder / "x.wav", (1, 1))
-    assert stage("ask", watch=True).returncode == 0  # a copy, or touched: the same sound
-    (stage.folder / "x.wav").write_bytes(b"SOUND")
-    os.utime(stage.folder / "x.wav", ns=(before.st_atime_ns, before.st_mtime_ns))  # as cp -p leaves it
-    assert "its clips changed" in stage("ask", watch=True).stdout
-
-
-def test_an_input_that_changes_while_the_stage_runs_counts_as_changed(stage):
-    stage("check")
-    (stage.folder / "a.csv").write_text("path,label\nx.wav,new\n")
-    stage("write")
-    assert "a.csv changed" in stage("ask").stdout
-
-
-def test_folders_and_hub_ids_are_inputs(stage):
-    model = stage.folder / "model"
-    (model / "part").mkdir(parents=True)
-    (model / "part/weights").write_text("1")
-    inputs = (model, "owner/model")
-    stage("check", inputs=inputs)
-    stage("write", inputs=inputs)
-    assert stage("check", inputs=inputs).returncode == 0
-    (model / "part/weights").write_text("22")
-    assert "model changed" in stage("ask", inputs=inputs).stdout
-    (model / "part/weights").write_text("1")
-    assert stage("ask", inputs=inputs).returncode == 0
-    assert "changed" in stage("ask", inputs=(model, "owner/other")).stdout
-
-
-def test_a_large_file_is_read_again_only_when_it_changed(tmp_path):
-    path, cache = tmp_path / "weights.bin", {}
-    with path.open("wb") as stream:
-        stream.truncate(LARGE_FILE_BYTES)
-    assert content(str(path), cache) == sha256_file(path)
-    cache[str(path)][1] = "as it was read"
-    assert content(str(path), cache) == "as it was read"
-    with path.open("r+b") as stream:
-        stream.write(b"x")
-    assert content(str(path), cache) == sha256_file(path)
-
-
-def test_results_may_be_moved(stage, tmp_path_factory):
-    stage("check")
-    stage("write")
-    folder = tmp_path_factory.mktemp("moved") / "there"
-    shutil.move(stage.folder, folder)
-    words = ["--stamp", folder / "s.json", "--inputs", folder / "a.csv", "--outputs", folder / "b.csv", "--command"]
-    words += ["python", folder / "copy.py", "--input_csv", folder / "a.csv", "--output_csv", folder / "b.csv"]
-    assert call_script(STAMP, "ask", *words).returncode == 0

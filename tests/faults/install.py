@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.driver.test_run import ROOT
 from tests.faults.runs import hear
 from tests.faults.trials import Outcome, Stuck, judged
+from tests.scripts import ROOT
 from tests.test_lock import save_wheel
 
 COUNT, LEAST, WAIT_S = 8, 4, 600

@@ -320,7 +320,7 @@ def model_files(shared: Path) -> dict[str, Files]:
     """Tiny models and adapters: kind -> files."""
     from synthio.models.adapters import make_trainable, write_adapter
     from synthio.models.load import load_text_to_audio
-    from tests.classification.test_training import save_tiny_ast
+    from tests.classification.toy_clips import save_tiny_ast
     from tests.tiny_models import save_clap, save_text_to_audio
 
     quiet_libraries()

@@ -1,9 +1,11 @@
-"""Clips of several labels: ranks, thresholds, quotas and balance go by label, not by combination."""
+"""Thresholds of scores: absolute, by class, by rank, and those of the real clips."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,17 +14,170 @@ import pytest
 from synthio.filtering.rounds import balanced_counts, class_counts, cut, quotas
 from synthio.filtering.thresholds import (
     AGREEMENT,
+    JOINT,
     Limit,
+    auto_limits,
     below_limits,
+    best_first,
     best_of_each,
+    copies,
     cosine_at,
     joint_scores,
     outranked,
     probability,
     quantile_limits,
+    ranks,
+    reject,
+    repeats,
     rows_by_class,
+    score_cells,
 )
 from synthio.manifest import LEAVES, REASON, SCORE
+from tests.filtering.toy import scored
+
+
+def kept(table: pd.DataFrame, reasons) -> str:
+    """The names of the clips that no reason rejects: 'ac'."""
+    return "".join(Path(p).stem for p, r in zip(table["path"], reject(table, reasons)["reason"], strict=True) if not r)
+
+
+TEN = [("dog", 0.1 * i) for i in range(10)]
+
+
+def test_absolute_keeps_what_reaches_the_threshold():
+    table = scored(("dog", 0.85), ("dog", 0.849999), ("rain", 1), ("rain", 0), column="clap_probability")
+    reasons = below_limits(table, "clap_probability", dict.fromkeys(["dog", "rain"], Limit(0.85)))
+    assert kept(table, reasons) == "ac"
+    assert reasons[1] == "clap_probability 0.849999 is below 0.85"
+
+
+@pytest.mark.parametrize(
+    ("keep_percent", "rows", "expected"),
+    [
+        (30, TEN, "hij"),
+        (70, TEN, "defghij"),
+        (100, TEN, "abcdefghij"),
+        (1, TEN, "j"),
+        (50, [("dog", 0.2)], "a"),
+        (50, [("dog", 0.3)] * 4, "abcd"),  # all tie with the limit
+        (50, [("dog", 0.1), ("dog", 0.2), ("rain", 0.8), ("rain", 0.9)], "bd"),
+        (50, [("dog", 0.9, "silent"), ("dog", 0.1), ("dog", 0.2)], "c"),  # what is out has no part in the quantile
+        (50, [], ""),
+    ],
+)
+def test_class_quantile(keep_percent, rows, expected):
+    table = scored(*rows)
+    assert kept(table, below_limits(table, SCORE, quantile_limits(table, SCORE, keep_percent))) == expected
+
+
+def test_a_quantile_that_falls_on_a_score_keeps_it():
+    """100 * .07 is a little more than 7 in binary; the clip on the limit must not fall through."""
+    table = scored(*[("dog", 0.013 * i) for i in range(11)])
+    for keep_percent in range(1, 101):
+        limit = quantile_limits(table, SCORE, keep_percent)["dog"].value
+        place = 10 * (1 - keep_percent / 100)
+        if abs(place - round(place)) < 1e-9:
+            assert limit == pytest.approx(0.013 * round(place), abs=1e-9)
+            assert kept(table, below_limits(table, SCORE, {"dog": Limit(limit)})) == "abcdefghijk"[round(place) :]
+
+
+@pytest.mark.parametrize(
+    ("keep_percent", "rows", "expected"),
+    [
+        (30, TEN, "hij"),
+        (31, TEN, "ghij"),  # rounded up
+        (100, TEN, "abcdefghij"),
+        (1, TEN, "j"),
+        (50, [("dog", 0.2)], "a"),
+        (50, [("dog", 0.3)] * 4, "ab"),  # exactly half, ties decided by the clip
+        (50, [("dog", 0.1), ("dog", 0.2), ("rain", 0.8), ("rain", 0.9)], "bd"),
+        (50, [("dog", 0.9, "silent"), ("dog", 0.1), ("dog", 0.2)], "c"),
+        (50, [], ""),
+    ],
+)
+def test_rank(keep_percent, rows, expected):
+    table = scored(*rows)
+    reasons, limits = outranked(table, SCORE, keep_percent)
+    assert kept(table, reasons) == expected
+    assert limits.keys() == {label for label, *_ in rows}
+
+
+def test_ties_are_decided_the_same_way_in_every_row_order():
+    table = scored(("dog", 0.3), ("dog", 0.3), ("dog", 0.5), ("dog", 0.3), ("dog", 0.1))
+    for order in itertools.permutations(range(5)):
+        turned = table.iloc[list(order)].reset_index(drop=True)
+        assert sorted(kept(turned, outranked(turned, SCORE, 60)[0])) == ["a", "b", "c"]
+    hashed = table.assign(sha256=["9", "8", "7", "6", "5"])  # the content decides before the path
+    assert kept(hashed, outranked(hashed, SCORE, 60)[0]) == "bcd"
+
+
+def test_a_clip_of_several_labels_is_in_the_class_of_each():
+    found = rows_by_class(scored(("rain; dog", 0.1), ("dog;rain", 0.2), ("dog", 0.3)))
+    assert {label: list(rows) for label, rows in found.items()} == {"dog": [0, 1, 2], "rain": [0, 1]}
+
+
+def test_auto_takes_the_quantile_of_the_real_clips_of_the_class():
+    valid = scored(*[("dog", 0.1 * i) for i in range(1, 6)], *[("rain", 0.6 + 0.1 * i) for i in range(1, 6)])
+    limits = auto_limits(valid, SCORE, 0.25, ["dog", "rain"])
+    assert {name: limit.value for name, limit in limits.items()} == {"dog": 0.2, "rain": 0.8}
+    assert limits["dog"].origin == "the 0.25 quantile of its 5 validation clips"
+    table = scored(("dog", 0.2), ("dog", 0.19), ("rain", 0.79), ("rain", 0.8))
+    reasons = below_limits(table, SCORE, limits)
+    assert kept(table, reasons) == "ad"
+    assert reasons[1] == "clap_score 0.190000 is below 0.2, the 0.25 quantile of its 5 validation clips"
+
+
+def test_auto_falls_back_to_all_real_clips_and_says_so():
+    valid = scored(*[("dog", 0.1 * i) for i in range(5)], *[("rain", 0.5)] * 4, ("rain", 0.9, "silent"))
+    limits = auto_limits(valid, SCORE, 0.5, ["dog", "rain", "siren"])
+    assert limits["dog"].value == 0.2
+    assert limits["rain"].value == limits["siren"].value == 0.4  # the median of 0 .1 .2 .3 .4 .5 .5 .5 .5
+    assert limits["rain"].origin == "the 0.5 quantile of all 9 validation clips, as the class has 4"
+    assert limits["siren"].origin.endswith("as the class has 0")
+    with pytest.raises(ValueError, match="no validation clip can be used"):
+        auto_limits(scored(("dog", math.nan, "silent")), SCORE, 0.5, ["dog"])
+
+
+def test_ranks_share_their_mean_where_scores_are_equal():
+    assert ranks(np.array([0.3, 0.9, 0.3, 0.1])).tolist() == [2.5, 1, 2.5, 4]
+    assert ranks(np.array([1.0, 1.0])).tolist() == [1.5, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("weight", "expected"),
+    [
+        # CLAP's ranks are 1 2 3, the classifier's 3 1 2; rank 1 of 3 is worth 1, rank 3 is worth 0
+        (0, [1, 0.5, 0]),
+        (1, [0, 1, 0.5]),
+        (0.5, [0.5, 0.75, 0.25]),
+        (0.25, [0.75, 0.625, 0.125]),
+    ],
+)
+def test_joint_scores_by_hand(weight, expected):
+    table = scored(("dog", 0.9), ("dog", 0.8), ("dog", 0.1), ("rain", 0.5), ("dog", 1.0, "silent"))
+    table[AGREEMENT] = score_cells([0.2, 0.99, 0.5, 0.01, math.nan])
+    assert joint_scores(table, weight).tolist()[:4] == pytest.approx([*expected, 1])  # alone in its class: 1
+    assert math.isnan(joint_scores(table, weight)[4])
+
+
+def test_a_joint_tie_goes_to_the_clip_that_clap_prefers():
+    table = scored(("dog", 0.1), ("dog", 0.9)).assign(**{JOINT: score_cells([0.5, 0.5])})
+    assert best_first(table, JOINT, np.array([0, 1])) == [1, 0]
+
+
+def test_copies_and_repeats_by_hand():
+    table = scored(("dog", 0.1), ("dog", 0.2), ("rain", 0.3))
+    cosines = np.array([[0.95, 0.91], [0.90, 0.2], [0.1, 0.99]])
+    reasons = copies(table, cosines, ["the gold clip x.wav", "the test clip y.wav"], 0.9)
+    assert reasons[0] == "near-duplicate of the gold clip x.wav (cosine 0.950)"
+    assert reasons[1] == ""  # not above
+    assert "the test clip y.wav" in reasons[2]
+    assert copies(table, np.zeros((3, 0)), [], 0.9) == ["", "", ""]
+    # c is best; b is like c, a is like b alone, and b is gone
+    between = np.array([[1, 0.95, 0.1], [0.95, 1, 0.95], [0.1, 0.95, 1]])
+    assert repeats(table, SCORE, between, 0.9) == {1: 2}
+    assert repeats(reject(table, ["", "", "silent"]), SCORE, between, 0.9) == {0: 1}
+
 
 NAMES = [f"l{i}" for i in range(25)]
 

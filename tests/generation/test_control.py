@@ -14,7 +14,8 @@ from synthio.generation import control, preference
 from synthio.generation.options import PreferenceOptions
 from synthio.models.adapters import make_trainable
 from synthio.models.load import load_text_to_audio
-from tests.generation.test_preference import dpo, world  # noqa: F401 # a fixture
+from tests.generation.test_preference import world  # noqa: F401 # a fixture
+from tests.test_dpo_train import dpo
 from tests.tiny_models import save_stable_audio_3
 
 

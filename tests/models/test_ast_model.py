@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, pipeline
+from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, ASTModel, pipeline
 
 from synthio.audio import read_audio, write_wav
 from synthio.classification import scored
+from synthio.cli import UserError
+from synthio.models import ast_model
 from synthio.models.fbank import SAMPLE_RATE, num_frames
-from tests.classification.test_training import ROOT, TRAIN
-from tests.scripts import call_script
+from tests.classification.toy_clips import TRAIN, save_tiny_ast
+from tests.scripts import ROOT, call_script
 
 PITCHES = {"low": 300, "middle": 900, "high": 2700}
 SECONDS = (0.3, 1.0, 2.5, 5.0, 12.0)  # of the test clips
@@ -105,3 +107,50 @@ def test_longer_inputs_can_be_asked_for(world, tmp_path):
     scores = train(world, world / "ast", tmp_path, max_length_s=2.0)
     assert 180 < scores["input"]["frames"] <= num_frames(2 * SAMPLE_RATE)
     check_pipeline(tmp_path)
+
+
+def test_positions_of_the_same_length_stay():
+    positions = torch.randn(1, 2 + 12 * 7, 5)
+    assert torch.equal(ast_model.resize_positions(positions, 12, 7), positions)
+
+
+@pytest.mark.parametrize("time_steps", [3, 4, 20])
+def test_positions_keep_bands_and_special_tokens(time_steps):
+    special = torch.tensor([[100.0, 200.0]])
+    grid = torch.arange(12.0)[:, None] * 1000 + torch.arange(8.0)[None]  # band * 1000 + time
+    positions = torch.cat([special, grid.reshape(1, -1)], dim=1)[..., None]
+    out = ast_model.resize_positions(positions, 12, time_steps)[0, :, 0]
+    assert out[:2].tolist() == [100, 200]
+    stretched = ((torch.arange(20.0) + 0.5) * 8 / 20 - 0.5).clamp(0, 7)
+    columns = {3: torch.arange(3.0, 6.0), 4: torch.arange(2.0, 6.0), 20: stretched}[time_steps]
+    torch.testing.assert_close(out[2:].reshape(12, -1), torch.arange(12.0)[:, None] * 1000 + columns)
+
+
+def test_positions_that_are_no_grid():
+    with pytest.raises(ValueError, match="no grid"):
+        ast_model.resize_positions(torch.zeros(1, 2 + 13, 4), 12, 2)
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_load_ast_is_float32_with_a_new_seeded_head(tmp_path, head):
+    folder = str(save_tiny_ast(tmp_path / "m", head))
+    model = ast_model.load_ast(folder, ["x", "y", "z"], 56, False, seed=1)
+    same = ast_model.load_ast(folder, ["x", "y", "z"], 56, False, seed=1)
+    other = ast_model.load_ast(folder, ["x", "y", "z"], 56, False, seed=2)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert model.config.id2label == {0: "x", 1: "y", 2: "z"}
+    assert model(torch.zeros(2, 56, 32)).logits.shape == (2, 3)
+    assert torch.equal(model.classifier.dense.weight, same.classifier.dense.weight)
+    assert not torch.equal(model.classifier.dense.weight, other.classifier.dense.weight)
+    pretrained = ASTModel.from_pretrained(folder, dtype=torch.float32)
+    body = model.audio_spectrogram_transformer
+    assert torch.equal(body.layers[1].mlp.fc1.weight, pretrained.layers[1].mlp.fc1.weight)
+    assert torch.equal(body.embeddings.cls_token, pretrained.embeddings.cls_token)
+
+
+def test_load_ast_refuses_other_folders(tmp_path):
+    with pytest.raises(UserError, match="no AST folder"):
+        ast_model.load_ast_config(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "clap"}')
+    with pytest.raises(UserError, match="is a 'clap'"):
+        ast_model.load_ast_config(str(tmp_path))

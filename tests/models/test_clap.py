@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import csv
-import importlib.util
 import json
 import math
 import os
@@ -18,41 +15,13 @@ import pytest
 import torch
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
-from synthio.cli import UserError
 from synthio.models import checkpoint_file
-from synthio.models.load import load_scorer, scorer_backend_of
-from synthio.models.strict import fill
+from synthio.models.load import load_scorer
 from tests.clap_library import MODELS
-from tests.classification.test_training import save_tiny_ast
-from tests.scripts import own_python
+from tests.classification.toy_clips import save_tiny_ast
+from tests.rows import rows_of, write_rows
+from tests.scripts import ROOT, own_python
 from tests.tiny_models import save_clap
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-# Names and files; no library is needed
-
-
-def test_the_library_is_told_by_the_name(tmp_path):
-    (tmp_path / "folder.pt").mkdir()
-    names = {
-        "laion/clap-htsat-unfused": "transformers",
-        str(tmp_path / "folder.pt"): "transformers",
-        "weights/630k-audioset-best.pt": "laion_clap",
-        "msclap:2023": "msclap",
-        "CLAP_weights_2022.pth": "msclap",
-    }
-    assert {name: scorer_backend_of(name) for name in names} == names
-
-
-@pytest.mark.parametrize(("name", "library"), [("x.pt", "laion_clap"), ("msclap:2023", "msclap")])
-def test_a_missing_library_is_named_with_its_environment(name, library):
-    if importlib.util.find_spec(library):
-        pytest.skip(f"{library} is installed here")
-    with pytest.raises(
-        UserError, match=rf"'{name}' needs {library}.*make_env\.sh \.envs/clap extras/environments/clap\.txt.*clap_env"
-    ):
-        load_scorer(name)
 
 
 def test_a_fusion_model_of_transformers_hears_a_batch_the_same_every_time(tmp_path):
@@ -70,45 +39,6 @@ def test_a_fusion_model_of_transformers_hears_a_batch_the_same_every_time(tmp_pa
     vectors = [scorer.embed_audio(clips) for _ in range(6)]
     assert all((v == vectors[0]).all() for v in vectors)
     np.testing.assert_allclose(scorer.embed_audio(clips[:1])[0], vectors[0][0], atol=1e-6)
-
-
-@pytest.fixture
-def layer():
-    return torch.nn.Sequential(torch.nn.Linear(2, 3))
-
-
-def test_numbers_of_numpy_are_data(tmp_path):
-    content = {"best": np.float64(0.5), "epoch": np.int64(3), "state_dict": {"module.0.bias": torch.ones(3)}}
-    torch.save(content, tmp_path / "x.pt")
-    found = checkpoint_file.read_checkpoint(tmp_path / "x.pt")
-    assert found["best"] == 0.5 and found["epoch"] == 3
-    assert list(checkpoint_file.state_dict_of(found, "state_dict", tmp_path)) == ["0.bias"]
-
-
-def test_pickled_code_is_refused(tmp_path):
-    torch.save({"args": argparse.Namespace(lr=1), "state_dict": {}}, tmp_path / "x.pt")
-    with pytest.raises(UserError, match=r"reading its 'argparse\.Namespace' could run code.*state_dict\(\) alone"):
-        checkpoint_file.read_checkpoint(tmp_path / "x.pt")
-    with pytest.raises(UserError, match="no such file"):
-        checkpoint_file.read_checkpoint(tmp_path / "y.pt")
-    with pytest.raises(UserError, match=r"no state dict .* under 'model'"):
-        checkpoint_file.state_dict_of({"model": {"epoch": 3}}, "model", tmp_path)
-
-
-def test_every_place_is_filled(layer, capsys):
-    weights = {"0.weight": torch.ones(3, 2).half(), "0.bias": torch.ones(3)}
-    fill(layer, weights | {"embeddings.position_ids": torch.ones(1)}, Path("x.pt"), "a layer")
-    assert (layer[0].weight == 1).all() and layer[0].weight.dtype == torch.float32 and not capsys.readouterr().err
-    with pytest.raises(UserError, match=r"has 1 weights that a layer has no place for: head\.bias"):
-        fill(layer, weights | {"head.bias": torch.ones(1)}, Path("x.pt"), "a layer")
-    fill(layer, weights | {"head.bias": torch.ones(1)}, Path("x.pt"), "a layer", may_have_more=True)
-    assert "1 tensors are no part of a layer, such as head.bias" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"x\.pt: lacks 1 weights of a layer: 0\.bias"):
-        fill(layer, {"0.weight": torch.ones(3, 2)}, Path("x.pt"), "a layer")
-    with pytest.raises(UserError, match=r"1 weights of another shape: 0\.bias \[1\] in place of \[3\]"):
-        fill(layer, weights | {"0.bias": torch.ones(1)}, Path("x.pt"), "a layer")
-    with pytest.raises(UserError, match=r"1 of its weights hold NaN or infinity: 0\.bias"):
-        fill(layer, weights | {"0.bias": torch.full((3,), torch.nan)}, Path("x.pt"), "a layer")
 
 
 # The driver
@@ -186,18 +116,6 @@ def save_clips(folder: Path) -> None:
     write_rows(folder / "split.csv", rows)
 
 
-def write_rows(path: Path, rows: list[dict]) -> None:
-    with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def call(python, world: Path, *words) -> str:
     """Run a script with the libraries' Python, offline; returns what it said on stderr."""
     environment = {**os.environ, "HF_HUB_CACHE": str(world / "hub"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
@@ -255,7 +173,7 @@ def test_the_filter_runs(heard, python, world, tmp_path, name, model):
     assert "kept 3 of 3" in said
     texts = theirs[f"{name}_text"][[0, 1, 0]]  # the labels of split.csv
     expected = (theirs[f"{name}_audio"] * texts).sum(axis=1)
-    kept = read_rows(tmp_path / "kept.csv")
+    kept = rows_of(tmp_path / "kept.csv")
     np.testing.assert_allclose([float(row["clap_score"]) for row in kept], expected, atol=1e-4)
     chances = 1 / (1 + np.exp(-math.exp(3) * expected))
     np.testing.assert_allclose([float(row["clap_probability"]) for row in kept], chances, atol=1e-3)
@@ -304,7 +222,7 @@ def test_heads_on_laion_clap_beside_ast(python, world, tmp_path):
     models = ["--clap_model", world / "tiny.pt", "--ast_model", tmp_path / "ast", "--device", "cpu"]
     call(python, world, ROOT / "ast/heads.py", *csvs, *models, "--output_folder", tmp_path / "heads")
     for head in ("probe", "zero_shot", "fusion"):
-        assert len(read_rows(tmp_path / "heads" / head / "predictions.csv")) == 3
+        assert len(rows_of(tmp_path / "heads" / head / "predictions.csv")) == 3
 
 
 def finetune_words(world: Path, model: Path, folder: Path) -> list:
@@ -316,7 +234,7 @@ def finetune_words(world: Path, model: Path, folder: Path) -> list:
 @pytest.mark.slow
 def test_fine_tuned_laion_clap_is_a_checkpoint_of_the_library(python, world, tmp_path):
     call(python, world, *finetune_words(world, world / "tiny.pt", tmp_path / "tuned"))
-    losses = [float(row["valid_loss"]) for row in read_rows(tmp_path / "tuned_history.csv")]
+    losses = [float(row["valid_loss"]) for row in rows_of(tmp_path / "tuned_history.csv")]
     assert min(losses) < losses[0] - 0.05
     tuned, before = (
         checkpoint_file.read_checkpoint(path)["state_dict"] for path in (tmp_path / "tuned/clap.pt", world / "tiny.pt")
@@ -332,5 +250,5 @@ def test_fine_tuned_laion_clap_is_a_checkpoint_of_the_library(python, world, tmp
     call(python, world, ROOT / "filter_audios.py", *csvs, *options)
     with np.load(world / "loaded.npz") as loaded:
         expected = (loaded["audio"] * loaded["text"][[0, 1, 0]]).sum(axis=1)
-    scores = [float(row["clap_score"]) for row in read_rows(tmp_path / "k.csv")]
+    scores = [float(row["clap_score"]) for row in rows_of(tmp_path / "k.csv")]
     np.testing.assert_allclose(scores, expected, atol=1e-4)

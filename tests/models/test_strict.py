@@ -16,7 +16,7 @@ from synthio.models.adapters import FILES, make_trainable, record_of, write_adap
 from synthio.models.ast_model import load_extractor, load_pretrained_ast
 from synthio.models.load import load_scorer, load_text_to_audio
 from synthio.models.strict import refusing
-from tests.classification.test_training import save_tiny_ast
+from tests.classification.toy_clips import save_tiny_ast
 from tests.tiny_models import save_clap, save_text_to_audio
 
 LOADERS = {

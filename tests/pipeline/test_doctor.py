@@ -11,21 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from synthio.models.hub import needed_files
 from synthio.pipeline import doctor
 from synthio.pipeline.doctor import Need, calls_line, check_disk, check_environments, check_gpu, entry_tokens
-from synthio.pipeline.steps import loaded_models, steps_ahead
 from tests.cpu_time import children_cpu_s
-from tests.driver_plan import planned
 from tests.hub_server import Repo, hub_server
-from tests.scripts import call_script
+from tests.pipeline.toy import DIFFUSERS, GB, TRANSFORMERS
+from tests.scripts import ROOT, call_script
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 RUN = ROOT / "run.sh"
 SHELL = shutil.which("dash") or "sh"
-GB = 10**9
-DIFFUSERS = {"model_index.json": 500, "transformer/diffusion.safetensors": 4 * GB, "model.safetensors": 5 * GB}
-TRANSFORMERS = {"config.json": 400, "model.safetensors": GB, "pytorch_model.bin": GB, "tf_model.h5": GB}
 
 
 def check(*words, **environment):
@@ -48,17 +42,6 @@ def hub():
     }
     with hub_server(repos) as address:
         yield address
-
-
-@pytest.fixture
-def plan(tmp_path):
-    """plan(name=value, ...) -> (steps, variables) of a run of 100 clips of the demo set in tmp_path."""
-
-    def make(**changes):
-        values = {"results_root": tmp_path, "num_samples": 100} | changes
-        return planned(*(word for name, value in values.items() for word in (f"--{name}", value)), cwd=tmp_path)
-
-    return make
 
 
 def only(findings):
@@ -222,12 +205,6 @@ def test_gpu_memory(tmp_path, monkeypatch, free_mib, level, part):
     assert only(check_gpu({"clap_model": "embedded"}, two))[0] == "ok"
 
 
-def test_the_files_that_are_downloaded():
-    assert needed_files(list(DIFFUSERS)) == ["model_index.json", "transformer/diffusion.safetensors"]
-    assert needed_files(list(TRANSFORMERS)) == ["config.json", "model.safetensors"]
-    assert needed_files(["model_config.json", "model.ckpt", ".gitattributes"]) == ["model_config.json", "model.ckpt"]
-
-
 def test_calls_and_costs_follow_the_prompts(plan):
     openai = {"caption_writer": "openai", "llm_model": "gpt", "reflect_rounds": 0}
     assert calls_line(*plan(**openai)).startswith("language model: about 200 calls, ")
@@ -256,50 +233,6 @@ def test_the_token_estimate_is_that_of_the_writer():
     assert entry_tokens("mixcap") == pytest.approx(tokens_in(mixcap.size()), rel=0.33)
     extract = writer._extract_question("dog bark", "a caption of a usual length " * 5)
     assert entry_tokens("extract") == pytest.approx(tokens_in(extract.size()), rel=0.33)
-
-
-# Options -> the models that a run with them loads, by the variable that names them.
-LOADS = {
-    "--seed 0": "captioner text_to_audio_model caption_writer clap_model ast_model",
-    "--augment false": "clap_model ast_model",
-    "--augment false --probe_clap_model a/b": "probe_clap_model ast_model",
-    "--use_ast false --augment false --zero_shot true": "clap_model ast_model",
-    "--clap_filter false --clap_model msclap:2023": "captioner text_to_audio_model caption_writer clap_model ast_model",
-    "--use_ast false --probe_embeddings clap --probe_clap_model msclap:2023": "captioner text_to_audio_model "
-    "caption_writer clap_model probe_clap_model ast_model",
-    "--clap_filter false --probe_clap_model a/b": "captioner text_to_audio_model caption_writer probe_clap_model "
-    "ast_model",
-    "--clap_filter false --quality false --probe_clap_model a/b --dpo_pairs ranked": "captioner text_to_audio_model "
-    "clap_model caption_writer probe_clap_model ast_model",
-    "--filter_w_finetune true": "captioner text_to_audio_model caption_writer clap_model ast_model",
-    "--filter_w_finetune true --stage 7 --stop_stage 7 --clap_model msclap:2022": "clap_model",
-    "--retrieval_csv corpus.csv --clap_filter false": "clap_model ast_model",
-    "--use_label true": "text_to_audio_model caption_writer clap_model ast_model",
-    "--use_label true --iterative false": "text_to_audio_model clap_model ast_model",
-    "--plain_wo_caption true --dpo_ckpt_folder .": "text_to_audio_model caption_writer clap_model ast_model",
-    "--supcon true --caption_writer openai --llm_model gpt": "text_to_audio_model caption_writer clap_model ast_model",
-    "--threshold_kind rank --classifier_weight 0.5 --stage 6 --stop_stage 9": "text_to_audio_model clap_model "
-    "ast_model caption_writer",
-    "--stage 10": "clap_model ast_model",
-    "--stop_stage 1": "",
-}
-MODEL_OPTIONS = ("--model", "--scorer", "--captioner", "--writer", "--clap_model", "--ast_model")
-
-
-@pytest.mark.parametrize("words", LOADS)
-def test_what_is_checked_is_what_the_run_loads(tmp_path, words):
-    """The models that --check looks at, those of the steps, and those that the commands name are the same."""
-    (tmp_path / "corpus.csv").write_text("path\n")
-    steps, variables = planned("--results_root", tmp_path, *words.split(), cwd=tmp_path)
-    ahead = steps_ahead(steps, variables)
-    loaded = loaded_models(ahead)
-    assert set(loaded) == set(LOADS[words].split())
-    for step in ahead:
-        named = {value for option, value in step.options.items() if option in MODEL_OPTIONS}
-        assert {model for _, model in step.models} == named, step.name
-    made = {str(tmp_path / "demo/clap_finetuned"), str(tmp_path / "demo/clap_finetuned/clap.pth")}
-    all_named = {value for step in ahead for option, value in step.options.items() if option in MODEL_OPTIONS}
-    assert set(loaded.values()) == all_named - made
 
 
 def test_every_figure_is_on_the_page_of_models():

@@ -24,20 +24,8 @@ from synthio.pipeline.estimate import (
     work_of,
     works_of,
 )
-from tests.driver_plan import planned
 
 CPU = "CPU, processes: 1, threads of each: 2"
-
-
-@pytest.fixture
-def plan(tmp_path):
-    """plan(name=value, ...) -> (steps, variables) of a run of the demo set in tmp_path."""
-
-    def make(**changes):
-        values = {"results_root": tmp_path, "num_samples": 100} | changes
-        return planned(*(word for name, value in values.items() for word in (f"--{name}", value)), cwd=tmp_path)
-
-    return make
 
 
 def stages(plan, **changes):

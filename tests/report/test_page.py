@@ -24,11 +24,9 @@ from synthio.classification.heads import TITLES
 from synthio.files import fingerprint, write_json
 from synthio.manifest import read_manifest, versions, write_manifest, write_table
 from synthio.report import page as report
-from synthio.report import run_folder as run_files
-from tests.scripts import call_script
+from tests.scripts import ROOT, call_script
 from tests.tiny_models import save_clap
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 RATE = 16000
 RAN = "document.title='ran'"
 LABELS = ["dog_bark", f"<script>{RAN}</script>", f'"><img src=x onerror="{RAN}">', "$\\frac{犬}$ \x07 --> ]]>"]
@@ -38,6 +36,8 @@ CAPTIONS = [
     f"</title></style><script>{RAN}</script>",
     f"a dog' onclick='{RAN}",
 ]
+
+
 WORK_NAME = f"<img src=x onerror={RAN}>"
 CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome", "chrome"])), "")
 
@@ -491,10 +491,3 @@ def test_folders_of_the_machine_are_not_shown(tmp_path):
     assert report.shown_value(f"{tmp_path}/results/w_synthetic/a", work) == "w_synthetic/a"
     assert report.shown_value("/home/me/models/clap", work) == "…/models/clap"
     assert report.shown_value([f"{work}/a.csv", 3], work) == "w/a.csv, 3"
-
-
-def test_the_record_of_a_sharded_table_is_that_of_its_first_shard(tmp_path):
-    record = {"sha256": "x", "inputs": {"a": "b"}, "rows_in": 4, "rows_out": 4, "options": {"input_csvs": []}}
-    write_json(tmp_path / "g.json", record | {"shards": [{"options": {"num_steps": 24}, "sha256": "y"}]})
-    read = run_files.read_record(tmp_path / "g.csv")
-    assert read["options"] == {"num_steps": 24} and read["sha256"] == "x"

@@ -1,9 +1,7 @@
-"""Generation and filtering as the scripts that people run, on tiny models in the real formats."""
+"""The script stable-audio-tools/generate.py on tiny models in the real formats."""
 
 from __future__ import annotations
 
-import csv
-import math
 import os
 import shutil
 import signal
@@ -17,58 +15,21 @@ import pytest
 import soundfile
 import torch
 
-from tests.scripts import call_script, load_script
-from tests.tiny_models import save_clap, save_text_to_audio
-
-ROOT = Path(__file__).resolve().parent.parent
-GENERATE, DPO, FILTER = ROOT / "stable-audio-tools/generate.py", ROOT / "dpo_train.py", ROOT / "filter_audios.py"
-LABELS = ["dog_bark", "rain", "siren"]
-
-
-def run(script, *args, ok=True):
-    done = call_script(script, *args)
-    assert (done.returncode == 0) == ok, done.stderr
-    return done
-
-
-def rows_of(path):
-    with Path(path).open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
-def write_rows(path, rows, columns=None):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns or list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """Folders of tiny models: flow and v text-to-audio, CLAP."""
-    folder = tmp_path_factory.mktemp("models")
-    save_text_to_audio(folder / "flow")
-    save_text_to_audio(folder / "v", "v", channels=2)
-    save_clap(folder / "clap")
-    return folder
+from tests.rows import rows_of, write_rows
+from tests.scripts import load_script
+from tests.toy_clips import GENERATE, run, save_models, save_noise
 
 
 @pytest.fixture
 def data(tmp_path):
-    """Seven gold clips of noise, 0.5 to 2.3 s, with prompts."""
-    rng = np.random.default_rng(0)
-    (tmp_path / "audio").mkdir()
-    gold, prompts = [], []
-    for i in range(7):
-        audio = rng.normal(0, 0.1, int(16000 * (0.5 + 0.3 * i))).astype(np.float32)
-        soundfile.write(tmp_path / f"audio/{i}.wav", audio, 16000)
-        gold.append({"path": f"audio/{i}.wav", "label": LABELS[i % 3]})
-        prompts.append(gold[-1] | {"prompt": f"Sound of a {LABELS[i % 3]}", "seed": str(100 + i)})
-    write_rows(tmp_path / "gold.csv", gold)
-    write_rows(tmp_path / "prompts.csv", prompts)
-    return tmp_path
+    """Seven gold clips of noise, with prompts."""
+    return save_noise(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Tiny models: flow and v text-to-audio, CLAP."""
+    return save_models(tmp_path_factory.mktemp("models"))
 
 
 def generate(data, model, name="gen", prompts="prompts.csv", ok=True, **options):
@@ -257,96 +218,3 @@ def test_generation_errors(models, data, options, message):
     _, done = generate(data, options.pop("model"), ok=False, **options)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.fixture
-def clips(data):
-    """Clips to filter: noise of several colours, and one each of silence, NaN and a missing file."""
-    rows = []
-    rng = np.random.default_rng(1)
-    for i in range(9):
-        audio = np.cumsum(rng.normal(0, 0.01, 30000 + 9000 * i)) * 0.1 if i % 2 else rng.normal(0, 0.1, 20000)
-        soundfile.write(data / f"audio/c{i}.wav", audio.astype(np.float32), 16000)
-        rows.append({"path": f"audio/c{i}.wav", "label": LABELS[i % 3], "prompt": "x"})
-    soundfile.write(data / "audio/silent.wav", np.zeros(16000), 16000)
-    soundfile.write(data / "audio/nan.wav", np.full(16000, np.nan, np.float32), 16000, subtype="FLOAT")
-    rows += [{"path": f"audio/{name}.wav", "label": "rain", "prompt": "x"} for name in ("silent", "nan", "missing")]
-    write_rows(data / "clips.csv", rows)
-    return data
-
-
-def filtered(data, models, threshold, name="f", source="clips.csv", ok=True, **options):
-    extra = [part for key, value in options.items() for part in (f"--{key}", value)]
-    kept, rejected = data / f"{name}_kept.csv", data / f"{name}_rejected.csv"
-    args = ["--input_csv", data / source, "--kept_csv", kept, "--rejected_csv", rejected, "--threshold", threshold]
-    done = run(FILTER, *args, "--model", models / "clap", *extra, ok=ok)
-    return rows_of(kept), rows_of(rejected), done
-
-
-def test_filter_accounts_for_every_row_and_names_each_reason(models, clips):
-    kept, rejected, _ = filtered(clips, models, 0)
-    assert len(kept) == 9
-    reasons = {Path(row["path"]).stem: row["reason"] for row in rejected}
-    assert reasons.keys() == {"silent", "nan", "missing"}
-    assert "silent" in reasons["silent"] and "NaN" in reasons["nan"] and "no such file" in reasons["missing"]
-    assert all(row["reason"] == "" for row in kept)
-
-
-def test_filter_threshold_splits_at_the_score(models, clips):
-    everything, _, _ = filtered(clips, models, 0)
-    scores = sorted(float(row["clap_probability"]) for row in everything)
-    middle = (scores[3] + scores[4]) / 2
-    kept, rejected, done = filtered(clips, models, middle, "half")
-    assert len(kept) == 5
-    assert all(float(row["clap_probability"]) >= middle for row in kept)
-    assert sum("is below" in row["reason"] for row in rejected) == 4
-    assert f"kept {len(kept)} of 12 clips" in done.stderr
-
-
-def test_filter_score_is_the_models_own_cosine(models, clips):
-    """Against ClapModel called directly on one clip of a single window, and on the mean of two windows."""
-    import torch
-    from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
-
-    kept, _, _ = filtered(clips, models, 0)
-    folder = models / "clap"
-    model, extractor = ClapModel.from_pretrained(folder).eval(), ClapFeatureExtractor.from_pretrained(folder)
-    tokens = AutoTokenizer.from_pretrained(folder)(
-        ["Sound of a dog bark", "Sound of a rain"], padding=True, return_tensors="pt"
-    )
-    with torch.no_grad():
-        text = model.get_text_features(tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
-        text = torch.nn.functional.normalize(text, dim=-1)
-
-        def embedded(window):
-            features = extractor(window, sampling_rate=16000, return_tensors="pt")
-            return torch.nn.functional.normalize(model.get_audio_features(**features).pooler_output, dim=-1)[0]
-
-        audio = {i: soundfile.read(clips / f"audio/c{i}.wav", dtype="float32")[0] for i in (0, 1)}
-        tiled = np.tile(audio[0], 2)[:32000]
-        first = float(embedded(tiled) @ text[0])
-        assert len(audio[1]) == 39000
-        mean = (embedded(audio[1][:32000]) + embedded(audio[1][7000:])) / 2
-        second = float(torch.nn.functional.normalize(mean, dim=-1) @ text[1])
-    assert float(kept[0]["clap_score"]) == pytest.approx(first, abs=1e-5)
-    assert float(kept[1]["clap_score"]) == pytest.approx(second, abs=1e-5)
-    probability = 1 / (1 + math.exp(-float(model.logit_scale_a.exp()) * first))
-    assert float(kept[0]["clap_probability"]) == pytest.approx(probability, abs=1e-5)
-
-
-def test_filter_does_not_depend_on_batch_or_order(models, clips):
-    kept, _, _ = filtered(clips, models, 0, batch_size=1)
-    write_rows(clips / "back.csv", rows_of(clips / "clips.csv")[::-1])
-    turned, _, _ = filtered(clips, models, 0, "back", source="back.csv", batch_size=5)
-    assert {(r["path"], r["clap_score"]) for r in kept} == {(r["path"], r["clap_score"]) for r in turned}
-
-
-def test_filter_empty_input(models, clips):
-    write_rows(clips / "none.csv", [], ["path", "label"])
-    kept, rejected, _ = filtered(clips, models, 0.5, source="none.csv")
-    assert (kept, rejected) == ([], [])
-
-
-def test_filter_refuses_a_threshold_that_is_no_probability(models, clips):
-    done = run(FILTER, "--input_csv", "x", "--kept_csv", "x", "--rejected_csv", "x", "--threshold", "85", ok=False)
-    assert "outside [0, 1]" in done.stderr

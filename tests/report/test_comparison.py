@@ -11,8 +11,7 @@ from synthio.cli import UserError
 from synthio.report import comparison
 from synthio.report.comparison import compare, comparison_rows, read_trained, verdict, with_interval
 from tests.classification.test_choose import first, save_trained
-from tests.classification.test_training import ROOT
-from tests.scripts import call_script
+from tests.scripts import ROOT, call_script
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from synthio.classification.saved import saved_probabilities
 from synthio.models.ast_model import AstEmbedder
 from synthio.models.fbank import SAMPLE_RATE
 from synthio.models.load import load_scorer
-from tests.classification.test_training import PITCHES, ROOT, add_mislabelled, save_named_ast, save_tiny_ast, save_tones
-from tests.scripts import call_script
+from tests.classification.toy_clips import PITCHES, add_mislabelled, save_named_ast, save_tiny_ast, save_tones
+from tests.scripts import ROOT, call_script
 from tests.tiny_models import save_clap
 
 HEADS = ROOT / "ast/heads.py"

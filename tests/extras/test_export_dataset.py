@@ -12,14 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from synthio import cards
 from synthio.manifest import read_manifest
-from synthio.report import dataset_card
 from tests.faults_tools import kill_at
 from tests.report.test_page import CAPTIONS, LABELS, save_run
-from tests.scripts import call_script, own_python
+from tests.scripts import ROOT, call_script, own_python
 
-ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "extras/export_dataset.py"
 LOADER = ROOT / "tests/load_audiofolder.py"
 
@@ -152,26 +149,6 @@ def test_recordings_alone_are_refused(work, tmp_path, make_manifest, make_wav):
     gold = make_manifest("gold.csv", [(make_wav("a.wav"), "a", "", "")], ["path", "label", "prompt", "source_path"])
     refused = export(gold, tmp_path / "out")
     assert refused.returncode == 2 and "none is synthetic" in refused.stderr and not (tmp_path / "out").exists()
-
-
-def test_models_of_a_run():
-    weights = cards.EMBEDDED
-    records = {
-        "generate": {"options": {"model": str(weights / "text_to_audio")}},
-        "filter": {"options": {"model": "laion/clap", "classifier": "/home/me/w/filter_classifier"}},
-        "caption": {"options": {"captioner": "embedded"}},
-        "captions": {"options": {"writer": "openai", "llm_model": "gpt-x"}},
-    }
-    rows = {row["part"]: (row["name"], row["licence"]) for row in dataset_card.models_used(records)}
-    assert rows == {
-        "text-to-audio": ("Synthio's embedded text_to_audio", cards.licence_of(str(weights / "clap"))),
-        "filter (CLAP)": ("laion/clap", "see https://huggingface.co/laion/clap"),
-        "filter (classifier)": ("trained in this run", "not known here"),
-        "captions of the recordings": ("Synthio's own, without weights", "MIT"),
-        "prompts": ("gpt-x", "the terms of the server that ran it"),
-    }
-    card = dataset_card.dataset_card("x", {"a": 1}, {"b": 2}, ["m@0"], records, [], [])
-    assert card.startswith("---\nlicense: other\nlicense_name: cc-by-nc\n") and "| b | 0 | 2 |" in card
 
 
 # ---------------------------------------------------------------- the real library

@@ -1,0 +1,53 @@
+"""The steps of a run as the driver declares them."""
+
+from __future__ import annotations
+
+import pytest
+
+from synthio.pipeline.steps import loaded_models, steps_ahead
+from tests.driver_plan import planned
+
+# Options -> the models that a run with them loads, by the variable that names them.
+LOADS = {
+    "--seed 0": "captioner text_to_audio_model caption_writer clap_model ast_model",
+    "--augment false": "clap_model ast_model",
+    "--augment false --probe_clap_model a/b": "probe_clap_model ast_model",
+    "--use_ast false --augment false --zero_shot true": "clap_model ast_model",
+    "--clap_filter false --clap_model msclap:2023": "captioner text_to_audio_model caption_writer clap_model ast_model",
+    "--use_ast false --probe_embeddings clap --probe_clap_model msclap:2023": "captioner text_to_audio_model "
+    "caption_writer clap_model probe_clap_model ast_model",
+    "--clap_filter false --probe_clap_model a/b": "captioner text_to_audio_model caption_writer probe_clap_model "
+    "ast_model",
+    "--clap_filter false --quality false --probe_clap_model a/b --dpo_pairs ranked": "captioner text_to_audio_model "
+    "clap_model caption_writer probe_clap_model ast_model",
+    "--filter_w_finetune true": "captioner text_to_audio_model caption_writer clap_model ast_model",
+    "--filter_w_finetune true --stage 7 --stop_stage 7 --clap_model msclap:2022": "clap_model",
+    "--retrieval_csv corpus.csv --clap_filter false": "clap_model ast_model",
+    "--use_label true": "text_to_audio_model caption_writer clap_model ast_model",
+    "--use_label true --iterative false": "text_to_audio_model clap_model ast_model",
+    "--plain_wo_caption true --dpo_ckpt_folder .": "text_to_audio_model caption_writer clap_model ast_model",
+    "--supcon true --caption_writer openai --llm_model gpt": "text_to_audio_model caption_writer clap_model ast_model",
+    "--threshold_kind rank --classifier_weight 0.5 --stage 6 --stop_stage 9": "text_to_audio_model clap_model "
+    "ast_model caption_writer",
+    "--stage 10": "clap_model ast_model",
+    "--stop_stage 1": "",
+}
+
+
+MODEL_OPTIONS = ("--model", "--scorer", "--captioner", "--writer", "--clap_model", "--ast_model")
+
+
+@pytest.mark.parametrize("words", LOADS)
+def test_what_is_checked_is_what_the_run_loads(tmp_path, words):
+    """The models that --check looks at, those of the steps, and those that the commands name are the same."""
+    (tmp_path / "corpus.csv").write_text("path\n")
+    steps, variables = planned("--results_root", tmp_path, *words.split(), cwd=tmp_path)
+    ahead = steps_ahead(steps, variables)
+    loaded = loaded_models(ahead)
+    assert set(loaded) == set(LOADS[words].split())
+    for step in ahead:
+        named = {value for option, value in step.options.items() if option in MODEL_OPTIONS}
+        assert {model for _, model in step.models} == named, step.name
+    made = {str(tmp_path / "demo/clap_finetuned"), str(tmp_path / "demo/clap_finetuned/clap.pth")}
+    all_named = {value for step in ahead for option, value in step.options.items() if option in MODEL_OPTIONS}
+    assert set(loaded.values()) == all_named - made
