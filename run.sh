@@ -128,6 +128,10 @@ compile=false              # bool: torch.compile the network of generation, alig
 log_to=none                # none|tensorboard|wandb|trackio: where training curves and scores are sent, too
 stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, or the .envs/<name> that the model needs
 gama_env=""                # text: venv folder or conda environment of the captioner; empty: .venv, or the .envs/<name> that it needs
+launcher=local             # text: where stages with a model run: local, slurm (as jobs of a cluster), or a file of launcher functions
+launcher_options=""        # text: for launcher=slurm, options of sbatch: partition=gpu gres=gpu:1 cpus-per-task=8 mem=32G time=2:00:00
+launcher_tasks=4           # whole 1..9999: for launcher=slurm, tasks that share the work of a stage
+launcher_retries=1         # whole 0..100: for launcher=slurm, how often a task that was lost, or cut off by its time limit, is submitted again
 clap_env=""                # text: venv folder or conda environment of filter and heads; empty: as for stable_audio_env
 msclap_env=""              # text: venv folder or conda environment in place of clap_env, where clap_model is one of msclap
 ast_env=""                 # text: venv folder or conda environment of the classifier; empty: as for stable_audio_env

@@ -18,7 +18,7 @@ ROW = "row"
 def get_parser():
     parser = new_parser(__doc__)
     parser.add_argument("--input_csv", required=True, help="any CSV")
-    parser.add_argument("--output_folder", required=True, help="folder for shard_000.csv, shard_001.csv, ...")
+    parser.add_argument("--output_folder", required=True, help="folder for shard_000.csv, ..., shard_1000.csv, ...")
     parser.add_argument("--num_shards", type=in_range(int, 1), required=True, help="most shards to make")
     parser.add_argument(
         "--block_size", type=in_range(int, 1), default=1, help="rows that stay together: the batch size"
@@ -47,8 +47,9 @@ def main() -> int:
     for number, rows in enumerate(shards):
         shard = table.iloc[rows].assign(**{ROW: [str(row) for row in rows]})
         write_table(shard, Path(args.output_folder) / f"shard_{number:03d}.csv")
-    for old in Path(args.output_folder).glob("shard_[0-9][0-9][0-9].csv"):
-        if int(old.stem[-3:]) >= len(shards):
+    for old in Path(args.output_folder).glob("shard_*.csv"):
+        number = old.stem.removeprefix("shard_")
+        if number.isdigit() and int(number) >= len(shards):
             old.unlink()
     return 0
 

@@ -38,6 +38,7 @@ check_choices() {
     is_zero "$classifier_weight" || [[ $threshold_kind == rank ]] ||
         refuse "classifier_weight needs threshold_kind=rank: it mixes ranks"
     $clap_filter || ! $filter_w_finetune || refuse "filter_w_finetune=true needs clap_filter=true"
+    choose_launcher
     $augment || ! $only_synthetic || refuse "only_synthetic=true needs augment=true"
     ((stage <= stop_stage)) || refuse "--stage $stage comes after --stop_stage $stop_stage"
     [[ $device == auto || $device == cpu || $device == mps ]] ||
@@ -57,6 +58,20 @@ check_choices() {
         ast | benchmarks | dataset_csvs | extras | runs | stable-audio-tools | synthio | tests)
             refuse "--dataset_name: '$dataset_name' is a folder of this program; choose another name" ;;
     esac
+}
+
+# Read the launcher that is asked for over that of this machine.
+choose_launcher() {
+    if [[ $launcher == local ]]; then
+        [[ -z $launcher_options ]] || refuse "launcher_options go with launcher=slurm"
+        return
+    fi
+    if [[ $launcher != slurm ]]; then
+        [[ -f $launcher ]] || refuse "--launcher: '$launcher' is neither local, slurm nor a file of launcher functions"
+        launcher=$(absolute "$launcher")
+    fi
+    # shellcheck source=/dev/null # checked by itself
+    if [[ $launcher == slurm ]]; then source "$root/extras/driver/slurm.sh"; else source "$launcher"; fi
 }
 
 # Set `head`, the trained method that becomes the classifier, or auto.

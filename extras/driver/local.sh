@@ -5,10 +5,14 @@
 #     wait_for_jobs [one]    wait for all jobs while showing what they log; with `one`, in silence, until one or more have
 #                            ended. Sets `statuses`, by log, of those that have ended
 #     stop_jobs              end all
-# and find_devices, which says what jobs may be shared out to.
+# and find_devices, which says what jobs may be shared out to. One whose jobs outlive the driver has two more to say:
+#     settle_jobs            take up, or refuse, what an earlier call left at work in this result folder
+#     forget_jobs STEP       no job of a step counts any more: the step is up to date, or its outputs are lost
+# Another launcher is read after this file and may call what it redefines as start_here, wait_here and stop_here.
 
 job_logs=() job_pids=()
 declare -A statuses=()
+waited_us=0 # of the last step, the time in which none of its jobs ran: it tells nothing of the next call
 # Linux: a child dies with the driver even if that is killed by -9.
 guard=()
 if setpriv --pdeathsig KILL true 2>/dev/null; then guard=(setpriv --pdeathsig KILL); fi
@@ -34,18 +38,38 @@ find_devices() {
         shards=$cpu_shards
         threads=$cpu_threads
         ((threads)) || threads=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
-        export OMP_NUM_THREADS=$threads OMP_WAIT_POLICY=PASSIVE # more threads than cores must not spin
+        set_threads
         machine="${device/auto/CPU}, processes: $shards, threads of each: $threads"
         machine=${machine/#cpu/CPU}
-        # glibc hands large arrays back to the kernel at once, which has to clear the pages of the next ones: 30 % of the
-        # time of a training step. Kept are up to 32 MB an array and 1 GB at the end of the heap, which grows by 64 MB.
-        export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_-33554432}
-        export MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_-1073741824} MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_-67108864}
     fi
 }
 
+# Of each process that computes on a CPU.
+set_threads() {
+    export OMP_NUM_THREADS=$threads OMP_WAIT_POLICY=PASSIVE # more threads than cores must not spin
+    # glibc hands large arrays back to the kernel at once, which has to clear the pages of the next ones: 30 % of the
+    # time of a training step. Kept are up to 32 MB an array and 1 GB at the end of the heap, which grows by 64 MB.
+    export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_-33554432}
+    export MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_-1073741824} MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_-67108864}
+}
+
+start() { start_here "$@"; }
+wait_for_jobs() { wait_here "$@"; }
+stop_jobs() { stop_here; }
+
+# Two drivers' jobs must not write the same files: what is in a queue yet is not taken over by this machine.
+settle_jobs() {
+    [[ -d $work/jobs ]] || return 0
+    # shellcheck source=/dev/null # checked by itself
+    (source "$root/extras/driver/slurm.sh" && refuse_queued) || exit 2
+}
+
+forget_jobs() { # STEP; settle_jobs has seen that none is at work
+    rm -rf "$work/jobs/$1" || true
+}
+
 # A job runs in the background, in a process group of its own.
-start() { # LOG COMMAND...
+start_here() { # LOG COMMAND...
     local log=$1
     shift
     mkdir -p "${log%/*}"
@@ -56,14 +80,14 @@ start() { # LOG COMMAND...
     set +m
 }
 
-stop_jobs() {
+stop_here() {
     local pid
     for pid in "${job_pids[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
     for pid in "${job_pids[@]}"; do wait "$pid" 2>/dev/null || true; done
     job_logs=() job_pids=()
 }
 
-wait_for_jobs() { # [one]
+wait_here() { # [one]
     statuses=()
     if [[ ${1:-} == one ]]; then
         until collect_jobs; do sleep 0.2 9>&-; done
@@ -90,28 +114,46 @@ collect_jobs() {
 
 # Print what the jobs log, until all have ended.
 show_logs() {
-    local log fd i line fds=() partial=() alive=true prefix REPLY
+    local log i=0 alive=true prefix="    "
     for log in "${job_logs[@]}"; do
-        exec {fd}<"$log"
-        fds+=("$fd")
-        partial+=("")
+        i=$((i + 1))
+        if ((${#job_logs[@]} > 1)); then prefix="    [$i] "; fi
+        follow "$i" "$log" "$prefix"
     done
     while $alive; do
         alive=false
         for i in "${!job_pids[@]}"; do
             if kill -0 "${job_pids[i]}" 2>/dev/null; then alive=true; fi
         done
-        for i in "${!fds[@]}"; do
-            prefix="    "
-            if ((${#fds[@]} > 1)); then prefix="    [$((i + 1))] "; fi
-            while IFS= read -r line <&"${fds[i]}"; do
-                printable "${partial[i]}$line"
-                printf '%s\n' "$prefix$REPLY"
-                partial[i]=""
-            done
-            partial[i]+=$line
-        done
+        print_new
         if $alive; then sleep 0.1 9>&-; fi
     done
-    for fd in "${fds[@]}"; do exec {fd}<&-; done
+    for i in "${!log_fds[@]}"; do unfollow "$i"; done
+}
+
+log_fds=() log_prefixes=() log_rests=() log_lines=() # of the logs that are followed; the third: a line without an end yet
+
+follow() { # NUMBER LOG PREFIX
+    local fd
+    exec {fd}<"$2"
+    log_fds[$1]=$fd log_prefixes[$1]=$3 log_rests[$1]="" log_lines[$1]=0
+}
+
+# Print the lines that the followed logs have got since the last call.
+print_new() {
+    local i line
+    for i in "${!log_fds[@]}"; do
+        while IFS= read -r line <&"${log_fds[i]}"; do
+            printf '%s\n' "${log_prefixes[i]}${log_rests[i]}$line"
+            log_rests[i]="" log_lines[i]=$((log_lines[i] + 1))
+        done
+        log_rests[i]+=$line
+    done
+}
+
+unfollow() { # NUMBER
+    local fd=${log_fds[$1]}
+    exec {fd}<&-
+    if [[ -n ${log_rests[$1]} ]]; then printf '%s\n' "${log_prefixes[$1]}${log_rests[$1]}"; fi
+    unset "log_fds[$1]" "log_prefixes[$1]" "log_rests[$1]" "log_lines[$1]"
 }

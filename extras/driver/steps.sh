@@ -225,7 +225,8 @@ must_run() { # NUMBER NAME COMMAND...
 }
 
 note_time() { # NUMBER NAME STARTED_US [COUNTS]
-    local us=$(($(now_us) - $3)) seconds
+    local us=$(($(now_us) - $3 - waited_us)) seconds
+    waited_us=0
     printf -v seconds '%d.%d' $((us / 1000000)) $((us / 100000 % 10))
     timing_names+=("$1 ${2//_/ }")
     timing_seconds+=("$seconds")
@@ -263,6 +264,7 @@ run_step() { # BLOCK_SIZE, empty for one process; NUMBER NAME SCRIPT WORDS...
         if must_run "$number" "$name" "${interpreter[@]}" "$@"; then
             make "$block" "$number" "$name" "${interpreter[@]}" "$@"
         else
+            $dry_run || forget_jobs "$name"
             note_time "$number" "$name" "$started"
         fi
     fi
@@ -284,7 +286,9 @@ make() { # BLOCK_SIZE NUMBER NAME COMMAND...
         helper "$root/merge_csv.py" --input_csvs "${shard_outputs[@]}" --output_csv "${writes[0]}" \
             --expected_csv "${reads[0]}"
     fi
-    counts=$(helper -m synthio.pipeline.stamp write "${stamp_options[@]}" --parts "${shard_stamps[@]}" --command "$@")
+    counts=$(helper -m synthio.pipeline.stamp write "${stamp_options[@]}" --parts "${shard_stamps[@]}" --command "$@") ||
+        lose "$name"
+    forget_jobs "$name"
     note_time "$number" "$name" "$started" "$counts"
 }
 
@@ -300,7 +304,8 @@ run_shards() { # NUMBER NAME FOLDER COMMAND...
     local number=$1 name=$2 folder=$3 csv k=0 logs=() running=() i unwritten=0
     shift 3
     shard_outputs=() shard_stamps=()
-    for csv in "$folder"/shard_[0-9][0-9][0-9].csv; do
+    for csv in "$folder"/shard_[0-9][0-9][0-9].csv "$folder"/shard_[0-9][0-9][0-9][0-9].csv; do
+        [[ -e $csv ]] || continue
         shard_outputs+=("${csv%.csv}.out.csv") shard_stamps+=("${csv%.csv}.stamp.json")
         if $force_steps || ! shard_stamp check "$csv" "$@" >/dev/null; then
             logs+=("$work/logs/$name.$((k + 1)).log")
@@ -317,7 +322,13 @@ run_shards() { # NUMBER NAME FOLDER COMMAND...
         if [[ ${statuses[${logs[i]}]} == 0 ]]; then shard_stamp write "${running[i]}" "$@" >/dev/null || unwritten=1; fi
     done
     stop_on_failure "stage $number ${name//_/ }" "${logs[@]}"
-    ((unwritten == 0)) || exit 1
+    ((unwritten == 0)) || lose "$name"
+}
+
+# End a run whose jobs ended well but left no outputs: they were removed since.
+lose() { # NAME
+    forget_jobs "$1"
+    exit 1
 }
 
 # End the run when a job failed: say how many, name the logs, print the end of the first.
@@ -363,12 +374,14 @@ quota_reached() { # KEPT...
 }
 
 # One run at a time in a result folder. The kernel frees the lock when this process ends, however it ends: no child
-# inherits it.
+# inherits it, but for one that starts jobs (slurm.sh).
 lock() {
     mkdir -p "$work"
-    command -v flock >/dev/null 2>&1 || return 0
-    exec 9>"$work/.lock"
-    flock --timeout 2 9 || refuse "another run works in $(shown "$work"); wait for it, or choose another dataset_name"
+    if command -v flock >/dev/null 2>&1; then
+        exec 9>"$work/.lock"
+        flock --timeout 2 9 || refuse "another run works in $(shown "$work"); wait for it, or choose another dataset_name"
+    fi
+    settle_jobs
 }
 
 # As a job, which ends with the driver; and a shell that waits heeds a signal at once.

@@ -166,6 +166,20 @@ class Machine:
         low=0,
         high=1024,
     )
+    launcher: str = option(
+        "local",
+        "where stages with a model run: local, slurm (as jobs of a cluster), or a file of launcher functions",
+    )
+    launcher_options: str = option(
+        "", "for launcher=slurm, options of sbatch: partition=gpu gres=gpu:1 cpus-per-task=8 mem=32G time=2:00:00"
+    )
+    launcher_tasks: int = option(4, "for launcher=slurm, tasks that share the work of a stage", low=1, high=9999)
+    launcher_retries: int = option(
+        1,
+        "for launcher=slurm, how often a task that was lost, or cut off by its time limit, is submitted again",
+        low=0,
+        high=100,
+    )
     stable_audio_env: str = option(
         "",
         "venv folder or conda environment that generates; empty: .venv, or the .envs/<name> that the model needs",
