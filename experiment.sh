@@ -27,11 +27,12 @@ resamples=1000             # whole 100..100000: of the bootstrap
 compare_to=gold_only       # text: the method that the table takes differences to; synthio: what each part is worth
 paper_csv=""               # text: table to compare with (n,method,<datasets>); empty: dataset_csvs/paper_table.csv
 only_table=false           # bool: start no job; make the tables of what is there, also while jobs run
+only_cell=""               # text: only the jobs of one n, seed and fold, such as n100_seed0_fold5, and no table: the tasks of launcher=slurm
 # ==== end of variables
 set -euo pipefail
 
 root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for part in options choices steps local jobs; do
+for part in options choices steps local jobs cells; do
     # shellcheck source=/dev/null # each is checked by itself
     source "$root/extras/driver/$part.sh"
 done
@@ -77,7 +78,7 @@ set_by_jobs=(num_samples seed share_stages output_folder output_csv_path stage s
 told_apart=(augment dpo use_label plain_caption plain_wo_caption clap_filter iterative use_ast zero_shot
     ast_waveform_augment ast_spec_augment ast_mixup dpo_loss)
 held_back=(dataset_name input_train_file valid_csv test_csv results_root retrieval_csv embeddings_folder dry_run
-    make_report quality)
+    make_report quality launcher launcher_options launcher_tasks launcher_retries)
 
 contains() { # WORD WORDS...
     local word=$1 other
@@ -189,27 +190,6 @@ data_folder() { # FOLD
 
 # ---------------------------------------------------------------- jobs
 
-job_methods=() job_ns=() job_seeds=() job_folds=() job_cells=() job_states=()
-
-plan_jobs() {
-    local method count seed_of fold
-    for count in "${n_list[@]}"; do
-        for seed_of in "${seed_list[@]}"; do
-            for fold in "${fold_list[@]}"; do
-                for method in "${method_list[@]}"; do
-                    job_methods+=("$method") job_ns+=("$count") job_seeds+=("$seed_of") job_folds+=("$fold")
-                    job_cells+=("n${count}_seed$seed_of${fold:+_fold$fold}")
-                    job_states+=(pending)
-                done
-            done
-        done
-    done
-}
-
-job_name() { # JOB
-    printf '%s' "${job_methods[$1]} n=${job_ns[$1]} seed=${job_seeds[$1]}${job_folds[$1]:+ fold=${job_folds[$1]}}"
-}
-
 # Set `classifier`: where a job's run.sh leaves scores.json. Without synthetic clips that is gold_only.
 classifier_folder() { # METHOD CELL
     local name=gold_only
@@ -246,8 +226,8 @@ job_command() { # JOB
 }
 
 # A sum over what a job is given: the command, its CSVs, the driver and the state of the model folders.
-job_key() { # COMMAND...
-    { printf '%s\n' "$@" "$given_sum" && cat "${csvs[1]}" "${csvs[3]}" "${csvs[5]}"; } | cksum | tr ' ' '-'
+job_key() { # COMMAND...; where it runs is no part of it
+    { printf '%s\n' "$@" "$given_sum" | sed '/^--\(device\|cpu_threads\)$/,+1d' && cat "${csvs[1]}" "${csvs[3]}" "${csvs[5]}"; } | cksum | tr ' ' '-'
 }
 
 sum_given() { # the driver by content, the models by name, size and time
@@ -264,21 +244,18 @@ sum_given() { # the driver by content, the models by name, size and time
 # Whether the journal says that the job was done with this key, its scores are there, and its steps' code is as it was.
 is_done() { # JOB KEY
     classifier_folder "${job_methods[$1]}" "${job_cells[$1]}"
-    [[ -f $classifier/scores.json && -f $work/jobs.csv ]] &&
-        grep -qF "${job_methods[$1]},${job_cells[$1]},$2,0," "$work/jobs.csv" &&
+    [[ -f $classifier/scores.json ]] &&
+        grep -qsF "${job_methods[$1]},${job_cells[$1]},$2,0," "$work/jobs.csv" "$journal" &&
         helper -m synthio.pipeline.loaded "${classifier%/classifier/*}/stamps" >/dev/null
 }
 
-write_plan() { # which scores belong to the table
+print_plan() { # which scores belong to the table
     local i
-    {
-        echo "method,n,seed,fold,cell,scores"
-        for i in "${!job_states[@]}"; do
-            classifier_folder "${job_methods[i]}" "${job_cells[i]}"
-            echo "${job_methods[i]},${job_ns[i]},${job_seeds[i]},${job_folds[i]},${job_cells[i]},${classifier#"$work"/}/scores.json"
-        done
-    } >"$work/.plan.tmp"
-    mv "$work/.plan.tmp" "$work/plan.csv"
+    echo "method,n,seed,fold,cell,scores"
+    for i in "${!job_states[@]}"; do
+        classifier_folder "${job_methods[i]}" "${job_cells[i]}"
+        echo "${job_methods[i]},${job_ns[i]},${job_seeds[i]},${job_folds[i]},${job_cells[i]},${classifier#"$work"/}/scores.json"
+    done
 }
 
 # What differences are taken to is a method that runs, or a row of what gold_only and synthio train.
@@ -299,7 +276,7 @@ resolve() {
     resolve_paths
     source=$(absolute "$source")
     paper_csv=$(absolute "$paper_csv")
-    work=$results_root/${experiment_name:-${dataset_name}_experiment}
+    work=$results_root/${experiment_name:-${dataset_name}_experiment} journal=$work/jobs.csv
     $dry_run || make_main_environment # the others are made by the jobs that need them
     check_comparison
     find_devices
@@ -309,7 +286,7 @@ resolve() {
 }
 
 experiment() {
-    local status=0 run_names
+    local status=0 run_names given_words=("$@")
     read_variables "$root/run.sh"
     run_names=("${names[@]}")
     make_report=false quality=false # of each job, unless asked for
@@ -318,18 +295,22 @@ experiment() {
     stop_with_us
     resolve
     if $dry_run; then
-        show_plan
+        if [[ $launcher == local ]]; then show_plan; else show_cells; fi
         return
     fi
     mkdir -p "$work"
+    if [[ -n $only_cell ]]; then
+        run_only_cell
+        return
+    fi
     if ! $only_table; then
         lock
         prepare_data
         sum_given
-        say "${#job_states[@]} jobs, $slots at once: ${method_list[*]}"
-        run_jobs
+        if [[ $launcher == local ]]; then run_jobs; else run_cells; fi
     fi
-    write_plan
+    print_plan >"$work/.plan.tmp"
+    mv "$work/.plan.tmp" "$work/plan.csv"
     helper -m synthio.report.experiment table --folder "$work" --dataset_name "$dataset_name" --resamples "$resamples" \
         --compare_to "$compare_to" --paper_csv "${paper_csv:-$root/dataset_csvs/paper_table.csv}" || status=$?
     name_failures || status=1

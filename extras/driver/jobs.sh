@@ -3,6 +3,29 @@
 # job_methods, job_cells and job_states (pending, running, kept, finished, failed); job_command, job_name, job_key and
 # is_done tell of one.
 
+job_methods=() job_ns=() job_seeds=() job_folds=() job_cells=() job_states=()
+
+plan_jobs() {
+    local method count seed_of fold cell
+    for count in "${n_list[@]}"; do
+        for seed_of in "${seed_list[@]}"; do
+            for fold in "${fold_list[@]}"; do
+                for method in "${method_list[@]}"; do
+                    cell=n${count}_seed$seed_of${fold:+_fold$fold}
+                    [[ -z $only_cell || $only_cell == "$cell" ]] || continue
+                    job_methods+=("$method") job_ns+=("$count") job_seeds+=("$seed_of") job_folds+=("$fold")
+                    job_cells+=("$cell") job_states+=(pending)
+                done
+            done
+        done
+    done
+    ((${#job_states[@]})) || refuse "--only_cell: '$only_cell' is none of this experiment, such as $cell"
+}
+
+job_name() { # JOB
+    printf '%s' "${job_methods[$1]} n=${job_ns[$1]} seed=${job_seeds[$1]}${job_folds[$1]:+ fold=${job_folds[$1]}}"
+}
+
 # Start a job in a slot, or mark it done.
 start_job() { # JOB SLOT
     local job=$1 slot=$2 visible=() k log
@@ -44,7 +67,7 @@ next_job() {
 finish_job() { # SLOT
     local slot=$1 job=${slot_jobs[$1]} status=${statuses[${slot_logs[$1]}]} seconds method
     seconds=$((SECONDS - slot_started[slot])) method=${job_methods[job]}
-    echo "$method,${job_cells[job]},${slot_keys[slot]},$status,$seconds" >>"$work/jobs.csv"
+    echo "$method,${job_cells[job]},${slot_keys[slot]},$status,$seconds" >>"$journal"
     slot_jobs[slot]=""
     if ((status)); then
         job_states[job]=failed
@@ -91,7 +114,8 @@ run_jobs() {
     local -A method_seconds=() method_counts=()
     slot_jobs=() slot_logs=() slot_started=() slot_keys=()
     for ((slot = 0; slot < slots; slot++)); do slot_jobs+=(""); done
-    [[ -f $work/jobs.csv ]] || echo "method,cell,key,status,seconds" >"$work/jobs.csv"
+    say "${#job_states[@]} jobs, $slots at once: ${method_list[*]}"
+    [[ -f $journal ]] || echo "method,cell,key,status,seconds" >"$journal"
     while true; do
         for slot in "${!slot_jobs[@]}"; do
             while [[ -z ${slot_jobs[slot]} ]]; do

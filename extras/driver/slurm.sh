@@ -28,6 +28,7 @@ declare -gA task_tries=() task_missing=() # how often it was lost; since when no
 declare -gA task_at=() failed_names=()    # place -> number; arrays of which a task failed
 declare -gA known_tasks=()                # text -> place, of earlier calls
 declare -gA queue=()                      # place, without the folder -> "STATE ID REASON"
+at_once="" # tasks of an array that may run at once; empty: as many as the cluster lets
 is_tried=false # whether sbatch lets launcher_options pass
 next_look=0 next_number=0 queue_words="" first_began=0 last_ended=0
 
@@ -370,7 +371,7 @@ submit() { # STEP TASK...
         printf '%s' "${task_texts[i]}" >"$record/task.$k"
         task_places[i]=$record/$k task_at[$record/$k]=$i
     done
-    until answer=$(timeout 300 sbatch --parsable --job-name "$name" --array "1-$k" --output "${record//%/%%}/slurm.%a.txt" \
+    until answer=$(timeout 300 sbatch --parsable --job-name "$name" --array "1-$k${at_once:+%$at_once}" --output "${record//%/%%}/slurm.%a.txt" \
         --open-mode append --no-requeue --export ALL --chdir / "${sbatch_options[@]}" "$root/extras/driver/slurm_task.sh" \
         "$record" 2>&1); do
         answer=${answer//$'\n'/; }
@@ -411,7 +412,8 @@ wait_for_jobs() { # [one]
         return
     fi
     statuses=() started=$SECONDS
-    for i in "${!task_logs[@]}"; do step=$(step_of "${task_logs[i]}"); done
+    for i in "${!task_logs[@]}"; do break; done
+    step=$(step_of "${task_logs[i]}")
     if ((next_look == 0)); then # the first call for these tasks
         drop_records "$step"
         submit_tasks "$step"

@@ -376,12 +376,15 @@ quota_reached() { # KEPT...
 # One run at a time in a result folder. The kernel frees the lock when this process ends, however it ends: no child
 # inherits it, but for one that starts jobs (slurm.sh).
 lock() {
-    mkdir -p "$work"
-    if command -v flock >/dev/null 2>&1; then
-        exec 9>"$work/.lock"
-        flock --timeout 2 9 || refuse "another run works in $(shown "$work"); wait for it, or choose another dataset_name"
-    fi
+    lock_folder "$work"
     settle_jobs
+}
+
+lock_folder() { # FOLDER
+    mkdir -p "$1"
+    command -v flock >/dev/null 2>&1 || return 0
+    exec 9>"$1/.lock"
+    flock --timeout 2 9 || refuse "another run works in $(shown "$1"); wait for it, or choose another dataset_name"
 }
 
 # As a job, which ends with the driver; and a shell that waits heeds a signal at once.
