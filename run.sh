@@ -451,8 +451,7 @@ measure_quality() {
 }
 
 # ==== main
-# Up to the plan of the run; without an effect.
-prepare() { # OPTIONS...
+prepare() { # OPTIONS...; up to the plan of the run, without an effect
     read_variables "${BASH_SOURCE[0]}"
     parse_options "$@"
     check_variables

@@ -386,7 +386,7 @@ submit() { # STEP TASK...
             withdraw "$record"
             refuse "sbatch has not taken the jobs of $step for $patience_seconds s: $answer"
         fi
-        say "sbatch could not submit (${answer:-no words}); trying again"
+        say "sbatch could not submit (${answer##*; }); trying again"
         nap "$queue_seconds"
     done
     echo "$answer" >"$record/id"
