@@ -120,6 +120,10 @@ def read_totals(path: Path) -> dict[str, Any]:
         missing = [name for name in OF_A_METHOD if name not in summary]
         if missing:
             raise UserError(f"{path}: method {number} has no {', '.join(missing)}; {mend}")
+    gains = [summary["to_baseline"] for summary in totals["methods"] if "to_baseline" in summary]
+    gains += [record["with"].get("gain", {}) for record in totals.get("trained", []) if "with" in record]
+    if not all("told" in gain for gain in gains):
+        raise UserError(f"{path}: an earlier version wrote it, whose intervals were over clips alone; {mend}")
     return totals
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -429,6 +430,17 @@ def test_it_refuses_a_folder_without_scores(tmp_path):
     assert done.returncode == 2 and "no scores.json there" in done.stderr
 
 
+OF_AN_EARLIER_VERSION = json.dumps(
+    {
+        "methods": [
+            dict.fromkeys(("name", "file", "metric", "interval_95", "macro_f1", "train", "test"), "")
+            | {"to_baseline": {"difference": 0.1, "interval_95": [0, 0.2]}}
+        ],
+        "seconds": [],
+    }
+)
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [
@@ -436,6 +448,7 @@ def test_it_refuses_a_folder_without_scores(tmp_path):
         ("[]", "scores.json: no methods, seconds in it"),
         ('{"methods": [], "seconds": []}', "scores.json: no method in it"),
         ('{"methods": [{"name": "a", "metric": "mAP"}], "seconds": []}', "method 1 has no file, interval_95, macro_f1"),
+        (OF_AN_EARLIER_VERSION, "an earlier version wrote it, whose intervals were over clips alone"),
     ],
 )
 def test_scores_that_lack_something_say_what_and_how_to_mend_it(tmp_path, text, part):
