@@ -89,8 +89,8 @@ def load_reported(
     is_published = name is not None and not Path(name).is_dir()  # on the hub, whose client checks what it downloads
     if name is not None and not is_published:
         check_folder(Path(name))
-    library = kind.__module__.partition(".")[0]
-    logging.getLogger(library).setLevel(logging.ERROR)  # what it warns of over many lines is refused here in one
+    for library in ("transformers", "diffusers"):  # what they warn of over many lines is refused here in one
+        logging.getLogger(library).setLevel(logging.ERROR)
     with refusing(what, name or ""):
         network, report = kind.from_pretrained(name, output_loading_info=True, ignore_mismatched_sizes=True, **options)
     other = {str(key[0]): f"{list(key[1])} in place of {list(key[2])}" for key in report["mismatched_keys"]}
