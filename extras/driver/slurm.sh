@@ -27,6 +27,7 @@ task_logs=() task_texts=() task_loaded=() task_outputs=() task_places=()
 declare -gA task_tries=() task_missing=() # how often it was lost; since when no queue knows it
 declare -gA task_at=() failed_names=()    # place -> number; arrays of which a task failed
 declare -gA known_tasks=()                # text -> place, of earlier calls
+declare -gA fetched=()                    # models that are in the cache of the hub
 declare -gA queue=()                      # place, without the folder -> "STATE ID REASON"
 at_once="" # tasks of an array that may run at once; empty: as many as the cluster lets
 is_tried=false # whether sbatch lets launcher_options pass
@@ -286,10 +287,22 @@ start() { # LOG COMMAND...
     if [[ " ${*:2} " == *" --device "* ]]; then start_task "$@"; else start_here "$@"; fi
 }
 
+# Nodes often have no network: what a step loads from the hub is in its cache before its tasks start.
+fetch_models() {
+    local word model
+    for word in "${models[@]}"; do
+        model=${word#*=}
+        [[ $model =~ ^[A-Za-z0-9_-][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+$ && ! -e $model && -z ${fetched[$model]:-} ]] || continue
+        helper -m synthio.pipeline.fetch "$model" || exit 2 # it has said why
+        fetched[$model]=1
+    done
+}
+
 # Take down a task. The driver's GPUs are not the node's, and what a process has loaded is noted in the record.
 start_task() { # LOG COMMAND...
     local log=$1 name word exports="" loaded="" begun="" text output="" i=$next_number
     shift
+    fetch_models
     if [[ $1 == env ]]; then
         while [[ $2 == *=* ]]; do
             case $2 in

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -449,6 +450,22 @@ def test_options_that_the_driver_sets_are_refused(folder, options):
 
 
 # ---- surroundings
+
+
+def test_the_launcher_of_the_docs_for_another_scheduler_runs(folder, tmp_path):
+    """With a stand-in for ssh, which is no part of it."""
+    text = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
+    code = textwrap.dedent(text[text.index("    hosts=(gpu1") : text.index("## The tests")])
+    (tmp_path / "hosts.sh").write_text(code)
+    save_program(tmp_path / "bin/ssh", 'echo "to $2"; exec bash -c "$3"')
+    path = f"{tmp_path / 'bin'}:{folder.environment['PATH']}"
+    words = (f"launcher={tmp_path / 'hosts.sh'}", "launcher_options=")
+    done = folder.call(4, *words, PATH=path, PYTHONPATH="")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all_once(folder, 4) and sorted(re.findall(r"to (\w+)", done.stdout)) == ["gpu1", "gpu1", "gpu2", "gpu3"]
+    missing_file = folder.call(1, "launcher=nowhere.sh")
+    assert missing_file.returncode == 2
+    assert "--launcher: 'nowhere.sh' is neither local, slurm nor a file" in missing_file.stderr
 
 
 def test_outer_settings_make_no_difference(folder):

@@ -1,0 +1,53 @@
+"""Download models of the hub into its cache, so that jobs on machines without a network find them there.
+
+    python -m synthio.pipeline.fetch stabilityai/stable-audio-open-1.0
+
+What is in the cache already is not downloaded again. HF_HUB_OFFLINE, HF_HOME and HF_TOKEN count as elsewhere.
+"""
+
+from __future__ import annotations
+
+from synthio.cli import UserError, new_parser, run_main
+from synthio.models.hub import look_up, needed_files
+
+WHY_NOT = {
+    "no_token": "it is gated, and there is no token (HF_TOKEN)",
+    "bad_token": "the token is not accepted",
+    "no_licence": "its licence was not accepted with this token",
+    "not_found": "the hub has no such model",
+    "unreachable": "the hub cannot be reached, and the cache has no copy",
+}
+
+
+def get_parser():
+    parser = new_parser(__doc__)
+    parser.add_argument("models", nargs="+", metavar="OWNER/NAME", help="models of the hub")
+    return parser
+
+
+def fetch(model: str) -> bool:
+    """Download the files of a model that are not in the cache; whether there were any.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    access = look_up(model)
+    if access.state == "cached":
+        return False
+    if access.state != "download":
+        raise UserError(f"{model}: {WHY_NOT.get(access.state, access.reason)}; sh run.sh --check says what mends it")
+    from huggingface_hub import snapshot_download
+
+    print(f"downloading {model}: {access.missing_bytes / 1e9:.1f} GB", flush=True)
+    snapshot_download(model, allow_patterns=needed_files(access.names))
+    return True
+
+
+def main() -> int:
+    for model in get_parser().parse_args().models:
+        fetch(model)
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)
