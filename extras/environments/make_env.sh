@@ -126,8 +126,8 @@ runs() { # reads the folder of main
     "$folder/bin/python" -c '' 2>/dev/null
 }
 
-# Wait until no other call installs into a folder beside this one. The kernel frees the lock when the last process of an install has
-# ended: what outlives its script (without setpriv) still holds it.
+# Wait until no other call installs into a folder beside this one. The kernel frees the lock when the last process of an
+# install has ended: what outlives its script (without setpriv) still holds it.
 lock() { # FOLDER
     local status=0 file
     command -v flock >/dev/null 2>&1 || return 0
