@@ -27,7 +27,7 @@ from synthio.models.base import TextToAudio
 if TYPE_CHECKING:
     import pandas as pd
 
-DRAWS = 3  # of time and noise, for each clip: a few seconds on a CPU for the embedded model
+DRAWS = 2  # of time and noise, for each clip: a few seconds on a CPU for the embedded model
 MAX_CLIPS = 64  # of each set: the standard error is then a few percent of what is worth knowing
 MAX_CODEC_ACCURACY = 0.6  # above, the training has learnt the autoencoder
 
