@@ -105,11 +105,11 @@ DAMAGE = (by_bytes, by_piece, by_piece, by_cell, by_cell, by_program)
 # ---- what must hold
 
 
-def cells_of(path: Path, is_raw: bool = False) -> Counter:
-    """How often each (file name, label, note) is in a CSV of ours; a raw one has labels as they came."""
+def cells_of(path: Path) -> Counter:
+    """How often each (file name, label, note) is in a CSV of ours; spaces around a label are no part of its class."""
     with path.open(newline="", encoding="utf-8") as stream:
-        rows = [(r["path"].strip(), r["label"], r.get("note", "")) for r in csv.DictReader(stream)]
-    return Counter((Path(path).name, label.strip() if is_raw else label, note) for path, label, note in rows)
+        rows = [(row["path"].strip(), row["label"].strip(), row.get("note", "")) for row in csv.DictReader(stream)]
+    return Counter((Path(path).name, label, note) for path, label, note in rows)
 
 
 def cells_said(data: bytes) -> Counter | None:
@@ -177,7 +177,7 @@ def trials(numbers: Iterable[int], seed: int, folder: Path, shared: Path) -> Ite
         said, taken = cells_said(data), cells_of(out / f"{split}.csv")
         dropped = out / f"{split}.dropped.csv"
         if dropped.exists():
-            taken += cells_of(dropped, is_raw=True)
+            taken += cells_of(dropped)
         if said is not None and said != taken:
             raise Silent(f"{damage.__name__} of {split}: not what the CSV says: {said - taken} became {taken - said}")
         later_stages(out, rng)
