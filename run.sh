@@ -322,13 +322,11 @@ generate_and_filter() { # ROUND GENERATE_NUMBER FILTER_NUMBER
 }
 
 generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
-    local number=$1 name=$2 folder=$5
     models=("text_to_audio_model=$text_to_audio_model") reads=("$3") writes=("$4")
-    shift 5
-    if [[ ${1:-} == --adapter ]]; then reads+=("$2"); fi
+    if [[ ${6:-} == --adapter ]]; then reads+=("$7"); fi
     words_of SamplingOptions initialize_audio init_noise_level # of no losers
-    run_sharded "$number" "$name" "$generate_batch_size" stable-audio-tools/generate.py \
-        --output_folder "$folder" --model "$text_to_audio_model" "${words[@]}" --device "$device" "${compiling[@]}" "$@"
+    run_sharded "$1" "$2" "$generate_batch_size" stable-audio-tools/generate.py --output_folder "$5" --whole_csv "$3" \
+        --model "$text_to_audio_model" "${words[@]}" --device "$device" "${compiling[@]}" "${@:6}"
 }
 
 # The nearest clips of a corpus stand where the generated ones would.

@@ -14,6 +14,7 @@ rounding.
 
 from __future__ import annotations
 
+import csv
 import re
 import sys
 from collections.abc import Mapping
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 # What suits a model: its sampler, then (steps, guidance) by objective, or by sampler where that decides.
 # v is the paper's: DPM-Solver++ 3M SDE, 250 steps, guidance 7 (its released code has 10). A rectified flow needs fewer
 # steps; pingpong is for distilled models, which need few and had their guidance trained in.
+MOST_IN_A_FOLDER = 10_000
 AUTO = {"rectified_flow": "euler", "v": "dpmpp_3m_sde"}
 # A checkpoint that says how it is sampled (Stable Audio 3) is sampled like that.
 DEFAULTS = {"rectified_flow": (24, 3.0), "v": (250, 7.0), "pingpong": (8, 1.0)}
@@ -55,6 +57,7 @@ def get_parser():
     parser.add_argument("--input_csv", required=True, help="prompts: path, label, prompt, seed")
     parser.add_argument("--output_csv", required=True, help="output: the generated clips")
     parser.add_argument("--output_folder", required=True, help="folder of the new WAV files")
+    parser.add_argument("--whole_csv", default="", help="the table that this one is a shard of; empty: it is none")
     parser.add_argument("--model", default=str(EMBEDDED / "text_to_audio"), help="text-to-audio folder or hub id")
     parser.add_argument("--adapter", default="", help="adapter folder of dpo_train.py; empty: the model as it is")
     for options in (SamplingOptions, Compiling, Device):
@@ -105,11 +108,28 @@ def file_name(label: str, recipe: dict) -> str:
     return f"{slug}_{sha256_value(recipe)[:16]}.wav"
 
 
+def count_rows(csv_path: str) -> int:
+    """Rows of a table of any columns."""
+    with Path(csv_path).open(newline="", encoding="utf-8-sig") as stream:
+        return sum(1 for _ in csv.DictReader(stream))
+
+
+def clip_path(folder: Path, name: str, rows: int) -> Path:
+    """Where a clip of a table goes: of a large one, in one of 256 folders by the hash in its name.
+
+    Programs that list a folder, and network disks, are slow with more files than `MOST_IN_A_FOLDER`.
+    """
+    if rows <= MOST_IN_A_FOLDER:
+        return folder / name
+    return folder / name.removesuffix(".wav")[-16:][:2] / name
+
+
 def plan(table, args, model, sampling: dict, identity: str) -> list[dict]:
     """One request per row: where the clip goes, its length, prompt, seed and gold clip."""
     from synthio.manifest import CONTENT, LABEL, PATH, PROMPT, SEED
 
     requests = []
+    folder, rows = Path(args.output_folder).absolute(), count_rows(args.whole_csv or args.input_csv)
     for row, record in enumerate(table.to_dict("records"), 1):
         if not re.fullmatch(r"\d+", record[SEED]):
             raise UserError(f"{args.input_csv} row {row}: seed '{record[SEED]}' is not a whole number")
@@ -120,7 +140,7 @@ def plan(table, args, model, sampling: dict, identity: str) -> list[dict]:
         if args.initialize_audio:
             gold = record.get(CONTENT) or record[PATH]
             recipe |= {"gold": gold, "init_noise_level": args.init_noise_level}
-        path = Path(args.output_folder).absolute() / file_name(record[LABEL], recipe)
+        path = clip_path(folder, file_name(record[LABEL], recipe), rows)
         requests.append({"path": path, "seconds": seconds, "record": record})
     return requests
 
@@ -249,7 +269,7 @@ def main() -> int:
         identity += f"+adapter@{fingerprint(args.adapter)[:12]}"
     sampling = resolve_sampling(args, model.objective, model.sampling)
     requests = plan(table, args, model, sampling, identity)
-    sweep([Path(args.output_folder)])
+    sweep([Path(args.output_folder)], deep=True)
     made = generate_missing(requests, args, model, sampling)
     columns = list(dict.fromkeys([*table.columns, SOURCE, SOURCE_CONTENT, MODEL, DURATION, CONTENT]))
     rows = pd.DataFrame([result_row(request, identity) for request in requests], columns=columns, dtype=str)

@@ -786,3 +786,75 @@ def test_a_dry_run_and_a_check_submit_nothing(runs, tmp_path):
     done = runs.call("--check")
     assert done.returncode == 2 and "launcher=slurm: sbatch squeue not found; call this on a login node" in done.stdout
     assert not (runs.work / "jobs").exists() and not runs.cluster.queue()
+
+
+# ---- experiments
+
+
+class Experiments:
+    """Calls of experiment.sh on two seeds; in the first call one method of one cell fails."""
+
+    def __init__(self, prepared: Path, folder: Path, cluster: Cluster) -> None:
+        self.prepared, self.folder, self.cluster = prepared, folder, cluster
+        rows = ["path,label,fold"]
+        for fold, split in enumerate(("train", "valid", "test"), 1):
+            rows += [f"{line},{fold}" for line in (prepared / f"data/{split}.csv").read_text().splitlines()[1:]]
+        (prepared / "data/folds.csv").write_text("\n".join(rows) + "\n")
+        self.broken = folder / "broken"
+        breaking = f'case "$*" in *seed0_fold3/random_noise*) [ -e "{self.broken}" ] && echo broke && exit 7;; esac'
+        save_program(folder / "env/bin/python", f'{breaking}\nexec "{ROOT}/.venv/bin/python" "$@"')
+        self.environment = cluster.environment | {"SYNTHIO_QUEUE_SECONDS": "1", "SYNTHIO_GRACE_SECONDS": "3"}
+        self.environment |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+
+    def call(self, root: str, *words: str, **changes):
+        values = {"results_root": self.folder / root, "dataset_name": "tiny", "source": "data/folds.csv", "folds": 3}
+        values |= {"n": 6, "seeds": "0 1", "methods": "random_noise", "text_to_audio_model": "models/t2a"}
+        values |= {"clap_model": "models/clap", "ast_model": "models/ast", "ast_num_steps": 2, "ast_batch_size": 4}
+        values |= {"resamples": 100, "launcher": "slurm", "launcher_options": "time=30", "cpu_threads": 1}
+        values |= {"ast_env": self.folder / "env"} | changes
+        command = ["bash", str(ROOT / "experiment.sh"), *(w for k, v in values.items() for w in (f"--{k}", str(v)))]
+        return subprocess.run(
+            [*command, *words], cwd=self.prepared, env=self.environment, capture_output=True, text=True, check=False
+        )
+
+
+def test_an_experiment_is_one_array_whose_failed_cells_keep_what_is_done(prepared, cluster, tmp_path):
+    calls, work = Experiments(prepared, tmp_path, cluster), tmp_path / "results/tiny_experiment"
+    dry = calls.call("results", "--dry_run")
+    assert dry.returncode == 0 and dry.stdout.startswith("4 runs: 2 tasks of 2 methods each\nnot measured yet: ")
+    assert "do one cell first: --only_cell n6_seed0_fold3" in dry.stdout and not work.exists()
+    calls.broken.touch()
+    failed = calls.call("results")
+    assert failed.returncode == 1, failed.stdout + failed.stderr
+    assert "submitted 2 tasks: synthio-tiny-cell-" in failed.stdout
+    assert re.search(r"/2: n6_seed0_fold3: 1 of 2 methods", failed.stdout), failed.stdout
+    assert re.search(r"/2: n6_seed1_fold3: 2 of 2 methods", failed.stdout), failed.stdout
+    assert "experiment.sh: 1 of 4 jobs failed" in failed.stderr and "1 of 4 jobs have no scores" in failed.stdout
+    calls.broken.unlink()
+    done = calls.call("results")
+    assert done.returncode == 0 and "submitted 1 task: " in done.stdout, done.stdout + done.stderr
+    journal = [line.split(",") for line in (work / "jobs.csv").read_text().splitlines()]
+    ends = sorted((cell, method, status) for method, cell, _, status, _ in journal[1:])
+    first, second = "n6_seed0_fold3", "n6_seed1_fold3"
+    expected = [(cell, method, "0") for cell in (first, second) for method in ("gold_only", "random_noise")]
+    assert ends == sorted([*expected, (first, "random_noise", "1")])
+    tables = {name: (work / name).read_bytes() for name in ("results.csv", "table.csv")}
+    here = calls.call("results", launcher="local", launcher_options="")
+    assert here.returncode == 0 and "submitted" not in here.stdout, here.stdout + here.stderr
+    assert tables == {name: (work / name).read_bytes() for name in tables}, "the same jobs by another launcher"
+    assert len((work / "jobs.csv").read_text().splitlines()) == len(journal), "nothing ran again"
+    assert re.search(r"about 0\.\d node hours; the longest task", calls.call("results", "--dry_run").stdout)
+    wrong = calls.call("results", launcher="local", launcher_options="", only_cell="n7_seed0")
+    assert wrong.returncode == 2 and "--only_cell: 'n7_seed0' is none of this experiment, such as n6" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_the_scores_of_an_experiment_are_those_of_this_machine(prepared, cluster, tmp_path):
+    calls = Experiments(prepared, tmp_path, cluster)
+    found = []
+    for root, words in (("here", {"launcher": "local", "launcher_options": ""}), ("there", {})):
+        done = calls.call(root, **words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        paths = sorted((tmp_path / root / "tiny_experiment").glob("n*/*/tiny/classifier/**/predictions.csv"))
+        found.append([(path.relative_to(tmp_path / root), path.read_bytes()) for path in paths])
+    assert found[0] and found[0] == found[1]

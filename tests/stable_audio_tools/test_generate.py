@@ -218,3 +218,18 @@ def test_generation_errors(models, data, options, message):
     _, done = generate(data, options.pop("model"), ok=False, **options)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_many_clips_are_spread_over_folders_in_every_shard_alike(models, data, monkeypatch):
+    """A shard asks how many rows the whole table has; the bytes are those of one folder."""
+    plain, _ = generate(data, models / "flow")
+    monkeypatch.setattr(load_script(GENERATE), "MOST_IN_A_FOLDER", 6)
+    rows = rows_of(data / "prompts.csv")
+    write_rows(data / "shard.csv", rows[:2])
+    spread, _ = generate(data, models / "flow", "spread", "shard.csv", whole_csv=data / "prompts.csv")
+    for one, other in zip(plain[:2], spread, strict=True):
+        name = Path(one["path"]).name
+        assert other["path"] == f"wav/{name.removesuffix('.wav')[-16:][:2]}/{name}"
+        assert (data / "gen" / one["path"]).read_bytes() == (data / "spread" / other["path"]).read_bytes()
+    alone, _ = generate(data, models / "flow", "alone", "shard.csv")
+    assert [Path(row["path"]).parent.name for row in alone] == ["wav", "wav"]
