@@ -384,9 +384,9 @@ submit() { # STEP TASK...
         printf '%s' "${task_texts[i]}" >"$record/task.$k"
         task_places[i]=$record/$k task_at[$record/$k]=$i
     done
-    until answer=$(timeout 300 sbatch --parsable --job-name "$name" --array "1-$k${at_once:+%$at_once}" --output "${record//%/%%}/slurm.%a.txt" \
-        --open-mode append --no-requeue --export ALL --chdir / "${sbatch_options[@]}" "$root/extras/driver/slurm_task.sh" \
-        "$record" 2>&1); do
+    until answer=$(timeout 300 sbatch --parsable --job-name "$name" --array "1-$k${at_once:+%$at_once}" \
+        --output "${record//%/%%}/slurm.%a.txt" --open-mode append --no-requeue --export ALL --chdir / \
+        "${sbatch_options[@]}" "$root/extras/driver/slurm_task.sh" "$record" 2>&1); do
         answer=${answer//$'\n'/; }
         if ask_queue all "$name"; then
             if is_queued "$name" || compgen -G "$(quoted "$record")/claim.*" >/dev/null; then break; fi
@@ -626,10 +626,10 @@ stop_jobs() {
     names=("${!records[@]}")
     list=$(IFS=, && echo "${names[*]##*/}")
     if ((status == 129)); then
-        echo "run.sh: the jobs run on; the same call finds them: squeue --name $list" >&2
+        echo "${0##*/}: the jobs run on; the same call finds them: squeue --name $list" >&2
         return 0
     fi
     for place in "${names[@]}"; do : >"$place/cancelled"; done
     timeout 10 scancel --name "$list" 9>&- 2>/dev/null ||
-        echo "run.sh: the queue does not answer; when it does: scancel --name $list" >&2
+        echo "${0##*/}: the queue does not answer; when it does: scancel --name $list" >&2
 }
