@@ -103,7 +103,7 @@ try_sbatch() {
 try_options() { # STEP
     local answer pause
     is_tried=true
-    for pause in 2 4 8 0; do
+    for pause in 1 2 4 0; do
         answer=$(try_sbatch) && return 0
         ! is_passing "$answer" || return 0
         [[ $answer == *"not available"* ]] || break
@@ -510,9 +510,10 @@ find_state() { # PLACE
 }
 
 await_size() { # PATH BYTES
-    local k
+    local k text LC_ALL=C # a letter is a byte
     for ((k = 0; k < grace_seconds; k++)); do
-        (($(wc -c <"$1") < $2)) || return 0
+        IFS= read -r -d '' -n "$2" text <"$1" || true # without another process, for there may be thousands of tasks
+        if ((${#text} >= $2)) || (($(wc -c <"$1") >= $2)); then return 0; fi
         nap 1
     done
 }
@@ -537,15 +538,17 @@ book_task() { # TASK STATUS
         if ((${#lines[@]})); then printf "${log_prefixes[i]//%/%%}%s\n" "${lines[@]}"; fi
         unfollow "$i"
     elif [[ ${mode:-all} == all ]]; then
-        echo "    [$((i + 1))] $(tail -n 1 "$log")"
+        mapfile -t lines <"$log"
+        if ((${#lines[@]})); then echo "    [$((i + 1))] ${lines[-1]}"; fi
     fi
-    mkdir -p "${task_logs[i]%/*}"
+    [[ -d ${task_logs[i]%/*} ]] || mkdir -p "${task_logs[i]%/*}"
     cp "$log" "${task_logs[i]}"
     if [[ -n ${task_loaded[i]} && -d ${place%/*}/loaded.${place##*/} ]]; then
         mkdir -p "${task_loaded[i]}"
         cp "${place%/*}/loaded.${place##*/}"/*.json "${task_loaded[i]}/"
     fi
-    if [[ $2 != 0 ]]; then failed_names[$(basename "${place%/*}")]=1; fi
+    log=${place%/*}
+    if [[ $2 != 0 ]]; then failed_names[${log##*/}]=1; fi
     statuses[${task_logs[i]}]=$2
     unset "task_logs[$i]" "task_texts[$i]" "task_loaded[$i]" "task_outputs[$i]" "task_places[$i]" "task_at[$place]"
 }

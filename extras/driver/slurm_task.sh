@@ -4,15 +4,15 @@
 set -u
 
 record=$1 k=$SLURM_ARRAY_TASK_ID
-began=$(date +%s)
+printf -v began '%(%s)T' -1
 directory="" loaded="" command=() # in the file
 stopped=false
 trap 'stopped=true' TERM
 
 finish() { # STATUS
     local status=$1
-    printf '%s %s %s %s %s\n' "$status" "$began" "$(date +%s)" "${SLURMD_NODENAME:-$(uname -n)}" \
-        "$(wc -c <"$record/log.$k")" >"$record/.status.$k"
+    printf '%s %s %(%s)T %s %s\n' "$status" "$began" -1 "${SLURMD_NODENAME:-$(uname -n)}" "$(wc -c <"$record/log.$k")" \
+        >"$record/.status.$k"
     mv "$record/.status.$k" "$record/status.$k"
     exit "$status"
 }

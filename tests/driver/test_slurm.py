@@ -176,17 +176,25 @@ def all_once(folder: Folder, count: int) -> bool:
 
 @pytest.fixture(scope="module", autouse=True)
 def cut_off(tmp_path_factory):
-    """A driver whose tasks meet their limit, which takes SLURM more than a minute, and a cluster of their own."""
+    """What takes SLURM a minute goes on beside the other tests, on a cluster of its own: (folder, driver) by node.
+
+    The tasks on node1 meet their time limit; node2 loses its power with all that it runs.
+    """
     place = Path(tempfile.mkdtemp(prefix="slurm", dir="/tmp"))
+    found: dict[str, tuple[Folder, subprocess.Popen[str]]] = {}
     try:
         with running(place) as own:
-            one = Folder(tmp_path_factory.mktemp("cut off") / "w", own, ms=600_000)
-            driver = one.start(2, "launcher_options=time=1", "launcher_retries=1")
-            yield one, driver
-            if driver.poll() is None:
-                driver.send_signal(signal.SIGTERM)
-                driver.wait()
-                wait_until(lambda: not own.queue(), "the end of what is cut off", 20)
+            for node, words in (("node1", ("launcher_retries=1",)), ("node2", ())):
+                one = Folder(tmp_path_factory.mktemp(node) / "w", own, ms=600_000)
+                found[node] = one, one.start(2, f"launcher_options=nodelist={node} time=1", *words)
+            for one, _ in found.values():
+                one.wait_for_starts(2)
+            own.cut_power("node2")
+            yield found
+            for _, driver in found.values():
+                if driver.poll() is None:
+                    driver.send_signal(signal.SIGTERM)
+                    driver.wait()
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -228,7 +236,7 @@ def test_of_three_tasks_one_fails_and_is_submitted_again_alone(folder):
 
 
 def test_a_killed_driver_finds_its_tasks_at_work(folder):
-    folder.take(6000)
+    folder.take(4000)
     driver = folder.start(3)
     folder.wait_for_starts(3)
     folder.kill(driver)
@@ -269,7 +277,7 @@ def test_a_driver_killed_while_sbatch_is_on_its_way_has_submitted_once(folder, t
 
 
 def test_a_second_driver_is_refused(folder):
-    folder.take(5000)
+    folder.take(4000)
     driver = folder.start(1)
     folder.wait_for_starts(1)
     done = folder.call(1)
@@ -343,20 +351,6 @@ def test_a_lost_connection_leaves_the_tasks_at_work(folder):
     assert len(folder.cluster.queue()) == 3
     done = folder.call(3)
     assert done.returncode == 0 and "submitted" not in done.stdout and all_once(folder, 3)
-
-
-def test_a_node_without_power_is_told(folder):
-    folder.take(8000)
-    driver = folder.start(2, "launcher_options=nodelist=node2")
-    folder.wait_for_starts(2)
-    folder.cluster.cut_power("node2")
-    assert driver.wait(90) == 1
-    folder.cluster.revive("node2")
-    printed = folder.printed()
-    assert "status step.1.log NODE_FAIL" in printed and "the task did not end by itself: NODE_FAIL" in printed, printed
-    folder.take(300)
-    done = folder.call(2)
-    assert done.returncode == 0 and "submitted 2 tasks: " in done.stdout, done.stdout + done.stderr
 
 
 def test_tasks_that_others_end_are_told_within_a_moment(folder):
@@ -589,8 +583,19 @@ def test_kills_at_any_moment_lose_nothing_and_start_nothing_twice(cluster, tmp_p
         cluster.wait_until_idle()
 
 
+def test_a_node_without_power_is_told(cut_off):
+    folder, driver = cut_off["node2"]
+    assert driver.wait(90) == 1
+    printed = folder.printed()
+    assert "status step.1.log NODE_FAIL" in printed and "the task did not end by itself: NODE_FAIL" in printed, printed
+    folder.take(300)
+    done = folder.call(2, "launcher_options=time=1")
+    assert done.returncode == 0 and "submitted 2 tasks: " in done.stdout, done.stdout + done.stderr
+    folder.cluster.revive("node2")
+
+
 def test_tasks_longer_than_their_limit_end_in_steps(cut_off):
-    folder, driver = cut_off
+    folder, driver = cut_off["node1"]
     assert driver.wait(150) == 0, folder.printed()
     assert [folder.count(word) for word in ("start", "stopped", "end")] == [4, 2, 2], folder.trace()
     assert folder.printed().count("TIMEOUT; it is submitted again (1 of 1)") == 2
@@ -818,6 +823,23 @@ class Experiments:
         )
 
 
+def test_methods_that_fail_keep_no_other_from_running_and_are_named(prepared, cluster, tmp_path):
+    """Before anything is trained: all classifiers fail at once."""
+    calls, work = Experiments(prepared, tmp_path, cluster), tmp_path / "results/tiny_experiment"
+    save_program(tmp_path / "env/bin/python", 'echo broke; case "$*" in *train.py*) exit 7;; esac')
+    done = calls.call("results")
+    assert done.returncode == 1 and "submitted 2 tasks: synthio-tiny-cell-" in done.stdout, done.stdout + done.stderr
+    assert re.search(r"] 1/2: n6_seed\d_fold3: 0 of 2 methods; about \d+ min left$", done.stdout, re.MULTILINE)
+    assert "experiment.sh: 4 of 4 jobs failed" in done.stderr and "1/2: " in done.stdout
+    journal = [line.split(",") for line in (work / "jobs.csv").read_text().splitlines()[1:]]
+    cells = [f"n6_seed{seed}_fold3" for seed in (0, 1)]
+    assert sorted((cell, method) for method, cell, _, status, _ in journal if status != "0") == [
+        (cell, method) for cell in cells for method in ("gold_only", "random_noise")
+    ]
+    assert not (work / "jobs").exists()
+
+
+@pytest.mark.slow
 def test_an_experiment_is_one_array_whose_failed_cells_keep_what_is_done(prepared, cluster, tmp_path):
     calls, work = Experiments(prepared, tmp_path, cluster), tmp_path / "results/tiny_experiment"
     dry = calls.call("results", "--dry_run")
