@@ -47,11 +47,11 @@ def merge_sets(csvs: Sequence[str]):
     tables = [read_manifest(csv) for csv in csvs]
     for csv, table in zip(csvs, tables, strict=True):
         check_contents(table, csv)
-    refuse_shared(csvs, [set(table[PATH]) for table in tables])
+    refuse_shared(csvs, [set(table[PATH].tolist()) for table in tables])
     table = join(csvs, tables)
     if SOURCE not in table.columns:
         table[SOURCE] = ""
-    table[SPLIT] = [SYNTHETIC if source else GOLD for source in table[SOURCE]]
+    table[SPLIT] = [SYNTHETIC if source else GOLD for source in table[SOURCE].tolist()]
     repeats = table.duplicated(PATH) & (table[SPLIT] == SYNTHETIC)
     dropped = table[repeats].assign(**{REASON: "the same clip is in an earlier row"})
     return table[~repeats].reset_index(drop=True), dropped
@@ -83,7 +83,7 @@ def merge_shards(csvs: Sequence[str], expected_csv: str):
     table = join(csvs, [read_manifest(csv, [ROW], check_files=False) for csv in csvs])
     drops = [dropped for csv in csvs if (dropped := read_dropped(csv)) is not None]
     dropped = join(csvs, drops) if drops else table.iloc[:0]
-    check_rows([*table[ROW], *dropped[ROW]], rows_in, csvs, expected_csv)
+    check_rows([*table[ROW].tolist(), *dropped[ROW].tolist()], rows_in, csvs, expected_csv)
     return sort_rows(table), sort_rows(dropped)
 
 
@@ -107,8 +107,8 @@ def check_rows(cells: Sequence[str], rows_in: int, csvs: Sequence[str], expected
 
 def sort_rows(table):
     """The table in its first order, without the column `row`."""
-    order = sorted(range(len(table)), key=lambda i: int(table[ROW].iloc[i]))
-    return table.iloc[order].drop(columns=ROW).reset_index(drop=True)
+    order = table[ROW].astype("int64").argsort(kind="stable")
+    return table.drop(columns=ROW).iloc[order].reset_index(drop=True)
 
 
 def shard_records(csvs: Sequence[str]) -> list[dict]:
@@ -128,7 +128,7 @@ def main() -> int:
         notes = {"shards": shard_records(args.input_csvs)}
     else:
         table, dropped = merge_sets(args.input_csvs)
-        notes = {"clips": dict(Counter(table["split_name"]))}
+        notes = {"clips": dict(Counter(table["split_name"].tolist()))}
     write_manifest(
         table,
         args.output_csv,

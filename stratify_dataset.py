@@ -15,8 +15,9 @@ output.
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 
 from synthio.cli import UserError, in_range, new_parser, run_main
 
@@ -68,13 +69,16 @@ def draw_single(labels: Sequence[str], order: Sequence[int], n: int) -> set[int]
 def cover(label_sets: Sequence[frozenset[str]], order: Sequence[int]) -> list[int]:
     """Rows that hold every label at least once: for each label not held yet, rarest first, its first row in order."""
     counts = Counter(label for labels in label_sets for label in labels)
+    first: dict[str, int] = {}
+    for row in order:
+        for label in label_sets[row]:
+            first.setdefault(label, row)
     chosen: list[int] = []
     held: set[str] = set()
     for label in sorted(counts, key=lambda name: (counts[name], name)):
         if label not in held:
-            row = next(row for row in order if label in label_sets[row])
-            chosen.append(row)
-            held |= label_sets[row]
+            chosen.append(first[label])
+            held |= label_sets[first[label]]
     return chosen
 
 
@@ -87,15 +91,18 @@ def cover_most(label_sets: Sequence[frozenset[str]], order: Sequence[int], n: in
     counts = Counter(label for labels in label_sets for label in labels)
     rarity = [min(map(counts.get, labels)) for labels in label_sets]
     left = sorted(order, key=rarity.__getitem__)
+    heap = [(-len(label_sets[row]), place) for place, row in enumerate(left)]
+    heapify(heap)
     chosen: list[int] = []
     held: set[str] = set()
-    while len(chosen) < n:
-        best = max(left, key=lambda row: len(label_sets[row] - held), default=-1)  # the first of equals
-        if best < 0 or label_sets[best] <= held:
-            break
-        chosen.append(best)
-        held |= label_sets[best]
-        left = [row for row in left if not label_sets[row] <= held]
+    while heap and len(chosen) < n:
+        gain, place = heappop(heap)
+        new = label_sets[left[place]] - held
+        if len(new) == -gain:  # no other row adds more, for what a row adds only falls; the first of equals is on top
+            chosen.append(left[place])
+            held |= new
+        elif new:
+            heappush(heap, (-len(new), place))
     return chosen
 
 
@@ -105,22 +112,45 @@ def draw_multi(label_sets: Sequence[frozenset[str]], order: Sequence[int], n: in
     chosen = set(everything if len(everything) <= n else cover_most(label_sets, order, n))
     room = {True: n - len(chosen), False: len(label_sets) - n}  # rows still to be drawn, and to be left
     counts = Counter(label for labels in label_sets for label in labels)
+    held = Counter(label for row in chosen for label in label_sets[row])
     wanted = {side: Counter() for side in room}
     for label, count in counts.items():
-        wanted[True][label] = count * n - len(label_sets) * sum(label in label_sets[row] for row in chosen)
+        wanted[True][label] = count * n - len(label_sets) * held[label]
         wanted[False][label] = count * (len(label_sets) - n)
-    left = [row for row in order if row not in chosen]
-    while left:
-        remaining = Counter(label for row in left for label in label_sets[row])
-        rarest = min(remaining, key=lambda name: (remaining[name], name))
-        for row in [row for row in left if rarest in label_sets[row]]:
+    for rarest, rows in rarest_first(label_sets, [row for row in order if row not in chosen]):
+        for row in rows:
             drawn = choose_side(rarest, wanted, room)
             room[drawn] -= 1
             wanted[drawn].subtract(dict.fromkeys(label_sets[row], len(label_sets)))
             if drawn:
                 chosen.add(row)
-        left = [row for row in left if rarest not in label_sets[row]]
     return chosen
+
+
+def rarest_first(label_sets: Sequence[frozenset[str]], rows: Sequence[int]) -> Iterator[tuple[str, list[int]]]:
+    """(label, its rows that are left) until no row is: always the label that is rarest among those that are left.
+
+    A heap holds an entry for each count that a label has had. The last is right, and comes out first, for counts
+    only fall. So the work grows with the number of labels of all clips, not with its square.
+    """
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        for label in label_sets[row]:
+            rows_of[label].append(row)
+    counts = {label: len(rows) for label, rows in rows_of.items()}
+    heap = [(count, label) for label, count in counts.items()]
+    heapify(heap)
+    left = set(rows)
+    while left:
+        count, rarest = heappop(heap)
+        if count != counts[rarest] or not count:
+            continue
+        its = [row for row in rows_of[rarest] if row in left]
+        left.difference_update(its)
+        for label, fewer in Counter(label for row in its for label in label_sets[row]).items():
+            counts[label] -= fewer
+            heappush(heap, (counts[label], label))
+        yield rarest, its
 
 
 def choose_side(label: str, wanted: Mapping[bool, Counter], room: Mapping[bool, int]) -> bool:
@@ -135,8 +165,10 @@ def draw(cells: Sequence[str], keys: Sequence[str], n: int, seed: int) -> set[in
     from synthio.files import sha256_value
     from synthio.manifest import split_labels
 
-    order = sorted(range(len(cells)), key=lambda row: (sha256_value([seed, keys[row]]), keys[row], row))
-    label_sets = [frozenset(split_labels(cell)) for cell in cells]
+    rank = [sha256_value([seed, key]) for key in keys]
+    order = [row for *_, row in sorted(zip(rank, keys, range(len(cells)), strict=True))]
+    labels_of = {cell: frozenset(split_labels(cell)) for cell in set(cells)}
+    label_sets = [labels_of[cell] for cell in cells]
     if all(len(labels) == 1 for labels in label_sets):
         return draw_single([next(iter(labels)) for labels in label_sets], order, n)
     return draw_multi(label_sets, order, n)
@@ -186,10 +218,10 @@ def main() -> int:
     )
 
     table = read_manifest(args.input_csv)
-    n = args.num_samples or len(table)
-    labels = all_labels(table[LABEL])
-    check_size(args.input_csv, len(table), len(labels), n, has_several_labels(table[LABEL]))
-    drawn = draw(list(table[LABEL]), clip_keys(table, args.input_csv), n, args.seed)
+    n, cells = args.num_samples or len(table), table[LABEL].tolist()
+    labels = all_labels(set(cells))
+    check_size(args.input_csv, len(table), len(labels), n, has_several_labels(set(cells)))
+    drawn = draw(cells, clip_keys(table, args.input_csv), n, args.seed)
     is_drawn = [row in drawn for row in range(len(table))]
     chosen = table[is_drawn].sort_values([LABEL, PATH], kind="stable", ignore_index=True)
     rest = table[[not flag for flag in is_drawn]].assign(**{REASON: NOT_SAMPLED})
@@ -201,8 +233,8 @@ def main() -> int:
         options=vars(args),
         inputs=[args.input_csv],
         notes={
-            "classes": dict(sorted(Counter(chosen[LABEL]).items())),
-            "labels_without_clips": warn_of_missing(args.input_csv, labels, list(chosen[LABEL])),
+            "classes": dict(sorted(Counter(chosen[LABEL].tolist()).items())),
+            "labels_without_clips": warn_of_missing(args.input_csv, labels, chosen[LABEL].tolist()),
         },
     )
     return 0

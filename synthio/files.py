@@ -33,6 +33,7 @@ EMBEDDED = ROOT / "extras/embedded/weights"  # a folder for each model
 
 Json: TypeAlias = Any  # what a JSON file holds: no type that mypy knows can be indexed at any depth
 _CHUNK_BYTES = 1 << 20
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
 _STEM_BYTES = 120  # of a temporary name, which has more to say
 _TEMPORARY = re.compile(r"\.(.+)\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.(tmp|old)(\.[^.]*)?")
 _EARLIER = re.compile(r"\..+\.(\d+)\.tmp(\..+)?|\.(adapter|clap)\.\w{8}")  # of earlier releases
@@ -251,8 +252,7 @@ def sha256_file(path: str | Path) -> str:
 
 def sha256_value(value: Json) -> str:
     """SHA-256 of a JSON-able value; equal values give equal hashes whatever the order of their keys."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(value).encode("utf-8")).hexdigest()
 
 
 def files_in(folder: Path) -> list[Path]:

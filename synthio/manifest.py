@@ -11,11 +11,12 @@ the dropped rows with a reason each, and refuses to write when they do not add u
 
 from __future__ import annotations
 
+import csv
 import os
 import platform
 import subprocess
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,38 +126,69 @@ def read_manifest(path: str | Path, required: Sequence[str] = (PATH, LABEL), che
     table = read_table(path, required)
     for column in PATH_COLUMNS:
         if column in table.columns:
-            table[column] = [_resolve(cell, path.parent) for cell in table[column]]
-    for row, record in enumerate(table.to_dict("records"), 1):
-        _check_row(path, row, record, check_files)
+            table[column] = resolve_paths(table[column].tolist(), path.parent)
+    _check_rows(path, table, check_files)
     return table
 
 
-def clip_keys(table: pd.DataFrame, csv: str | Path) -> list[str]:
+def clip_keys(table: pd.DataFrame, csv_path: str | Path) -> list[str]:
     """What names each clip in draws and seeds: its content hash if the CSV has it, else its path.
 
     The path is taken relative to the CSV: so written it is the same for a dataset that was moved.
     """
     if CONTENT in table.columns:
-        return list(table[CONTENT])
-    return [os.path.relpath(path, Path(csv).absolute().parent) for path in table[PATH]]
+        return table[CONTENT].tolist()
+    return relative_paths(table[PATH].tolist(), Path(csv_path).parent)
 
 
-def _resolve(cell: str, folder: Path) -> str:
+def resolve_paths(cells: Iterable[str], folder: str | Path) -> list[str]:
+    """Absolute paths of cells that start at a folder; an empty cell stays empty."""
     # normpath, not resolve(): a dataset of symbolic links keeps the names its owner gave it
-    return os.path.normpath(folder.absolute() / cell) if cell else ""
+    start = os.fspath(Path(folder).absolute())
+    return _by_folder(cells, lambda path: os.path.normpath(os.path.join(start, path)))  # noqa: PTH118
 
 
-def _check_row(path: Path, row: int, record: Mapping[str, str], check_files: bool) -> None:
-    if LABEL in record and not split_labels(record[LABEL]):
-        raise UserError(f"{path} row {row}: the label is empty; give one, or remove the row")
-    if PATH not in record:
+def relative_paths(cells: Iterable[str], folder: str | Path) -> list[str]:
+    """The paths as they are seen from a folder; an empty cell stays empty."""
+    start = os.fspath(Path(folder).absolute())
+    return _by_folder(cells, lambda path: os.path.relpath(path, start))
+
+
+def _by_folder(cells: Iterable[str], move: Callable[[str], str]) -> list[str]:
+    """`move` of every path, asked once for each folder: its files move with it, and there may be a million."""
+    known: dict[str, str] = {}
+    out = []
+    for cell in cells:
+        head, slash, tail = cell.rpartition("/")
+        if head not in known:
+            folder = move(head + slash or ".")
+            known[head] = "" if folder == "." else os.path.join(folder, "")  # noqa: PTH118
+        moved = known[head]
+        if tail in ("", ".", "..") or moved.endswith("../"):  # the path may be a folder above the one it starts at
+            out.append(move(cell) if cell else "")
+        else:
+            out.append(moved + tail)
+    return out
+
+
+def _check_rows(path: Path, table: pd.DataFrame, check_files: bool) -> None:
+    if LABEL in table.columns:
+        wordless = {cell for cell in set(table[LABEL].tolist()) if not split_labels(cell)}
+        _refuse_row(path, table[LABEL].isin(wordless), "the label is empty; give one, or remove the row")
+    if PATH not in table.columns:
         return
-    if not record[PATH]:
-        raise UserError(f"{path} row {row}: the path is empty; give one, or remove the row")
-    if check_files and not Path(record[PATH]).is_file():
-        raise UserError(
-            f"{path} row {row}: no such file: {record[PATH]} (a relative path starts at the folder of the CSV)"
-        )
+    _refuse_row(path, table[PATH] == "", "the path is empty; give one, or remove the row")
+    if check_files:
+        absent = {clip for clip in dict.fromkeys(table[PATH].tolist()) if not os.path.isfile(clip)}  # noqa: PTH113 # it never raises
+        rows = table[PATH].isin(absent)
+        clip = table[PATH][rows].iloc[0] if absent else ""
+        _refuse_row(path, rows, f"no such file: {clip} (a relative path starts at the folder of the CSV)")
+
+
+def _refuse_row(path: Path, rows: pd.Series, text: str) -> None:
+    """Refuse the first of these rows."""
+    if rows.any():
+        raise UserError(f"{path} row {int(rows.to_numpy().argmax()) + 1}: {text}")
 
 
 def write_manifest(
@@ -190,7 +222,7 @@ def write_manifest(
     else:
         dropped_path.unlink(missing_ok=True)
     with atomic_path(path) as temporary:
-        _relative(table, path.parent).to_csv(temporary, index=False, lineterminator="\n")
+        _write_cells(_relative(table, path.parent), temporary)
         digest = sha256_file(temporary)
         write_json(path.with_suffix(".json"), _record(path, digest, len(table), rows_in, options, inputs, notes))
 
@@ -199,15 +231,24 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
     """Write a plain CSV atomically, paths relative to it."""
     path = Path(path)
     with atomic_path(path) as temporary:
-        _relative(table, path.parent).to_csv(temporary, index=False, lineterminator="\n")
+        _write_cells(_relative(table, path.parent), temporary)
 
 
 def _relative(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    out = table.copy()
-    for column in PATH_COLUMNS:
-        if column in out.columns:
-            out[column] = [os.path.relpath(cell, folder.absolute()) if cell else "" for cell in out[column]]
-    return out
+    columns = [name for name in PATH_COLUMNS if name in table.columns]
+    return table.assign(**{name: relative_paths(table[name].tolist(), folder) for name in columns})
+
+
+def _write_cells(table: pd.DataFrame, path: Path) -> None:
+    """As `to_csv`, in a third of its time where every cell is text."""
+    columns = [table.iloc[:, i].tolist() for i in range(table.shape[1])]
+    if not all(isinstance(cell, str) for cells in columns for cell in cells):
+        table.to_csv(path, index=False, lineterminator="\n")
+        return
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(table.columns)
+        writer.writerows(zip(*columns, strict=True))
 
 
 def _record(path, digest, rows_out, rows_in, options, inputs, notes) -> dict[str, Any]:
