@@ -57,23 +57,25 @@ def draw(table: pd.DataFrame, column: str, limits: Mapping[str, Limit], title: s
         title: of the picture.
         path: the PNG.
     """
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     from synthio.files import atomic_path
+    from synthio.fonts import families_for
 
     table = table[table[column] != ""]
     classes = rows_of_classes(prompt_cells(table), np.ones(len(table), bool))
     is_kept = (table[REASON] == "").to_numpy(bool)
     names = shown_classes(classes, is_kept)
-    # Figure without pyplot: pyplot keeps global state and may look for a display.
-    figure = Figure(figsize=(9, 1.8 + 0.36 * max(3, len(names))), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    _draw_dots(axes, table, column, classes, names)
-    _draw_limits(axes, limits, names)
-    _label(axes, column, classes, is_kept, names, title)
-    with atomic_path(path) as temporary:
+    with matplotlib.rc_context({"font.family": families_for([*names, title])}), atomic_path(path) as temporary:
+        # Figure without pyplot: pyplot keeps global state and may look for a display.
+        figure = Figure(figsize=(9, 1.8 + 0.36 * max(3, len(names))), dpi=110, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        _draw_dots(axes, table, column, classes, names)
+        _draw_limits(axes, limits, names)
+        _label(axes, column, classes, is_kept, names, title)
         figure.savefig(temporary, metadata={"Software": None})
 
 

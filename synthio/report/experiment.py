@@ -456,11 +456,13 @@ def write_picture(records: Sequence[Mapping[str, Any]], dataset_name: str, compa
     from matplotlib.figure import Figure
 
     from synthio.files import atomic_path
+    from synthio.fonts import families_for
     from synthio.report.figures import STYLE, plot_scores
 
     groups = by_n(records)
     height = 1.1 + 0.3 * max(map(len, groups.values()))
-    with matplotlib.rc_context(STYLE), atomic_path(path) as temporary:
+    style = STYLE | {"font.family": families_for([dataset_name])}
+    with matplotlib.rc_context(style), atomic_path(path) as temporary:
         figure = Figure((1.2 + 4.6 * len(groups), height), dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
         for axes, (n, rows) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
