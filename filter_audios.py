@@ -46,8 +46,8 @@ def get_parser():
 def draw_scores(table, column: str, limits, title: str, scorer, path: Path) -> None:
     """Draw the scores; those of a probability as cosines, because near 1 the probabilities cannot be told apart."""
     from synthio.filtering.picture import draw
-    from synthio.filtering.thresholds import PROBABILITY, Limit, cosine_at
-    from synthio.manifest import SCORE
+    from synthio.filtering.thresholds import Limit, cosine_at
+    from synthio.manifest import PROBABILITY, SCORE
 
     if column == PROBABILITY:
         cosines = {name: cosine_at(limit.value, scorer.logit_scale) for name, limit in limits.items()}
@@ -57,8 +57,7 @@ def draw_scores(table, column: str, limits, title: str, scorer, path: Path) -> N
 
 def own_columns() -> list[str]:
     """The columns that the filter writes; the clips of a later round bring those of the clips they stand for."""
-    from synthio.filtering.thresholds import AGREEMENT, JOINT, NEAREST, PROBABILITY
-    from synthio.manifest import REASON, RESEMBLES, SCORE
+    from synthio.manifest import AGREEMENT, JOINT, NEAREST, PROBABILITY, REASON, RESEMBLES, SCORE
 
     return [SCORE, PROBABILITY, NEAREST, RESEMBLES, AGREEMENT, JOINT, REASON]
 

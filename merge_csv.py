@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from synthio.cli import UserError, new_parser, run_main
+from synthio.manifest import ROW
 
-ROW = "row"
 GOLD, SYNTHETIC = "gold", "synthetic"
 
 

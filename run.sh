@@ -187,9 +187,8 @@ prepare_demo() {
 }
 
 check_inputs() {
-    local options=(--num_samples "$num_samples" --on_bad_audio "$on_bad_audio")
+    local options=(--num_samples "$num_samples" --multi_label "$multi_label" --on_bad_audio "$on_bad_audio")
     $augment || options+=(--augment_only)
-    $multi_label || options+=(--single_label)
     reads=("$input_train_file" "$valid_csv" "$test_csv") watched=("${reads[@]}")
     writes=("$work/checked/train.csv" "$valid" "$test")
     step 0 check -m synthio.data.check_inputs --train_csv "$input_train_file" --valid_csv "$valid_csv" \

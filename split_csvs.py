@@ -11,8 +11,7 @@ Shards that would be empty are not written (of an empty table, one is), and thos
 from __future__ import annotations
 
 from synthio.cli import UserError, in_range, new_parser, run_main
-
-ROW = "row"
+from synthio.manifest import ROW
 
 
 def get_parser():

@@ -15,14 +15,16 @@ import csv
 import os
 import platform
 import subprocess
-import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthio import __version__
 from synthio.cli import UserError
 from synthio.files import ROOT, atomic_path, sha256_file, write_json
+from synthio.tables import doubled, header_faults, load, mend_command, recognise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +35,19 @@ SOURCE, SEED, MODEL, SCORE, REASON = "source_path", "seed", "model", "clap_score
 CONTENT, SOURCE_CONTENT, DURATION = "sha256", "source_sha256", "duration_s"
 LEAVES = "leaf_labels"  # of multi-label data whose labels hold their parents: the labels that are no parent of others
 RESEMBLES = "resembles"  # the clip that a generated one is a near-duplicate of
+PROBABILITY = "clap_probability"  # sigmoid(scale * clap_score)
+AGREEMENT = "classifier_probability"  # of the clip's label
+JOINT = "rank_score"  # of both, by rank within the class
+NEAREST = "nearest_cosine"  # to the most alike of the clips that must not be copied
+ROW = "row"  # the place of a row in the table that was dealt out to shards
+# Columns that stages write and read. Stage 0 moves a user's column of such a name out of the way (`input_<name>`).
+OWN_COLUMNS = (
+    *(CAPTION, PROMPT, SPLIT, SOURCE, SEED, MODEL, SCORE, REASON, SOURCE_CONTENT, RESEMBLES, PROBABILITY, AGREEMENT),
+    *(JOINT, NEAREST, ROW),
+)
 PATH_COLUMNS = (PATH, SOURCE, RESEMBLES)
 LABEL_SEPARATOR = ";"
+_MANY_FILES = 500
 
 
 def split_labels(cell: str) -> list[str]:
@@ -50,6 +63,16 @@ def label_words(label: str) -> str:
 def class_of(cell: str) -> str:
     """The class of a label cell: its labels in sorted order ('rain; dog' -> 'dog;rain')."""
     return LABEL_SEPARATOR.join(sorted(split_labels(cell)))
+
+
+def clean_labels(cells: Iterable[str]) -> list[str]:
+    """Label cells as every stage sees them: no spaces around a label, none empty, none twice ('a ;b;a' -> 'a;b')."""
+    known: dict[str, str] = {}
+    return [known.get(cell) or known.setdefault(cell, _clean(cell)) for cell in cells]
+
+
+def _clean(cell: str) -> str:
+    return LABEL_SEPARATOR.join(dict.fromkeys(split_labels(cell)))
 
 
 def all_labels(cells: Iterable[str]) -> list[str]:
@@ -80,32 +103,18 @@ def read_table(path: str | Path, required: Sequence[str] = ()) -> pd.DataFrame:
     Raises:
         UserError: the file is missing, is not a CSV, or lacks a required column (the message lists those found).
     """
-    import pandas as pd
-
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such CSV file")
-    try:
-        with warnings.catch_warnings():
-            # more cells than columns: pandas would make an index of the first, or leave the last out
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
-    except pd.errors.ParserWarning:
-        raise UserError(
-            f"{path}: the rows have more cells than the header has columns; quote cells that hold commas"
-        ) from None
-    except pd.errors.EmptyDataError:
-        raise UserError(
-            f"{path}: the file is empty; a header with {', '.join(required) or 'columns'} is needed"
-        ) from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not a readable UTF-8 CSV ({reason}); quote cells that hold commas") from None
-    missing = [name for name in required if name not in table.columns]
-    if missing:
-        wanted, found = (", ".join(map(repr, names)) for names in (missing, table.columns))
-        raise UserError(f"{path}: no column {wanted}; the columns found are {found}")
-    return table
+    form = recognise(path)
+    if form.kind == "csv" and not form.header:
+        raise UserError(f"{path}: the file is empty; a header with {', '.join(required) or 'columns'} is needed")
+    if twice := doubled(path, form):
+        raise UserError(twice[0])
+    faults = form.deviations()
+    if form.kind == "csv" and form.has_header:
+        faults += header_faults(form.header, required)
+    if faults:
+        raise UserError(f"{path}: {'; '.join(faults)}; this makes CSVs of it: {mend_command(path)}")
+    return load(path, form)
 
 
 def read_manifest(path: str | Path, required: Sequence[str] = (PATH, LABEL), check_files: bool = True) -> pd.DataFrame:
@@ -160,8 +169,9 @@ def _by_folder(cells: Iterable[str], move: Callable[[str], str]) -> list[str]:
     out = []
     for cell in cells:
         head, slash, tail = cell.rpartition("/")
+        head += slash
         if head not in known:
-            folder = move(head + slash or ".")
+            folder = move(head or ".")
             known[head] = "" if folder == "." else os.path.join(folder, "")  # noqa: PTH118
         moved = known[head]
         if tail in ("", ".", "..") or moved.endswith("../"):  # the path may be a folder above the one it starts at
@@ -169,6 +179,21 @@ def _by_folder(cells: Iterable[str], move: Callable[[str], str]) -> list[str]:
         else:
             out.append(moved + tail)
     return out
+
+
+def missing_files(paths: Iterable[str]) -> set[str]:
+    """Those of some absolute paths that are no files. A folder with very many of them is listed once."""
+    by_folder: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        folder, slash, name = path.rpartition("/")
+        by_folder[folder + slash].add(name)
+    absent: set[str] = set()
+    for folder, names in by_folder.items():
+        if len(names) >= _MANY_FILES and os.path.isdir(folder):  # noqa: PTH112
+            with suppress(OSError), os.scandir(folder) as entries:
+                names -= {entry.name for entry in entries if entry.is_file()}
+        absent.update(path for name in names if not os.path.isfile(path := folder + name))  # noqa: PTH113 # never raises
+    return absent
 
 
 def _check_rows(path: Path, table: pd.DataFrame, check_files: bool) -> None:
@@ -179,7 +204,7 @@ def _check_rows(path: Path, table: pd.DataFrame, check_files: bool) -> None:
         return
     _refuse_row(path, table[PATH] == "", "the path is empty; give one, or remove the row")
     if check_files:
-        absent = {clip for clip in dict.fromkeys(table[PATH].tolist()) if not os.path.isfile(clip)}  # noqa: PTH113 # it never raises
+        absent = missing_files(table[PATH].tolist())
         rows = table[PATH].isin(absent)
         clip = table[PATH][rows].iloc[0] if absent else ""
         _refuse_row(path, rows, f"no such file: {clip} (a relative path starts at the folder of the CSV)")
@@ -242,13 +267,19 @@ def _relative(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
 def _write_cells(table: pd.DataFrame, path: Path) -> None:
     """As `to_csv`, in a third of its time where every cell is text."""
     columns = [table.iloc[:, i].tolist() for i in range(table.shape[1])]
-    if not all(isinstance(cell, str) for cells in columns for cell in cells):
+    if not all(_is_text(table.iloc[:, i], cells) for i, cells in enumerate(columns)):
         table.to_csv(path, index=False, lineterminator="\n")
         return
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(table.columns)
         writer.writerows(zip(*columns, strict=True))
+
+
+def _is_text(column: pd.Series, cells: list) -> bool:
+    if column.dtype == "str":
+        return not column.hasnans
+    return all(isinstance(cell, str) for cell in cells)
 
 
 def _record(path, digest, rows_out, rows_in, options, inputs, notes) -> dict[str, Any]:

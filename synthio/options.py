@@ -149,6 +149,13 @@ class Seed:
 
 
 @dataclass(frozen=True)
+class MultiLabel:
+    """Of what reads labels."""
+
+    multi_label: bool = option(False, "clips have several labels, joined by ';' in the CSV", driver="multi_label")
+
+
+@dataclass(frozen=True)
 class Device:
     """Of what computes."""
 

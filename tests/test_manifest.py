@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +15,11 @@ from synthio.files import sha256_file
 from synthio.manifest import (
     all_labels,
     label_words,
+    missing_files,
     read_manifest,
     read_table,
+    relative_paths,
+    resolve_paths,
     split_labels,
     write_manifest,
     write_table,
@@ -65,6 +69,7 @@ def test_unusable_tables(tmp_path, data, message):
         (("", "x"), "row 2: the path is empty"),
         (("a.wav", " ; "), "row 2: the label is empty"),
         ((".", "x"), "row 2: no such file: "),
+        (("x" * 300, "x"), "row 2: no such file: "),
     ],
 )
 def test_unusable_rows(make_wav, make_manifest, row, message):
@@ -137,3 +142,40 @@ def test_labels():
     assert split_labels("dog; rain ;;Hund, laut") == ["dog", "rain", "Hund, laut"]
     assert all_labels(["b;a", "c", "a"]) == ["a", "b", "c"]
     assert label_words("dog_bark") == "dog bark" and label_words("dog;rain") == "dog and rain"
+
+
+def test_paths_move_as_one_by_one():
+    """A folder is asked once for all its files; what comes out is what os.path gives for each."""
+    rng, parts = random.Random(0), ["a", "b", "..", ".", "", "c d", "ü"]
+    for _ in range(5000):
+        cell = "/" * rng.randint(0, 2) + "/".join(rng.choice(parts) for _ in range(rng.randint(1, 5)))
+        folder = "/" + "/".join(rng.choice(["a", "b", "c d"]) for _ in range(rng.randint(0, 3)))
+        cells = [cell, f"{cell}x", cell, ""]
+        resolved = [os.path.normpath(Path(folder) / one) if one else "" for one in cells]
+        assert resolve_paths(cells, folder) == resolved, (cell, folder)
+        relative = [os.path.relpath(one, folder) if one else "" for one in resolved]
+        assert relative_paths(resolved, folder) == relative, (resolved, folder)
+
+
+def test_files_that_are_missing(tmp_path):
+    (tmp_path / "many").mkdir()
+    (tmp_path / "few").mkdir()
+    for i in range(600):
+        (tmp_path / f"many/{i}").touch()
+    (tmp_path / "many/folder").mkdir()
+    (tmp_path / "many/link").symlink_to(tmp_path / "many/0")
+    (tmp_path / "few/0").touch()
+    paths = [f"{tmp_path}/many/{i}" for i in range(601)] + [f"{tmp_path}/few/{i}" for i in range(2)]
+    lost = [f"{tmp_path}/many/folder", f"{tmp_path}/none/a", f"{tmp_path}/few/{'x' * 300}", "/nul\0"]
+    assert missing_files([*paths, *lost, f"{tmp_path}/many/link"]) == {paths[600], paths[602], *lost}
+
+
+def test_a_table_is_written_as_pandas_would(tmp_path):
+    table = pd.DataFrame({"note": ODD, "n": [str(i) for i in range(len(ODD))]})
+    write_table(table, tmp_path / "text.csv")
+    assert (tmp_path / "text.csv").read_text(encoding="utf-8") == table.to_csv(index=False, lineterminator="\n")
+    mixed = table.assign(x=0.1, y=None, z=7)
+    write_table(mixed, tmp_path / "mixed.csv")
+    assert (tmp_path / "mixed.csv").read_text(encoding="utf-8") == mixed.to_csv(index=False, lineterminator="\n")
+    write_table(table[["n"]].assign(n=""), tmp_path / "empty.csv")
+    assert (tmp_path / "empty.csv").read_text() == table[["n"]].assign(n="").to_csv(index=False, lineterminator="\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from synthio.cli import AUTO
-from synthio.options import Seed, option
+from synthio.options import MultiLabel, Seed, option
 
 ALPHAS = (0.25, 0.5, 1.0)  # of the trained weights, for wise_ft_alpha "auto"
 NO_AUGMENT = "none"
@@ -14,10 +14,9 @@ HEADS_ALONE = ("seed", "multi_label", "synthetic_weight")  # fields of Recipe th
 
 
 @dataclass(frozen=True)
-class Recipe(Seed):
+class Recipe(MultiLabel, Seed):
     """How to train an AST. `settle_weights` makes a number of a `synthetic_weight` that is "auto"."""
 
-    multi_label: bool = option(False, "clips have several labels, joined by ';' in the CSV", driver="multi_label")
     num_steps: int = option(
         150,
         "optimiser steps, as many with synthetic clips as without",

@@ -8,33 +8,34 @@ two more: `sha256`, a hash of the sound (its mono mix at the file's own rate, 16
 agree), and `duration_s`. A clip that is in two splits, by this hash or by its `group` (if the CSV has that column), is
 an error. A resampled, cut or re-encoded (OGG, MP3) copy is another sound to the hash: only a `group` column finds it.
 
-Rows are counted from 1 without the header. A mistake ends with status 2 before anything is written. With
-`--on_bad_audio drop`, clips that cannot be used are left out and listed in the .dropped.csv beside each output.
+Labels are written without spaces around them, so that every later stage sees the same classes. A column of yours with a
+name that the stages use themselves (`source_path`, `caption`, ...) goes on as `input_<name>`.
+
+Rows are counted from 1 without the header. All problems of the tables and of their clips are told at once, and end with
+status 2 before anything is written. With `--on_bad_audio drop`, clips that cannot be used, missing ones among them, are
+left out and listed in the .dropped.csv beside each output.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthio.cli import UserError, in_range, new_parser, run_main
-from synthio.options import add_options, option
+from synthio.data.check_tables import SPLITS, Split, check_tables, free_name, is_there, missing_clip, read_split, shared
+from synthio.data.problems import MAX_LISTED, Findings, listed, number
+from synthio.options import MultiLabel, add_options, from_args, option
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from synthio.data.inspect_sound import Sound
-
-SPLITS = ("train", "valid", "test")
-MAX_LISTED = 10
-
 
 @dataclass(frozen=True)
-class CheckOptions:
+class CheckOptions(MultiLabel):
     """What is done about findings."""
 
     on_bad_audio: str = option(
@@ -46,24 +47,11 @@ class CheckOptions:
 
 
 @dataclass(frozen=True)
-class Split:
-    """One input CSV: its rows, their numbers in the file (from 1), and their sounds (empty until decoded)."""
+class Checked:
+    """What was found, and (clips, dropped clips with a reason) of each CSV that could be read."""
 
-    name: str
-    csv: str
-    table: pd.DataFrame
-    rows: tuple[int, ...]
-    sounds: tuple[Sound, ...] = ()
-
-    def where(self, i: int) -> str:
-        """File and row of the i-th row that is left."""
-        return f"{self.csv} row {self.rows[i]}"
-
-    def labels(self) -> list[str]:
-        """Distinct labels, sorted."""
-        from synthio.manifest import LABEL, all_labels
-
-        return all_labels(self.table[LABEL])
+    findings: Findings
+    results: list[tuple[Split, pd.DataFrame]]
 
 
 def get_parser():
@@ -75,7 +63,6 @@ def get_parser():
         "--num_samples", type=in_range(int, 0), default=0, help="training clips that will be drawn; 0: all"
     )
     add_options(parser, CheckOptions)
-    parser.add_argument("--single_label", action="store_true", help="refuse rows of several labels (multi_label=false)")
     parser.add_argument(
         "--augment_only",
         action="store_true",
@@ -84,141 +71,11 @@ def get_parser():
     return parser
 
 
-def listed(lines: Sequence[str]) -> str:
-    """One finding on the same line; several below each other, the first ten and how many more."""
-    if len(lines) == 1:
-        return lines[0]
-    more = [f"and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
-    return "".join(f"\n  {line}" for line in [*lines[:MAX_LISTED], *more])
-
-
-def number(count: int, noun: str) -> str:
-    """'1 clip', '2 clips'."""
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
 def warn(text: str) -> None:
     """Print a warning to stderr."""
     import sys
 
     print(f"warning: {text}", file=sys.stderr, flush=True)
-
-
-# ---- what the tables alone tell
-
-
-def read_split(name: str, csv: str) -> Split:
-    """Read one CSV; every row has a label. Whether its clips are there is told with all else that is heard of them."""
-    from synthio.manifest import read_manifest
-
-    table = read_manifest(csv, check_files=False)
-    if not len(table):
-        raise UserError(f"{csv}: no rows; list at least one {name} clip")
-    return Split(name, csv, table, tuple(range(1, len(table) + 1)))
-
-
-def check_size(train: Split, n: int) -> None:
-    """Refuse a number of samples that the training CSV cannot give."""
-    from synthio.manifest import LABEL, has_several_labels
-
-    rows, classes = len(train.table), len(train.labels())
-    if classes < 2:
-        raise UserError(f"{train.csv}: only one class, {train.labels()[0]!r}; a classifier needs two or more")
-    if n > rows:
-        raise UserError(f"{train.csv}: {rows} usable rows, fewer than num_samples {n}; set it to {rows} or 0 (all)")
-    if (n or rows) < classes and not has_several_labels(train.table[LABEL]):
-        raise UserError(
-            f"{train.csv}: num_samples {n or rows} is less than the {classes} classes; each needs a clip, "
-            f"so set {classes} or more"
-        )
-
-
-def check_labels(train: Split, other: Split) -> None:
-    """Refuse a label that no training clip has."""
-    import difflib
-
-    from synthio.manifest import LABEL, split_labels
-
-    known = train.labels()
-    first: dict[str, int] = {}
-    for i, cell in enumerate(other.table[LABEL]):
-        for label in split_labels(cell):
-            if label not in known:
-                first.setdefault(label, i)
-    if not first:
-        return
-    lines = []
-    for label, i in first.items():
-        near = difflib.get_close_matches(label, known, 1)
-        lines.append(f"{other.where(i)}: label {label!r}" + (f" (near: {near[0]!r})" if near else ""))
-    raise UserError(f"no clip in {train.csv} has this label of the {other.name} set: {listed(lines)}")
-
-
-def check_tables(splits: Mapping[str, Split], n: int) -> None:
-    """Everything that can be refused without listening."""
-    check_size(splits["train"], n)
-    for name in SPLITS[1:]:
-        check_labels(splits["train"], splits[name])
-    for split in splits.values():
-        check_leaves(split)
-    for a, b in combinations(splits.values(), 2):
-        check_groups(a, b)
-
-
-def check_single(split: Split) -> None:
-    """Refuse several labels in a row where the classifiers will be told that there is one."""
-    from synthio.manifest import LABEL, split_labels
-
-    cells = [(i, cell) for i, cell in enumerate(split.table[LABEL]) if len(split_labels(cell)) > 1]
-    if cells:
-        i, cell = cells[0]
-        raise UserError(
-            f"{split.where(i)}: several labels ({cell!r}), {number(len(cells), 'such row')}, but multi_label is false; "
-            "set multi_label=true, or give one label a row"
-        )
-
-
-def check_leaves(split: Split) -> None:
-    """Refuse a leaf label (of a column that the user gave) that the clip does not have."""
-    from synthio.manifest import LABEL, LEAVES, split_labels
-
-    if LEAVES not in split.table.columns:
-        return
-    lines = [
-        f"{split.where(i)}: leaf label {leaf!r} is not among the labels {labels!r}"
-        for i, (leaves, labels) in enumerate(zip(split.table[LEAVES], split.table[LABEL], strict=True))
-        for leaf in split_labels(leaves)
-        if leaf not in split_labels(labels)
-    ]
-    if lines:
-        raise UserError(f"the column {LEAVES} names some of a clip's labels, or is left out: {listed(lines)}")
-
-
-def check_groups(a: Split, b: Split) -> None:
-    """Refuse a group (recording, speaker, source) that is in both splits."""
-    from synthio.manifest import GROUP
-
-    if GROUP not in a.table.columns or GROUP not in b.table.columns:
-        return
-    refuse_shared(a, b, [g.strip() for g in a.table[GROUP]], [g.strip() for g in b.table[GROUP]], "group")
-
-
-def refuse_shared(a: Split, b: Split, keys_a: Sequence[str], keys_b: Sequence[str], what: str) -> None:
-    """Refuse rows of `b` whose key is also in `a`; an empty key says nothing."""
-    held: dict[str, int] = {}
-    for i, key in enumerate(keys_a):
-        if key:
-            held.setdefault(key, i)
-    lines = []
-    for i, key in enumerate(keys_b):
-        if key in held:
-            name = f" {key!r}" if what == "group" else ""
-            lines.append(f"{b.where(i)} has the same {what}{name} as {a.where(held[key])}")
-    if lines:
-        raise UserError(
-            f"{number(len(lines), f'{b.name} clip')} also in the {a.name} set, which makes scores meaningless; "
-            f"remove from one of the two: {listed(lines)}"
-        )
 
 
 # ---- what listening tells
@@ -229,29 +86,29 @@ def listen_all(splits: Sequence[Split]) -> list[Split]:
     from synthio.data.inspect_sound import inspect_all
     from synthio.manifest import PATH
 
-    sounds = inspect_all([path for split in splits for path in split.table[PATH]])
+    sounds = inspect_all([path for split in splits for path in split.table[PATH].tolist()])
     out, start = [], 0
     for split in splits:
         end = start + len(split.table)
-        out.append(Split(split.name, split.csv, split.table, split.rows, tuple(sounds[start:end])))
+        out.append(replace(split, sounds=tuple(sounds[start:end])))
         start = end
     return out
 
 
-def stop_at_bad(splits: Sequence[Split]) -> None:
-    """Refuse clips that cannot be used; all are counted, the first ten listed."""
+def bad_clips(split: Split, kind: str) -> Iterator[str]:
+    """The clips of a split that are `missing`, or are there and cannot be `read`."""
     from synthio.manifest import PATH
 
-    lines = [
-        f"{split.where(i)}: {split.table[PATH][i]}: {sound.reason}"
-        for split in splits
-        for i, sound in enumerate(split.sounds)
-        if sound.reason
-    ]
-    if lines:
-        raise UserError(
-            f"{number(len(lines), 'clip')} cannot be used; repair or remove, or set on_bad_audio=drop: {listed(lines)}"
-        )
+    said = 0
+    for i, sound in enumerate(split.sounds):
+        path = split.table[PATH][i] if sound.reason else ""
+        if not sound.reason or is_there(path) == (kind == "missing"):
+            continue
+        said += 1
+        if kind == "missing" and said <= MAX_LISTED:  # what may be meant is looked for, and more is not shown
+            yield f"{split.where(i)}: {missing_clip(path, split.csv, split.name)}"
+        else:
+            yield f"{split.where(i)}: {path}: {sound.reason}; repair or remove it, or set on_bad_audio=drop"
 
 
 def without_bad(split: Split) -> tuple[Split, pd.DataFrame]:
@@ -260,55 +117,50 @@ def without_bad(split: Split) -> tuple[Split, pd.DataFrame]:
 
     good = [i for i, sound in enumerate(split.sounds) if not sound.reason]
     bad = [i for i, sound in enumerate(split.sounds) if sound.reason]
-    dropped = split.table.iloc[bad].assign(**{REASON: [split.sounds[i].reason for i in bad]})
-    if bad:
-        warn(f"{split.csv}: {len(bad)} of {len(split.table)} clips dropped, the first is row {split.rows[bad[0]]}")
-    if not good:
-        raise UserError(f"{split.csv}: none of its {len(bad)} clips can be used ({split.sounds[bad[0]].reason})")
-    kept = Split(
-        split.name,
-        split.csv,
-        split.table.iloc[good].reset_index(drop=True),
-        tuple(split.rows[i] for i in good),
-        tuple(split.sounds[i] for i in good),
-    )
-    return kept, dropped
+    return split.take(good), split.table.iloc[bad].assign(**{REASON: [split.sounds[i].reason for i in bad]})
 
 
-def check_contents(splits: Sequence[Split]) -> None:
-    """Refuse a sound that is in two splits."""
-    for a, b in combinations(splits, 2):
-        refuse_shared(a, b, [s.identity for s in a.sounds], [s.identity for s in b.sounds], "content")
+def say_drops(split: Split, findings: Findings) -> None:
+    """Warn of clips that are dropped; refuse a split of which none is left."""
+    from synthio.manifest import PATH
+
+    bad = [i for i, sound in enumerate(split.sounds) if sound.reason]
+    if bad and len(bad) == len(split.sounds):
+        text = f"{split.csv}: none of its {len(bad)} clips can be used ({split.sounds[bad[0]].reason})"
+        findings.add("sets are empty", [text])
+    elif bad:
+        i = bad[0]
+        first = f"row {split.rows[i]}: {split.table[PATH][i]}: {split.sounds[i].reason}"
+        findings.warnings.append(f"{split.csv}: {len(bad)} of {len(split.table)} clips dropped, the first is {first}")
 
 
-def warn_of_doubles(split: Split) -> None:
-    """Warn of one sound in several rows, and of one under different labels."""
+def doubles(split: Split) -> Iterator[str]:
+    """One sound in several rows, and one under different labels."""
     from synthio.manifest import LABEL, split_labels
 
     same: dict[str, list[int]] = defaultdict(list)
     for i, sound in enumerate(split.sounds):
         if sound.identity:
             same[sound.identity].append(i)
-    doubles = [rows for rows in same.values() if len(rows) > 1]
-    if doubles:
-        i, j = doubles[0][:2]
-        repeats = number(sum(len(rows) - 1 for rows in doubles), "clip")
-        warn(
-            f"{split.csv}: {repeats} more than once, the first is row {split.rows[j]} (the same as row {split.rows[i]})"
-        )
-    cells = list(split.table[LABEL])
+    several = [rows for rows in same.values() if len(rows) > 1]
+    if several:
+        i, j = several[0][:2]
+        repeats = number(sum(len(rows) - 1 for rows in several), "clip")
+        first = f"the first is row {split.rows[j]} (the same as row {split.rows[i]})"
+        yield f"{split.csv}: {repeats} more than once, {first}"
+    cells = split.table[LABEL].tolist()
     labels = [frozenset(split_labels(cell)) for cell in cells]
-    torn = [rows for rows in doubles if len({labels[i] for i in rows}) > 1]
+    torn = [rows for rows in several if len({labels[i] for i in rows}) > 1]
     if torn:
         i, j = next((i, j) for i, j in combinations(torn[0], 2) if labels[i] != labels[j])
-        warn(
+        yield (
             f"{split.csv}: {number(len(torn), 'sound')} with different labels, the first is "
             f"{cells[i]!r} in row {split.rows[i]} and {cells[j]!r} in row {split.rows[j]}"
         )
 
 
-def warn_of_odd(split: Split) -> None:
-    """Warn of clips that can be used, but are hardly what was meant: each with its row and the value."""
+def odd_clips(split: Split) -> Iterator[str]:
+    """Clips that can be used, but are hardly what was meant: each with its row and the value."""
     from synthio.manifest import PATH
 
     odd = [
@@ -317,24 +169,73 @@ def warn_of_odd(split: Split) -> None:
         for text in sound.warnings
     ]
     if odd:
-        warn(f"used, but look at {'it' if len(odd) == 1 else 'them'}: {listed(odd)}")
+        yield f"used, but look at {'it' if len(odd) == 1 else 'them'}: {listed(odd)}"
 
 
-def warn_of_few_samples(train: Split, n: int) -> None:
-    """Warn where there are more labels than clips to be drawn, which only multi-label data may have."""
+def few_samples(train: Split, n: int) -> Iterator[str]:
+    """More labels than clips to be drawn, which only multi-label data may have."""
     labels, clips = len(train.labels()), n or len(train.table)
     if clips < labels:
-        warn(
+        yield (
             f"{train.csv}: num_samples {clips} is below the {labels} labels. As many labels as can be are drawn; those "
             "left out get no synthetic clip and are known from pretraining alone. Stage 1 names them"
         )
 
 
-def warn_of_wordless_labels(train: Split) -> None:
+def wordless_labels(train: Split) -> Iterator[str]:
     """Prompts are made from label names; '001' tells a text-to-audio model nothing."""
     wordless = [label for label in train.labels() if not any(c.isalpha() for c in label)]
     if wordless:
-        warn(f"{train.csv}: prompts are made from label names, and these hold no word: {', '.join(wordless[:5])}")
+        yield f"{train.csv}: prompts are made from label names, and these hold no word: {', '.join(wordless[:5])}"
+
+
+# ---- all of it
+
+
+def check_all(
+    csvs: Mapping[str, str], n: int, options: CheckOptions, augment_only: bool = False, most: int | None = None
+) -> Checked:
+    """Everything that can be known of the three CSVs and their clips.
+
+    Args:
+        csvs: of train, valid and test.
+        n: training clips that will be drawn; 0: all.
+        options: what is done about findings.
+        augment_only: nothing will be generated.
+        most: how many clips are listened to, evenly spread; None: all.
+    """
+    findings = Findings()
+    read = {name: split for name, csv in csvs.items() if (split := read_split(name, csv, findings))}
+    total = sum(len(split.table) for split in read.values())
+    is_part = most is not None and total > most
+    chosen = [
+        thinned(split, most * len(split.table) // total) if most and is_part else split for split in read.values()
+    ]
+    heard, drop = listen_all(chosen), options.on_bad_audio == "drop"
+    results = [without_bad(split) for split in heard]
+    kept = {split.name: split for split, _ in results}
+    check_tables(kept if drop and not is_part else read, n, options.multi_label, findings)
+    for split in heard:
+        if drop:
+            say_drops(split, findings)
+        else:
+            findings.add("clips are not there", bad_clips(split, "missing"))
+            findings.add("clips cannot be used", bad_clips(split, "read"))
+    for a, b in combinations(kept.values(), 2):
+        hashes_a, hashes_b = ([sound.identity for sound in split.sounds] for split in (a, b))
+        findings.add("sounds are in two sets", shared(a, b, hashes_a, hashes_b, "content"))
+    for split in kept.values():
+        findings.warnings += [*doubles(split), *odd_clips(split)]
+    if "train" in read and options.multi_label:
+        findings.warnings += few_samples(read["train"], n)
+    if "train" in read and not augment_only:
+        findings.warnings += wordless_labels(read["train"])
+    return Checked(findings, results)
+
+
+def thinned(split: Split, most: int) -> Split:
+    """A split of at most so many rows, evenly spread."""
+    return split.take(range(0, len(split.table), -(-len(split.table) // max(1, most))))
 
 
 # ---- output
@@ -354,8 +255,6 @@ def summary(split: Split) -> str:
 
 def with_leaves(results: Sequence[tuple[Split, pd.DataFrame]]) -> list[tuple[Split, pd.DataFrame]]:
     """Add the column of leaf labels where labels of the training CSV have parents, unless it is there already."""
-    from dataclasses import replace
-
     from synthio.data.hierarchy import ancestors_of, leaf_cells
     from synthio.manifest import LABEL, LEAVES
 
@@ -373,16 +272,30 @@ def with_leaves(results: Sequence[tuple[Split, pd.DataFrame]]) -> list[tuple[Spl
     ]
 
 
+def with_sounds(split: Split) -> pd.DataFrame:
+    """The table with hash and duration; what other values the user has under these names goes on as `input_<name>`."""
+    from synthio.manifest import CONTENT, DURATION
+
+    table = split.table
+    ours = {
+        CONTENT: [sound.sha256 for sound in split.sounds],
+        DURATION: [f"{sound.duration_s:.3f}" for sound in split.sounds],
+    }
+    for name, cells in ours.items():
+        if name in table.columns and table[name].tolist() != cells:
+            table = table.rename(columns={name: free_name(name, table.columns)})
+            warn(
+                f"{split.csv}: column {name!r} says something else than what is heard; its values are kept as "
+                f"{free_name(name, split.table.columns)!r}"
+            )
+    return table.assign(**ours)
+
+
 def write_split(split: Split, dropped: pd.DataFrame, args) -> None:
     """Write one checked CSV with its record and its drops."""
-    from synthio.manifest import CONTENT, DURATION, LABEL, write_manifest
+    from synthio.manifest import LABEL, write_manifest
 
-    table = split.table.assign(
-        **{
-            CONTENT: [sound.sha256 for sound in split.sounds],
-            DURATION: [f"{sound.duration_s:.3f}" for sound in split.sounds],
-        }
-    )
+    table = with_sounds(split)
     write_manifest(
         table,
         Path(args.output_folder) / f"{split.name}.csv",
@@ -396,27 +309,14 @@ def write_split(split: Split, dropped: pd.DataFrame, args) -> None:
 
 def main() -> int:
     args = get_parser().parse_args()
-    splits = {name: read_split(name, getattr(args, f"{name}_csv")) for name in SPLITS}
-    for split in splits.values():
-        refuse_own_output(Path(split.csv), Path(args.output_folder) / f"{split.name}.csv")
-    if args.single_label:
-        for split in splits.values():
-            check_single(split)
-    check_tables(splits, args.num_samples)
-    heard = listen_all(list(splits.values()))
-    if args.on_bad_audio == "stop":
-        stop_at_bad(heard)
-    results = [without_bad(split) for split in heard]
-    kept = {split.name: split for split, _ in results}
-    check_tables(kept, args.num_samples)  # again: a class may have lost all its clips
-    check_contents(list(kept.values()))
-    for split in kept.values():
-        warn_of_doubles(split)
-        warn_of_odd(split)
-    warn_of_few_samples(kept["train"], args.num_samples)
-    if not args.augment_only:
-        warn_of_wordless_labels(kept["train"])
-    for split, dropped in with_leaves(results):
+    csvs = {name: getattr(args, f"{name}_csv") for name in SPLITS}
+    for name, csv in csvs.items():
+        refuse_own_output(Path(csv), Path(args.output_folder) / f"{name}.csv")
+    checked = check_all(csvs, args.num_samples, from_args(CheckOptions, args), args.augment_only)
+    for text in checked.findings.warnings:
+        warn(text)
+    checked.findings.refuse()
+    for split, dropped in with_leaves(checked.results):
         write_split(split, dropped, args)
         print(summary(split), flush=True)
     return 0

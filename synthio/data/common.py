@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from synthio.cli import UserError, progress
 from synthio.data.check_inputs import SPLITS, listed, number, warn
+from synthio.data.check_tables import SPLIT_WORDS as SPLIT_WORDS
+from synthio.data.check_tables import is_there
 from synthio.manifest import DATASET, FOLD, GROUP, LABEL, LEAVES, PATH, REASON, SPLIT, all_labels, split_labels
 
 if TYPE_CHECKING:
@@ -35,11 +37,6 @@ if TYPE_CHECKING:
 TRAIN, VALID, TEST = SPLITS
 WHERE, SEGMENT = "where", "segment"  # "LIST row N"; (start, end) in seconds within the recording, or None
 OPTIONAL = (FOLD, GROUP, LEAVES)  # columns that are written where the dataset has them
-SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training", "tr"), TRAIN),
-    **dict.fromkeys(("valid", "validation", "val", "dev"), VALID),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), TEST),
-}
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,7 @@ class Listing:
 
     table: pd.DataFrame
     files: tuple[Path, ...] = ()
+    own: tuple[str, ...] = ()  # columns of the user's that are kept
 
 
 @dataclass(frozen=True)
@@ -174,7 +172,7 @@ def mark_missing(table: pd.DataFrame, action: str) -> None:
     missing = [
         i
         for i, (path, reason) in enumerate(zip(table[PATH], table[REASON], strict=True))
-        if not reason and not is_file(path)
+        if not reason and not is_there(path)
     ]
     if missing and action == "stop":
         lines = [f"{table[WHERE][i]}: no such file: {table[PATH][i]}" for i in missing]
@@ -183,14 +181,6 @@ def mark_missing(table: pd.DataFrame, action: str) -> None:
             f"{listed(lines)}"
         )
     table.loc[missing, REASON] = "missing file"
-
-
-def is_file(path: str) -> bool:
-    """Whether there is such a file; a path that no file can have names none."""
-    try:
-        return Path(path).is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def shared_groups(table: pd.DataFrame) -> dict[str, Counter]:
@@ -393,18 +383,20 @@ def make_tables(listing: Listing, args: argparse.Namespace) -> dict[str, tuple[p
     table = listing.table.reset_index(drop=True)
     mark_missing(table, args.missing)
     part_groups(table)
-    for split, share in ((TEST, args.test_share), (VALID, args.valid_share)):
+    only = getattr(args, "as_split", None)
+    for split, share in () if only else ((TEST, args.test_share), (VALID, args.valid_share)):
         if not ((table[SPLIT] == split) & (table[REASON] == "")).any() and share:
             cut_split(table, split, share, args.seed)
     cut_segments(table, Path(args.output_folder).absolute() / "audio", args.missing)
-    for split in SPLITS:
+    splits = (only,) if only else SPLITS
+    for split in splits:
         if not ((table[SPLIT] == split) & (table[REASON] == "")).any():
             raise UserError(f"{args.source}: no {split} clips are left; see {args.dataset} --help for what is needed")
     warn_of_lost(table, args.source)
     table[DATASET] = args.dataset_name
-    columns = [PATH, LABEL, DATASET, *(name for name in OPTIONAL if (table[name] != "").any())]
+    columns = [PATH, LABEL, DATASET, *(name for name in OPTIONAL if (table[name] != "").any()), *listing.own]
     kept = table[REASON] == ""
     return {
         split: (table[kept & chosen][columns], table[~kept & chosen][[*columns, REASON]])
-        for split, chosen in ((split, table[SPLIT] == split) for split in SPLITS)
+        for split, chosen in ((split, table[SPLIT] == split) for split in splits)
     }

@@ -1,11 +1,10 @@
-"""Readers of data in a common form: a folder per class, Hugging Face audiofolder, Kaldi, a CSV of any columns."""
+"""Readers of data in a common form: a folder per class, Hugging Face audiofolder, Kaldi, any table (any_table.py)."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 
 from synthio.cli import UserError
 from synthio.containers import AUDIO_SUFFIXES, is_sound_name
+from synthio.data import any_table
+from synthio.data.any_table import add_group_regex, group_of
 from synthio.data.check_inputs import listed, number, warn
 from synthio.data.common import (
     SEGMENT,
@@ -21,7 +22,6 @@ from synthio.data.common import (
     WHERE,
     Dataset,
     Listing,
-    fold_splits,
     is_hidden,
     list_clips,
     read_lines,
@@ -53,34 +53,6 @@ def split_folders(source: Path) -> dict[Path, str]:
 def subfolders(folder: Path) -> list[Path]:
     """The folders in a folder, linked ones too, without hidden ones and those of the system."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
-
-
-def group_of(path: Path, pattern: str | None) -> str:
-    """What --group_regex finds in the path of a clip."""
-    if pattern is None:
-        return ""
-    found = re.search(pattern, path.as_posix())
-    if not found or not found.groups():
-        raise UserError(f"{path}: --group_regex {pattern!r} has to match, with a group in parentheses")
-    return found[1]
-
-
-def add_group_regex(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--group_regex",
-        type=regex,
-        help="regular expression on the path of a clip, from --source on; what its parentheses match names the "
-        "recording or speaker, and no split shares it",
-    )
-
-
-def regex(text: str) -> str:
-    """Argument type: a regular expression."""
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a regular expression ({error})") from None
-    return text
 
 
 # ---- a folder per class
@@ -323,77 +295,9 @@ def kaldi_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--audio_root", help="where relative paths in wav.scp start; not given: --source")
 
 
-# ---- any CSV
-
-CSV_HELP = """A CSV with columns of any names.
-
---source is the file; paths start at its folder or at --audio_root. Splits come from --split_column (train, valid or
-validation, test, ...), or from --fold_column with --test_fold and --valid_fold (not given: the one before); what is
-not there is cut from the training data by --seed, so that no group is in two splits. The licence is that of your
-data."""
-
-
-def column(table, name: str | None, source: Path) -> Sequence[str]:
-    """The cells of an optional column."""
-    if name is None:
-        return [""] * len(table)
-    if name not in table.columns:
-        raise UserError(f"{source}: no column {name!r}; the columns found are {', '.join(map(repr, table.columns))}")
-    return list(table[name])
-
-
-def csv_splits(args: argparse.Namespace, split_cells: Sequence[str], folds: Sequence[str], source: Path) -> list[str]:
-    """The split of each row, by name, by fold, or all training data."""
-    if args.split_column and args.fold_column:
-        raise UserError("--split_column and --fold_column both name the splits; give one")
-    if args.fold_column:
-        if args.test_fold is None:
-            raise UserError("--fold_column needs --test_fold")
-        return fold_splits(folds, args.test_fold, args.valid_fold, source)
-    if not args.split_column:
-        return [TRAIN] * len(folds)
-    for i, cell in enumerate(split_cells, 1):
-        if cell.strip().lower() not in SPLIT_WORDS:
-            raise UserError(f"{where(source, i)}: split {cell!r} is none of {', '.join(SPLIT_WORDS)}")
-    return [SPLIT_WORDS[cell.strip().lower()] for cell in split_cells]
-
-
-def read_csv(args: argparse.Namespace) -> Listing:
-    """A CSV with other column names."""
-    from synthio.manifest import read_table, split_labels
-
-    source = Path(args.source).absolute()
-    table = read_table(source, (args.path_column, args.label_column))
-    root = Path(args.audio_root or source.parent).absolute()
-    names = (args.path_column, args.label_column, args.group_column, args.fold_column, args.split_column)
-    paths, labels, groups, folds, cells = (column(table, name, source) for name in names)
-    splits, rows = csv_splits(args, cells, folds, source), []
-    for i, (path, label) in enumerate(zip(paths, labels, strict=True), 1):
-        label = label.replace(args.label_separator, ";") if args.label_separator else label
-        if not path or not split_labels(label):
-            raise UserError(f"{where(source, i)}: path or label is empty; give one, or remove the row")
-        row = {"path": root / path, "label": label, "fold": folds[i - 1], "group": groups[i - 1].strip()}
-        row["group"] = row["group"] or group_of(Path(path), args.group_regex)
-        rows.append({**row, "split_name": splits[i - 1], WHERE: where(source, i)})
-    return list_clips(rows, [source])
-
-
-def csv_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--path_column", default="path", help="column of the sound files")
-    parser.add_argument("--label_column", default="label", help="column of the labels")
-    parser.add_argument("--label_separator", help="what joins several labels, if it is not ;")
-    parser.add_argument("--group_column", help="column of the recording, speaker or source; no split shares one")
-    add_group_regex(parser)
-    parser.add_argument("--split_column", help="column that names the split")
-    parser.add_argument("--fold_column", help="column that names the fold")
-    parser.add_argument("--test_fold", help="fold to test on")
-    parser.add_argument("--valid_fold", help="fold to validate on; not given: the one before the test fold")
-    parser.add_argument("--audio_root", help="where relative paths start; not given: the folder of the CSV")
-
-
 DATASETS = {
     "folder": Dataset(FOLDER_HELP, read_folder, add_group_regex, official_test=False),
     "audiofolder": Dataset(AUDIOFOLDER_HELP, read_audiofolder, audiofolder_options, official_test=False),
     "kaldi": Dataset(KALDI_HELP, read_kaldi, kaldi_options, official_test=False),
-    "csv": Dataset(CSV_HELP, read_csv, csv_options, official_test=False),
+    "csv": Dataset(any_table.HELP, any_table.read, any_table.add_options, official_test=False),
 }

@@ -15,8 +15,8 @@ from synthio.filtering.hearing import Heard
 from synthio.filtering.likeness import likeness, read_embedding
 from synthio.filtering.options import FilterOptions
 from synthio.filtering.reasons import COPY
-from synthio.filtering.thresholds import NEAREST, copies, reject, repeats, score_cells
-from synthio.manifest import PATH, REASON, RESEMBLES, read_manifest
+from synthio.filtering.thresholds import copies, reject, repeats, score_cells
+from synthio.manifest import NEAREST, PATH, REASON, RESEMBLES, read_manifest
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,9 +11,6 @@ from synthio.filtering.agreement import label_probabilities
 from synthio.filtering.hearing import hear, score
 from synthio.filtering.options import FilterOptions
 from synthio.filtering.thresholds import (
-    AGREEMENT,
-    JOINT,
-    PROBABILITY,
     Limit,
     auto_limits,
     below_limits,
@@ -25,7 +22,7 @@ from synthio.filtering.thresholds import (
     rows_by_class,
     score_cells,
 )
-from synthio.manifest import LABEL, PATH, REASON, SCORE, read_manifest
+from synthio.manifest import AGREEMENT, JOINT, LABEL, PATH, PROBABILITY, REASON, SCORE, read_manifest
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,8 +15,8 @@ from synthio.cli import progress
 from synthio.filtering.likeness import SAMPLE_RATE, spectral_embedding
 from synthio.filtering.options import FilterOptions
 from synthio.filtering.reasons import CLIPPED, SILENT
-from synthio.filtering.thresholds import PROBABILITY, probability, score_cells
-from synthio.manifest import PATH, REASON, SCORE, prompt_cells
+from synthio.filtering.thresholds import probability, score_cells
+from synthio.manifest import PATH, PROBABILITY, REASON, SCORE, prompt_cells
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -132,8 +132,8 @@ def balanced_counts(quota: Mapping[str, int], have: Mapping[str, int]) -> dict[s
 
 def cut(table: pd.DataFrame, counts: Mapping[str, int], quota: Mapping[str, int], weight: float) -> list[str]:
     """A reason for each row that is cut, "" for the best of each class, which stay."""
-    from synthio.filtering.thresholds import JOINT, best_of_each, joint_scores, score_cells
-    from synthio.manifest import SCORE
+    from synthio.filtering.thresholds import best_of_each, joint_scores, score_cells
+    from synthio.manifest import JOINT, SCORE
 
     column = SCORE
     if weight:
@@ -151,8 +151,7 @@ def join_kept(csvs: Sequence[str]) -> pd.DataFrame:
     """The clips of all rounds in one table, with every score column and an empty `reason`."""
     import pandas as pd
 
-    from synthio.filtering.thresholds import AGREEMENT
-    from synthio.manifest import PATH, REASON, SCORE, read_manifest
+    from synthio.manifest import AGREEMENT, PATH, REASON, SCORE, read_manifest
 
     table = pd.concat([read_manifest(csv) for csv in csvs], ignore_index=True).fillna("")
     for column in (SCORE, AGREEMENT):

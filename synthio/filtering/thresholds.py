@@ -17,15 +17,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from synthio.filtering.reasons import COPY
-from synthio.manifest import CONTENT, LABEL, PATH, REASON, SCORE, has_several_labels, prompt_cells, split_labels
+from synthio.manifest import (
+    AGREEMENT,
+    CONTENT,
+    LABEL,
+    PATH,
+    REASON,
+    SCORE,
+    has_several_labels,
+    prompt_cells,
+    split_labels,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PROBABILITY = "clap_probability"  # sigmoid(scale * clap_score)
-AGREEMENT = "classifier_probability"  # of the clip's label
-JOINT = "rank_score"  # of both, by rank within the class
-NEAREST = "nearest_cosine"  # to the most alike of the clips that must not be copied
 DECIMALS = 6  # far finer than the scores mean, coarse enough that float rounding cannot change a row
 MIN_VALID_CLIPS = 5  # below that a class's own quantile says more about these clips than about the class
 

@@ -10,21 +10,17 @@ be reached. It runs on a bare Python too, and then says what it could not look a
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
-from synthio.cli import UserError, new_parser, run_main
+from synthio.cli import new_parser, run_main
 from synthio.files import ROOT
 from synthio.models.hub import look_up
 from synthio.pipeline.estimate import (
@@ -35,6 +31,7 @@ from synthio.pipeline.estimate import (
     is_embedded,
     is_on,
     parse_variables,
+    rows_in,
     works_of,
 )
 from synthio.pipeline.steps import Step, loaded_models, read_steps, steps_ahead
@@ -323,92 +320,26 @@ def entry_tokens(name: str) -> int:
 # ---- CSVs and clips
 
 
-def problem_of(check: Callable, *arguments) -> Iterator[Finding]:
-    """The mistake that a check of stage 0 finds, if any."""
-    try:
-        check(*arguments)
-    except UserError as error:
-        yield Finding("MISSING", one_line(str(error)))
-
-
 def check_csvs(variables: Mapping[str, str]) -> list[Finding]:
     """All that stage 0 would refuse, and what it would warn of."""
     csvs = {split: variables[name] for split, name in CSV_VARIABLES.items()}
-    if is_on(variables, "is_demo") and not all(Path(csv).is_file() for csv in csvs.values()):
+    there = {split: csv for split, csv in csvs.items() if Path(csv).is_file()}  # run.sh says which are not
+    if is_on(variables, "is_demo") and len(there) < len(csvs):
         return [Finding("ok", "demo set: will be made")]
     if not can_import("pandas", "soundfile", "soxr"):
         return [Finding("note", "CSVs and clips: not looked at until .venv is there")]
-    from synthio.data import check_inputs
+    from synthio.data.check_inputs import CheckOptions, check_all, summary
 
-    splits, findings = {}, []
-    for name, csv in csvs.items():
-        try:
-            splits[name] = check_inputs.read_split(name, csv)
-        except UserError as error:
-            findings.append(Finding("MISSING", one_line(str(error))))
-    findings += check_tables(splits, int(variables["num_samples"]))
-    return findings + check_clips(list(splits.values()), variables)
-
-
-def check_tables(splits: Mapping[str, object], n: int) -> Iterator[Finding]:
-    """What the tables alone tell: sizes, labels, groups."""
-    from synthio.data import check_inputs
-
-    if "train" in splits:
-        yield from problem_of(check_inputs.check_size, splits["train"], n)
-        for name, split in splits.items():
-            if name != "train":
-                yield from problem_of(check_inputs.check_labels, splits["train"], split)
-    for a, b in combinations(splits.values(), 2):
-        yield from problem_of(check_inputs.check_groups, a, b)
-
-
-def thinned(split, most: int):
-    """A split of at most so many rows, evenly spread."""
-    from synthio.data.check_inputs import Split
-
-    step = -(-len(split.table) // max(1, most))
-    return Split(split.name, split.csv, split.table.iloc[::step].reset_index(drop=True), split.rows[::step])
-
-
-def check_clips(splits: list, variables: Mapping[str, str]) -> list[Finding]:
-    """What listening tells: clips that cannot be used, one sound in two splits, copies, silence."""
-    from synthio.data import check_inputs
-
-    total = sum(len(split.table) for split in splits)
-    if not total:
-        return []
-    findings, text = [], io.StringIO()
-    if total > MAX_LISTENED:
-        splits = [thinned(split, MAX_LISTENED * len(split.table) // total) for split in splits]
-        findings.append(Finding("note", f"clips: {MAX_LISTENED} of {total} are listened to; stage 0 hears all"))
-    with contextlib.redirect_stderr(text):
-        heard = check_inputs.listen_all(splits)
-        bad = list(problem_of(check_inputs.stop_at_bad, heard))
-        if variables["on_bad_audio"] == "drop":
-            bad = [Finding("note", finding.text) for finding in bad]
-        good = [good_part(split) for split in heard]
-        for split in good:
-            check_inputs.warn_of_doubles(split)
-            check_inputs.warn_of_odd(split)
-        shared = list(problem_of(check_inputs.check_contents, good))
-    findings += [Finding("ok", check_inputs.summary(split)) for split in good if len(split.table)]
-    warnings = [one_line(warning) for warning in re.split("^warning: ", text.getvalue(), flags=re.MULTILINE)[1:]]
-    return [*findings, *bad, *shared, *(Finding("note", line) for line in warnings)]
-
-
-def good_part(split):
-    """The split without the clips that cannot be used; it may be empty."""
-    from synthio.data.check_inputs import Split
-
-    kept = [i for i, sound in enumerate(split.sounds) if not sound.reason]
-    return Split(
-        split.name,
-        split.csv,
-        split.table.iloc[kept].reset_index(drop=True),
-        tuple(split.rows[i] for i in kept),
-        tuple(split.sounds[i] for i in kept),
-    )
+    options = CheckOptions(multi_label=is_on(variables, "multi_label"), on_bad_audio=variables["on_bad_audio"])
+    checked = check_all(there, int(variables["num_samples"]), options, not is_on(variables, "augment"), MAX_LISTENED)
+    total = sum(rows_in(csv) or 0 for csv in there.values())
+    part = f"clips: {MAX_LISTENED} of {total} are listened to; stage 0 hears all"
+    return [
+        *([Finding("note", part)] if total > MAX_LISTENED else []),
+        *(Finding("ok", summary(split)) for split, _ in checked.results if len(split.table)),
+        *(Finding("MISSING", one_line(line)) for line in checked.findings.lines()),
+        *(Finding("note", one_line(line)) for line in checked.findings.warnings),
+    ]
 
 
 # ---- the report
@@ -426,14 +357,8 @@ def examine(steps: Sequence[Step], variables: Mapping[str, str], lacks: Sequence
     yield from check_gpu(loaded, variables)
     yield from models
     yield from check_writer(steps, variables)
-    yield from check_csvs(variables) if not lacks_csv(variables) else []
+    yield from check_csvs(variables)
     yield Finding("ok", f"time: {expected_time(steps, variables)}")
-
-
-def lacks_csv(variables: Mapping[str, str]) -> bool:
-    """Whether run.sh has already missed a CSV."""
-    names = CSV_VARIABLES.values()
-    return not is_on(variables, "is_demo") and not all(Path(variables[name]).is_file() for name in names)
 
 
 def main() -> int:

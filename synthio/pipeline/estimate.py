@@ -119,7 +119,10 @@ def rows_in(path: str) -> int | None:
     if not Path(path).is_file():
         return None
     with Path(path).open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-        return sum(1 for _ in csv.DictReader(stream))
+        try:
+            return sum(1 for _ in csv.DictReader(stream))
+        except csv.Error:  # stage 0 says what it is
+            return None
 
 
 def clips_of(steps: Sequence[Step], variables: Mapping[str, str]) -> int | None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthio.cli import UserError, in_range, new_parser, quiet_libraries, run_main, set_threads
+from synthio.manifest import PROBABILITY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from synthio.report.run_folder import Method, Run
 
 KINDS = ("gold", "kept", "rejected")
-PROBABILITY = "clap_probability"
 MAP_CLIPS = 200  # more dots would hide each other
 MAP_SECONDS = 10  # of a clip that the map hears
 MAP_MODEL_MB = 100  # a larger CLAP takes minutes on a CPU

@@ -145,7 +145,9 @@ def test_fsd50k_has_leaves_and_fewer_clips_than_labels(prepared, tmp_path, capsy
     """Stage 0 warns, stage 1 covers most labels and names the others, prompts say leaves alone."""
     csvs, checked = prepared("fsd50k"), tmp_path / "checked"
     words = [f"--{split}_csv={csvs / f'{split}.csv'}" for split in ("train", "valid", "test")]
-    monkeypatch.setattr("sys.argv", ["check", *words, f"--output_folder={checked}", "--num_samples=50"])
+    monkeypatch.setattr(
+        "sys.argv", ["check", *words, f"--output_folder={checked}", "--num_samples=50", "--multi_label=true"]
+    )
     assert check_inputs() == 0
     said = capsys.readouterr()
     assert "num_samples 50 is below the 200 labels" in said.err and "Stage 1 names them" in said.err

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from synthio.manifest import clean_labels
 from tests.faults.trials import Outcome, Silent, harmless, judged
 from tests.faults_tools import MUTATIONS
 from tests.scripts import ROOT, call_script
@@ -106,9 +107,9 @@ DAMAGE = (by_bytes, by_piece, by_piece, by_cell, by_cell, by_program)
 
 
 def cells_of(path: Path) -> Counter:
-    """How often each (file name, label, note) is in a CSV of ours; spaces around a label are no part of its class."""
+    """How often each (file name, label, note) is in a CSV of ours."""
     with path.open(newline="", encoding="utf-8") as stream:
-        rows = [(row["path"].strip(), row["label"].strip(), row.get("note", "")) for row in csv.DictReader(stream)]
+        rows = [(r["path"].strip(), r["label"], r.get("note", "")) for r in csv.DictReader(stream)]
     return Counter((Path(path).name, label, note) for path, label, note in rows)
 
 
@@ -124,7 +125,7 @@ def cells_said(data: bytes) -> Counter | None:
     at = {name: head.index(name) for name in ("path", "label")}
     note = head.index("note") if "note" in head else None
     return Counter(
-        (Path(row[at["path"]].strip()).name, row[at["label"]].strip(), "" if note is None else row[note])
+        (Path(row[at["path"]].strip()).name, clean_labels([row[at["label"]]])[0], "" if note is None else row[note])
         for row in rows
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synthio.filtering.thresholds import AGREEMENT, JOINT
+from synthio.manifest import AGREEMENT, JOINT
 from tests.classification.toy_clips import save_tiny_ast
 from tests.filtering.toy import RATE, SCORE, TRAIN, encoded, run_filter
 from tests.rows import rows_of, write_rows

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from synthio.filtering.rounds import balanced_counts, count_rounds, gain_line, quotas
-from synthio.filtering.thresholds import AGREEMENT
+from synthio.manifest import AGREEMENT
 from tests.filtering.toy import SCORE, scored
 from tests.rows import rows_of, write_rows
 from tests.scripts import ROOT, call_script

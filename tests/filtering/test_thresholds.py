@@ -13,8 +13,6 @@ import pytest
 
 from synthio.filtering.rounds import balanced_counts, class_counts, cut, quotas
 from synthio.filtering.thresholds import (
-    AGREEMENT,
-    JOINT,
     Limit,
     auto_limits,
     below_limits,
@@ -32,7 +30,7 @@ from synthio.filtering.thresholds import (
     rows_by_class,
     score_cells,
 )
-from synthio.manifest import LEAVES, REASON, SCORE
+from synthio.manifest import AGREEMENT, JOINT, LEAVES, REASON, SCORE
 from tests.filtering.toy import scored
 
 

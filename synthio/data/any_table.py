@@ -1,0 +1,320 @@
+"""Reader of any table of clips: columns of any names, CSV of any kind, Excel, JSON, Parquet."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synthio.cli import UserError, str2bool
+from synthio.data.check_inputs import SPLITS, listed, number, warn
+from synthio.data.check_tables import SPLIT_WORDS, free_name, line_breaks
+from synthio.data.common import SEGMENT, TRAIN, WHERE, Listing, fold_splits, list_clips, where
+from synthio.data.find_clips import find_clip
+from synthio.manifest import (
+    DATASET,
+    FOLD,
+    GROUP,
+    LABEL,
+    LABEL_SEPARATOR,
+    PATH,
+    REASON,
+    SPLIT,
+    clean_labels,
+    resolve_paths,
+    split_labels,
+)
+from synthio.tables import doubled, find_column, load, names_of, recognise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TAKEN = (PATH, LABEL, DATASET, FOLD, GROUP, SPLIT, REASON, SEGMENT, WHERE)  # columns of a listing
+HELP = """A CSV with columns of any names, or another table.
+
+--source is the file; paths start at its folder or at --audio_root. Besides UTF-8 with commas it may be UTF-16 or
+cp1252, have semicolons or tabs, no header, or be JSON, JSON Lines, Excel or Parquet (for these two a library has to be
+installed; the error names it). Paths may have backslashes, `~`, file://, another Unicode form than the file's name, or
+no suffix, as long as one file alone is meant.
+
+Splits come from --split_column (train, valid or validation, test, ...), or from --fold_column with --test_fold and
+--valid_fold (not given: the one before); what is not there is cut from the training data by --seed, so that no group is
+in two splits. With --as_split the whole table is one split, and only that CSV is written. With --start_column, each row
+is a part of its file, and is cut to WAV. The parts of a file are one group. The licence is that of your data."""
+
+
+def group_of(path: Path, pattern: str | None) -> str:
+    """What --group_regex finds in the path of a clip."""
+    if pattern is None:
+        return ""
+    found = re.search(pattern, path.as_posix())
+    if not found or not found.groups():
+        raise UserError(f"{path}: --group_regex {pattern!r} has to match, with a group in parentheses")
+    return found[1]
+
+
+def add_group_regex(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--group_regex",
+        type=regex,
+        help="regular expression on the path of a clip, from --source on; what its parentheses match names the "
+        "recording or speaker, and no split shares it",
+    )
+
+
+def regex(text: str) -> str:
+    """Argument type: a regular expression."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a regular expression ({error})") from None
+    return text
+
+
+def encoding(text: str) -> str:
+    """Argument type: the name of an encoding."""
+    try:
+        "".encode(text)
+    except LookupError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no encoding that Python knows, such as cp932") from None
+    return text
+
+
+# ---- the columns
+
+
+def read_any(source: Path, encoding: str | None) -> pd.DataFrame:
+    """The table as text; a line break within a cell of a CSV is refused, because a stray quote makes such cells."""
+    form = recognise(source, encoding)
+    if twice := doubled(source, form):
+        raise UserError(twice[0])
+    table = load(source, form)
+    if form.kind == "csv" and form.encoding in ("cp1252", "latin-1") and not encoding:
+        cells = (cell for name in table.columns for cell in table[name].tolist() if not cell.isascii())
+        warn(f"{source}: not UTF-8; read as {form.encoding}, such as {next(cells, '')!r}; if wrong, give --encoding")
+    if broken := list(line_breaks(str(source), form, table)):
+        raise UserError(f"{number(len(broken), 'cell')} with a line break: {listed(broken)}")
+    return table
+
+
+def column(table: pd.DataFrame, name: str | None, source: Path) -> list[str]:
+    """The cells of an optional column."""
+    if name is None:
+        return [""] * len(table)
+    if name not in table.columns:
+        raise UserError(f"{source}: no column {name!r}; the columns found are {names_of(list(table.columns))}")
+    return table[name].tolist()
+
+
+def needed_column(table: pd.DataFrame, name: str | None, role: str, source: Path) -> str:
+    """The column of the path or label: the one that is named, else the one with a usual name."""
+    found = name or find_column(list(table.columns), role)
+    if found is None:
+        raise UserError(
+            f"{source}: no column {role!r}; the columns found are {names_of(list(table.columns))}; name it by "
+            f"--{role}_column"
+        )
+    column(table, found, source)
+    return found
+
+
+def warn_of_unnamed(table: pd.DataFrame, args: argparse.Namespace, source: Path) -> None:
+    """Point out columns that an option would read."""
+    split, start, end = (find_column(list(table.columns), role) for role in ("split", "start", "end"))
+    if split and not (args.split_column or args.fold_column or args.as_split):
+        held = names_of(sorted(set(table[split].tolist()))[:3])
+        warn(f"{source}: column {split!r} ({held}) is not read; --split_column {split} keeps these splits")
+    if start and end and not (args.start_column or args.end_column):
+        warn(
+            f"{source}: columns {start!r} and {end!r} are not read, whole files are used; --start_column {start} "
+            f"--end_column {end} cuts the clips"
+        )
+
+
+def csv_splits(args: argparse.Namespace, split_cells: Sequence[str], folds: Sequence[str], source: Path) -> list[str]:
+    """The split of each row: the one given, by name, by fold, or all training data."""
+    given = [name for name in ("as_split", "split_column", "fold_column") if getattr(args, name)]
+    if len(given) > 1:
+        raise UserError(f"--{given[0]} and --{given[1]} both name the splits; give one")
+    if args.as_split:
+        return [args.as_split] * len(folds)
+    if args.fold_column:
+        if args.test_fold is None:
+            raise UserError("--fold_column needs --test_fold")
+        return fold_splits(folds, args.test_fold, args.valid_fold, source)
+    if not args.split_column:
+        return [TRAIN] * len(folds)
+    for i, cell in enumerate(split_cells, 1):
+        if cell.strip().lower() not in SPLIT_WORDS:
+            raise UserError(f"{where(source, i)}: split {cell!r} is none of {', '.join(SPLIT_WORDS)}")
+    return [SPLIT_WORDS[cell.strip().lower()] for cell in split_cells]
+
+
+def seconds(cell: str, at: str, name: str) -> float:
+    """A time of a cell: '1.5', '1,5' or '0:01.5'."""
+    text = cell.strip().replace(",", ".")
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?|\.\d+", text):
+        raise UserError(f"{at}: {name} {cell!r} is no time in seconds, such as 1.5")
+    value = 0.0
+    for part in text.split(":"):
+        value = 60 * value + float(part)
+    return value
+
+
+def segments(args: argparse.Namespace, starts: Sequence[str], ends: Sequence[str], source: Path) -> list:
+    """(start, end) in s of each row, None where whole files are listed; an end below 0 is that of the file."""
+    if args.end_column and not args.start_column:
+        raise UserError("--end_column needs --start_column")
+    if not args.start_column:
+        return [None] * len(starts)
+    out = []
+    for i, (start, end) in enumerate(zip(starts, ends, strict=True), 1):
+        at = where(source, i)
+        span = seconds(start, at, args.start_column), seconds(end, at, args.end_column) if end.strip() else -1.0
+        if 0 <= span[1] <= span[0]:
+            raise UserError(f"{at}: the clip ends at {span[1]:g} s, and starts at {span[0]:g} s")
+        out.append(span)
+    return out
+
+
+# ---- the rows
+
+
+def listed_rows(args: argparse.Namespace, table: pd.DataFrame, source: Path) -> Iterator[dict[str, Any]]:
+    """One mapping a row, with the file that is meant."""
+    root = Path(args.audio_root or source.parent).absolute()
+    path_column, label_column = (
+        needed_column(table, getattr(args, f"{role}_column"), role, source) for role in ("path", "label")
+    )
+    names = read_columns(args)
+    groups, folds, splits, starts, ends = (column(table, name, source) for name in names)
+    splits, parts = csv_splits(args, splits, folds, source), segments(args, starts, ends, source)
+    paths, labels = table[path_column].tolist(), table[label_column].tolist()
+    files = [find_clip(path, root) or os.path.normpath(root / path) for path in paths]
+    warn_of_other_names(paths, files, root, source)
+    own = own_columns(table, (path_column, label_column, *filter(None, names)))
+    if args.label_separator:
+        labels = [label.replace(args.label_separator, LABEL_SEPARATOR) for label in labels]
+    for i, (path, label) in enumerate(zip(paths, clean_labels(labels), strict=True)):
+        if not path.strip() or not label:
+            raise UserError(f"{where(source, i + 1)}: path or label is empty; give one, or remove the row")
+        yield {
+            PATH: files[i],
+            LABEL: label,
+            FOLD: folds[i],
+            GROUP: groups[i].strip() or group_of(Path(path), args.group_regex),
+            SPLIT: splits[i],
+            SEGMENT: parts[i],
+            WHERE: where(source, i + 1),
+            **{ours: cells[i] for ours, cells in own.items()},
+        }
+
+
+def warn_of_other_names(paths: Sequence[str], files: Sequence[str], root: Path, source: Path) -> None:
+    """Say which files were taken for paths that do not name them exactly."""
+    exact = resolve_paths(paths, root)
+    other = [i for i, (one, file) in enumerate(zip(exact, files, strict=True)) if one != file and paths[i].strip()]
+    lines = [f"{where(source, i + 1)}: {paths[i]!r} is {files[i]}" for i in other]
+    if lines:
+        warn(f"{source}: {number(len(lines), 'path')} taken for the one file that is alike: {listed(lines)}")
+
+
+def read_columns(args: argparse.Namespace) -> tuple[str | None, ...]:
+    """The optional columns that the options name: group, fold, split, start, end."""
+    return args.group_column, args.fold_column, args.split_column, args.start_column, args.end_column
+
+
+def own_columns(table: pd.DataFrame, read: Sequence[str]) -> dict[str, list[str]]:
+    """Name -> cells of the columns that nothing reads: they are kept, under another name where theirs is taken."""
+    names = [name for name in table.columns if name not in read]
+    return {free_name(name, table.columns) if name in TAKEN else name: table[name].tolist() for name in names}
+
+
+def once(rows: Sequence[Mapping[str, Any]], multi_label: bool, source: Path) -> list[dict[str, Any]]:
+    """The rows with each clip once: a clip that is listed again brings its labels, or has to have the same."""
+    kept: dict[tuple, dict[str, Any]] = {}
+    again = []
+    for row in rows:
+        clip = row[PATH], row[SEGMENT], row[SPLIT]
+        first = kept.setdefault(clip, dict(row))
+        if first[WHERE] == row[WHERE]:
+            continue
+        again.append(f"{row[WHERE]}: {row[PATH]} is also {first[WHERE]}")
+        if multi_label:
+            first[LABEL] = clean_labels([f"{first[LABEL]};{row[LABEL]}"])[0]
+        elif set(split_labels(first[LABEL])) != set(split_labels(row[LABEL])):
+            raise UserError(
+                f"{row[WHERE]}: {row[PATH]} has the label {row[LABEL]!r} here and {first[LABEL]!r} in {first[WHERE]}; "
+                "keep one, or give --multi_label true if clips have several"
+            )
+        first[GROUP] = first[GROUP] or row[GROUP]
+    if again:
+        warn(f"{source}: {number(len(again), 'row')} with a clip that is listed already, taken once: {listed(again)}")
+    return list(kept.values())
+
+
+def join_groups(rows: Sequence[dict[str, Any]]) -> None:
+    """Make the parts of a file one group, and groups that share a file, so that no file is in two splits."""
+    files = Counter(row[PATH] for row in rows)
+    of_file: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if files[row[PATH]] > 1:
+            of_file[row[PATH]].append(row)
+    leader: dict[str, str] = {}
+
+    def find(group: str) -> str:
+        while leader.get(group, group) != group:
+            group = leader[group]
+        return group
+
+    for path, parts in of_file.items():
+        names = sorted({row[GROUP] for row in parts} - {""}) or [path]
+        for row in parts:
+            row[GROUP] = row[GROUP] or names[0]
+        for name in names[1:]:
+            leader[find(name)] = find(names[0])
+    if leader:
+        for row in rows:
+            row[GROUP] = find(row[GROUP])
+
+
+def read(args: argparse.Namespace) -> Listing:
+    """Any table of clips."""
+    source = Path(args.source).absolute()
+    table = read_any(source, args.encoding)
+    warn_of_unnamed(table, args, source)
+    rows = list(listed_rows(args, table, source))
+    several = args.multi_label or any(LABEL_SEPARATOR in row[LABEL] for row in rows)
+    rows = once(rows, several, source)
+    join_groups(rows)
+    own = tuple(name for name in rows[0] if name not in TAKEN) if rows else ()
+    return replace(list_clips(rows, [source]), own=own)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--path_column", help="column of the sound files; not given: path, file, filename, or what else is usual")
+    add("--label_column", help="column of the labels; not given: label, class, category, or what else is usual")
+    add("--label_separator", help="what joins several labels, if it is not ;")
+    add(
+        "--multi_label",
+        type=str2bool,
+        default=False,
+        help="clips have several labels: a clip that is listed again brings another one",
+    )
+    add("--group_column", help="column of the recording, speaker or source; no split shares one")
+    add_group_regex(parser)
+    add("--split_column", help="column that names the split")
+    add("--as_split", choices=SPLITS, help="the whole table is this split; the CSVs of the others are not written")
+    add("--fold_column", help="column that names the fold")
+    add("--test_fold", help="fold to test on")
+    add("--valid_fold", help="fold to validate on; not given: the one before the test fold")
+    add("--start_column", help="column of the time in s at which a clip starts within its file")
+    add("--end_column", help="column of the time in s at which a clip ends; not given, or an empty cell: with the file")
+    add("--audio_root", help="where relative paths start; not given: the folder of the table")
+    add("--encoding", type=encoding, help="encoding of a text, such as cp932; not given: found out")

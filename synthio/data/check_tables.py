@@ -1,0 +1,370 @@
+"""What the tables alone tell of the three input CSVs: what stands in their way, and what is odd about them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synthio.cli import UserError
+from synthio.data.find_clips import find_clip
+from synthio.data.problems import MAX_LISTED, Findings, number
+from synthio.manifest import (
+    GROUP,
+    LABEL,
+    LABEL_SEPARATOR,
+    LEAVES,
+    OWN_COLUMNS,
+    PATH,
+    all_labels,
+    clean_labels,
+    has_several_labels,
+    resolve_paths,
+    split_labels,
+)
+from synthio.tables import Form, broken_rows, doubled, find_column, header_faults, load, mend_command, recognise, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from synthio.data.inspect_sound import Sound
+
+SPLITS = ("train", "valid", "test")
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training", "tr"), "train"),
+    **dict.fromkeys(("valid", "validation", "val", "dev"), "valid"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")  # soft hyphen, zero-width signs, marks of direction
+
+
+@dataclass(frozen=True)
+class Split:
+    """One input CSV: its rows, their numbers in the file (from 1), and their sounds (empty until decoded)."""
+
+    name: str
+    csv: str
+    table: pd.DataFrame
+    rows: tuple[int, ...]
+    sounds: tuple[Sound, ...] = ()
+
+    def where(self, i: int) -> str:
+        """File and row of the i-th row that is left."""
+        return f"{self.csv} row {self.rows[i]}"
+
+    def labels(self) -> list[str]:
+        """Distinct labels, sorted."""
+        return all_labels(set(self.table[LABEL].tolist()))
+
+    def take(self, places: Sequence[int]) -> Split:
+        """Some of its rows, with their sounds."""
+        return replace(
+            self,
+            table=self.table.iloc[places].reset_index(drop=True),
+            rows=tuple(self.rows[i] for i in places),
+            sounds=tuple(self.sounds[i] for i in places) if self.sounds else (),
+        )
+
+
+# ---- one table
+
+
+def read_split(name: str, csv: str, findings: Findings) -> Split | None:
+    """Read one CSV in whatever form it has, and say what is wrong with it; None where its rows cannot be had."""
+    try:
+        form = recognise(csv)
+        table = load_as_it_is(name, csv, form, findings)
+    except UserError as error:
+        findings.add("files cannot be read", [str(error)])
+        return None
+    if table is None:
+        return None
+    if not len(table):
+        findings.add("files are empty", [f"{csv}: no rows; list at least one {name} clip"])
+        return None
+    findings.add("cells hold line breaks", line_breaks(csv, form, table))
+    findings.add("cells are empty", empty_cells(csv, table))
+    findings.warnings += ignored_columns(name, csv, table, findings)
+    labels, paths = clean_labels(table[LABEL].tolist()), table[PATH].tolist()
+    usable = [i for i, (path, label) in enumerate(zip(paths, labels, strict=True)) if path.strip() and label]
+    cells = {LABEL: labels, PATH: resolve_paths(paths, Path(csv).parent)}
+    split = Split(name, csv, set_aside(csv, table, findings).assign(**cells), tuple(range(1, len(table) + 1)))
+    return split if len(usable) == len(table) else split.take(usable)
+
+
+def load_as_it_is(name: str, csv: str, form: Form, findings: Findings) -> pd.DataFrame | None:
+    """The table with `path` and `label`; what is odd about its form is one problem, whose mend is one command."""
+    command, required = mend_command(csv, "--as_split", name), (PATH, LABEL)
+    findings.add("headers have a name twice", doubled(csv, form))
+    faults = form.deviations()
+    try:
+        table = load(csv, form)
+    except UserError as error:
+        broken = broken_rows(Path(csv), form) if form.kind == "csv" and form.header else []
+        findings.add("rows cannot be read", [f"{csv} row {row.row}: {row.text}" for row in broken])
+        findings.add("files cannot be read", [] if broken else [str(error)])
+        return None
+    header = form.header if form.kind == "csv" and form.has_header else list(table.columns)
+    told = list(header_faults(header, required)) if form.has_header else []
+    names = {role: find_column(list(table.columns), role) for role in required}
+    lost = [role for role, column in names.items() if column is None]
+    if lost:
+        command += "".join(f" --{role}_column NAME" for role in lost)
+    if faults or told:
+        findings.add(
+            "files have another form", [f"{csv}: {'; '.join([*faults, *told])}; this makes a CSV of it: {command}"]
+        )
+    return None if lost else table.rename(columns={column: role for role, column in names.items()})
+
+
+def line_breaks(csv: str, form: Form, table: pd.DataFrame) -> Iterator[str]:
+    """Cells of a CSV that hold a line break: mostly a stray quote that has swallowed the rows below it."""
+    if form.kind != "csv":
+        return
+    for column in table.columns:
+        for i in table.index[table[column].str.contains("[\r\n]", regex=True)]:
+            yield (
+                f'{csv} row {i + 1}: a line break within {column} {shown(table[column][i])}; a quote (") that is not '
+                "closed swallows the rows below it: close or remove it, or take the line break out"
+            )
+
+
+def empty_cells(csv: str, table: pd.DataFrame) -> Iterator[str]:
+    """Rows without a path or a label."""
+    wordless = {cell for cell in set(table[LABEL].tolist()) if not split_labels(cell)}
+    for name, empty in ((PATH, table[PATH].str.strip() == ""), (LABEL, table[LABEL].isin(wordless))):
+        for i in table.index[empty]:
+            yield f"{csv} row {i + 1}: the {name} is empty; give one, or remove the row"
+
+
+def ignored_columns(name: str, csv: str, table: pd.DataFrame, findings: Findings) -> Iterator[str]:
+    """Columns that a person may think are obeyed: parts of recordings, and splits."""
+    start, end = (find_column(list(table.columns), role) for role in ("start", "end"))
+    if start and end:
+        offer = mend_command(csv, "--as_split", name, "--start_column", start, "--end_column", end)
+        text = f"columns {start!r} and {end!r} are not read, whole files are used; to cut the clips: {offer}"
+        parts = table[[PATH, start, end]].drop_duplicates()
+        if len(parts) > parts[PATH].nunique():
+            row = int(table[PATH].duplicated().to_numpy().argmax())
+            findings.add(
+                "files list parts of recordings", [f"{csv} row {row + 1}: {shown(table[PATH][row])} again: {text}"]
+            )
+        else:
+            yield f"{csv}: {text}"
+    split = find_column(list(table.columns), "split")
+    told = {SPLIT_WORDS.get(cell.strip().lower()) for cell in set(table[split].tolist())} if split else set()
+    if len(told - {None}) > 1:
+        offer = mend_command(csv, "--split_column", str(split))
+        yield f"{csv}: column {split!r} names several splits, and is not read; to part its rows by it: {offer}"
+
+
+def set_aside(csv: str, table: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+    """The table with its columns that bear names of ours under other names: all values stay, and harm nothing."""
+    names = {column: free_name(column, table.columns) for column in table.columns if column in OWN_COLUMNS}
+    findings.warnings += [
+        f"{csv}: column {old!r} has a name that the stages use themselves; its values are kept as {new!r}"
+        for old, new in names.items()
+    ]
+    return table.rename(columns=names)
+
+
+def free_name(column: str, taken: Collection[str]) -> str:
+    """A name for a user's column that has one of ours."""
+    name = f"input_{column}"
+    while name in taken:
+        name = f"input_{name}"
+    return name
+
+
+# ---- clips that are not there
+
+
+def missing_clip(cell: str, csv: str, name: str) -> str:
+    """Why a path is no file, and what mends that."""
+    folder, path = Path(os.path.normpath(Path(csv).absolute().parent)), Path(cell)
+    shown_path = cell if len(cell) <= 255 else f"{cell[:100]}… ({len(cell)} letters)"
+    text = f"no such file: {shown_path}"
+    if path.is_relative_to(folder):
+        cell = str(path.relative_to(folder))
+    if re.match(r"[a-z][a-z0-9+.-]+:/", cell, re.I) and not cell.lower().startswith("file:"):
+        return f"{text}: it is an address; download the file, and write its path"
+    found = find_clip(cell, folder)
+    if found:
+        return (
+            f"{text}; there is {found!r}: write that, or let prepare.py do it: {mend_command(csv, '--as_split', name)}"
+        )
+    elsewhere = find_clip(cell, Path.cwd()) if Path.cwd() != folder else None
+    if elsewhere:
+        root = ["--as_split", name, "--audio_root", str(Path.cwd())]
+        return f"{text}; paths start at the folder of the CSV, and this starts at another: {mend_command(csv, *root)}"
+    return f"{text} (a relative path starts at the folder of the CSV); get or remove it, or set on_bad_audio=drop"
+
+
+# ---- labels
+
+
+def label_key(label: str) -> str:
+    """What two spellings of one label share: no case, one kind of space, no sign that cannot be seen."""
+    text = INVISIBLE.sub("", unicodedata.normalize("NFKC", label)).casefold()
+    return " ".join(re.sub(r"[\s_\-]+", " ", text).split())
+
+
+def counted_labels(split: Split) -> Counter:
+    """Label -> clips that have it."""
+    cells = Counter(split.table[LABEL].tolist())
+    counts: Counter = Counter()
+    for cell, count in cells.items():
+        counts.update(dict.fromkeys(split_labels(cell), count))
+    return counts
+
+
+def spelling(label: str) -> str:
+    """A label in quotes; what cannot be seen, or looks like a letter it is not, as its number."""
+    plain = label if unicodedata.is_normalized("NFC", label) and not INVISIBLE.search(label) else ascii(label)[1:-1]
+    return repr(plain).replace("\\\\", "\\")
+
+
+def label_variants(splits: Sequence[Split]) -> Iterator[str]:
+    """Spellings of one label that training clips have, each with all its clips."""
+    known = {label for split in splits if split.name == "train" for label in split.labels()}
+    found: dict[str, Counter] = defaultdict(Counter)
+    for split in splits:
+        for label, count in counted_labels(split).items():
+            if label in known:
+                found[label_key(label)][label] += count
+    for spellings in found.values():
+        if len(spellings) > 1:
+            told = ", ".join(f"{spelling(label)} ({number(count, 'clip')})" for label, count in spellings.most_common())
+            yield f"labels that differ only in case, spaces or signs are different classes: {told}; write them alike"
+
+
+def several_labels(split: Split) -> Iterator[str]:
+    """Rows with several labels where each clip is to have one."""
+    several = {cell for cell in set(split.table[LABEL].tolist()) if LABEL_SEPARATOR in cell}
+    for i, cell in enumerate(split.table[LABEL].tolist() if several else []):
+        if cell in several:
+            yield (
+                f"{split.where(i)}: several labels ({shown(cell)}, joined by {LABEL_SEPARATOR!r}); set "
+                "multi_label=true, or keep one"
+            )
+
+
+def unknown_labels(train: Split, other: Split) -> Iterator[str]:
+    """Labels of another split that no training clip has, each with its first row and the nearest that is known."""
+    known = train.labels()
+    held, by_key = set(known), {label_key(label): label for label in known}
+    seen = set()
+    for i, cell in enumerate(other.table[LABEL].tolist()):
+        for label in split_labels(cell):
+            if label in held or label in seen:
+                continue
+            seen.add(label)
+            alike = by_key.get(label_key(label))
+            near = [alike] if alike else []
+            if not near and len(seen) <= MAX_LISTED:  # more are not shown, and each is compared with every label
+                near = difflib.get_close_matches(label, known, 1)
+            hint = (
+                f"write it as {spelling(near[0])} (near: {near[0]!r})" if near else "add such clips, or remove the row"
+            )
+            yield f"{other.where(i)}: label {spelling(label)}: no clip in {train.csv} has this label; {hint}"
+
+
+def other_separators(splits: Sequence[Split]) -> Iterator[str]:
+    """What may join several labels of a cell where nothing else does."""
+    labels = sorted({label for split in splits for label in split.labels()})
+    cells = {cell for split in splits for cell in split.table[LABEL].tolist()}
+    if any(LABEL_SEPARATOR in cell for cell in cells):
+        return
+    for separator in (",", "|", "/", "+"):
+        joined = [label for label in labels if separator in label]
+        if joined:
+            command = mend_command(splits[0].csv, "--as_split", splits[0].name, "--label_separator", separator)
+            yield (
+                f"multi_label=true, but no cell has several labels joined by {LABEL_SEPARATOR!r}; if {separator!r} "
+                f"joins them, as in {shown(joined[0])}: {command}"
+            )
+            return
+
+
+# ---- three tables
+
+
+def too_few(train: Split, n: int) -> Iterator[str]:
+    """Why a number of samples cannot be drawn from the training CSV."""
+    rows, labels = len(train.table), train.labels()
+    if len(labels) < 2:
+        yield f"{train.csv}: only one class, {labels[0]!r}; a classifier needs two or more"
+    if n > rows:
+        yield f"{train.csv}: {rows} usable rows, fewer than num_samples {n}; set it to {rows} or 0 (all)"
+    if (n or rows) < len(labels) and not has_several_labels(set(train.table[LABEL].tolist())):
+        yield (
+            f"{train.csv}: num_samples {n or rows} is less than the {len(labels)} classes; each needs a clip, "
+            f"so set {len(labels)} or more"
+        )
+
+
+def shared(a: Split, b: Split, keys_a: Sequence[str], keys_b: Sequence[str], what: str) -> list[str]:
+    """Rows of `b` whose key is also in `a`, which makes scores meaningless; an empty key says nothing."""
+    held: dict[str, int] = {}
+    for i, key in enumerate(keys_a):
+        if key:
+            held.setdefault(key, i)
+    found = [(i, key) for i, key in enumerate(keys_b) if key in held]
+    return [
+        f"{b.where(i)} has the same {what}{f' {key!r}' if what == 'group' else ''} as {a.where(held[key])}; a clip "
+        f"that is also in the {a.name} set makes scores meaningless: remove one"
+        for i, key in found
+    ]
+
+
+def odd_leaves(split: Split) -> Iterator[str]:
+    """Leaf labels (of a column that the user gave) that the clip does not have."""
+    if LEAVES not in split.table.columns:
+        return
+    for i, (leaves, labels) in enumerate(zip(split.table[LEAVES].tolist(), split.table[LABEL].tolist(), strict=True)):
+        for leaf in split_labels(leaves):
+            if leaf not in split_labels(labels):
+                yield (
+                    f"{split.where(i)}: leaf label {leaf!r} is not among the labels {labels!r}; the column {LEAVES} "
+                    "names some of a clip's labels, or is left out"
+                )
+
+
+def shared_groups(a: Split, b: Split) -> list[str]:
+    """Rows whose group (recording, speaker, source) is in both splits."""
+    if GROUP not in a.table.columns or GROUP not in b.table.columns:
+        return []
+    groups_a, groups_b = ([cell.strip() for cell in split.table[GROUP].tolist()] for split in (a, b))
+    return shared(a, b, groups_a, groups_b, "group")
+
+
+def check_tables(splits: Mapping[str, Split], n: int, multi_label: bool, findings: Findings) -> None:
+    """Everything that is told without listening, of the CSVs that could be read."""
+    train = splits.get("train")
+    if train and len(train.table):
+        findings.add("sizes do not fit", too_few(train, n))
+        for name, split in splits.items():
+            if name != "train":
+                findings.add("labels are not in training", unknown_labels(train, split))
+    if multi_label:
+        findings.warnings += other_separators([*splits.values()])
+    else:
+        for split in splits.values():
+            findings.add("rows have several labels", several_labels(split))
+    for split in splits.values():
+        findings.add("leaf labels are not labels", odd_leaves(split))
+    for a, b in combinations(splits.values(), 2):
+        findings.add("groups are in two sets", shared_groups(a, b))
+    findings.warnings += label_variants([*splits.values()])
+
+
+def is_there(path: str) -> bool:
+    """Whether a path names a file; what the system refuses to look up is none."""
+    return os.path.isfile(path)  # noqa: PTH113 # it never raises
