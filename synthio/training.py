@@ -38,7 +38,7 @@ class Part(Protocol):
 
     def state_dict(self) -> Any: ...  # Any: torch's own differ
 
-    def load_state_dict(self, state_dict: Any, /) -> Any: ...
+    def load_state_dict(self, state_dict: Any, /) -> Any: ...  # as above
 
 
 Parts: TypeAlias = Mapping[str, Part]

@@ -40,6 +40,8 @@ def copy_driver(folder: Path) -> Path:
     """run.sh and its other half in a folder, without anything else of the repository; the path of run.sh."""
     (folder / "extras/environments").mkdir(parents=True)
     shutil.copytree(ROOT / "extras/driver", folder / "extras/driver")
+    for table in ("profiles.txt", "sizes.txt"):
+        shutil.copy(ROOT / "extras" / table, folder / "extras")
     return Path(shutil.copy(ROOT / "run.sh", folder))
 
 

@@ -185,7 +185,8 @@ def works_of(steps: Sequence[Step], variables: Mapping[str, str]) -> list[Work]:
         if step not in ahead or (count == 0 and step.kind in ("rewrite", "generate", "filter")):
             continue
         if "--cache_folder" in step.options and step.kind == "heads":  # what it hears is kept for the next
-            new = [path for path in step.reads if path not in heard]
+            named = step.options.get("--classes_csv")  # its labels are read, its clips are not heard
+            new = [path for path in step.reads if path not in heard and path != named]
             heard.update(new)
             count = sum(rows.get(path) or 0 for path in new)
         work = work_of(step.name, count or 0, step.words)

@@ -145,6 +145,7 @@ def work_key(args, cache: dict[str, list]) -> dict[str, Any]:
     }
 
 
+# A state is JSON: the kind of output, then what says that it is the same.
 def output_state(path: str, cache: dict[str, list]) -> list[Any]:
     """[content, clips, {name: content} of the records beside it] of an output; empty when it is missing."""
     if not Path(path).exists():
@@ -153,6 +154,7 @@ def output_state(path: str, cache: dict[str, list]) -> list[Any]:
     return [content(path, cache), clips(path, cache), beside]
 
 
+# Two states, as above.
 def output_change(path: str, was: list[Any], now: list[Any]) -> str:
     """How an output differs from what was written, in words; '' for not at all."""
     if now == was:

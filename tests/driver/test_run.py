@@ -613,8 +613,6 @@ def test_what_the_user_sets_wins_over_the_profile(tmp_path):
     edited = RUN.read_text().replace("dpo_learning_rate=5e-5 ", "dpo_learning_rate=3e-4 ")
     edited = edited.replace("profile=embedded  ", "profile=stable_audio_open  ").replace("cfg_scale=0 ", "cfg_scale=4 ")
     copy_driver(tmp_path).write_text(edited)
-    for table in ("profiles.txt", "sizes.txt"):
-        shutil.copy(ROOT / "extras" / table, tmp_path / "extras")
     done = subprocess.run([SHELL, tmp_path / "run.sh", "--dry_run"], capture_output=True, text=True, check=False)
     assert "cfg_scale=" not in done.stdout and "--cfg_scale 4 " in done.stdout, done.stderr
     assert "--learning_rate 3e-4 " in done.stdout and "num_steps=100" in done.stdout
