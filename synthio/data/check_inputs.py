@@ -108,7 +108,8 @@ def bad_clips(split: Split, kind: str) -> Iterator[str]:
         if kind == "missing" and said <= MAX_LISTED:  # what may be meant is looked for, and more is not shown
             yield f"{split.where(i)}: {missing_clip(path, split.csv, split.name)}"
         else:
-            yield f"{split.where(i)}: {path}: {sound.reason}; repair or remove it, or set on_bad_audio=drop"
+            mend = "repair or remove it, or set on_bad_audio=drop"
+            yield f"{split.where(i)}: {split.path_text(i)}: {sound.reason}; {mend}"
 
 
 def without_bad(split: Split) -> tuple[Split, pd.DataFrame]:
@@ -122,7 +123,6 @@ def without_bad(split: Split) -> tuple[Split, pd.DataFrame]:
 
 def say_drops(split: Split, findings: Findings) -> None:
     """Warn of clips that are dropped; refuse a split of which none is left."""
-    from synthio.manifest import PATH
 
     bad = [i for i, sound in enumerate(split.sounds) if sound.reason]
     if bad and len(bad) == len(split.sounds):
@@ -130,7 +130,7 @@ def say_drops(split: Split, findings: Findings) -> None:
         findings.add("sets are empty", [text])
     elif bad:
         i = bad[0]
-        first = f"row {split.rows[i]}: {split.table[PATH][i]}: {split.sounds[i].reason}"
+        first = f"row {split.rows[i]}: {split.path_text(i)}: {split.sounds[i].reason}"
         findings.warnings.append(f"{split.csv}: {len(bad)} of {len(split.table)} clips dropped, the first is {first}")
 
 
@@ -161,10 +161,9 @@ def doubles(split: Split) -> Iterator[str]:
 
 def odd_clips(split: Split) -> Iterator[str]:
     """Clips that can be used, but are hardly what was meant: each with its row and the value."""
-    from synthio.manifest import PATH
 
     odd = [
-        f"{split.where(i)}: {split.table[PATH][i]}: {text}"
+        f"{split.where(i)}: {split.path_text(i)}: {text}"
         for i, sound in enumerate(split.sounds)
         for text in sound.warnings
     ]

@@ -45,6 +45,11 @@ SPLIT_WORDS = {
 INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")  # soft hyphen, zero-width signs, marks of direction
 
 
+def on_one_line(text: str) -> str:
+    """Text with its line breaks as escapes."""
+    return text.replace("\r", "\\r").replace("\n", "\\n")
+
+
 @dataclass(frozen=True)
 class Split:
     """One input CSV: its rows, their numbers in the file (from 1), and their sounds (empty until decoded)."""
@@ -58,6 +63,10 @@ class Split:
     def where(self, i: int) -> str:
         """File and row of the i-th row that is left."""
         return f"{self.csv} row {self.rows[i]}"
+
+    def path_text(self, i: int) -> str:
+        """The path of the i-th row on one line, whatever is in it."""
+        return on_one_line(self.table[PATH][i])
 
     def labels(self) -> list[str]:
         """Distinct labels, sorted."""
@@ -190,7 +199,7 @@ def missing_clip(cell: str, csv: str, name: str) -> str:
     """Why a path is no file, and what mends that."""
     folder, path = Path(os.path.normpath(Path(csv).absolute().parent)), Path(cell)
     shown_path = cell if len(cell) <= 255 else f"{cell[:100]}… ({len(cell)} letters)"
-    text = f"no such file: {shown_path}"
+    text = f"no such file: {on_one_line(shown_path)}"
     if path.is_relative_to(folder):
         cell = str(path.relative_to(folder))
     if re.match(r"[a-z][a-z0-9+.-]+:/", cell, re.I) and not cell.lower().startswith("file:"):

@@ -368,7 +368,15 @@ def test_missing_files_can_be_dropped(data):
     assert not lines and "2 of 4 clips dropped, the first is row 3" in warnings[0]
 
 
-# ---- any table
+@pytest.mark.parametrize("what", ["stop", "drop"])
+def test_a_path_with_a_line_break_stays_on_one_line(data, what):
+    data.write("train", 'path,label\n"a/train0.wav\r\n",dog\na/train1.wav,cat\n')
+    lines, warnings = data.check(on_bad_audio=what)
+    assert "row 1: a line break within path" in lines[0]
+    assert all("\n" not in line and "\r" not in line for line in (*lines, *warnings)), (lines, warnings)
+
+
+# ---- any bytes
 
 
 CELLS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=8)
