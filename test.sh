@@ -3,6 +3,7 @@ if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi #
 # Set up and run every check:      sh test.sh        `sh test.sh all` makes every environment and runs the slow tests too.
 # The tests of one environment:    sh test.sh clap   one of extras/environments, which is made first.
 # Faults at random, 15 minutes:    sh test.sh faults [--scale 0.1] [--seed 7] [--part kills]; see tests/faults
+# The launcher of clusters:        sh test.sh slurm; wants SLURM installed, of which it starts one of two nodes
 # Faults in core lines:            sh test.sh mutants; tests must notice each, see tests/mutants.py
 # More words go to pytest:         sh test.sh tests/driver/test_run.py -k dash
 # SYNTHIO_TEST_JOBS=1 sh test.sh   one process, for --pdb, say; without it, one for each core, at most 8.
@@ -57,6 +58,10 @@ main() {
     mapfile -t names < <(environments)
     if [[ ${1:-} == faults || ${1:-} == mutants ]]; then
         python -m "tests.$1" "${@:2}"
+        return
+    fi
+    if [[ ${1:-} == slurm ]]; then
+        python -m pytest -m "slow or not slow" tests/driver/test_slurm.py "${@:2}"
         return
     fi
     if [[ -n ${1:-} && " ${names[*]} " == *" $1 "* ]]; then

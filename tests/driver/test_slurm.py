@@ -65,7 +65,10 @@ while (($(date +%s%N) < end)); do sleep 0.1; done
 if [[ -e $folder/fail.$k ]]; then echo "error: told to fail"; exit 5; fi
 echo "end $k" >>"$folder/trace"
 """
-pytestmark = pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}; {INSTALL}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}; {INSTALL}"),
+]
 
 
 def save_program(path: Path, text: str) -> None:
@@ -261,7 +264,7 @@ def test_a_killed_driver_finds_the_ends_of_its_tasks(folder):
 
 def test_a_driver_killed_while_sbatch_is_on_its_way_has_submitted_once(folder, tmp_path):
     """sbatch takes 3 s: it outlives the driver and holds the lock, so that no second one starts before."""
-    folder.take(2000)
+    folder.take(15000)  # longer than a busy machine needs for the call that is refused
     sbatch = shutil.which("sbatch")
     save_program(tmp_path / "bin/sbatch", f'touch "{tmp_path}/called"; sleep 3; exec {sbatch} "$@"')
     slow = {"PATH": f"{tmp_path / 'bin'}:{folder.environment['PATH']}"}
@@ -333,9 +336,9 @@ def test_an_interrupt_ends_all_tasks(folder):
     folder.wait_for_starts(3)
     began = time.monotonic()
     os.killpg(driver.pid, signal.SIGINT)
-    assert driver.wait(10) == 130
-    assert time.monotonic() - began < 2
-    wait_until(lambda: not folder.cluster.queue(), "an empty queue", 8)
+    assert driver.wait(30) == 130
+    assert time.monotonic() - began < 10  # 2 s on an idle machine
+    wait_until(lambda: not folder.cluster.queue(), "an empty queue", 30)
     folder.take(300)
     done = folder.call(3)
     assert done.returncode == 0 and "submitted 3 tasks: " in done.stdout
