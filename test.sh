@@ -32,7 +32,7 @@ make_environments() {
 test_environment() { # NAME [PYTEST OPTIONS...]
     local name=$1 files
     shift
-    mapfile -t files < <(grep -rl --include='test_*.py' "own_python(\"$name\"" tests | sort)
+    mapfile -t files < <(grep -rl --include='test_*.py' "[[:space:]]own_python(\"$name\"" tests | sort)
     ((${#files[@]})) || {
         echo "test.sh: no file of tests/ asks for own_python(\"$name\")" >&2
         exit 2

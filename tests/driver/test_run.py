@@ -1024,8 +1024,8 @@ def test_the_tests_of_an_environment(tmp_path):
     (tmp_path / "extras/environments/parity.txt").touch()
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests/wing").mkdir()
-    (tmp_path / "tests/wing/test_a.py").write_text('own_python("parity")')
-    (tmp_path / "tests/test_b.py").write_text('own_python("ast")')
+    (tmp_path / "tests/wing/test_a.py").write_text('\town_python("parity")')
+    (tmp_path / "tests/test_b.py").write_text('\town_python("ast")')
     (tmp_path / "tests/test_c.py").write_text('"parity"')  # names it, but does not ask for it
 
     def told(*words):
