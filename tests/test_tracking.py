@@ -19,7 +19,7 @@ from tests.classification.toy_clips import TRAIN, options, save_tiny_ast, save_t
 from tests.driver import test_run
 from tests.scripts import ROOT, call_script, own_python
 
-SCRIPT, CURVES = ROOT / "synthio/tracking.py", ROOT / "tests/track_curves.py"
+SCRIPT, CURVES = ROOT / "synthio/tracking.py", ROOT / "tests/programs/track_curves.py"
 
 
 class Notebook:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import ASTFeatureExtractor, ASTForAudioClassification
 
-from tests import original_ast
 from tests.models.plain_ast import CONVERT, our_logits, plain_ast
+from tests.programs import original_ast
 from tests.scripts import call_script
 
 

@@ -23,8 +23,8 @@ from synthio.captions.gama_worker import BASE_MODEL, SOURCES, TEMPLATE
 from synthio.captions.requests import CaptionerOptions
 from synthio.cli import UserError
 from synthio.manifest import read_table
-from tests import gama_small
 from tests.captions.weights import written
+from tests.programs import gama_small
 from tests.scripts import ROOT, call_script, own_python
 
 CAPTION = ROOT / "gama_csv_inf.py"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from synthio.files import read_json
-from tests import clap_library, small_tools_model
 from tests.classification.toy_clips import save_tiny_ast
 from tests.driver.test_run import call, options, rows_of, save_tones, stage_answers
+from tests.programs import clap_library, small_tools_model
 from tests.scripts import own_python
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -18,7 +18,7 @@ from tests.report.test_page import CAPTIONS, LABELS, save_run
 from tests.scripts import ROOT, call_script, own_python
 
 SCRIPT = ROOT / "extras/export_dataset.py"
-LOADER = ROOT / "tests/load_audiofolder.py"
+LOADER = ROOT / "tests/programs/load_audiofolder.py"
 
 
 def export(csv_path, folder, *more):

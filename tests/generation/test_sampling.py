@@ -16,7 +16,7 @@ from synthio.generation import sampling
 from synthio.generation.diffusion import alpha_sigma
 from synthio.models.base import Condition, TextToAudio
 from synthio.models.load import load_text_to_audio
-from tests import k_diffusion_clips
+from tests.programs import k_diffusion_clips
 from tests.scripts import own_python
 from tests.tiny_models import save_text_to_audio
 

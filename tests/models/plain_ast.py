@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from synthio.models import ast_model
-from tests import original_ast
+from tests.programs import original_ast
 from tests.scripts import ROOT
 
 CONVERT = ROOT / "ast/convert.py"

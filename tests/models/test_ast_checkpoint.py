@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from synthio.cli import UserError
 from synthio.models import ast_checkpoint, ast_model
-from tests import original_ast
 from tests.models.plain_ast import CONVERT, PlainDeit, our_logits, plain_ast
+from tests.programs import original_ast
 from tests.scripts import call_script, own_python
 
 

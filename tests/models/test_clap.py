@@ -17,8 +17,8 @@ from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
 from synthio.models import checkpoint_file
 from synthio.models.load import load_scorer
-from tests.clap_library import MODELS
 from tests.classification.toy_clips import save_tiny_ast
+from tests.programs.clap_library import MODELS
 from tests.rows import rows_of, write_rows
 from tests.scripts import ROOT, own_python
 from tests.tiny_models import save_clap
@@ -131,14 +131,14 @@ def world(python, tmp_path_factory):
     """Checkpoints in the libraries' formats, a hub cache, clips, and theirs.npz; a gigabyte, removed afterwards."""
     folder = tmp_path_factory.mktemp("clap")
     save_clips(folder)
-    call(python, folder, ROOT / "tests/clap_library.py", "make", folder)
+    call(python, folder, ROOT / "tests/programs/clap_library.py", "make", folder)
     yield folder
     shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
 def heard(python, world):
-    call(python, world, ROOT / "tests/clap_library.py", "hear", world)
+    call(python, world, ROOT / "tests/programs/clap_library.py", "hear", world)
     with np.load(world / "theirs.npz") as theirs, np.load(world / "ours.npz") as ours:
         return dict(theirs), dict(ours)
 
@@ -211,7 +211,7 @@ def test_an_empty_cache(python, world, tmp_path):
 
 
 def refusals(python, folder: Path, *models) -> list[str]:
-    call(python, folder, ROOT / "tests/clap_library.py", "refuse", folder, *models)
+    call(python, folder, ROOT / "tests/programs/clap_library.py", "refuse", folder, *models)
     return json.loads((folder / "refusals.json").read_text())
 
 
@@ -244,7 +244,7 @@ def test_fine_tuned_laion_clap_is_a_checkpoint_of_the_library(python, world, tmp
     for fixed in ("logit_scale_a", "spectrogram_extractor.stft.conv_real.weight", "logmel_extractor.melW"):
         assert any(fixed in key for key in same)
     assert "module.audio_branch.patch_embed.proj.weight" not in same
-    call(python, world, ROOT / "tests/clap_library.py", "load", world, tmp_path / "tuned/clap.pt")
+    call(python, world, ROOT / "tests/programs/clap_library.py", "load", world, tmp_path / "tuned/clap.pt")
     csvs = ["--input_csv", world / "split.csv", "--kept_csv", tmp_path / "k.csv", "--rejected_csv", tmp_path / "r.csv"]
     options = ["--model", tmp_path / "tuned/clap.pt", "--threshold", 0, "--duplicate_cosine", 1]
     call(python, world, ROOT / "filter_audios.py", *csvs, *options)

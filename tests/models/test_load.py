@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from synthio.cli import UserError
 from synthio.models.load import backend_of, load_scorer, load_text_to_audio, scorer_backend_of
-from tests import small_tools_model
+from tests.programs import small_tools_model
 from tests.scripts import ROOT
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests import small_tools_model
+from tests.programs import small_tools_model
 from tests.scripts import ROOT, own_python
 
 WRAPPINGS = ["v", "v_ckpt", "v_lightning"]

@@ -10,8 +10,8 @@ import torch
 from synthio.cli import UserError
 from synthio.models import tools_checkpoint
 from synthio.models.load import backend_of
-from tests import small_tools_model
 from tests.models.trained import save_training, weights
+from tests.programs import small_tools_model
 
 
 @pytest.fixture

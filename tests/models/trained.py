@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from tests import small_tools_model
+from tests.programs import small_tools_model
 
 
 def weights() -> dict[str, torch.Tensor]:

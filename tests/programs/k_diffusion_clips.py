@@ -1,6 +1,6 @@
 """Run k-diffusion's samplers with a small v network, in the environment parity:
 
-    .envs/parity/bin/python tests/k_diffusion_clips.py IN.npz OUT.npz
+    .envs/parity/bin/python tests/programs/k_diffusion_clips.py IN.npz OUT.npz
 
 IN has the network's weights, `z` [B, D, L] (standard normal), `seeds` [B] and `num_steps`. OUT has the clips of each
 sampler, the sigmas, and the noise that k-diffusion's Brownian trees gave at each step.

@@ -1,6 +1,6 @@
 """AST as its paper describes it, around any DeiT: what our conversion is compared with.
 
-    .envs/ast/bin/python tests/original_ast.py FOLDER
+    .envs/ast/bin/python tests/programs/original_ast.py FOLDER
 
 writes, with timm's DeiT and random weights, a checkpoint in the AST repository's format (checkpoint.pth) and a
 safetensors file of inputs and logits for each input length (io.safetensors).

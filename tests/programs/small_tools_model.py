@@ -1,7 +1,7 @@
 """Small models of stable-audio-tools, and how ours compare with the library's own results.
 
-    .envs/stable_audio/bin/python tests/small_tools_model.py make FOLDER
-    .envs/stable_audio/bin/python tests/small_tools_model.py compare FOLDER
+    .envs/stable_audio/bin/python tests/programs/small_tools_model.py make FOLDER
+    .envs/stable_audio/bin/python tests/programs/small_tools_model.py compare FOLDER
 
 `make` writes the models; `compare` prints a JSON object of the largest differences, by what was compared.
 """

@@ -1,7 +1,7 @@
 """Log curves with a real tracker and read them back, in the environment trackers:
 
-    .envs/trackers/bin/python tests/track_curves.py tensorboard|wandb|trackio FOLDER
-    .envs/trackers/bin/python tests/track_curves.py read FOLDER
+    .envs/trackers/bin/python tests/programs/track_curves.py tensorboard|wandb|trackio FOLDER
+    .envs/trackers/bin/python tests/programs/track_curves.py read FOLDER
 
 A training of three rows, and then one that goes on after a kill: its first row to follow has two before it. Prints as
 JSON the (step, values) of each run that was written, in the order of time. `read` writes nothing; it prints those of

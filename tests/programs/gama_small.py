@@ -1,7 +1,7 @@
 """A small GAMA of the repository's own classes, made by the Python of its environment:
 
-    .envs/gama/bin/python tests/gama_small.py make CLONE FOLDER
-    .envs/gama/bin/python tests/gama_small.py caption FOLDER FEATURES.safetensors INSTRUCTION NUM_TOKENS
+    .envs/gama/bin/python tests/programs/gama_small.py make CLONE FOLDER
+    .envs/gama/bin/python tests/programs/gama_small.py caption FOLDER FEATURES.safetensors INSTRUCTION NUM_TOKENS
 
 `make` fills FOLDER with links to the clone, and what its scripts look for beside them: a Llama of one layer, a BERT of
 two, a tokenizer, and pytorch_model.bin. `caption` prints a caption for each row of FEATURES as a JSON list, by running
@@ -15,7 +15,7 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from synthio.captions.gama_worker import BASE_MODEL, SOURCES, TEMPLATE, build, import_torchvision
 

@@ -1,6 +1,6 @@
 """Load folders with Hugging Face datasets, in the environment datasets:
 
-    .envs/datasets/bin/python tests/load_audiofolder.py FOLDER CACHE
+    .envs/datasets/bin/python tests/programs/load_audiofolder.py FOLDER CACHE
 
 Prints as JSON what each way of loading gives: columns, rows by split, and the bytes of each clip as frames and rate.
 """

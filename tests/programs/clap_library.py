@@ -210,7 +210,7 @@ def refuse(folder: Path, *models: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     work = Path(sys.argv[2])
     os.environ |= {"HF_HUB_CACHE": str(work / "hub"), "HF_HUB_OFFLINE": "1"}
     {"make": make, "save": save, "hear": hear, "load": load, "refuse": refuse}[sys.argv[1]](work, *sys.argv[3:])
