@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.driver.test_run import processes_of
 from tests.slurm_cluster import INSTALL, NODES, Cluster, missing, running, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -157,20 +158,7 @@ def folder(cluster, tmp_path):
     one = Folder(tmp_path / "w", cluster)
     yield one
     one.cluster.wait_until_idle()
-    wait_until(lambda: not processes_in(one.work), f"the end of all processes in {one.work}", 10)
-
-
-def processes_in(work: Path) -> list[str]:
-    """Command lines of tasks and drivers of a folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if str(work) in line and path.parent.name != str(os.getpid()):
-            found.append(line)
-    return found
+    wait_until(lambda: not processes_of(one.work), f"the end of all processes in {one.work}", 10)
 
 
 def all_once(folder: Folder, count: int) -> bool:
@@ -692,7 +680,7 @@ def runs(prepared, tmp_path, cluster):
     one = Runs(prepared, tmp_path, cluster)
     yield one
     cluster.wait_until_idle()
-    wait_until(lambda: not processes_in(tmp_path), "the end of all processes", 10)
+    wait_until(lambda: not processes_of(tmp_path), "the end of all processes", 10)
 
 
 def files_of(root: Path) -> dict[str, bytes]:
