@@ -1,0 +1,49 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # arrays that step reads and variables of the driver that reads this file
+# Stage functions of run.sh's recipe that only some variables ask for: a corpus in place of the generator, a fine-tuned
+# CLAP or a classifier in the filter, classes of equal shares.
+
+# The nearest clips of a corpus stand where the generated ones would.
+retrieve() { # NUMBER OUTPUT
+    models=("clap_model=$clap_model") reads=("$train_csv" "$retrieval_csv" "$valid" "$test") writes=("$2")
+    step "$1" retrieve extras/retrieve.py --gold_csv "$train_csv" --output_csv "$2" \
+        --corpus_csv "$retrieval_csv" --exclude_csvs "$valid" "$test" --num_clips "$num_iters" --model "$clap_model" \
+        --cache_folder "$embeddings_folder" --device "$device"
+}
+
+# What the filter hears with, in stage 7. Sets `filter_clap` and the array `filter_classifier`.
+prepare_filter() {
+    filter_clap=$clap_model filter_classifier=()
+    if $filter_w_finetune; then
+        models=("clap_model=$clap_model") reads=("$train_csv" "$valid") writes=("$work/clap_finetuned")
+        words_of FinetuneOptions
+        step 7 finetune_clap extras/finetune_clap.py --train_csv "$train_csv" --valid_csv "$valid" \
+            --output_folder "$work/clap_finetuned" --model "$clap_model" "${words[@]}" --device "$device"
+        case $clap_model in # it stays in the format that it came in
+            *.pt) filter_clap=$work/clap_finetuned/clap.pt ;;
+            msclap:* | *.pth) filter_clap=$work/clap_finetuned/clap.pth ;;
+            *) filter_clap=$work/clap_finetuned ;;
+        esac
+    fi
+    is_zero "$classifier_weight" || train_filter_classifier
+}
+
+# The classifier that has a say in the filter is not one that measures success: it has another seed, and where
+# ast/train.py tests it stand the validation clips, so that no test clip has a part in what is kept.
+train_filter_classifier() {
+    local folder=$work/filter_classifier
+    if $planning; then :; elif ((stage <= 7 && 7 <= stop_stage)); then
+        say "the test clips of the next step are the validation clips"
+    fi
+    models=("ast_model=$ast_model") reads=("$train_csv" "$valid" "$work/checked/train.csv") writes=("$folder")
+    words_of Recipe seed synthetic_weight # trained as the classifier is
+    step 7 filter_classifier ast/train.py --train_csv "$train_csv" --valid_csv "$valid" --test_csv "$valid" \
+        --classes_csv "${reads[2]}" --output_folder "$folder" --model "$ast_model" "${words[@]}" \
+        --seed "$((seed + 1))" --device "$device" "${compiling[@]}"
+    filter_classifier=(--classifier "$folder" --classifier_weight "$classifier_weight")
+}
+
+balance_classes() { # KEPT...
+    reads=("$train_csv" "$@") writes=("$work/balanced.csv")
+    step 9 balance -m synthio.filtering.rounds balance --gold_csv "$train_csv" --num_iters "$num_iters" --kept_csvs "$@" \
+        --output_csv "$work/balanced.csv" --classifier_weight "$classifier_weight"
+}
