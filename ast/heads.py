@@ -22,12 +22,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from synthio.classification.options import HEADS_ALONE, Recipe
+from synthio.classification.options import HEADS_ALONE, Recipe, Scoring
 from synthio.classification.script import (
+    Evaluation,
+    Hearing,
     Result,
-    add_embedding_options,
-    add_evaluation_options,
-    embeddings_folder,
     read_splits,
     start_clean,
     write_test_results,
@@ -35,18 +34,18 @@ from synthio.classification.script import (
 from synthio.cli import new_parser, run_main
 from synthio.files import EMBEDDED
 from synthio.models.load import SCORER_HELP
-from synthio.options import add_options
+from synthio.options import add_options, from_args
 
 
 def get_parser():
     parser = new_parser(__doc__)
-    add_evaluation_options(parser)
+    add_options(parser, Evaluation)
     add = parser.add_argument
     add("--heads", nargs="+", default=["all"], metavar="HEAD", help="all, or the names of some heads")
     add("--clap_model", default=str(EMBEDDED / "clap"), help=SCORER_HELP)
     add("--ast_model", default=str(EMBEDDED / "ast"), help="AST folder, hub id or .pth checkpoint")
     add_options(parser, Recipe, only=HEADS_ALONE)
-    add_embedding_options(parser)
+    add_options(parser, Hearing)
     return parser
 
 
@@ -71,7 +70,7 @@ def score_head(args, folder: Path, pool, task, test, tables, labels, targets, de
         chances(pool, task.valid), chances(pool, test), chances(pool.uncalibrated(), test), pool.temperature
     )
     details = {"head": folder.name, "best_valid": (score, loss), **details}
-    record = write_test_results(folder, args, tables, labels, targets, result, details)
+    record = write_test_results(folder, from_args(Scoring, args), tables, labels, targets, result, details)
     metric = record["metric"]
     print(f"{folder.name}: test {metric} {record[metric]:.3f}, valid {score:.3f}", flush=True)
 
@@ -79,8 +78,9 @@ def score_head(args, folder: Path, pool, task, test, tables, labels, targets, de
 def main() -> int:
     args = get_parser().parse_args()
     started = time.monotonic()
-    tables, labels, targets = read_splits(args)
-    device, folder = start_clean(args)
+    data, hearing = from_args(Evaluation, args), from_args(Hearing, args)
+    tables, labels, targets = read_splits(data, args.multi_label)
+    device, folder = start_clean(data)
     from synthio.classification.heads import HEADS, fit_head, fittable
     from synthio.classification.listening import Listener
     from synthio.classification.tasks import prepare
@@ -89,10 +89,9 @@ def main() -> int:
     for name in HEADS:  # of an earlier run: it must not stand beside these
         shutil.rmtree(folder / name, ignore_errors=True)
     models = {"ast": args.ast_model, "clap": args.clap_model}
-    listener = Listener(models, embeddings_folder(args), device, args.batch_size)
-    csvs = {"train": args.train_csv, "valid": args.valid_csv}
+    listener = Listener(models, hearing.cache(data.output_folder), device, hearing.batch_size)
     options = {name: getattr(args, name) for name in HEADS_ALONE}
-    prepared = prepare(listener, tables, csvs, targets, labels, **options)
+    prepared = prepare(listener, tables, data.csvs, targets, labels, **options)
     read_s = time.monotonic() - started
     names = fittable(prepared.task) if args.heads == ["all"] else args.heads
     pools = {name: fit_head(name, prepared.task) for name in names}

@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from synthio.classification.options import NO_AUGMENT, Recipe
 from synthio.classification.script import (
-    add_evaluation_options,
+    Evaluation,
     is_synthetic,
     print_score,
     read_splits,
@@ -43,9 +43,8 @@ from synthio.tracking import Tracking, open_tracker
 
 def get_parser():
     parser = new_parser(__doc__)
-    add_evaluation_options(parser)
     parser.add_argument("--model", default=str(EMBEDDED / "ast"), help="AST folder, hub id or .pth checkpoint")
-    for options in (Recipe, Compiling, Tracking):
+    for options in (Evaluation, Recipe, Compiling, Tracking):
         add_options(parser, options)
     return parser
 
@@ -163,7 +162,8 @@ def test_once(args, model, norm, tables, targets, valid):
 def main() -> int:
     args = get_parser().parse_args()
     started = time.monotonic()
-    tables, labels, targets = read_splits(args)
+    data = from_args(Evaluation, args)
+    tables, labels, targets = read_splits(data, args.multi_label)
     recipe = make_recipe(args, len(tables["train"]))
     from synthio.classification.contrastive import first_stage
     from synthio.classification.supcon import SupConAst
@@ -172,7 +172,7 @@ def main() -> int:
     from synthio.training import Checkpoint
 
     tracker = open_tracker(from_args(Tracking, args), f"classifier {Path(args.output_folder).name}", vars(args))
-    device, folder = start_clean(args)
+    device, folder = start_clean(data)
     train, valid, norm = read_training_data(args, tables, targets, load_ast_config(args.model))
     model = load_ast(args.model, labels, norm.frames, args.multi_label, args.seed).to(device)
     known = rows_of_labels(read_own_head(args.model), labels) if recipe.head_init == "names" else None
@@ -205,7 +205,7 @@ def main() -> int:
         "seconds": {"read": read_s, "train": state.seconds, "test": time.monotonic() - tested},
         "options": {**vars(args), **vars(recipe), "device": device},
     }
-    print_score(write_test_results(folder, args, tables, labels, targets, result, details))
+    print_score(write_test_results(folder, recipe, tables, labels, targets, result, details))
     for one in (checkpoint, first):
         one.remove()
     return 0

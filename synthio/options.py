@@ -39,6 +39,7 @@ class Option:
         noun: what the message about a number that may be auto asks for.
         driver: its variable in run.sh; "" for none.
         inert: it says where, how fast and how long the work is done and who is told, not what comes out.
+        required: a user must say it; its default is never used.
         flag: its name on the command line; "": that of the field.
         kind: what run.sh allows, where that is not what the script allows.
         card: its name in a model's card; "": the card does not show it.
@@ -53,6 +54,7 @@ class Option:
     noun: str = "number"
     driver: str = ""
     inert: bool = False
+    required: bool = False
     flag: str = ""
     kind: str = ""
     card: str = ""
@@ -60,6 +62,8 @@ class Option:
     def parser_words(self) -> dict[str, Any]:
         """What argparse is told."""
         words: dict[str, Any] = {"default": self.default, "help": self.help.replace("%", "%%")}
+        if self.required:
+            words = {"required": True, "help": words["help"]}
         if isinstance(self.default, tuple):
             return words | {"nargs": "*", "default": list(self.default)}
         if self.choices:

@@ -73,6 +73,19 @@ def test_the_help_shows_a_percent_sign(capsys):
     assert "how long, 100 % of them" in capsys.readouterr().out
 
 
+def test_what_a_user_must_say(capsys):
+    @dataclass(frozen=True)
+    class Shop:
+        town: str = option("", "where it is", required=True)
+
+    parser = argparse.ArgumentParser()
+    add_options(parser, Shop)
+    assert from_args(Shop, parser.parse_args(["--town", "Ulm"])) == Shop("Ulm")
+    with pytest.raises(SystemExit):
+        parser.parse_args([])
+    assert "the following arguments are required: --town" in capsys.readouterr().err
+
+
 def test_only_some():
     parser = argparse.ArgumentParser()
     add_options(parser, Baking, only=("loaves", "sour"))

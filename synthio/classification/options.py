@@ -14,7 +14,12 @@ HEADS_ALONE = ("seed", "multi_label", "synthetic_weight")  # fields of Recipe th
 
 
 @dataclass(frozen=True)
-class Recipe(MultiLabel, Seed):
+class Scoring(MultiLabel, Seed):
+    """How what a classifier says of the test clips is scored; the seed is that of the intervals' draws."""
+
+
+@dataclass(frozen=True)
+class Recipe(Scoring):
     """How to train an AST. `settle_weights` makes a number of a `synthetic_weight` that is "auto"."""
 
     num_steps: int = option(

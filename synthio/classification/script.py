@@ -8,67 +8,75 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthio.cli import UserError, in_range, pick_device, quiet_libraries, set_threads
+from synthio.cli import UserError, pick_device, quiet_libraries, set_threads
 from synthio.files import sweep
-from synthio.options import Device, add_options
+from synthio.options import Device, option
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from synthio.classification.options import Scoring
 
 SPLITS = ("train", "valid", "test")
 VALID_PREDICTIONS = "valid_predictions.csv"  # by which one classifier is chosen among several
 
 
-def add_evaluation_options(parser) -> None:
-    """Data, outputs, classes and device."""
-    add = parser.add_argument
-    for split in SPLITS:
-        add(f"--{split}_csv", required=True, help="CSV with path and label")
-    add("--output_folder", required=True, help="folder for model, scores and predictions")
-    add("--classes_csv", default="", help="CSV whose labels are the classes; empty takes those of the training data")
-    add_options(parser, Device)
+@dataclass(frozen=True)
+class Evaluation(Device):
+    """Data, outputs, classes and device of a classifier's script."""
+
+    train_csv: str = option("", "CSV with path and label of the training clips", required=True)
+    valid_csv: str = option("", "CSV with path and label of the validation clips", required=True)
+    test_csv: str = option("", "CSV with path and label of the test clips", required=True)
+    output_folder: str = option("", "folder for model, scores and predictions", required=True)
+    classes_csv: str = option("", "CSV whose labels are the classes; empty takes those of the training data")
+
+    @property
+    def csvs(self) -> dict[str, str]:
+        """Split -> its CSV."""
+        return {split: getattr(self, f"{split}_csv") for split in SPLITS}
 
 
-def add_embedding_options(parser) -> None:
-    """What a script that listens through a frozen model takes besides."""
-    add = parser.add_argument
-    add("--cache_folder", default="", help="folder that keeps embeddings; empty: <output_folder>/embeddings")
-    add("--batch_size", type=in_range(int, 1), default=16, help="clips embedded at once")
+@dataclass(frozen=True)
+class Hearing:
+    """What a script that listens through frozen models takes besides."""
+
+    cache_folder: str = option("", "folder that keeps embeddings; empty: <output_folder>/embeddings")
+    batch_size: int = option(16, "clips embedded at once", low=1)
+
+    def cache(self, output_folder: str) -> Path:
+        """The folder that keeps the embeddings."""
+        return Path(self.cache_folder or Path(output_folder) / "embeddings")
 
 
-def embeddings_folder(args) -> Path:
-    """Where the embeddings are kept, by `add_embedding_options`."""
-    return Path(args.cache_folder or Path(args.output_folder) / "embeddings")
-
-
-def read_splits(args):
+def read_splits(data: Evaluation, multi_label: bool):
     """The three manifests, the classes, and the targets [N, C] of each; every mistake in the labels shows here."""
     from synthio.classification.labels import encode_labels
     from synthio.contents import check_contents
     from synthio.manifest import LABEL, all_labels, read_manifest, read_table
 
-    csvs = {split: getattr(args, f"{split}_csv") for split in SPLITS}
+    csvs = data.csvs
     tables = {split: read_manifest(csv) for split, csv in csvs.items()}
     for split, table in tables.items():
         check_contents(table, csvs[split])
         if table.empty:
             raise UserError(f"{csvs[split]}: no clips; the {split} data needs at least one")
-    source = read_table(args.classes_csv, [LABEL]) if args.classes_csv else tables["train"]
+    source = read_table(data.classes_csv, [LABEL]) if data.classes_csv else tables["train"]
     labels = all_labels(source[LABEL])
     if len(labels) < 2:
-        raise UserError(f"{args.classes_csv or args.train_csv}: {len(labels)} class; a classifier needs at least 2")
-    targets = {s: encode_labels(t[LABEL], labels, csvs[s], args.multi_label) for s, t in tables.items()}
+        raise UserError(f"{data.classes_csv or data.train_csv}: {len(labels)} class; a classifier needs at least 2")
+    targets = {s: encode_labels(t[LABEL], labels, csvs[s], multi_label) for s, t in tables.items()}
     return tables, labels, targets
 
 
-def start_clean(args) -> tuple[str, Path]:
+def start_clean(data: Evaluation) -> tuple[str, Path]:
     """Set up the libraries and the output folder; returns (torch device, folder).
 
     What an earlier run left there goes, so that scores never stand beside another model; its checkpoint stays.
     """
     quiet_libraries()
     set_threads()
-    device, folder = pick_device(args.device), Path(args.output_folder)
+    device, folder = pick_device(data.device), Path(data.output_folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("scores.json", "predictions.csv", VALID_PREDICTIONS, "history.csv", "penalties.csv"):
         (folder / name).unlink(missing_ok=True)
@@ -133,12 +141,14 @@ class Result:
     temperature: float | None = None
 
 
-def write_test_results(folder: Path, args, tables, labels, targets, result: Result, details: Mapping[str, Any]) -> dict:
+def write_test_results(
+    folder: Path, options: Scoring, tables, labels, targets, result: Result, details: Mapping[str, Any]
+) -> dict:
     """predictions.csv, valid_predictions.csv, the model's card and scores.json; returns what the last says.
 
     Args:
         folder: of the outputs.
-        args: options of `add_evaluation_options`, `multi_label` and `seed`.
+        options: how it is scored.
         tables: the manifest of each split.
         labels: the C classes.
         targets: 0/1 [N, C] of each split.
@@ -151,10 +161,10 @@ def write_test_results(folder: Path, args, tables, labels, targets, result: Resu
     from synthio.files import read_json, write_json, write_text
     from synthio.manifest import versions
 
-    multi_label = args.multi_label
+    multi_label = options.multi_label
     threshold = choose_threshold(targets["valid"], result.valid) if multi_label else None
     scores = score_predictions(targets["test"], result.test, labels, multi_label, threshold)
-    scores |= score_interval(targets["test"], result.test, multi_label, units_of(tables["test"]), args.seed)
+    scores |= score_interval(targets["test"], result.test, multi_label, units_of(tables["test"]), options.seed)
     write_predictions(tables["test"], labels, result.test, multi_label, folder / "predictions.csv", threshold)
     write_predictions(tables["valid"], labels, result.valid, multi_label, folder / VALID_PREDICTIONS, threshold)
     score, loss = details["best_valid"]

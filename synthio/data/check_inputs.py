@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synthio.cli import UserError, in_range, new_parser, run_main
 from synthio.data.check_tables import SPLITS, Split, check_tables, free_name, is_there, missing_clip, read_split, shared
@@ -290,17 +290,17 @@ def with_sounds(split: Split) -> pd.DataFrame:
     return table.assign(**ours)
 
 
-def write_split(split: Split, dropped: pd.DataFrame, args) -> None:
-    """Write one checked CSV with its record and its drops."""
+def write_split(split: Split, dropped: pd.DataFrame, folder: Path, options: Mapping[str, Any]) -> None:
+    """Write one checked CSV with its record, which tells the options, and its drops."""
     from synthio.manifest import LABEL, write_manifest
 
     table = with_sounds(split)
     write_manifest(
         table,
-        Path(args.output_folder) / f"{split.name}.csv",
+        folder / f"{split.name}.csv",
         rows_in=len(table) + len(dropped),
         dropped=dropped,
-        options=vars(args),
+        options=options,
         inputs=[split.csv],
         notes={"classes": dict(sorted(Counter(table[LABEL]).items())), "summary": summary(split)},
     )
@@ -308,15 +308,15 @@ def write_split(split: Split, dropped: pd.DataFrame, args) -> None:
 
 def main() -> int:
     args = get_parser().parse_args()
-    csvs = {name: getattr(args, f"{name}_csv") for name in SPLITS}
+    csvs, folder = {name: getattr(args, f"{name}_csv") for name in SPLITS}, Path(args.output_folder)
     for name, csv in csvs.items():
-        refuse_own_output(Path(csv), Path(args.output_folder) / f"{name}.csv")
+        refuse_own_output(Path(csv), folder / f"{name}.csv")
     checked = check_all(csvs, args.num_samples, from_args(CheckOptions, args), args.augment_only)
     for text in checked.findings.warnings:
         warn(text)
     checked.findings.refuse()
     for split, dropped in with_leaves(checked.results):
-        write_split(split, dropped, args)
+        write_split(split, dropped, folder, vars(args))
         print(summary(split), flush=True)
     return 0
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,38 +40,57 @@ from synthio.cli import (
 )
 from synthio.files import EMBEDDED
 from synthio.filtering.options import FilterOptions
-from synthio.options import Device, Seed, add_options
+from synthio.options import Device, Seed, add_options, from_args, option
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
 SETS = ("synthetic", "gold", "valid")
 NOT_INDEPENDENT = "not independent: it had a say in the filter"
 
 
+@dataclass(frozen=True)
+class QualityOptions(Device, Seed):
+    """What is measured, by which models."""
+
+    input_csv: str = option("", "CSV of merge_csv.py; its rows with source_path are the synthetic clips", required=True)
+    gold_csv: str = option("", "the small dataset", required=True)
+    valid_csv: str = option("", "validation clips", required=True)
+    test_csv: str = option("", "test clips, for duplicates alone; empty: none")
+    output_json: str = option("", "output: the measures", required=True)
+    ast_model: str = option(str(EMBEDDED / "ast"), "AST whose embeddings are compared")
+    clap_model: str = option("", "CLAP folder or hub id; empty: no agreement by CLAP")
+    classifier: str = option(
+        "", "output folder of ast/train.py, or of a head of ast/heads.py, on gold clips; empty: none"
+    )
+    cache_folder: str = option("", "folder that keeps embeddings; empty: embeddings beside the output")
+
+    # those of the filter
+    classifier_weight: float = FilterOptions.classifier_weight
+    duplicate_cosine: float = FilterOptions.duplicate_cosine
+
+    def csv(self, name: str) -> str:
+        """The file that a set was read from."""
+        return self.input_csv if name == "synthetic" else getattr(self, f"{name}_csv")
+
+    @property
+    def cache(self) -> Path:
+        """The folder that keeps embeddings."""
+        return Path(self.cache_folder or Path(self.output_json).parent / "embeddings")
+
+
+OF_THE_FILTER = ("classifier_weight", "duplicate_cosine")
+
+
 def get_parser():
     parser = new_parser(__doc__)
-    add = parser.add_argument
-    add("--input_csv", required=True, help="CSV of merge_csv.py; its rows with source_path are the synthetic clips")
-    add("--gold_csv", required=True, help="the small dataset")
-    add("--valid_csv", required=True, help="validation clips")
-    add("--test_csv", default="", help="test clips, for duplicates alone; empty: none")
-    add("--output_json", required=True, help="output: the measures")
-    add("--ast_model", default=str(EMBEDDED / "ast"), help="AST whose embeddings are compared")
-    add("--clap_model", default="", help="CLAP folder or hub id; empty: no agreement by CLAP")
-    add(
-        "--classifier",
-        default="",
-        help="output folder of ast/train.py, or of a head of ast/heads.py, on gold clips; empty: none",
-    )
-    add_options(parser, FilterOptions, only=("classifier_weight", "duplicate_cosine"))
-    add("--cache_folder", default="", help="folder that keeps embeddings; empty: embeddings beside the output")
-    add_options(parser, Seed)
-    add_options(parser, Device)
+    add_options(parser, QualityOptions)
+    add_options(parser, FilterOptions, only=OF_THE_FILTER)
     return parser
 
 
-def read_tables(args) -> dict[str, Any]:
+def read_tables(options: QualityOptions) -> dict[str, pd.DataFrame]:
     """Set -> its manifest.
 
     Raises:
@@ -78,18 +98,13 @@ def read_tables(args) -> dict[str, Any]:
     """
     from synthio.manifest import LABEL, PATH, PROMPT, SOURCE, read_manifest
 
-    merged = read_manifest(args.input_csv, (PATH, LABEL, PROMPT, SOURCE))
+    merged = read_manifest(options.input_csv, (PATH, LABEL, PROMPT, SOURCE))
     synthetic = merged[merged[SOURCE] != ""].reset_index(drop=True)
     if synthetic.empty:
         raise UserError(
-            f"{args.input_csv}: no row has a source_path, so none is synthetic; give the CSV of merge_csv.py"
+            f"{options.input_csv}: no row has a source_path, so none is synthetic; give the CSV of merge_csv.py"
         )
-    return {"synthetic": synthetic, "gold": read_manifest(args.gold_csv), "valid": read_manifest(args.valid_csv)}
-
-
-def csv_of(args, name: str) -> str:
-    """The file that a set was read from."""
-    return args.input_csv if name == "synthetic" else getattr(args, f"{name}_csv")
+    return {"synthetic": synthetic, "gold": read_manifest(options.gold_csv), "valid": read_manifest(options.valid_csv)}
 
 
 def classes_of(table) -> dict[str, np.ndarray]:
@@ -170,27 +185,27 @@ def mean_diversity(classes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 # Agreement
 
 
-def classifier_scores(args, tables, device: str):
+def classifier_scores(options: QualityOptions, tables, device: str):
     """(set -> probabilities [N, C] of synthetic and validation clips, labels) by the classifier of the gold clips."""
     from synthio.classification.pool import is_pool
     from synthio.classification.saved import saved_probabilities
     from synthio.filtering.agreement import class_probabilities, find_model, load
     from synthio.manifest import PATH
 
-    folder, found = find_model(args.classifier), {}
+    folder, found = find_model(options.classifier), {}
     names = ("synthetic", "valid")
     if is_pool(folder):
         for name in names:
-            paths, csv = tables[name][PATH], csv_of(args, name)
-            found[name], labels = saved_probabilities(folder, paths, cache_of(args), csv, device=device)
+            paths, csv = tables[name][PATH], options.csv(name)
+            found[name], labels = saved_probabilities(folder, paths, options.cache, csv, device=device)
         return found, labels
     model, norm = load(folder, device)
     for name in names:
-        found[name] = class_probabilities(model, norm, tables[name][PATH], csv_of(args, name), device)
+        found[name] = class_probabilities(model, norm, tables[name][PATH], options.csv(name), device)
     return found, [model.config.id2label[i] for i in range(model.config.num_labels)]
 
 
-def clap_scores(args, tables, device: str):
+def clap_scores(options: QualityOptions, tables, device: str):
     """(set -> cosines [N, C] of clips with "Sound of a <label>", labels): zero-shot classification."""
     from synthio.captions.pools import label_prompt
     from synthio.classification.embeddings import EmbeddingCache, embed_clips
@@ -198,47 +213,47 @@ def clap_scores(args, tables, device: str):
     from synthio.models.load import load_scorer
 
     labels = all_labels(cell for table in tables.values() for cell in table[LABEL])
-    scorer = load_scorer(args.clap_model, device)
+    scorer = load_scorer(options.clap_model, device)
     texts = scorer.embed_text([label_prompt(label) for label in labels])
-    cache = EmbeddingCache(cache_of(args), "clap", args.clap_model)
+    cache = EmbeddingCache(options.cache, "clap", options.clap_model)
     found = {}
     for name in ("synthetic", "valid"):
-        vectors = embed_clips(cache, lambda: scorer, tables[name][PATH], csv_of(args, name), 16)
+        vectors = embed_clips(cache, lambda: scorer, tables[name][PATH], options.csv(name), 16)
         found[name] = vectors @ texts.T
     return found, labels
 
 
-def hits(args, tables, scores, labels) -> dict[str, np.ndarray]:
+def hits(options: QualityOptions, tables, scores, labels) -> dict[str, np.ndarray]:
     """Set -> agreement of each clip [N]."""
     from synthio.classification.labels import encode_labels
     from synthio.manifest import LABEL
     from synthio.report.quality_metrics import agreement
 
     return {
-        name: agreement(matrix, encode_labels(tables[name][LABEL], labels, csv_of(args, name), multi_label=True))
+        name: agreement(matrix, encode_labels(tables[name][LABEL], labels, options.csv(name), multi_label=True))
         for name, matrix in scores.items()
     }
 
 
-def measure_agreement(args, tables, device: str) -> dict[str, dict[str, np.ndarray]]:
+def measure_agreement(options: QualityOptions, tables, device: str) -> dict[str, dict[str, np.ndarray]]:
     """Judge -> set -> agreement of each clip."""
     judges = {}
-    if args.classifier:
-        judges["classifier"] = hits(args, tables, *classifier_scores(args, tables, device))
-    if args.clap_model:
-        judges["clap"] = hits(args, tables, *clap_scores(args, tables, device))
+    if options.classifier:
+        judges["classifier"] = hits(options, tables, *classifier_scores(options, tables, device))
+    if options.clap_model:
+        judges["clap"] = hits(options, tables, *clap_scores(options, tables, device))
     return judges
 
 
-def judge_notes(args) -> dict[str, str]:
+def judge_notes(options: QualityOptions) -> dict[str, str]:
     """Judge -> whether its opinion is worth something; AST's embeddings are judged by the same."""
     from synthio.classification.pool import is_pool, load_pool
     from synthio.filtering.agreement import find_model
 
-    ast_note = NOT_INDEPENDENT if args.classifier_weight > 0 else "independent of the filter"
+    ast_note = NOT_INDEPENDENT if options.classifier_weight > 0 else "independent of the filter"
     notes = {"ast": ast_note, "classifier": ast_note, "clap": NOT_INDEPENDENT}
-    if args.classifier and is_pool(find_model(args.classifier)):
-        kinds = {part["kind"] for part in load_pool(find_model(args.classifier))[1]["embeddings"]}
+    if options.classifier and is_pool(find_model(options.classifier)):
+        kinds = {part["kind"] for part in load_pool(find_model(options.classifier))[1]["embeddings"]}
         notes["classifier"] = NOT_INDEPENDENT if "clap" in kinds else ast_note
     return notes
 
@@ -277,19 +292,19 @@ def repeated(spectra: Sequence[np.ndarray], classes: Mapping[str, np.ndarray], l
     return found
 
 
-def duplicates(args, tables) -> dict[str, np.ndarray]:
+def duplicates(options: QualityOptions, tables) -> dict[str, np.ndarray]:
     """What is copied -> which synthetic clips copy it, bool [N]; and which gold clips repeat an earlier one."""
     from synthio.filtering.likeness import likeness
     from synthio.manifest import PATH, read_manifest
 
-    synthetic = spectra_of(tables["synthetic"][PATH], args.input_csv)
-    gold = spectra_of(tables["gold"][PATH], args.gold_csv)
-    others = {"gold": gold, "valid": spectra_of(tables["valid"][PATH], args.valid_csv)}
-    if args.test_csv:
-        others["test"] = spectra_of(read_manifest(args.test_csv, [PATH])[PATH], args.test_csv)
-    found = {name: (likeness(synthetic, refs) > args.duplicate_cosine).any(axis=1) for name, refs in others.items()}
-    found["synthetic"] = repeated(synthetic, classes_of(tables["synthetic"]), args.duplicate_cosine)
-    return found | {"gold_among_gold": repeated(gold, classes_of(tables["gold"]), args.duplicate_cosine)}
+    synthetic = spectra_of(tables["synthetic"][PATH], options.input_csv)
+    gold = spectra_of(tables["gold"][PATH], options.gold_csv)
+    others = {"gold": gold, "valid": spectra_of(tables["valid"][PATH], options.valid_csv)}
+    if options.test_csv:
+        others["test"] = spectra_of(read_manifest(options.test_csv, [PATH])[PATH], options.test_csv)
+    found = {name: (likeness(synthetic, refs) > options.duplicate_cosine).any(axis=1) for name, refs in others.items()}
+    found["synthetic"] = repeated(synthetic, classes_of(tables["synthetic"]), options.duplicate_cosine)
+    return found | {"gold_among_gold": repeated(gold, classes_of(tables["gold"]), options.duplicate_cosine)}
 
 
 # Captions
@@ -311,17 +326,13 @@ def captions(texts: Sequence[str]) -> dict[str, Any]:
 # All of it
 
 
-def cache_of(args) -> Path:
-    return Path(args.cache_folder or Path(args.output_json).parent / "embeddings")
-
-
-def embed(args, tables, device: str) -> dict[str, np.ndarray]:
+def embed(options: QualityOptions, tables, device: str) -> dict[str, np.ndarray]:
     """Set -> AST embeddings [N, E]."""
     from synthio.classification.listening import Listener
     from synthio.manifest import PATH
 
-    listener = Listener({"ast": args.ast_model}, cache_of(args), device)
-    return {name: listener.hear(tables[name][PATH], csv_of(args, name))["ast"] for name in SETS}
+    listener = Listener({"ast": options.ast_model}, options.cache, device)
+    return {name: listener.hear(tables[name][PATH], options.csv(name))["ast"] for name in SETS}
 
 
 def summary(
@@ -346,24 +357,24 @@ def summary(
     }
 
 
-def measure(args, device: str) -> dict[str, Any]:
+def measure(options: QualityOptions, device: str) -> dict[str, Any]:
     """All measures, of all clips and of each class."""
     import numpy as np
 
     from synthio.report.quality_metrics import evenness, median_distance
 
-    tables = read_tables(args)
-    vectors = embed(args, tables, device)
+    tables = read_tables(options)
+    vectors = embed(options, tables, device)
     bandwidth = median_distance(vectors["valid"]) if len(vectors["valid"]) > 1 else 1.0
-    parts = (tables, vectors, bandwidth, measure_agreement(args, tables, device), duplicates(args, tables))
+    parts = (tables, vectors, bandwidth, measure_agreement(options, tables, device), duplicates(options, tables))
     classes = {name: classes_of(table) for name, table in tables.items()}
     names = sorted({*classes["gold"], *classes["synthetic"]})
     per_class = []
     for name in names:
         rows = {key: np.isin(np.arange(len(tables[key])), found.get(name, ())) for key, found in classes.items()}
-        per_class.append({"label": name, **summary(*parts, rows, args.seed)})
+        per_class.append({"label": name, **summary(*parts, rows, options.seed)})
     everything = {key: np.ones(len(tables[key]), bool) for key in classes}
-    overall = summary(*parts, everything, args.seed) | {"diversity": mean_diversity(per_class)}
+    overall = summary(*parts, everything, options.seed) | {"diversity": mean_diversity(per_class)}
     for key in ("gold", "synthetic"):
         counts = [len(classes[key].get(name, ())) for name in names]
         overall.setdefault("balance", {})[f"evenness_{key}"] = evenness(counts)
@@ -430,15 +441,16 @@ def main() -> int:
 
     quiet_libraries()
     set_threads()
-    record = measure(args, pick_device(args.device))
-    inputs = [path for path in (args.input_csv, args.gold_csv, args.valid_csv, args.test_csv) if path]
-    notes = judge_notes(args)
+    options = from_args(QualityOptions, args, **{name: getattr(args, name) for name in OF_THE_FILTER})
+    record = measure(options, pick_device(options.device))
+    inputs = [path for path in (*map(options.csv, SETS), options.test_csv) if path]
+    notes = judge_notes(options)
     judges = {
-        "embeddings": {"model": model_name(args.ast_model), "note": notes["ast"]},
+        "embeddings": {"model": model_name(options.ast_model), "note": notes["ast"]},
         **{judge: {"note": notes[judge]} for judge in record["overall"]["agreement"]},
     }
     about = {"inputs": {path: sha256_file(path) for path in inputs}, "options": vars(args), "versions": versions()}
-    write_json(args.output_json, {"judges": judges, **record, **about})
+    write_json(options.output_json, {"judges": judges, **record, **about})
     print("\n".join(lines(record)), file=sys.stderr)
     return 0
 

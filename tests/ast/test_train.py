@@ -22,6 +22,7 @@ from synthio.classification import metrics, scored
 from synthio.classification.options import ALPHAS
 from synthio.classification.weighting import TOTALS
 from synthio.cli import UserError
+from synthio.options import from_args
 from tests.classification.toy_clips import (
     RATE,
     TRAIN,
@@ -64,7 +65,7 @@ def test_classes_do_not_depend_on_the_order_of_rows(data, tmp_path):
     for order in (rows, rows.iloc[::-1]):
         order.to_csv(data / "order.csv", index=False)
         args = script.get_parser().parse_args(options(data, tmp_path, train_csv=data / "order.csv"))
-        _, labels, targets = script.read_splits(args)
+        _, labels, targets = script.read_splits(from_args(script.Evaluation, args), args.multi_label)
         found.append((labels, [labels[i] for i in targets["train"].argmax(axis=1)], list(order["label"])))
     assert found[0][0] == found[1][0] == ["001", "Hund, laut", "NA"]
     assert all(decoded == cells for _, decoded, cells in found)
@@ -78,7 +79,7 @@ def test_unseen_label_names_file_row_and_label(data, tmp_path, split):
     script = load_script()
     args = script.get_parser().parse_args(options(data, tmp_path, **{f"{split}_csv": data / "unseen.csv"}))
     with pytest.raises(UserError, match=r"unseen\.csv row 5: the label 'cat' is not among the 3 classes"):
-        script.read_splits(args)
+        script.read_splits(from_args(script.Evaluation, args), args.multi_label)
 
 
 def test_script_learns_and_writes_everything(data, trained):
@@ -198,7 +199,7 @@ def test_the_key_follows_data_and_options_but_not_paths(data, tmp_path):
 
     def key(folder, **changes):
         args = script.get_parser().parse_args(options(folder, tmp_path, **changes))
-        tables, labels, _ = script.read_splits(args)
+        tables, labels, _ = script.read_splits(from_args(script.Evaluation, args), args.multi_label)
         return script.run_key(args, script.make_recipe(args, len(tables["train"])), "cpu", tables, labels)
 
     first = key(data)

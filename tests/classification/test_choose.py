@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ import pytest
 
 from synthio.classification.choose import AUTO_ORDER, best_of, gain, read_candidate
 from synthio.classification.heads import TITLES, UNTRAINED
+from synthio.classification.options import Scoring
 from synthio.classification.script import Result, write_test_results
 from synthio.cli import UserError
 from synthio.manifest import read_manifest
@@ -51,8 +51,7 @@ def save_trained(folder: Path, head: str, valid_wrong, test_wrong=(), multi_labe
     score = float((truth.argmax(axis=1) == valid.argmax(axis=1)).mean())
     details = {"head": head, "best_valid": (score, 0.5), "options": {}}
     result, targets = Result(valid, test, test, 1.0), {"valid": truth, "test": truth}
-    args = SimpleNamespace(multi_label=multi_label, seed=0)
-    write_test_results(folder, args, tables, LABELS, targets, result, details)
+    write_test_results(folder, Scoring(multi_label=multi_label), tables, LABELS, targets, result, details)
     (folder / "model").mkdir()
     (folder / "model/weights").write_text(head)
     return folder

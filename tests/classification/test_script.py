@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 
@@ -15,7 +13,7 @@ def test_what_an_earlier_run_left_goes_and_its_checkpoint_stays(tmp_path):
     left = ("scores.json", "predictions.csv", "history.csv", "model/config.json")
     for name in (*left, "checkpoint.pt", "mine.txt"):
         (tmp_path / name).touch()
-    device, folder = script.start_clean(SimpleNamespace(device="cpu", output_folder=str(tmp_path)))
+    device, folder = script.start_clean(script.Evaluation(device="cpu", output_folder=str(tmp_path)))
     assert (device, folder) == ("cpu", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "mine.txt"]
 

@@ -11,7 +11,6 @@ import subprocess
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -22,6 +21,7 @@ import soundfile
 from synthio.audio import content_hash, write_wav
 from synthio.classification import script as evaluation
 from synthio.classification.heads import TITLES
+from synthio.classification.options import Scoring
 from synthio.files import fingerprint, write_json
 from synthio.manifest import read_manifest, versions, write_manifest, write_table
 from synthio.report import page as report
@@ -120,8 +120,7 @@ def save_classifier(folder: Path, train_csv: Path, wrong: set[int], multi_label=
         details |= {"best_step": 10, "num_steps": 10}
         history = {"step": [5, 10], "train_loss": [1.0, 0.5], "valid_loss": [1.1, 0.7], "valid_accuracy": [0.4, 0.6]}
         write_table(pd.DataFrame(history | {"alpha": [1.0, 0.5]}), folder / "history.csv")
-    args = SimpleNamespace(multi_label=multi_label, seed=0)
-    evaluation.write_test_results(folder, args, tables, LABELS, targets, result, details)
+    evaluation.write_test_results(folder, Scoring(multi_label=multi_label), tables, LABELS, targets, result, details)
 
 
 def save_results(work: Path, names: dict[str, str]) -> None:
