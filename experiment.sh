@@ -44,7 +44,7 @@ classical=(random_noise pitch_shift spec_augment mixup audiomentations)
 
 print_help() {
     cat <<'END'
-usage: sh experiment.sh [--name value | --name=value]... [--dry_run] [--help]
+usage: sh experiment.sh [--name value | --name=value]... [--dry_run] [--version] [--help]
 
 Methods, each as options of run.sh (extras/methods.txt):
 END

@@ -157,7 +157,7 @@ done
 
 print_help() {
     cat <<'END'
-usage: sh run.sh [--name value | --name=value]... [--stage N] [--stop_stage N] [--dry_run] [--check] [--help]
+usage: sh run.sh [--name value | --name=value]... [--stage N] [--stop_stage N] [--dry_run] [--check] [--version] [--help]
 
 Stages and their steps. A step whose command, inputs and code are as they were is skipped. The first call makes .venv.
 END

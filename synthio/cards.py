@@ -13,10 +13,10 @@ from typing import Any
 
 from synthio.cli import printable
 from synthio.files import EMBEDDED
+from synthio.model_ids import is_hub_id, split_id
 
 EMBEDDED_LICENCE = "CC BY-NC"
 LICENCE_LINE = re.compile(r"^license:[ \t]*([\w.+-]+)[ \t]*$", re.MULTILINE)
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 # Also the marks without which an address or a name (www., ://, @) becomes no link of its own.
@@ -46,10 +46,6 @@ def is_embedded(model: str) -> bool:
     return Path(model).resolve().is_relative_to(EMBEDDED)
 
 
-def is_hub_id(model: str) -> bool:
-    return not Path(model).exists() and HUB_ID.fullmatch(model) is not None
-
-
 def model_name(model: str) -> str:
     """A model as a card says it: a hub id as it is, of a folder its last name."""
     if is_embedded(model):
@@ -62,7 +58,7 @@ def licence_of(model: str) -> str:
     if is_embedded(model):
         return f"{EMBEDDED_LICENCE}, see extras/embedded/README.md of Synthio"
     if is_hub_id(model):
-        return f"see https://huggingface.co/{model}"
+        return f"see https://huggingface.co/{split_id(model)[0]}"
     card = Path(model) / "README.md"
     found = LICENCE_LINE.search(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
     return found[1] if found else "not known here"

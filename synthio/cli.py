@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import suppress
 from typing import TextIO, TypeVar, cast
 
+from synthio import __version__
 from synthio.errors import UserError as UserError
 from synthio.errors import trouble
 
@@ -135,7 +136,9 @@ def new_parser(doc: str) -> argparse.ArgumentParser:
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
         pass
 
-    return argparse.ArgumentParser(description=doc, formatter_class=Formatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser(description=doc, formatter_class=Formatter, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"synthio {__version__}")
+    return parser
 
 
 def run_main(main: Callable[[], int | None]) -> None:

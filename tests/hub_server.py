@@ -1,12 +1,13 @@
-"""A stand-in for the Hugging Face hub on this machine: lists of files, and who may have them."""
+"""A stand-in for the Hugging Face hub on this machine: lists of files, who may have them, and their bytes."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -14,11 +15,25 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass(frozen=True)
 class Repo:
-    """A model: bytes of each file; gated or not; the tokens that its licence was accepted for."""
+    """A model.
 
-    files: dict[str, int]
+    Attributes:
+        files: each with its bytes, or their number.
+        accepted: the tokens that its licence was accepted for.
+        revisions: the names of its revisions with their commits; all have the same files.
+    """
+
+    files: Mapping[str, int | bytes]
     gated: bool = False
     accepted: tuple[str, ...] = ()
+    revisions: Mapping[str, str] = field(default_factory=lambda: {"main": COMMIT})
+
+    def size(self, file: str) -> int:
+        content = self.files[file]
+        return content if isinstance(content, int) else len(content)
+
+    def commit(self, revision: str) -> str | None:
+        return revision if revision in self.revisions.values() else self.revisions.get(revision)
 
 
 @contextlib.contextmanager
@@ -40,22 +55,47 @@ def hub_server(repos: dict[str, Repo]) -> Iterator[str]:
                 self.wfile.write(body)
 
         def do_GET(self):
-            name = self.path.split("?")[0].removeprefix("/api/models/")
+            path = self.path.split("?")[0]
+            if "/tree/" in path:
+                repo = repos[path.removeprefix("/api/models/").partition("/tree/")[0]]
+                tree = [{"type": "file", "oid": "0", "path": file, "size": repo.size(file)} for file in repo.files]
+                self.answer(200, json.dumps(tree).encode())
+            elif path.startswith("/api/models/"):
+                self.describe(*path.removeprefix("/api/models/").partition("/revision/")[::2])
+            else:
+                self.do_HEAD()
+
+        def describe(self, name: str, revision: str) -> None:
             if name not in repos:
                 self.answer(404, X_Error_Code="RepoNotFound")
                 return
             repo = repos[name]
-            siblings = [{"rfilename": file, "size": size, "blobId": "0"} for file, size in repo.files.items()]
-            value = {"id": name, "modelId": name, "siblings": siblings, "private": False, "tags": [], "sha": COMMIT}
+            commit = repo.commit(revision or "main")
+            if commit is None:
+                self.answer(404, X_Error_Code="RevisionNotFound")
+                return
+            siblings = [{"rfilename": file, "size": repo.size(file), "blobId": "0"} for file in repo.files]
+            value = {"id": name, "modelId": name, "siblings": siblings, "private": False, "tags": [], "sha": commit}
             self.answer(200, json.dumps(value | {"gated": "manual" if repo.gated else False}).encode())
 
         def do_HEAD(self):
-            name, _, file = self.path[1:].partition("/resolve/main/")
+            name, _, rest = self.path[1:].partition("/resolve/")
+            revision, _, file = rest.partition("/")
+            if name not in repos:  # what else a client asks a hub for
+                self.answer(404)
+                return
             repo, token = repos[name], self.headers.get("Authorization", "").removeprefix("Bearer ")
             if repo.gated and token not in repo.accepted:
                 self.answer(403 if token else 401, X_Error_Code="GatedRepo")
                 return
-            self.answer(200, ETag='"0"', X_Repo_Commit=COMMIT, Content_Length=str(repo.files[file]))
+            commit = repo.commit(revision)
+            if commit is None or file not in repo.files:
+                self.answer(404, X_Error_Code="EntryNotFound" if commit else "RevisionNotFound")
+                return
+            content = repo.files[file]
+            body = content if isinstance(content, bytes) else b""
+            etag = f'"{hashlib.sha256(body or file.encode()).hexdigest()}"'
+            self.answer(200, body, ETag=etag, X_Repo_Commit=commit, Content_Length=str(repo.size(file)))
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

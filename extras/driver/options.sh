@@ -122,6 +122,10 @@ parse_options() {
                 print_help
                 exit 0
                 ;;
+            --version)
+                sed -n 's/^__version__ = "\(.*\)"$/synthio \1/p' "$root/synthio/__init__.py"
+                exit 0
+                ;;
             --*) name=${1#--} ;;
             *) refuse "'$1' is no option; options are --name value (see sh ${0##*/} --help)" ;;
         esac

@@ -23,6 +23,7 @@ from synthio.audio import fit_length
 from synthio.captions.requests import Captioner, CaptionerOptions, one_line
 from synthio.cli import UserError, pick_device, quiet_libraries, set_threads
 from synthio.files import fingerprint
+from synthio.model_ids import source
 from synthio.models.strict import load_network, refusing
 
 MIN_SAMPLES = 1600  # 0.1 s: the encoders make nothing of less
@@ -134,7 +135,7 @@ class AudioLlm(Captioner):
 def read_family(model: str) -> Family:
     """The family of a folder or hub id, by the `model_type` in its config.json."""
     with refusing("captioner", model):
-        config, _ = transformers.PretrainedConfig.get_config_dict(model)
+        config, _ = transformers.PretrainedConfig.get_config_dict(**source(model))
     if not config:  # transformers gives an empty one for a folder without
         raise UserError(f"captioner '{model}' could not be loaded: it has no config.json")
     kind = config.get("model_type", "")
@@ -158,11 +159,11 @@ def load_processor(family: Family, model: str) -> transformers.ProcessorMixin:
     """The model's own processor; of one that sees too, tokenizer and feature extractor alone."""
     kind = find_class(family.processor, family.since)
     if not family.sees:
-        return kind.from_pretrained(model)
-    stored, _ = kind.get_processor_dict(model)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+        return kind.from_pretrained(**source(model))
+    stored, _ = kind.get_processor_dict(**source(model))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(**source(model))
     return hearing_only(kind)(
-        feature_extractor=transformers.AutoFeatureExtractor.from_pretrained(model),
+        feature_extractor=transformers.AutoFeatureExtractor.from_pretrained(**source(model)),
         tokenizer=tokenizer,
         chat_template=stored.get("chat_template") or tokenizer.chat_template,
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from synthio.model_ids import is_hub_id
 from synthio.options import Device, Seed, option
 
 if TYPE_CHECKING:
@@ -234,5 +234,5 @@ def one_line(text: str) -> str:
 
 
 def may_be_model(name: str) -> bool:
-    """Whether a name is a folder, or can be a hub id (owner/name)."""
-    return name != "" and (Path(name).is_dir() or bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name)))
+    """Whether a name is a folder, or can be a hub id (owner/name, owner/name@revision)."""
+    return name != "" and (Path(name).is_dir() or is_hub_id(name))

@@ -20,6 +20,7 @@ from torch.nn import functional
 from synthio.audio import cut_windows
 from synthio.cli import UserError
 from synthio.files import read_object, stable_seed
+from synthio.model_ids import source
 from synthio.models.ast_checkpoint import is_ast_checkpoint, read_ast_checkpoint
 from synthio.models.fbank import SAMPLE_RATE, kaldi_fbank, num_samples
 from synthio.models.strict import finite_number, load_reported, refusing
@@ -71,7 +72,7 @@ def load_ast_config(name: str):
     if is_ast_checkpoint(name):
         return read_ast_checkpoint(name)[0]
     with refusing("AST", name):
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(**source(name))
     if config.model_type != "audio-spectrogram-transformer":
         raise UserError(f"AST '{name}': is a '{config.model_type}', not an audio-spectrogram-transformer")
     return config
@@ -248,6 +249,6 @@ def load_extractor(name: str):
         for part in ("mean", "std"):
             finite_number(config, part, 0.0, settings)
     try:
-        return ASTFeatureExtractor.from_pretrained(name)
+        return ASTFeatureExtractor.from_pretrained(**source(name))
     except OSError:  # the same of a hub id
         return ASTFeatureExtractor()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from synthio.files import scratch_folder
+from synthio.model_ids import source
 from synthio.models.base import AudioTextScorer, unit
 from synthio.models.strict import load_network, refusing
 
@@ -32,8 +33,8 @@ class ClapScorer(AudioTextScorer):
         from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
 
         with refusing("CLAP model", model):
-            self.extractor = ClapFeatureExtractor.from_pretrained(model)
-            self.tokenizer = AutoTokenizer.from_pretrained(model)
+            self.extractor = ClapFeatureExtractor.from_pretrained(**source(model))
+            self.tokenizer = AutoTokenizer.from_pretrained(**source(model))
             self.take(load_network(ClapModel, model, "CLAP model", dtype=torch.float32), device)
             self.sample_rate = int(self.extractor.sampling_rate)
             self.window_s = float(self.extractor.max_length_s)

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import torch
 
-from synthio.cli import UserError, first_line
+from synthio.cli import UserError
 from synthio.files import read_object
+from synthio.model_ids import is_hub_id
 from synthio.models.base import Condition, Objective, Sampling, TextToAudio, reach_of
+from synthio.models.hub import snapshot
 from synthio.models.pipeline_model import PipelineModel, check_parts, read_scheduler
 from synthio.models.strict import finite_number, load_network
 
@@ -32,20 +34,9 @@ def resolve_folder(model: str) -> Path:
     """
     if Path(model).is_dir():
         return Path(model)
-    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+    if not is_hub_id(model):
         raise UserError(f"no model folder at '{model}' (a hub id looks like 'owner/name')")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    patterns = ["model_index.json", *(f"{component}/*" for component in (*COMPONENTS, "duration_embedder"))]
-    try:
-        return Path(snapshot_download(model, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = first_line(error)
-        raise UserError(
-            f"model '{model}' is no local folder and could not be had from the hub: {reason}. "
-            "A gated model needs its licence accepted on its page and a token (HF_TOKEN)"
-        ) from None
+    return snapshot(model, ["model_index.json", *(f"{part}/*" for part in (*COMPONENTS, "duration_embedder"))])
 
 
 def load_pipeline(model: str, adapter: str | None, device: str, dtype: str) -> TextToAudio:

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from synthio.cli import UserError, first_line
+from synthio.model_ids import split_id
+
 TIMEOUT_S = 5.0
 WEIGHTS = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")
 OTHER_FORMATS = (".h5", ".msgpack", ".onnx", ".gguf", ".ot", ".tflite")
@@ -47,24 +50,31 @@ def needed_files(names: Sequence[str]) -> list[str]:
     return [name for name in names if ".fp16." not in name]
 
 
-def look_up(repo: str) -> Access:
-    """Ask the hub about a model.
+def look_up(model: str) -> Access:
+    """Ask the hub about a model, `owner/name` or `owner/name@revision`.
 
     Raises:
         ValueError: that cannot be the id of a model.
     """
     from huggingface_hub import HfApi, get_token
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
+    repo, revision = split_id(model)
     try:
-        info = HfApi().model_info(repo, files_metadata=True, timeout=TIMEOUT_S)
+        info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
-        missing = [name for name in needed_files(list(sizes)) if not is_cached(repo, name)]
+        missing = [name for name in needed_files(list(sizes)) if not is_cached(model, name)]
         names = tuple(sizes)
         if not missing:
             return Access("cached", names=names)
         if info.gated or info.private:
-            ask_for_file(repo, missing[0])
+            ask_for_file(model, missing[0])
         return Access("download", sum(sizes[name] for name in missing), names)
     except GatedRepoError as error:
         if error.response.status_code == 403:
@@ -72,64 +82,98 @@ def look_up(repo: str) -> Access:
         return Access("bad_token" if get_token() else "no_token")
     except RepositoryNotFoundError:
         return Access("not_found")
+    except RevisionNotFoundError:
+        return Access("failed", reason=f"it has no revision '{revision}'")
     except HfHubHTTPError as error:
         if error.response.status_code == 401:
             return Access("bad_token")
         return Access("failed", reason=f"the hub answers {error.response.status_code}")
     except (HTTPError, ConnectionError):  # the second: HF_HUB_OFFLINE
-        return Access("cached" if has_snapshot(repo) else "unreachable")
+        return Access("cached" if has_snapshot(model) else "unreachable")
 
 
-def ask_for_file(repo: str, name: str) -> None:
+def ask_for_file(model: str, name: str) -> None:
     """Ask for the head of a file: of a gated model everybody may see the list of files, but not what is in them."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-    get_hf_file_metadata(hf_hub_url(repo, name), timeout=TIMEOUT_S)
+    repo, revision = split_id(model)
+    get_hf_file_metadata(hf_hub_url(repo, name, revision=revision), timeout=TIMEOUT_S)
 
 
-def is_cached(repo: str, name: str) -> bool:
-    """Whether a file of the main revision is in the cache."""
+def is_cached(model: str, name: str) -> bool:
+    """Whether a file of the model's revision is in the cache."""
     from huggingface_hub import try_to_load_from_cache
 
-    return isinstance(try_to_load_from_cache(repo, name), str)
+    repo, revision = split_id(model)
+    return isinstance(try_to_load_from_cache(repo, name, revision=revision), str)
 
 
-def cached_revision(repo: str) -> str:
-    """The commit of a model's main revision in the cache, '' where it has none; the hub's client is not needed.
+def cached_revision(model: str) -> str:
+    """The commit of a model's revision in the cache, '' where it has none; the hub's client is not needed.
 
     The folder of the cache is found as the client finds it, from HF_HUB_CACHE, HF_HOME or XDG_CACHE_HOME.
     """
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
     folder = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or home) / "hub"
-    path = Path(folder).expanduser() / f"models--{repo.replace('/', '--')}/refs/main"
+    repo, revision = split_id(model)
+    kept = Path(folder).expanduser() / f"models--{repo.replace('/', '--')}"
+    if (kept / "snapshots" / revision).is_dir():  # it is a commit
+        return revision
+    path = kept / "refs" / revision
     return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
-def has_snapshot(repo: str) -> bool:
+def snapshot(model: str, patterns: Sequence[str] | None = None) -> Path:
+    """The folder of the cache with a model's files, which are downloaded where they are not there.
+
+    Args:
+        model: `owner/name` or `owner/name@revision`.
+        patterns: of the names of the files that are wanted; None: all.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    repo, revision = split_id(model)
+    try:
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(patterns) if patterns else None))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:  # the last: neither in the cache nor in reach
+        raise UserError(
+            f"model '{model}' is no local file or folder and could not be had from the hub: {first_line(error)}. "
+            "A gated model needs its licence accepted on its page and a token (HF_TOKEN)"
+        ) from None
+
+
+def has_snapshot(model: str) -> bool:
     """Whether any copy with weights is in the cache."""
-    return any(name.endswith(WEIGHTS) for name in cached_names(repo))
+    return any(name.endswith(WEIGHTS) for name in cached_names(model))
 
 
-def cached_names(repo: str) -> tuple[str, ...]:
+def cached_names(model: str) -> tuple[str, ...]:
     """Files of a model that are in the cache."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    repo, revision = split_id(model)
     try:
-        folder = Path(snapshot_download(repo, local_files_only=True))
+        folder = Path(snapshot_download(repo, revision=revision, local_files_only=True))
     except LocalEntryNotFoundError:
         return ()
     return tuple(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def file_names(repo: str) -> tuple[str, ...]:
+def file_names(model: str) -> tuple[str, ...]:
     """Files of a model: as the hub lists them, else those in its cache; none where neither knows the model."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, HTTPError
 
+    repo, revision = split_id(model)
     try:
-        return tuple(file.rfilename for file in HfApi().model_info(repo, timeout=TIMEOUT_S).siblings or [])
+        found = HfApi().model_info(repo, revision=revision, timeout=TIMEOUT_S)
+        return tuple(file.rfilename for file in found.siblings or [])
     except HFValidationError:
         return ()
     except (HTTPError, OSError):  # the second: HF_HUB_OFFLINE, and requests, which older clients use
-        return cached_names(repo)
+        return cached_names(model)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from synthio.cli import UserError, making_of
+from synthio.model_ids import is_hub_id, split_id
 from synthio.models import CHECKPOINT_SUFFIXES
 
 if TYPE_CHECKING:
@@ -43,9 +44,10 @@ def known_backend(model: str) -> Backend | None:
         return "stable_audio_tools" if path.suffix in CHECKPOINT_SUFFIXES else "diffusers"
     if path.is_dir():
         return _told_by([file.name for file in path.iterdir()])
-    if model in HUB_BACKENDS:
-        return HUB_BACKENDS[model]
-    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+    repo, _ = split_id(model)
+    if repo in HUB_BACKENDS:
+        return HUB_BACKENDS[repo]
+    if not is_hub_id(model):
         return None
     from synthio.models.hub import file_names
 

@@ -20,6 +20,7 @@ import torch
 from synthio.cli import UserError, first_line
 from synthio.errors import trouble
 from synthio.files import read_object
+from synthio.model_ids import source
 from synthio.models.base import Network
 
 State = Mapping[str, torch.Tensor]
@@ -92,7 +93,10 @@ def load_reported(
     for library in ("transformers", "diffusers"):  # what they warn of over many lines is refused here in one
         logging.getLogger(library).setLevel(logging.ERROR)
     with refusing(what, name or ""):
-        network, report = kind.from_pretrained(name, output_loading_info=True, ignore_mismatched_sizes=True, **options)
+        named = {"pretrained_model_name_or_path": None} if name is None else source(str(name))
+        network, report = kind.from_pretrained(
+            **named, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
     other = {str(key[0]): f"{list(key[1])} in place of {list(key[2])}" for key in report["mismatched_keys"]}
     lacking = {key for key in report["missing_keys"] if not OBSOLETE.search(key)} - other.keys()
     allowed = [key for key in sorted({*lacking, *other}) if may_lack and key.startswith(may_lack)]

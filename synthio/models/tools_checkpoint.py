@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 import torch
 
-from synthio.cli import UserError, first_line
+from synthio.cli import UserError
 from synthio.models import CHECKPOINT_SUFFIXES
+from synthio.models.hub import snapshot
 from synthio.models.strict import listed, read_safetensors
 
 CONFIG_NAME = "model_config.json"
@@ -90,20 +91,11 @@ def choose_checkpoint(names: Collection[str], model: str) -> str:
 
 def _from_hub(model: str) -> ModelFiles:
     """The files of a hub id; of several checkpoints, one is downloaded."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    try:
-        for patterns in ([CONFIG_NAME, CHECKPOINT_NAMES[0]], [CHECKPOINT_NAMES[1]], ["*.safetensors", "*.ckpt"]):
-            folder = Path(snapshot_download(model, allow_patterns=patterns))
-            names = [file.name for file in folder.iterdir()]
-            if any(name.endswith(CHECKPOINT_SUFFIXES) for name in names):
-                break
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise UserError(
-            f"model '{model}' is no local file or folder and could not be had from the hub: {first_line(error)}. "
-            "A gated model needs its licence accepted on its page and a token (HF_TOKEN)"
-        ) from None
+    for patterns in ([CONFIG_NAME, CHECKPOINT_NAMES[0]], [CHECKPOINT_NAMES[1]], ["*.safetensors", "*.ckpt"]):
+        folder = snapshot(model, patterns)
+        names = [file.name for file in folder.iterdir()]
+        if any(name.endswith(CHECKPOINT_SUFFIXES) for name in names):
+            break
     return ModelFiles(folder / CONFIG_NAME, folder / choose_checkpoint(names, model))
 
 

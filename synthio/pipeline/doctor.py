@@ -22,6 +22,7 @@ from pathlib import Path
 
 from synthio.cli import new_parser, run_main
 from synthio.files import ROOT
+from synthio.model_ids import split_id
 from synthio.models.hub import look_up
 from synthio.pipeline.estimate import (
     SAMPLED,
@@ -208,7 +209,7 @@ def check_models(loaded: Mapping[str, str], variables: Mapping[str, str]) -> tup
         elif not can_import("huggingface_hub"):
             findings.append(Finding("note", f"{name} {model}: the hub is not asked until .venv is there"))
         else:
-            for repo in (model, *ALSO_LOADS.get(model, ())):
+            for repo in (model, *ALSO_LOADS.get(split_id(model)[0], ())):
                 finding, gb = check_hub(name, repo, variables)
                 findings.append(finding)
                 needs += [Need(hub_cache(), gb, repo)] if gb else []
@@ -226,7 +227,7 @@ def check_hub(name: str, repo: str, variables: Mapping[str, str]) -> tuple[Findi
     """(finding, GB to download) of a hub model."""
     from huggingface_hub.constants import ENDPOINT
 
-    page, what = f"{ENDPOINT}/{repo}", f"{name} {repo}"
+    page, what = f"{ENDPOINT}/{split_id(repo)[0]}", f"{name} {repo}"
     try:
         access = look_up(repo)
     except ValueError:

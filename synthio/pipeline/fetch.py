@@ -8,7 +8,7 @@ What is in the cache already is not downloaded again. HF_HUB_OFFLINE, HF_HOME an
 from __future__ import annotations
 
 from synthio.cli import UserError, new_parser, run_main
-from synthio.models.hub import look_up, needed_files
+from synthio.models.hub import look_up, needed_files, snapshot
 
 WHY_NOT = {
     "no_token": "it is gated, and there is no token (HF_TOKEN)",
@@ -21,7 +21,7 @@ WHY_NOT = {
 
 def get_parser():
     parser = new_parser(__doc__)
-    parser.add_argument("models", nargs="+", metavar="OWNER/NAME", help="models of the hub")
+    parser.add_argument("models", nargs="+", metavar="OWNER/NAME[@REVISION]", help="models of the hub")
     return parser
 
 
@@ -36,10 +36,8 @@ def fetch(model: str) -> bool:
         return False
     if access.state != "download":
         raise UserError(f"{model}: {WHY_NOT.get(access.state, access.reason)}; sh run.sh --check says what mends it")
-    from huggingface_hub import snapshot_download
-
     print(f"downloading {model}: {access.missing_bytes / 1e9:.1f} GB", flush=True)
-    snapshot_download(model, allow_patterns=needed_files(access.names))
+    snapshot(model, needed_files(access.names))
     return True
 
 

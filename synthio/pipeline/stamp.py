@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -26,6 +25,7 @@ from typing import Any
 
 from synthio.cli import UserError, new_parser, run_main
 from synthio.files import files_in, fingerprint, read_json, sha256_file, sha256_value, write_json
+from synthio.model_ids import is_hub_id
 from synthio.pipeline.loaded import changed_code, changed_libraries, merged, read_notes
 from synthio.pipeline.shared_stages import clips_of, counterparts, files_beside, link_outputs, root_of, sibling_stamps
 from synthio.pipeline.variables import inert_options
@@ -77,11 +77,6 @@ def script_hash(command: Sequence[str]) -> str:
     """Hash of the step's script; '' for a module, which is in the notes of its process."""
     script = Path(command[script_index(command)]) if command else Path()
     return sha256_file(script) if script.is_file() and script.suffix == ".py" else ""
-
-
-def is_hub_id(path: str) -> bool:
-    """Whether an input may be a model of the hub: owner/name, and no file or folder."""
-    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path) is not None and not Path(path).exists()
 
 
 def content(path: str, cache: dict[str, list]) -> str:
