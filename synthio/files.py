@@ -218,8 +218,8 @@ def write_json(path: str | Path, value: Json) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
-def read_json(path: str | Path) -> Json:
-    """Read a JSON file.
+def read_json(path: str | Path, mend: str = MADE_AGAIN) -> Json:
+    """Read a JSON file; `mend` says what helps where it is damaged.
 
     Raises:
         OSError: there is none.
@@ -228,16 +228,16 @@ def read_json(path: str | Path) -> Json:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # neither UTF-8 nor JSON
-        raise UserError(f"{path}: damaged, for it is no JSON ({error}); {MADE_AGAIN}") from None
+        raise UserError(f"{path}: damaged, for it is no JSON ({error}); {mend}") from None
 
 
-def read_object(path: str | Path, *keys: str) -> dict[str, Json]:
-    """Read a JSON file that holds an object, with at least these keys; raises as `read_json`."""
-    value = read_json(path)
+def read_object(path: str | Path, *keys: str, mend: str = MADE_AGAIN) -> dict[str, Json]:
+    """Read a JSON file that holds an object, with at least these keys; `mend` and what it raises as for `read_json`."""
+    value = read_json(path, mend)
     if not isinstance(value, dict):
-        raise UserError(f"{path}: damaged, for it is no object of names and values; {MADE_AGAIN}")
+        raise UserError(f"{path}: damaged, for it is no object of names and values; {mend}")
     if lacking := [key for key in keys if key not in value]:
-        raise UserError(f"{path}: damaged, for it does not say {', '.join(lacking)}; {MADE_AGAIN}")
+        raise UserError(f"{path}: damaged, for it does not say {', '.join(lacking)}; {mend}")
     return value
 
 

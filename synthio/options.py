@@ -167,6 +167,13 @@ class Device:
 
 
 @dataclass(frozen=True)
+class ReportClips:
+    """Of what shows clips."""
+
+    max_clips: int = option(60, "clips that can be listened to in report.html", low=0, driver="report_clips")
+
+
+@dataclass(frozen=True)
 class Compiling:
     """Of what runs one network many times."""
 

@@ -13,10 +13,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from tests.running import wait_until
 
 INSTALL = "apt-get install -y --no-install-recommends slurm-wlm munge"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol")
@@ -65,14 +66,6 @@ PartitionName=other Nodes=ALL MaxTime=INFINITE DefaultTime=60 State=UP
 def missing() -> list[str]:
     """The programs that are not installed."""
     return [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
-
-
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 60) -> None:
-    """Look every 50 ms; an AssertionError names what did not happen."""
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, f"{what}: not in {timeout_s} s"
-        time.sleep(0.05)
 
 
 class Cluster:

@@ -40,9 +40,10 @@ report() {
 
 # The page that shows the run. The scores stand without it, so its failure is told and does not end the run.
 write_page() {
-    local log=$work/logs/report.log
-    local command=(-m synthio.report.page --work "$work" --output "$work/report.html" --max_clips "$report_clips")
+    local log=$work/logs/report.log command words=()
     $make_report || return 0
+    words_of ReportClips
+    command=(-m synthio.report.page --work "$work" --output "$work/report.html" "${words[@]}")
     if $planning; then
         reads=("$output_csv_path") writes=("$work/report.html")
         $augment || reads=("$train_csv")

@@ -15,6 +15,8 @@ from synthio.options import Device, add_options
 if TYPE_CHECKING:
     import torch
 
+    from synthio.training import State
+
 ROOT = Path(__file__).resolve().parents[2]
 INERT = ("cache", "output", "scratch", "device", "workers")  # options that change no result
 # (step) -> what the loss needs: CPU tensors in tuples, lists or dicts. All randomness of a step is drawn here.
@@ -112,7 +114,7 @@ def fit(
     import torch
 
     from synthio.manifest import write_table
-    from synthio.training import Checkpoint, State, Tensors, check_finite, descend, train
+    from synthio.training import Checkpoint, State, Tensors, descend, train
 
     device, steps, scratch = pick_device(args.device), args.steps, args.scratch
     module.to(device)
@@ -120,8 +122,7 @@ def fit(
     optimizer = torch.optim.AdamW(parameters, lr=args.learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98))
     average = {k: v.clone() for k, v in module.state_dict().items() if v.is_floating_point()}
     state, parts = State(), {"module": module, "optimizer": optimizer, "average": Tensors(average)}
-    shaping = {option: value for option, value in vars(args).items() if option not in INERT}
-    checkpoint = Checkpoint(scratch / f"{name}.pt", sha256_value([name, shaping, weight_decay, decay]))
+    checkpoint = Checkpoint(scratch / f"{name}.pt", sha256_value([name, shaping(args), weight_decay, decay]))
     checkpoint.load(state, parts)
     made = iter(batches(batch_of, state.step, steps, args.workers))
     exported, started = time.monotonic(), time.monotonic() - state.seconds
@@ -133,10 +134,7 @@ def fit(
         return {key: value.detach() for key, value in losses.items()}  # a number here would make the GPU wait
 
     def log(rows: list[dict[str, torch.Tensor]]) -> None:
-        means = {key: float(torch.stack([row[key] for row in rows]).mean()) for key in rows[0]}
-        check_finite(means["loss"], "loss", state.step - 1)
-        row = {"step": state.step, **{key: round(mean, 5) for key, mean in means.items()}}
-        state.history.append(row | {"seconds": round(time.monotonic() - started, 1)})
+        note(state, rows, time.monotonic() - started)
         write_table(pd.DataFrame(state.history), scratch / f"{name}.csv")
         print(name, state.history[-1], flush=True)
 
@@ -151,6 +149,27 @@ def fit(
     module.load_state_dict(average, strict=False)
     module.cpu()
     export()
+
+
+def shaping(args) -> dict[str, Any]:
+    """The options of `recipe_parser` that shape the weights."""
+    return {option: value for option, value in vars(args).items() if option not in INERT}
+
+
+def note(state: State, rows: list[dict[str, torch.Tensor]], seconds: float) -> None:
+    """Add a row to the history: the means of what the last steps gave.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    import torch
+
+    from synthio.training import check_finite
+
+    means = {key: float(torch.stack([row[key] for row in rows]).mean()) for key in rows[0]}
+    check_finite(means["loss"], "loss", state.step - 1)
+    row = {"step": state.step, **{key: round(mean, 5) for key, mean in means.items()}}
+    state.history.append(row | {"seconds": round(seconds, 1)})
 
 
 def with_average(module, average: dict[str, torch.Tensor], action: Callable[[], None]) -> None:

@@ -27,23 +27,12 @@ from typing import TYPE_CHECKING, Any
 
 from synthio.cli import UserError, in_range, new_parser, run_main
 from synthio.data.check_tables import SPLITS, Split, check_tables, free_name, is_there, missing_clip, read_split, shared
+from synthio.data.options import CheckOptions
 from synthio.data.problems import MAX_LISTED, Findings, listed, number
-from synthio.options import MultiLabel, add_options, from_args, option
+from synthio.options import add_options, from_args
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class CheckOptions(MultiLabel):
-    """What is done about findings."""
-
-    on_bad_audio: str = option(
-        "stop",
-        "what to do with a clip that is missing or cannot be used; drops are listed in a file",
-        choices=("stop", "drop"),
-        driver="on_bad_audio",
-    )
 
 
 @dataclass(frozen=True)

@@ -329,7 +329,8 @@ def check_csvs(variables: Mapping[str, str]) -> list[Finding]:
         return [Finding("ok", "demo set: will be made")]
     if not can_import("pandas", "soundfile", "soxr"):
         return [Finding("note", "CSVs and clips: not looked at until .venv is there")]
-    from synthio.data.check_inputs import CheckOptions, check_all, summary
+    from synthio.data.check_inputs import check_all, summary
+    from synthio.data.options import CheckOptions
 
     options = CheckOptions(multi_label=is_on(variables, "multi_label"), on_bad_audio=variables["on_bad_audio"])
     checked = check_all(there, int(variables["num_samples"]), options, not is_on(variables, "augment"), MAX_LISTENED)

@@ -16,11 +16,11 @@ from pathlib import Path
 from synthio.captions.requests import CaptionerOptions, PromptOptions, WriterOptions
 from synthio.classification.options import Recipe
 from synthio.cli import new_parser, run_main
-from synthio.data.check_inputs import CheckOptions
+from synthio.data.options import CheckOptions
 from synthio.files import ROOT, write_text
 from synthio.filtering.options import FilterOptions, FinetuneOptions
 from synthio.generation.options import PreferenceOptions, SamplingOptions
-from synthio.options import Compiling, Device, Option, declared, flag_of, option
+from synthio.options import Compiling, Device, Option, ReportClips, declared, flag_of, option
 from synthio.tracking import Tracking
 
 RUN = ROOT / "run.sh"
@@ -151,7 +151,6 @@ class Outputs:
         False, "take over what a results_root beside this one (in the same folder) has done already"
     )
     make_report: bool = option(True, "write report.html, the page that shows the run")
-    report_clips: int = option(60, "clips that can be listened to in report.html", low=0)
 
 
 @dataclass(frozen=True)
@@ -216,6 +215,7 @@ SCRIPTS = (
     FinetuneOptions,
     PreferenceOptions,
     Recipe,
+    ReportClips,
     Compiling,
     Device,
     Tracking,
@@ -249,7 +249,7 @@ SECTIONS: tuple[tuple[str, tuple[str | type, ...]], ...] = (
         ("dpo_train_parts dpo_loss dpo_pairs dpo_losers dpo_rounds", PreferenceOptions, Steps),
     ),
     ("classifier", (Recipe, Heads)),
-    ("outputs", (Outputs,)),
+    ("outputs", (Outputs, ReportClips)),
     (
         "machine: a change here does no finished work again",
         ("device cpu_shards cpu_threads compile log_to stable_audio_env gama_env", Machine, Compiling, Tracking),

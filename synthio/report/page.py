@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthio.cli import UserError, in_range, new_parser, quiet_libraries, run_main, set_threads
 from synthio.manifest import PROBABILITY
+from synthio.options import ReportClips, add_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,7 @@ def get_parser():
     parser = new_parser(__doc__)
     parser.add_argument("--work", required=True, help="the run's folder, <results_root>/<dataset_name>")
     parser.add_argument("--output", default="", help="the HTML file; empty: report.html in that folder")
-    parser.add_argument("--max_clips", type=in_range(int, 0), default=60, help="clips that can be listened to")
+    add_options(parser, ReportClips)
     parser.add_argument("--clip_seconds", type=in_range(float, 0.1, 60), default=10.0, help="of each, at most")
     parser.add_argument("--max_megabytes", type=in_range(float, 1), default=20.0, help="size of the file, at most")
     parser.add_argument(

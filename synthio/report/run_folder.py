@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from synthio.cli import UserError
-from synthio.files import fingerprint, read_json, sha256_file
+from synthio.files import fingerprint, read_json, read_object, sha256_file
 from synthio.manifest import CAPTION, LABEL, MODEL, PATH, PROMPT, read_manifest, read_table
 
 ADAPTER = re.compile(r"\+adapter@([0-9a-f]+)")
@@ -113,7 +113,7 @@ def read_totals(path: Path) -> dict[str, Any]:
             f"{path.parent}: no scores.json there; the report comes after `python -m synthio.report.results`"
         )
     mend = f"write it again: python -m synthio.report.results --output_json {path} --scores NAME=FILE ..."
-    totals = read_object(path, ("methods", "seconds"), mend)
+    totals = read_object(path, "methods", "seconds", mend=mend)
     if not totals["methods"]:
         raise UserError(f"{path}: no method in it; {mend}")
     for number, summary in enumerate(totals["methods"], 1):
@@ -127,26 +127,13 @@ def read_totals(path: Path) -> dict[str, Any]:
     return totals
 
 
-def read_object(path: Path, names: Iterable[str], mend: str) -> dict[str, Any]:
-    """A JSON object that holds these names.
-
-    Raises:
-        UserError: it cannot be read, or lacks one; `mend` says what helps.
-    """
-    try:
-        value = read_json(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable JSON file ({error}); {mend}") from None
-    missing = [name for name in names if not isinstance(value, dict) or name not in value]
-    if missing or not isinstance(value, dict):
-        raise UserError(f"{path}: no {', '.join(missing) or 'JSON object'} in it; {mend}")
-    return value
-
-
 def read_method(work: Path, summary: dict[str, Any]) -> Method:
     """One record of W/scores.json with the files of its classifier."""
     path = work / summary["file"]
-    scores = read_object(path, ("options", "per_class"), "train and test that classifier again")
+    mend = "train and test that classifier again"
+    if not path.is_file():
+        raise UserError(f"{path} is not there; {mend}")
+    scores = read_object(path, "options", "per_class", mend=mend)
     history, table = path.with_name(HISTORY), pd.DataFrame()
     if history.is_file():
         table = as_numbers(read_table(history, ["step"]))
@@ -179,7 +166,7 @@ def locate(recorded: str, work: Path) -> Path:
 def read_record(csv: Path) -> dict[str, Any]:
     """The record beside a CSV or folder, or {}; of a table that was made in shards, that of the first shard."""
     path = csv.with_suffix(".json")
-    record = read_object(path, (), f"make {csv.name} again") if path.is_file() else {}
+    record = read_object(path, mend=f"make {csv.name} again") if path.is_file() else {}
     shards = record.get("shards") or []
     return (
         shards[0] | {name: record[name] for name in ("sha256", "inputs", "rows_in", "rows_out")} if shards else record

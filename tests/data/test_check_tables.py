@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from synthio.cli import UserError
 from synthio.data.any_table import read_any
-from synthio.data.check_inputs import CheckOptions, check_all
+from synthio.data.check_inputs import check_all
 from synthio.data.check_tables import label_key, read_split
+from synthio.data.options import CheckOptions
 from synthio.data.problems import Findings
 from synthio.manifest import OWN_COLUMNS, clean_labels, read_manifest
 from tests.scripts import call_script

@@ -18,8 +18,9 @@ from synthio.classification.heads import TITLES
 from synthio.files import read_json
 from synthio.models.load import load_scorer
 from synthio.report import experiment as ex
-from tests.driver.test_run import LABELS, needs_proc, needs_setpriv, processes_of, rows_of, save_program, wait_until
+from tests.driver.test_run import LABELS, needs_proc, needs_setpriv, rows_of
 from tests.driver.toy import save_world
+from tests.running import processes_of, save_program, wait_until
 from tests.scripts import ROOT, call_script
 
 SCRIPT = ROOT / "experiment.sh"

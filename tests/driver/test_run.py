@@ -26,6 +26,7 @@ from synthio.pipeline import variables
 from tests.classification.toy_clips import save_tiny_ast
 from tests.cpu_time import children_cpu_s
 from tests.rows import rows_of
+from tests.running import processes_of, save_program, wait_until
 from tests.scripts import ROOT, copy_driver
 from tests.tiny_audio_llms import save_qwen2_audio
 from tests.tiny_models import save_clap, save_text_to_audio
@@ -154,38 +155,11 @@ def same_generation(root: Path, finished) -> None:
     assert not list((root / folder).glob(".*"))
 
 
-def processes_of(root: Path) -> list[str]:
-    """Command lines of the running processes that name this results root."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if str(root) in line and path.parent.name != str(os.getpid()):
-            found.append(line)
-    return found
-
-
-def wait_until(condition, what: str, timeout_s: float = 120) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not happen in {timeout_s} s"
-        time.sleep(0.05)
-
-
 def start(world, *args):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     heard = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # noqa: E731 # under nohup bash could not trap it
     return subprocess.Popen([SHELL, str(RUN), *map(str, args)], cwd=world, env=environment, preexec_fn=heard, **quiet)
-
-
-def save_program(path: Path, text: str) -> None:
-    """A shell script that stands in for a program."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks at processes in /proc")
@@ -356,7 +330,7 @@ def test_a_report_that_fails_leaves_the_scores(world):
     assert "run.sh: the report could not be made (the scores above stand); see " in done.stderr
     assert "Test scores in percent" in done.stdout and "report.html" not in done.stdout
     assert not (work / "report.html").exists() and (work / "scores.json").is_file()
-    assert "train.json: not a readable JSON file" in (work / "logs/report.log").read_text()
+    assert "train.json: damaged, for it is no JSON" in (work / "logs/report.log").read_text()
 
 
 def test_memory_is_kept_where_there_is_no_gpu(world, tmp_path):
@@ -396,7 +370,7 @@ def test_kill_9_in_the_middle_of_the_filter(world, copy, finished):
     kept = "tiny set/round_0/kept.csv"
     (copy / kept).unlink()
     process = start(world, *options(copy, stop_stage=7))
-    wait_until(lambda: any("filter_audios.py" in line for line in processes_of(copy)), "the filter")
+    wait_until(lambda: processes_of(copy, "filter_audios.py"), "the filter")
     time.sleep(1)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -412,8 +386,7 @@ def test_kill_9_in_the_middle_of_the_filter(world, copy, finished):
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_run_leaves_no_process_behind(world, before_generation, signal_number):
     process = start(world, *options(before_generation, stop_stage=6))
-    is_running = lambda: sum("generate.py" in line for line in processes_of(before_generation)) >= 2  # noqa: E731
-    wait_until(is_running, "the shards")
+    wait_until(lambda: len(processes_of(before_generation, "generate.py")) >= 2, "the shards")
     process.send_signal(signal_number)
     assert process.wait(timeout=20) == 128 + signal_number
     wait_until(lambda: not processes_of(before_generation), "the end of the shards", 5)

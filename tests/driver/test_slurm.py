@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.driver.test_run import processes_of
-from tests.slurm_cluster import INSTALL, NODES, Cluster, missing, running, wait_until
+from tests.running import processes_of, save_program, wait_until
+from tests.slurm_cluster import INSTALL, NODES, Cluster, missing, running
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DRIVER = r"""
@@ -70,13 +70,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}; {INSTALL}"),
 ]
-
-
-def save_program(path: Path, text: str) -> None:
-    """A shell script that stands in for a program."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
 
 
 @pytest.fixture(scope="module")

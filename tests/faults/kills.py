@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.faults import runs
 from tests.faults.trials import RIGHT, SILENT, STUCK, Outcome, Silent, Stuck, rng_of
+from tests.running import processes_of
 
 COUNT, LEAST, WAIT_S = 94, 13, 1200
 LONGEST = 26  # kills of one chain
@@ -109,7 +110,7 @@ class Chain:
             time.sleep(0.01)
         pids = [process.pid]
         while whom == "stage" and process.poll() is None:  # between two of them there is none
-            if pids := [pid for pid in runs.processes_of(self.root, "python") if pid != process.pid]:
+            if pids := [pid for pid in processes_of(f"{self.root}/", "python") if pid != process.pid]:
                 break
             time.sleep(0.01)
         for pid in pids[:1]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.driver.test_run import RUN, SHELL, options, save_world
 from tests.faults.trials import Silent, Stuck
+from tests.running import processes_of
 
 RUN_S = 900  # the longest that a tiny run may take, on a slow machine
 END_S = 30  # until nothing of a killed run is left
@@ -83,19 +84,6 @@ def run(world: Path, root: str, log: Path, *words: object, **environment: str) -
     return finish(start(world, root, log, *words, **environment), log)
 
 
-def processes_of(root: Path, among: str = "") -> list[int]:
-    """The running processes that name a results root."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if f"{root}/" in line and among in line and int(path.parent.name) != os.getpid():
-            found.append(int(path.parent.name))
-    return found
-
-
 def check_ended(root: Path) -> None:
     """Nothing of a run outlives it.
 
@@ -103,7 +91,7 @@ def check_ended(root: Path) -> None:
         Stuck: a process does.
     """
     end = time.monotonic() + END_S
-    while left := processes_of(root):
+    while left := processes_of(f"{root}/"):
         if time.monotonic() > end:
             raise Stuck(f"{len(left)} processes outlive the run")
         time.sleep(0.05)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from synthio.audio import BadAudio, probe, read_audio
+from tests.encoders import encode
 from tests.faults.trials import Outcome, Silent, check_message, judged
 from tests.faults_tools import MUTATIONS, cut
 
@@ -40,19 +41,6 @@ def tone(rng: np.random.Generator, rate: int) -> np.ndarray:
     return (0.3 * np.sin(2 * np.pi * 440 * t) + 0.05 * rng.normal(size=len(t))).astype(np.float32)
 
 
-def encode(path: Path, codec: str, rate: int, sound: np.ndarray) -> None:
-    """Write a sound by FFmpeg's libraries."""
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, layout="mono")
-        stream.bit_rate = 64000
-        frame = av.AudioFrame.from_ndarray(sound[None], format="fltp", layout="mono")
-        frame.sample_rate = rate
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-
-
 @cache
 def originals(folder: Path) -> dict[str, bytes]:
     """A small file of every format: name -> bytes."""
@@ -67,7 +55,7 @@ def originals(folder: Path) -> dict[str, bytes]:
             format={"rf64": "RF64", "w64": "W64"}.get(name.split(".")[1]),
         )  # fmt: skip
     for name, codec, rate in FFMPEG:
-        encode(folder / name, codec, rate, tone(rng, rate))
+        encode(folder / name, codec, tone(rng, rate), rate)
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 

@@ -443,8 +443,9 @@ OF_AN_EARLIER_VERSION = json.dumps(
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("{", "scores.json: not a readable JSON file"),
-        ("[]", "scores.json: no methods, seconds in it"),
+        ("{", "scores.json: damaged, for it is no JSON"),
+        ("[]", "scores.json: damaged, for it is no object"),
+        ('{"methods": []}', "scores.json: damaged, for it does not say seconds"),
         ('{"methods": [], "seconds": []}', "scores.json: no method in it"),
         ('{"methods": [{"name": "a", "metric": "mAP"}], "seconds": []}', "method 1 has no file, interval_95, macro_f1"),
         (OF_AN_EARLIER_VERSION, "an earlier version wrote it, whose intervals were over clips alone"),

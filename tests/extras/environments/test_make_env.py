@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.running import processes_of, wait_until
 from tests.scripts import copy_driver
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,29 +56,9 @@ def start(tmp_path, tools, **changes):
     )
 
 
-def wait_until(condition, what: str, seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"no {what} within {seconds} s"
-        time.sleep(0.02)
-
-
 def installs(folder: Path) -> list[str]:
     path = folder / "installs"
     return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def running(folder: Path) -> list[str]:
-    """Command lines of processes that name a folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if str(folder) in line and int(process.name) != os.getpid():
-            found.append(line)
-    return found
 
 
 def is_whole(folder: Path) -> bool:
@@ -92,7 +73,7 @@ def test_a_stopped_install_ends_at_once_and_the_same_command_goes_on(tmp_path, t
     wait_until(lambda: installs(tmp_path) == ["begin"], "install")
     process.send_signal(number)
     process.wait(timeout=1)
-    wait_until(lambda: not running(tmp_path / "env"), "end of pip", 1)
+    wait_until(lambda: not processes_of(tmp_path / "env"), "end of pip", 1)
     again = start(tmp_path, tools, PACE="0")
     assert again.wait(timeout=10) == 0 and is_whole(tmp_path / "env")
     assert [path.name for path in tmp_path.glob("env*")] == ["env"]
@@ -171,6 +152,6 @@ def test_a_run_that_is_stopped_while_it_installs(tmp_path, tools, number):
     wait_until(lambda: installs(clone) == ["begin"], "install")
     process.send_signal(number)
     _, text = process.communicate(timeout=2)
-    wait_until(lambda: not running(clone), "end of all processes", 2)
+    wait_until(lambda: not processes_of(clone), "end of all processes", 2)
     if number != signal.SIGKILL:
         assert process.returncode == 128 + number and "run.sh: stopped; the same command goes on from here" in text
