@@ -3,6 +3,7 @@ if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi #
 # Set up and run every check:      sh test.sh        `sh test.sh all` makes every environment and runs the slow tests too.
 # The tests of one environment:    sh test.sh clap   one of extras/environments, which is made first.
 # Faults at random, 15 minutes:    sh test.sh faults [--scale 0.1] [--seed 7] [--part kills]; see tests/faults
+# Whole runs in many ways:         sh test.sh slow; also what else takes minutes and needs no environment of its own
 # The launcher of clusters:        sh test.sh slurm; wants SLURM installed, of which it starts one of two nodes
 # Faults in core lines:            sh test.sh mutants; tests must notice each, see tests/mutants.py
 # More words go to pytest:         sh test.sh tests/driver/test_run.py -k dash
@@ -48,13 +49,24 @@ test_jobs() {
     echo "${SYNTHIO_TEST_JOBS:-$((cores < 8 ? cores : 8))}"
 }
 
+# Run tests side by side.
+run_tests() { # MARKS [PYTEST OPTIONS...]
+    local jobs marks=$1
+    shift
+    jobs=$(test_jobs)
+    # a file stays in one process: what its tests share is made once
+    if ((jobs > 1)); then set -- -n "$jobs" --dist loadfile "$@"; fi
+    python -m pytest -m "$marks" "$@"
+}
+
 main() {
-    local root marks="not slow" names jobs
+    local root marks="not slow" names
     root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
     cd "$root"
     bash extras/environments/make_env.sh .venv requirements.txt
     bash extras/environments/make_env.sh .venv requirements-dev.txt
     export PATH=$root/.venv/bin:$PATH
+    unset PYTHONDONTWRITEBYTECODE # hundreds of processes would compile the same modules
     mapfile -t names < <(environments)
     if [[ ${1:-} == faults || ${1:-} == mutants ]]; then
         python -m "tests.$1" "${@:2}"
@@ -62,6 +74,10 @@ main() {
     fi
     if [[ ${1:-} == slurm ]]; then
         python -m pytest -m "slow or not slow" tests/driver/test_slurm.py "${@:2}"
+        return
+    fi
+    if [[ ${1:-} == slow ]]; then
+        run_tests slow --ignore tests/driver/test_slurm.py "${@:2}" # which has a target of its own
         return
     fi
     if [[ -n ${1:-} && " ${names[*]} " == *" $1 "* ]]; then
@@ -78,10 +94,7 @@ main() {
     mypy
     lint-imports --no-logo
     find . -name '*.sh' -not -path './.*' -print0 | xargs -0 shellcheck .ci/run
-    jobs=$(test_jobs)
-    # a file stays in one process: what its tests share is made once
-    if ((jobs > 1)); then set -- -n "$jobs" --dist loadfile "$@"; fi
-    python -m pytest -m "$marks" "$@"
+    run_tests "$marks" "$@"
 }
 
 main "$@"

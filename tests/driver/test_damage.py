@@ -15,6 +15,8 @@ from tests.driver import test_run
 from tests.driver.test_run import RUN, call, save_world, stage_answers
 from tests.faults_tools import kill_at, small_disk
 
+pytestmark = pytest.mark.slow
+
 CLIPS = "tiny set_synthetic"
 WORK = "tiny set"
 

@@ -88,6 +88,7 @@ def experiment(world, *words, **environment):
     return subprocess.run(command, cwd=world, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
+@pytest.mark.slow
 @needs_proc
 @needs_setpriv
 def test_killed_failed_and_finished(world, tmp_path):

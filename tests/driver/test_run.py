@@ -36,11 +36,11 @@ SHELL = shutil.which("dash") or "sh"
 LABELS = ["dog_bark", "Hund, laut", "001"]
 
 
-def call(*args, cwd=None, timeout=600, **environment):
+def call(*args, cwd=None, timeout=600, driver=RUN, **environment):
     """`sh run.sh ...`, with sh being dash where there is one."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", **environment}
     environment = {name: value for name, value in environment.items() if value is not None}
-    command = [SHELL, str(RUN), *map(str, args)]
+    command = [SHELL, str(driver), *map(str, args)]
     return subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
     )
@@ -109,6 +109,14 @@ def finished(world):
     done = call(*options("unbroken run"), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
     return world / "unbroken run", done.stdout
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """run.sh in a clone without an environment: a dry run shows the steps, and asks no stamps, which takes seconds."""
+    run = copy_driver(tmp_path_factory.mktemp("bare") / "clone")
+    (run.parent / "synthio").symlink_to(ROOT / "synthio")
+    return run
 
 
 @pytest.fixture
@@ -315,17 +323,11 @@ def test_each_gpu_gets_one_shard(world, before_generation, tmp_path, visible, sh
     assert [log.read_text() for log in logs][: len(shown)] == [f"GPU {name}\n" for name in shown]
 
 
-def test_a_report_that_fails_leaves_the_scores(world):
-    """Of heads on the gold clips alone; the record that is broken is read by the report only."""
-    words = {"augment": "false", "use_ast": "no", "cpu_shards": 1}
-    done = call(*options("gold alone", **words), cwd=world)
-    assert done.returncode == 0, done.stdout + done.stderr
-    work = world / "gold alone/tiny set"
-    assert "share of right answers" in unpacked(work / "report.html")
-    assert read_json(work / "classifier/gold_only/scores.json")["head"] == "probe"
-    assert not (work / "classifier/gold_only_ast").exists()
+def test_a_report_that_fails_leaves_the_scores(world, copy):
+    """The record that is broken is read by the report only."""
+    work = copy / "tiny set"
     (work / "checked/train.json").write_text("{")
-    done = call(*options("gold alone", **words, stage=10), cwd=world)
+    done = call(*options(copy, stage=10), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "run.sh: the report could not be made (the scores above stand); see " in done.stderr
     assert "Test scores in percent" in done.stdout and "report.html" not in done.stdout
@@ -364,6 +366,7 @@ def test_kill_9_in_the_middle_of_the_generation(world, before_generation, finish
     same_generation(before_generation, finished)
 
 
+@pytest.mark.slow
 @needs_proc
 @needs_setpriv
 def test_kill_9_in_the_middle_of_the_filter(world, copy, finished):
@@ -528,19 +531,19 @@ def table_of(name: str) -> dict[str, dict[str, str]]:
     return {column: {row[0]: row[i] for row in rows if row[i] != "-"} for i, column in enumerate(head[1:], 1)}
 
 
-def what_is_set(*words, **more):
+def what_is_set(driver, *words):
     """(what sets -> variable -> value, all that is printed) of a dry run."""
-    done = call(*words, "--dry_run", **more)
+    done = call(*words, "--dry_run", driver=driver)
     assert done.returncode == 0, done.stderr
     sets = re.findall(r"^(profile \w+|\w+ of full size) sets (.*)", done.stdout, re.MULTILINE)
     return {who: dict(word.split("=", 1) for word in text.split()) for who, text in sets}, done.stdout
 
 
 @pytest.mark.parametrize("name", ["stable_audio_open", "stable_audio_3", "paper_models", "paper"])
-def test_a_profile_sets_models_and_their_sizes_what_suits_them(tmp_path, name):
+def test_a_profile_sets_models_and_their_sizes_what_suits_them(bare, tmp_path, name):
     (tmp_path / "weights.bin").touch()
     gama = ["--gama_dir", tmp_path, "--gama_checkpoint", tmp_path / "weights.bin"]
-    sets, text = what_is_set("--profile", name, *(gama if name.startswith("paper") else []))
+    sets, text = what_is_set(bare, "--profile", name, *(gama if name.startswith("paper") else []))
     sizes = table_of("sizes.txt")
     assert sets == {
         f"profile {name}": table_of("profiles.txt")[name],
@@ -553,13 +556,13 @@ def test_a_profile_sets_models_and_their_sizes_what_suits_them(tmp_path, name):
 
 
 @pytest.mark.parametrize("model", ["hub id", "folder", "file", "small folder"])
-def test_a_model_of_full_size_brings_what_suits_it(tmp_path, model):
+def test_a_model_of_full_size_brings_what_suits_it(bare, tmp_path, model):
     """By its weights on the disk, with nothing else chosen; what the user gives wins."""
     weights = tmp_path / ("ast.pth" if model == "file" else "ast/model.safetensors")
     weights.parent.mkdir(exist_ok=True)
     weights.write_bytes(bytes((7 if model == "small folder" else 90) << 20))
     named = {"hub id": "MIT/ast-finetuned-audioset-10-10-0.4593", "file": weights}.get(model, weights.parent)
-    sets, text = what_is_set("--ast_model", named, "--ast_batch_size", 12)
+    sets, text = what_is_set(bare, "--ast_model", named, "--ast_batch_size", 12)
     if model == "small folder":
         assert sets == {} and "--learning_rate 3e-4 " in text
         return
@@ -570,17 +573,17 @@ def test_a_model_of_full_size_brings_what_suits_it(tmp_path, model):
     assert "--num_steps 1000 --epochs 0 --learning_rate 1e-5 --batch_size 12 " in text and "--head_init random " in text
 
 
-def test_a_full_size_generator_alone_brings_what_suits_it():
-    sets, text = what_is_set("--text_to_audio_model", "stabilityai/stable-audio-open-1.0", "--dpo_num_steps", 150)
+def test_a_full_size_generator_alone_brings_what_suits_it(bare):
+    sets, text = what_is_set(bare, "--text_to_audio_model", "stabilityai/stable-audio-open-1.0", "--dpo_num_steps", 150)
     suits = table_of("sizes.txt")["text_to_audio_model"]
     del suits["dpo_num_steps"]
     assert sets == {"text_to_audio_model of full size": suits}
     assert "--batch_size 4 --gradient_accumulation 2 " in text and "--learning_rate 3e-4 " in text
 
 
-def test_what_the_user_sets_wins_over_the_profile(tmp_path):
+def test_what_the_user_sets_wins_over_the_profile(bare, tmp_path):
     words = ["--num_steps", 0, "--caption_writer=embedded", "--captioner", "embedded", "--ast_learning_rate", "1e-4"]
-    found, text = what_is_set("--profile", "paper", *words)
+    found, text = what_is_set(bare, "--profile", "paper", *words)
     sets = {name: value for part in found.values() for name, value in part.items()}
     assert sets.keys().isdisjoint({"num_steps", "caption_writer", "captioner", "ast_learning_rate", "llm_model"})
     assert sets["cfg_scale"] == "7" and "--sampler dpmpp_3m_sde --num_steps 0 --cfg_scale 7 " in text
@@ -592,14 +595,14 @@ def test_what_the_user_sets_wins_over_the_profile(tmp_path):
     assert "--learning_rate 3e-4 " in done.stdout and "num_steps=100" in done.stdout
 
 
-def test_a_conda_environment_by_name(world, tmp_path):
+def test_a_conda_environment_by_name(bare, world, tmp_path):
     save_program(tmp_path / "bin/conda", 'test "$1 $2 $3" = "run -n sounds"')
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     words = [*options("conda run", stable_audio_env="sounds"), "--dry_run"]
-    done = call(*words, cwd=world, PATH=path)
+    done = call(*words, cwd=world, driver=bare, PATH=path)
     assert "conda run -n sounds --no-capture-output python" in done.stdout
     assert done.stdout.count("conda run -n") == 4  # losers, dpo, generate, its round
-    assert call(*options("x", ast_env="others"), cwd=world, PATH=path).returncode == 2
+    assert call(*options("x", ast_env="others"), cwd=world, driver=bare, PATH=path).returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -660,16 +663,17 @@ def test_only_what_is_used_brings_its_environment(tmp_path):
     assert "dpo loads in one process what no environment has together: text_to" in told("--dpo_pairs", "ranked")[1]
 
 
-def test_gama_gets_its_environment_and_is_driven_from_the_main_one(world, tmp_path):
+def test_gama_gets_its_environment_and_is_driven_from_the_main_one(bare, world, tmp_path):
     save_program(tmp_path / "bin/conda", 'test "$1 $2 $3" = "run -n listener"')
     changes = {"captioner": "gama", "gama_dir": "data", "gama_checkpoint": "data/train.csv", "gama_env": "listener"}
     words = [*options("gama", **changes), "--dry_run"]
-    done = call(*words, cwd=world, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    done = call(*words, cwd=world, driver=bare, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     (line,) = [line for line in done.stdout.splitlines() if "gama_csv_inf.py" in line]
     assert line.split()[0].endswith(".venv/bin/python")
     assert "--batch_size 8 --gama_dir" in line and "--gama_env listener" in line
 
 
+@pytest.mark.slow
 def test_an_audio_llm_captions_in_the_run(world):
     save_qwen2_audio(world / "models/listener")
     changes = {"captioner": "models/listener", "caption_max_tokens": 10, "caption_batch_size": 2, "stop_stage": 2}
@@ -681,8 +685,8 @@ def test_an_audio_llm_captions_in_the_run(world):
     assert "up to date: 6 rows in, 6 out" in stage_answers(again.stdout)["2 caption"]
 
 
-def dry(root, **changes):
-    done = call(*options(root, **changes), "--dry_run", cwd=root.parent)
+def dry(root, driver=RUN, **changes):
+    done = call(*options(root, **changes), "--dry_run", cwd=root.parent, driver=driver)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -805,12 +809,13 @@ def test_a_dry_run_does_nothing(world, copy):
         ({"balance": "true", "num_iters": 3}, ["9 balance", "--num_iters 3 --kept_csvs", "balanced.csv"], []),
     ],
 )
-def test_variables_choose_the_stages(world, changes, there, absent):
-    text = dry(world / "variables", **changes)
+def test_variables_choose_the_stages(bare, world, changes, there, absent):
+    text = dry(world / "variables", bare, **changes)
     assert all(part in text for part in there), text
     assert not [part for part in absent if part in text], text
 
 
+@pytest.mark.slow
 def test_a_further_round_trains_on_against_losers_of_the_round_before(world, copy):
     done = call(*options(copy, dpo_rounds=2, stop_stage=6), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -824,6 +829,7 @@ def test_a_further_round_trains_on_against_losers_of_the_round_before(world, cop
     assert last.endswith("+adapter@" + fingerprint(dpo / "adapter_2")[:12])
 
 
+@pytest.mark.slow
 def test_other_filters(world, copy):
     """Rank with a classifier's say and a tuned CLAP, no repeats, balanced classes; a change of one reruns its own."""
     changes = {"threshold_kind": "rank", "keep_percent": 40, "classifier_weight": 0.5, "drop_repeats": "true"}
@@ -847,6 +853,7 @@ def test_other_filters(world, copy):
     assert "7 filter" in rerun and not rerun & {"6 generate", "7 finetune clap", "7 filter classifier"}, rerun
 
 
+@pytest.mark.slow
 def test_other_ways_to_run(world, copy):
     """Template prompts, no DPO, no filter, started from the gold audio, trained on the synthetic clips alone."""
     changes = {"use_label": "yes", "dpo": "no", "clap_filter": "off", "initialize_audio": 1, "only_synthetic": "on"}
@@ -860,6 +867,7 @@ def test_other_ways_to_run(world, copy):
     assert "up to date" in stage_answers(done.stdout)["10 classify gold only"]
 
 
+@pytest.mark.slow
 def test_contrastive_training_with_prompts_beyond_the_label(world, copy):
     done = call(*options(copy, supcon="true", num_iters=1, reflect_rounds=0, cpu_shards=1), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -876,6 +884,7 @@ def test_contrastive_training_with_prompts_beyond_the_label(world, copy):
     assert [method["name"] for method in json.loads((work / "scores.json").read_text())["methods"]][-1] == "synthio"
 
 
+@pytest.mark.slow
 def test_heads_alone_with_a_clap_of_their_own(world, copy):
     save_clap(world / "models/other clap", seed=1)
     changes = {"use_ast": "no", "probe_embeddings": "clap", "probe_clap_model": "models/other clap"}
@@ -902,6 +911,7 @@ def test_heads_alone_with_a_clap_of_their_own(world, copy):
     assert "Test scores in percent" in done.stdout and (work / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_another_classifier_is_a_choice_and_no_training(world, copy):
     """Only what is named as the classifier changes; the tables are those of the same heads."""
     before = {path: path.read_bytes() for path in (copy / "tiny set/classifier").glob("*_heads/*/scores.json")}
@@ -916,6 +926,18 @@ def test_another_classifier_is_a_choice_and_no_training(world, copy):
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
+@pytest.mark.slow
+def test_heads_on_the_gold_clips_alone(world):
+    words = {"augment": "false", "use_ast": "no", "cpu_shards": 1}
+    done = call(*options("gold alone", **words), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    work = world / "gold alone/tiny set"
+    assert "share of right answers" in unpacked(work / "report.html")
+    assert read_json(work / "classifier/gold_only/scores.json")["head"] == "probe"
+    assert not (work / "classifier/gold_only_ast").exists()
+
+
+@pytest.mark.slow
 def test_zero_shot_alone(world):
     words = {"augment": "no", "use_ast": "no", "zero_shot": "yes", "cpu_shards": 1, "make_report": "no"}
     done = call(*options("zero shot", **words), cwd=world)
@@ -1014,7 +1036,8 @@ def test_the_tests_of_an_environment(tmp_path):
 
 
 @pytest.mark.parametrize(("jobs", "words"), [("1", ""), ("3", "-n 3 --dist loadfile ")])
-def test_tests_run_side_by_side(tmp_path, jobs, words):
+@pytest.mark.parametrize("target", ["", "slow"])
+def test_tests_run_side_by_side(tmp_path, target, jobs, words):
     shutil.copy(ROOT / "test.sh", tmp_path)
     shutil.copytree(ROOT / "extras/environments", tmp_path / "extras/environments")
     for name in ("ruff", "mypy", "lint-imports", "shellcheck", "python"):
@@ -1022,9 +1045,15 @@ def test_tests_run_side_by_side(tmp_path, jobs, words):
     save_program(tmp_path / "extras/environments/make_env.sh", "true")
     environment = {**os.environ, "SYNTHIO_TEST_JOBS": jobs}
     done = subprocess.run(
-        [SHELL, tmp_path / "test.sh", "-x"], env=environment, capture_output=True, text=True, check=False
+        [SHELL, tmp_path / "test.sh", *target.split(), "-x"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.stdout.splitlines()[-1] == f"python -m pytest -m not slow {words}-x"
+    lines, which = done.stdout.splitlines(), "slow {}--ignore tests/driver/test_slurm.py" if target else "not slow {}"
+    assert lines[-1] == f"python -m pytest -m {which.format(words).rstrip()} -x"
+    assert ("ruff check ." in lines) == (not target)
 
 
 def test_every_environment_is_listed_and_has_tests():
