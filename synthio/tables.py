@@ -40,6 +40,7 @@ USUAL_NAMES = {
     "tags species sound_class event_label scene_label event scene genre instrument emotion command keyword target y",
     "start": "start start_s start_sec start_seconds start_time begin begin_s begin_time begin_time_(s) onset onset_s",
     "end": "end end_s end_sec end_seconds end_time end_time_(s) stop offset offset_s",
+    "duration": "duration duration_s duration_sec duration_seconds dur length_s length_sec length_seconds",
     "split": "split subset partition set data_split dataset_split",
 }
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -132,11 +133,24 @@ def column_key(name: str) -> str:
 
 
 def find_column(columns: Sequence[str], role: str) -> str | None:
-    """The column that holds the path, label, start, end or split, by its usual names; None if none does."""
+    """The column that holds the path, label, start, end, duration or split, by its usual names; None if none does."""
     if role in columns:
         return role
     keys = {column_key(name): name for name in reversed(columns)}
     return next((keys[name] for name in USUAL_NAMES[role].split() if name in keys), None)
+
+
+def find_parts(columns: Sequence[str]) -> dict[str, str]:
+    """Option of prepare.py -> column, where columns say which part of its file a row is; else none.
+
+    A start with an end or with a duration. Beside a duration, `offset` is a start, as in NeMo's manifests; beside an
+    onset it is the end.
+    """
+    start, end, duration = (find_column(columns, role) for role in ("start", "end", "duration"))
+    if start and end:
+        return {"--start_column": start, "--end_column": end}
+    start = start or (end if end and column_key(end).startswith("offset") else None)
+    return {"--start_column": start, "--duration_column": duration} if start and duration else {}
 
 
 def mend_command(path: str | Path, *words: str) -> str:

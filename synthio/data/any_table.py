@@ -6,16 +6,17 @@ import argparse
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthio.cli import UserError, str2bool
 from synthio.data.check_inputs import SPLITS, listed, number, warn
-from synthio.data.check_tables import SPLIT_WORDS, free_name, line_breaks
+from synthio.data.check_tables import SPLIT_WORDS, empty_cells, free_name, line_breaks
 from synthio.data.common import SEGMENT, TRAIN, WHERE, Listing, fold_splits, list_clips, where
 from synthio.data.find_clips import find_clip
+from synthio.data.problems import Findings
 from synthio.manifest import (
     DATASET,
     FOLD,
@@ -29,7 +30,7 @@ from synthio.manifest import (
     resolve_paths,
     split_labels,
 )
-from synthio.tables import doubled, find_column, load, names_of, recognise
+from synthio.tables import doubled, find_column, find_parts, load, names_of, recognise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,8 +45,9 @@ no suffix, as long as one file alone is meant.
 
 Splits come from --split_column (train, valid or validation, test, ...), or from --fold_column with --test_fold and
 --valid_fold (not given: the one before); what is not there is cut from the training data by --seed, so that no group is
-in two splits. With --as_split the whole table is one split, and only that CSV is written. With --start_column, each row
-is a part of its file, and is cut to WAV. The parts of a file are one group. The licence is that of your data."""
+in two splits. With --as_split the whole table is one split, and only that CSV is written. With --start_column, and
+--end_column or --duration_column, each row is a part of its file, and is cut to WAV. The parts of a file are one group.
+What is wrong with the rows is told at once, at most 20 lines and a count. The licence is that of your data."""
 
 
 def group_of(path: Path, pattern: str | None) -> str:
@@ -125,18 +127,19 @@ def needed_column(table: pd.DataFrame, name: str | None, role: str, source: Path
 
 def warn_of_unnamed(table: pd.DataFrame, args: argparse.Namespace, source: Path) -> None:
     """Point out columns that an option would read."""
-    split, start, end = (find_column(list(table.columns), role) for role in ("split", "start", "end"))
+    split, parts = find_column(list(table.columns), "split"), find_parts(list(table.columns))
     if split and not (args.split_column or args.fold_column or args.as_split):
         held = names_of(sorted(set(table[split].tolist()))[:3])
         warn(f"{source}: column {split!r} ({held}) is not read; --split_column {split} keeps these splits")
-    if start and end and not (args.start_column or args.end_column):
-        warn(
-            f"{source}: columns {start!r} and {end!r} are not read, whole files are used; --start_column {start} "
-            f"--end_column {end} cuts the clips"
-        )
+    if parts and not (args.start_column or args.end_column):
+        columns = " and ".join(map(repr, parts.values()))
+        words = " ".join(f"{option} {name}" for option, name in parts.items())
+        warn(f"{source}: columns {columns} are not read, whole files are used; {words} cuts the clips")
 
 
-def csv_splits(args: argparse.Namespace, split_cells: Sequence[str], folds: Sequence[str], source: Path) -> list[str]:
+def csv_splits(
+    args: argparse.Namespace, split_cells: Sequence[str], folds: Sequence[str], source: Path, findings: Findings
+) -> list[str]:
     """The split of each row: the one given, by name, by fold, or all training data."""
     given = [name for name in ("as_split", "split_column", "fold_column") if getattr(args, name)]
     if len(given) > 1:
@@ -149,10 +152,13 @@ def csv_splits(args: argparse.Namespace, split_cells: Sequence[str], folds: Sequ
         return fold_splits(folds, args.test_fold, args.valid_fold, source)
     if not args.split_column:
         return [TRAIN] * len(folds)
-    for i, cell in enumerate(split_cells, 1):
-        if cell.strip().lower() not in SPLIT_WORDS:
-            raise UserError(f"{where(source, i)}: split {cell!r} is none of {', '.join(SPLIT_WORDS)}")
-    return [SPLIT_WORDS[cell.strip().lower()] for cell in split_cells]
+    words = [cell.strip().lower() for cell in split_cells]
+    wrong = (i for i, word in enumerate(words) if word not in SPLIT_WORDS)
+    findings.add(
+        "splits are unknown",
+        (f"{where(source, i + 1)}: split {split_cells[i]!r} is none of {', '.join(SPLIT_WORDS)}" for i in wrong),
+    )
+    return [SPLIT_WORDS.get(word, TRAIN) for word in words]
 
 
 def seconds(cell: str, at: str, name: str) -> float:
@@ -166,43 +172,66 @@ def seconds(cell: str, at: str, name: str) -> float:
     return value
 
 
-def segments(args: argparse.Namespace, starts: Sequence[str], ends: Sequence[str], source: Path) -> list:
-    """(start, end) in s of each row, None where whole files are listed; an end below 0 is that of the file."""
-    if args.end_column and not args.start_column:
-        raise UserError("--end_column needs --start_column")
-    if not args.start_column:
-        return [None] * len(starts)
-    out = []
-    for i, (start, end) in enumerate(zip(starts, ends, strict=True), 1):
-        at = where(source, i)
-        span = seconds(start, at, args.start_column), seconds(end, at, args.end_column) if end.strip() else -1.0
-        if 0 <= span[1] <= span[0]:
-            raise UserError(f"{at}: the clip ends at {span[1]:g} s, and starts at {span[0]:g} s")
-        out.append(span)
+def span_of(args: argparse.Namespace, start: str, end: str, duration: str, at: str) -> tuple[float, float]:
+    """(start, end) in s of a row; an end below 0 is that of the file."""
+    begin, last = seconds(start, at, args.start_column), -1.0
+    if end.strip():
+        last = seconds(end, at, args.end_column)
+    elif duration.strip():
+        last = begin + seconds(duration, at, args.duration_column)
+    if 0 <= last <= begin:
+        raise UserError(f"{at}: the clip ends at {last:g} s, and starts at {begin:g} s")
+    return begin, last
+
+
+def segments(
+    args: argparse.Namespace, cells: Iterable[tuple[str, str, str]], source: Path, findings: Findings
+) -> list[tuple[float, float] | None]:
+    """(start, end) in s of each row, from the cells of start, end and duration; None where whole files are listed."""
+    if args.end_column and args.duration_column:
+        raise UserError("--end_column and --duration_column both say where a clip ends; give one")
+    for name in ("end_column", "duration_column"):
+        if getattr(args, name) and not args.start_column:
+            raise UserError(f"--{name} needs --start_column")
+    out: list[tuple[float, float] | None] = []
+    wrong = []
+    for i, texts in enumerate(cells, 1):
+        out.append(None)
+        if args.start_column:
+            try:
+                out[-1] = span_of(args, *texts, where(source, i))
+            except UserError as error:
+                wrong.append(str(error))
+    findings.add("times cannot be used", wrong)
     return out
 
 
 # ---- the rows
 
 
-def listed_rows(args: argparse.Namespace, table: pd.DataFrame, source: Path) -> Iterator[dict[str, Any]]:
+def listed_rows(
+    args: argparse.Namespace, table: pd.DataFrame, source: Path, findings: Findings
+) -> Iterator[dict[str, Any]]:
     """One mapping a row, with the file that is meant."""
+    import pandas as pd
+
     root = Path(args.audio_root or source.parent).absolute()
     path_column, label_column = (
         needed_column(table, getattr(args, f"{role}_column"), role, source) for role in ("path", "label")
     )
     names = read_columns(args)
-    groups, folds, splits, starts, ends = (column(table, name, source) for name in names)
-    splits, parts = csv_splits(args, splits, folds, source), segments(args, starts, ends, source)
+    groups, folds, splits, *times = (column(table, name, source) for name in names)
+    splits = csv_splits(args, splits, folds, source, findings)
+    parts = segments(args, zip(*times, strict=True), source, findings)
     paths, labels = table[path_column].tolist(), table[label_column].tolist()
     files = [find_clip(path, root) or os.path.normpath(root / path) for path in paths]
     warn_of_other_names(paths, files, root, source)
     own = own_columns(table, (path_column, label_column, *filter(None, names)))
     if args.label_separator:
         labels = [label.replace(args.label_separator, LABEL_SEPARATOR) for label in labels]
-    for i, (path, label) in enumerate(zip(paths, clean_labels(labels), strict=True)):
-        if not path.strip() or not label:
-            raise UserError(f"{where(source, i + 1)}: path or label is empty; give one, or remove the row")
+    labels = clean_labels(labels)
+    findings.add("cells are empty", empty_cells(str(source), pd.DataFrame({PATH: paths, LABEL: labels})))
+    for i, (path, label) in enumerate(zip(paths, labels, strict=True)):
         yield {
             PATH: files[i],
             LABEL: label,
@@ -225,8 +254,9 @@ def warn_of_other_names(paths: Sequence[str], files: Sequence[str], root: Path, 
 
 
 def read_columns(args: argparse.Namespace) -> tuple[str | None, ...]:
-    """The optional columns that the options name: group, fold, split, start, end."""
-    return args.group_column, args.fold_column, args.split_column, args.start_column, args.end_column
+    """The optional columns that the options name: group, fold, split, start, end, duration."""
+    roles = ("group", "fold", "split", "start", "end", "duration")
+    return tuple(getattr(args, f"{role}_column") for role in roles)
 
 
 def own_columns(table: pd.DataFrame, read: Sequence[str]) -> dict[str, list[str]]:
@@ -235,10 +265,12 @@ def own_columns(table: pd.DataFrame, read: Sequence[str]) -> dict[str, list[str]
     return {free_name(name, table.columns) if name in TAKEN else name: table[name].tolist() for name in names}
 
 
-def once(rows: Sequence[Mapping[str, Any]], multi_label: bool, source: Path) -> list[dict[str, Any]]:
+def once(
+    rows: Sequence[Mapping[str, Any]], multi_label: bool, source: Path, findings: Findings
+) -> list[dict[str, Any]]:
     """The rows with each clip once: a clip that is listed again brings its labels, or has to have the same."""
     kept: dict[tuple, dict[str, Any]] = {}
-    again = []
+    again, torn = [], []
     for row in rows:
         clip = row[PATH], row[SEGMENT], row[SPLIT]
         first = kept.setdefault(clip, dict(row))
@@ -248,12 +280,13 @@ def once(rows: Sequence[Mapping[str, Any]], multi_label: bool, source: Path) -> 
         if multi_label:
             first[LABEL] = clean_labels([f"{first[LABEL]};{row[LABEL]}"])[0]
         elif set(split_labels(first[LABEL])) != set(split_labels(row[LABEL])):
-            raise UserError(
+            torn.append(
                 f"{row[WHERE]}: {row[PATH]} has the label {row[LABEL]!r} here and {first[LABEL]!r} in {first[WHERE]}; "
                 "keep one, or give --multi_label true if clips have several"
             )
         first[GROUP] = first[GROUP] or row[GROUP]
-    if again:
+    findings.add("clips have two labels", torn)
+    if again and not torn:
         warn(f"{source}: {number(len(again), 'row')} with a clip that is listed already, taken once: {listed(again)}")
     return list(kept.values())
 
@@ -284,13 +317,19 @@ def join_groups(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def read(args: argparse.Namespace) -> Listing:
-    """Any table of clips."""
-    source = Path(args.source).absolute()
+    """Any table of clips.
+
+    Raises:
+        UserError: all that is wrong with its rows.
+    """
+    source, findings = Path(args.source).absolute(), Findings()
     table = read_any(source, args.encoding)
     warn_of_unnamed(table, args, source)
-    rows = list(listed_rows(args, table, source))
+    rows = list(listed_rows(args, table, source, findings))
+    findings.refuse()
     several = args.multi_label or any(LABEL_SEPARATOR in row[LABEL] for row in rows)
-    rows = once(rows, several, source)
+    rows = once(rows, several, source, findings)
+    findings.refuse()
     join_groups(rows)
     own = tuple(name for name in rows[0] if name not in TAKEN) if rows else ()
     return replace(list_clips(rows, [source]), own=own)
@@ -316,5 +355,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--valid_fold", help="fold to validate on; not given: the one before the test fold")
     add("--start_column", help="column of the time in s at which a clip starts within its file")
     add("--end_column", help="column of the time in s at which a clip ends; not given, or an empty cell: with the file")
+    add("--duration_column", help="column of a clip's length in s, in place of --end_column")
     add("--audio_root", help="where relative paths start; not given: the folder of the table")
     add("--encoding", type=encoding, help="encoding of a text, such as cp932; not given: found out")

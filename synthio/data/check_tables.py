@@ -9,7 +9,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,18 @@ from synthio.manifest import (
     resolve_paths,
     split_labels,
 )
-from synthio.tables import Form, broken_rows, doubled, find_column, header_faults, load, mend_command, recognise, shown
+from synthio.tables import (
+    Form,
+    broken_rows,
+    doubled,
+    find_column,
+    find_parts,
+    header_faults,
+    load,
+    mend_command,
+    recognise,
+    shown,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,11 +166,11 @@ def empty_cells(csv: str, table: pd.DataFrame) -> Iterator[str]:
 
 def ignored_columns(name: str, csv: str, table: pd.DataFrame, findings: Findings) -> Iterator[str]:
     """Columns that a person may think are obeyed: parts of recordings, and splits."""
-    start, end = (find_column(list(table.columns), role) for role in ("start", "end"))
-    if start and end:
-        offer = mend_command(csv, "--as_split", name, "--start_column", start, "--end_column", end)
-        text = f"columns {start!r} and {end!r} are not read, whole files are used; to cut the clips: {offer}"
-        parts = table[[PATH, start, end]].drop_duplicates()
+    if named := find_parts(list(table.columns)):
+        offer = mend_command(csv, "--as_split", name, *chain(*named.items()))
+        columns = " and ".join(map(repr, named.values()))
+        text = f"columns {columns} are not read, whole files are used; to cut the clips: {offer}"
+        parts = table[[PATH, *named.values()]].drop_duplicates()
         if len(parts) > parts[PATH].nunique():
             row = int(table[PATH].duplicated().to_numpy().argmax())
             findings.add(

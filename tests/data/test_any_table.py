@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,42 @@ def test_parts_that_cannot_be_cut(prepare, start, end, words):
     text = "\n".join(["path,label,start,end", *lines, f"s/11.wav,a,{start},{end}"])
     said = prepare(text, "--start_column", "start", "--end_column", "end", ok=False)
     assert words in said and "mine.csv row 12" in said
+
+
+def test_parts_by_their_duration(prepare, tmp_path):
+    """A manifest of NeMo: JSON Lines whose offset is a start."""
+    rows = [{"audio_filepath": f"s/{i}.wav", "label": "ab"[i % 2], "offset": 0.25, "duration": 0.5} for i in range(12)]
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    assert "--start_column offset --duration_column duration cuts the clips" in prepare(text)[1]
+    tables, said = prepare(text, "--start_column", "offset", "--duration_column", "duration")
+    assert len(everywhere(tables)) == 12 and said == ""
+    for row in everywhere(tables):
+        source, _ = soundfile.read(tmp_path / f"s/{Path(row['path']).stem.split('_')[0]}.wav")
+        audio, _ = soundfile.read(tmp_path / "out" / row["path"])
+        assert np.allclose(audio, source[2000:6000], atol=1 / 32768) and len(audio) == 4000
+    words = ["--start_column", "offset", "--duration_column", "duration", "--end_column", "duration"]
+    assert "both say where a clip ends; give one" in prepare(text, *words, ok=False)
+    assert "--duration_column needs --start_column" in prepare(text, "--duration_column", "duration", ok=False)
+
+
+def test_all_that_is_wrong_is_told_at_once(prepare):
+    """At most 20 lines, some of each kind, and a count."""
+    rows = [f"s/{i % 12}.wav,{'dog cat'.split()[i % 2]},0,1" for i in range(6)]
+    rows += [",dog,0,1", "s/7.wav,,0,1", "s/8.wav,dog,x,1", "s/9.wav,dog,2,1"]
+    words = ["--start_column", "start", "--end_column", "end"]
+    said = prepare("\n".join(["path,label,start,end", *rows]), *words, ok=False)
+    assert said.startswith("error: 4 problems:\n") and said.count("\n") == 5
+    for line in ("row 7: the path is empty", "row 8: the label is empty", "row 9: start 'x' is no time", "row 10: the"):
+        assert line in said
+    said = prepare("\n".join(["path,label", *["s/0.wav,"] * 30, *[",dog"] * 5]), ok=False)
+    assert said.startswith("error: 35 cells are empty:\n") and "and 15 more: 15 cells are empty" in said
+    assert said.count("\n") == 22
+    said = prepare(
+        "\n".join(["path,label,part", *[f"s/{i}.wav,a,{i}" for i in range(3)]]), "--split_column", "part", ok=False
+    )
+    assert said.startswith("error: 3 splits are unknown:\n")
+    torn = [f"s/{i}.wav,{label}" for i in range(3) for label in ("dog", "cat")]
+    assert prepare("\n".join(["path,label", *torn]), ok=False).startswith("error: 3 clips have two labels:\n")
 
 
 def test_times():

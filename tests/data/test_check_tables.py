@@ -318,6 +318,19 @@ def test_parts_of_recordings(data, tmp_path):
     assert "row 2: 'a/train0.wav' again: columns 'onset' and 'offset'" in data.refused("--start_column onset")
 
 
+def test_offset_and_duration_of_a_manifest_of_nemo(data):
+    """There an offset is a start, and not the end that it is beside an onset."""
+    head = "audio_filepath,label,offset,duration\n"
+    data.write("train", f"{head}a/train0.wav,dog,0.02,0.05\na/train1.wav,cat,0.02,0.05\n")
+    (line,), (warning,) = data.check()
+    assert "'audio_filepath' seems to be 'path'" in line
+    assert "columns 'offset' and 'duration' are not read" in warning
+    assert "--start_column offset --duration_column duration" in warning
+    data.write("train", f"{head}a/train0.wav,dog,0,0.05\na/train0.wav,cat,0.05,0.05\n")
+    lines, _ = data.check()
+    assert any("row 2: 'a/train0.wav' again: columns 'offset' and 'duration'" in line for line in lines)
+
+
 def test_a_column_of_splits_is_pointed_out(data):
     data.write("train", "path,label,subset\na/train0.wav,dog,train\na/train1.wav,cat,test\n")
     _, warnings = data.check()
