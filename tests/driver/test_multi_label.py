@@ -73,7 +73,8 @@ def save_dcase(root: Path) -> Path:
             leaves = sorted({number % 17, *rng.sample(range(17), rng.randint(0, 1))})
             save_sound(root / "audio" / name, leaves, hash_of(split, number))
             lines += [
-                f"{name}\t0.000\t0.500\tNoise of a {DEMO_LABELS[leaf].replace('_', ' ')}, {leaf}" for leaf in leaves
+                f"{name}\t0.000\t0.500\tNoise of a {DEMO_LABELS[leaf % len(DEMO_LABELS)].replace('_', ' ')}, {leaf}"
+                for leaf in leaves
             ]
         (root / f"groundtruth_weak_label_{split}_set.csv").write_text("\n".join(lines) + "\n")
     return root
