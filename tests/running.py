@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,3 +38,27 @@ def processes_of(root: Path | str, among: str = "") -> dict[int, str]:
         if str(root) in line and among in line and path.parent.name != str(os.getpid()):
             found[int(path.parent.name)] = line
     return found
+
+
+def session(leader: int) -> list[str]:
+    """Living processes of a session, the zombies left out."""
+    found = subprocess.run(
+        ["ps", "-s", str(leader), "-o", "stat=,pid=,args="], capture_output=True, text=True, check=False
+    )
+    return [line for line in found.stdout.splitlines() if not line.startswith("Z")]
+
+
+def check_workers_end(code: str, least: int) -> None:
+    """Kill a Python program that prints `ready` and has `least` processes at work: SIGKILL must leave none behind."""
+    program = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        assert program.stdout.readline() == b"ready\n"
+        wait_until(lambda: len(session(program.pid)) >= least, f"{least} processes", 30)
+        program.kill()
+        program.wait()
+        wait_until(lambda: not session(program.pid), "the end of all workers", 30)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)

@@ -22,6 +22,7 @@ from synthio import sounds
 from synthio.audio import read_audio
 from synthio.captions.pools import label_prompt
 from synthio.cli import in_range, new_parser, progress, run_main
+from synthio.data.inspect_sound import end_with_parent
 from synthio.files import atomic_path
 from synthio.manifest import label_words, read_table
 
@@ -125,7 +126,8 @@ def main() -> int:
     made, found = jobs(args)
     args.cache.mkdir(parents=True, exist_ok=True)
     rows = []
-    with atomic_path(args.cache / "audio.npy") as temporary, ProcessPoolExecutor(args.workers) as pool:
+    workers = ProcessPoolExecutor(args.workers, initializer=end_with_parent)
+    with atomic_path(args.cache / "audio.npy") as temporary, workers as pool:
         shape = (len(made) + len(found), SAMPLES)
         audio = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.int16, shape=shape)
         results = chain(pool.map(procedural, made, chunksize=50), pool.map(recorded, found, chunksize=50))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthio.cli import in_range, new_parser, pick_device
+from synthio.data.inspect_sound import end_with_parent
 from synthio.files import sha256_value
 from synthio.options import Device, add_options
 
@@ -69,7 +70,10 @@ def batches(batch_of: BatchFunction, first: int, steps: int, workers: int):
         def __getitem__(self, i):
             return batch_of(first + i)
 
-    ahead = {"prefetch_factor": 4, "multiprocessing_context": "fork"} if workers else {}
+    def start(worker: int) -> None:
+        end_with_parent()
+
+    ahead = {"prefetch_factor": 4, "multiprocessing_context": "fork", "worker_init_fn": start} if workers else {}
     return DataLoader(Batches(), batch_size=None, num_workers=workers, **ahead)
 
 

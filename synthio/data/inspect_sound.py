@@ -112,11 +112,11 @@ def _workers(clips: int) -> Executor:
         return ThreadPoolExecutor(cores)
     context = multiprocessing.get_context("forkserver")  # a process that was forked has no threads of ours
     context.set_forkserver_preload([__name__])
-    return ProcessPoolExecutor(cores, context, initializer=_end_with_parent)
+    return ProcessPoolExecutor(cores, context, initializer=end_with_parent)
 
 
-def _end_with_parent() -> None:
-    """Let a worker end when the stage does, killed or not, and without a word at Ctrl-C."""
+def end_with_parent() -> None:
+    """Let a worker (a process of multiprocessing) end when its parent does, killed or not, without a word at Ctrl-C."""
     import multiprocessing
     import os
     import signal

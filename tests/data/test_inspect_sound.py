@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import numpy as np
 import pytest
 
@@ -16,6 +9,7 @@ from synthio.audio import content_hash, mix_down, read_audio
 from synthio.data import inspect_sound
 from synthio.data.inspect_sound import Sound, inspect, inspect_all
 from tests.encoders import encode, tone
+from tests.running import check_workers_end
 
 
 def test_a_long_sound_is_hashed_as_a_whole(make_wav, monkeypatch):
@@ -82,32 +76,4 @@ def test_workers_end_with_the_stage_that_is_killed(make_wav, tmp_path):
         "from synthio.data import inspect_sound as i; i._FEW = 0; i.available_cores = lambda: 2\n"
         f"print('ready', flush=True); i.inspect_all([{str(path)!r}] * 100000)"
     )
-    stage = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        assert stage.stdout.readline() == b"ready\n"
-        assert wait_until(lambda: len(session(stage.pid)) >= 4)  # the stage, the fork server, its tracker, a worker
-        stage.kill()
-        stage.wait()
-        assert wait_until(lambda: not session(stage.pid)), session(stage.pid)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(stage.pid, signal.SIGKILL)
-
-
-def session(leader: int) -> list[str]:
-    """Living processes of a session, the zombies left out."""
-    found = subprocess.run(
-        ["ps", "-s", str(leader), "-o", "stat=,pid=,args="], capture_output=True, text=True, check=False
-    )
-    return [line for line in found.stdout.splitlines() if not line.startswith("Z")]
-
-
-def wait_until(condition, seconds: float = 30) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return False
+    check_workers_end(code, 4)  # the stage, the fork server, its tracker, a worker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,9 @@ import torch
 from training import fit
 
 from synthio.cli import UserError
+from tests.extras.embedded.recipes import HERE
+from tests.running import check_workers_end
+from tests.scripts import ROOT
 
 
 def options(folder, **changed):
@@ -47,6 +51,35 @@ def test_a_training_that_was_interrupted_ends_at_the_same_weights(tmp_path):
 
 def test_batches_that_workers_make_are_the_same(tmp_path):
     assert torch.equal(train(tmp_path / "workers", workers=2), train(tmp_path / "none"))
+
+
+ENDLESS = {
+    "training": """
+from training import batches
+made = iter(batches(lambda step: time.sleep(1000) if step else 0, 0, 9, 2))
+next(made)
+print("ready", flush=True)
+next(made)
+""",
+    "corpus": """
+import corpus
+def procedural(job):
+    time.sleep(1000)
+procedural.__module__, corpus.procedural = "corpus", procedural
+sys.argv[1:] = ["--data", "x", "--cache", sys.argv[1], "--procedural", "9", "--workers", "2"]
+corpus.jobs = lambda args: ([0] * 9, [])
+print("ready", flush=True)
+corpus.main()
+""",
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks at processes in /proc")
+@pytest.mark.parametrize("name", ENDLESS)
+def test_workers_end_with_a_recipe_that_is_killed(tmp_path, name):
+    """Also those that are at work, which ask nobody whether the recipe is still there."""
+    head = f"import sys, time; sys.path[:0] = [{str(HERE)!r}, {str(ROOT)!r}]; sys.argv[1:] = [{str(tmp_path)!r}]"
+    check_workers_end(head + ENDLESS[name], 2)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path):
