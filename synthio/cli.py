@@ -148,6 +148,8 @@ def run_main(main: Callable[[], int | None]) -> None:
     status 1, and a fault of ours with its traceback.
     """
     guard_terminal()
+    # Pictures go to files. A notebook that calls this names its own backend, which is not in every environment.
+    os.environ.pop("MPLBACKEND", None)
     try:
         status = main()
         if folder := os.environ.get("SYNTHIO_LOADED"):  # run.sh asks

@@ -75,6 +75,13 @@ def test_run_main_keeps_the_traceback_of_our_own_faults(run_script):
     assert done.returncode == 1 and "Traceback" in done.stderr
 
 
+def test_a_notebook_s_way_to_draw_is_not_ours(run_script):
+    """Jupyter and Colab hand their backend on by a variable; matplotlib fails where it does not know it."""
+    body = "import matplotlib; print('imported')"
+    done = run_script("-c", MAIN.format(body), env={"MPLBACKEND": "module://of_another_environment"})
+    assert done.returncode == 0 and done.stdout.strip() == "imported", done.stderr
+
+
 def test_progress_gives_every_item_once(capsys):
     assert list(progress(range(5), "work", every_s=0)) == [0, 1, 2, 3, 4]
     assert capsys.readouterr().err.splitlines()[-1].startswith("work: 5/5 in ")

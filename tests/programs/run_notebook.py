@@ -2,7 +2,8 @@
 
     run_notebook.py NOTEBOOK OUTPUT FOLDER NAME=VALUE...
 
-Its cell with the tag `parameters` gets these values, which are texts. A cell that fails ends with its traceback.
+Its cell with the tag `parameters` gets these values, which are texts. A cell that fails ends with its traceback; what
+it printed is kept, too.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ def main() -> None:
     nbformat.validate(notebook)
     (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     cell.source = "\n".join(f"{name} = {value!r}" for name, _, value in (word.partition("=") for word in settings))
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": folder}}).execute()
-    nbformat.write(notebook, Path(output))
+    try:
+        NotebookClient(notebook, timeout=600, resources={"metadata": {"path": folder}}).execute()
+    finally:
+        nbformat.write(notebook, Path(output))
 
 
 main()
