@@ -55,10 +55,10 @@ def check_workers_end(code: str, least: int) -> None:
     )
     try:
         assert program.stdout.readline() == b"ready\n"
-        wait_until(lambda: len(session(program.pid)) >= least, f"{least} processes", 30)
+        wait_until(lambda: len(session(program.pid)) >= least, f"{least} processes")
         program.kill()
         program.wait()
-        wait_until(lambda: not session(program.pid), "the end of all workers", 30)
+        wait_until(lambda: not session(program.pid), "the end of all workers")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(program.pid, signal.SIGKILL)

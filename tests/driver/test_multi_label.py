@@ -116,7 +116,7 @@ def test_a_run_at_fifty_clips(prepared, tmp_path, name):
     csvs = prepared(name)
     options = {"dataset_name": name, "results_root": tmp_path, "multi_label": "true", "num_samples": 50, "num_steps": 4}
     options |= {"input_train_file": csvs / "train.csv", "valid_csv": csvs / "valid.csv", "test_csv": csvs / "test.csv"}
-    options |= {"dpo": "false", "num_iters": 1, "ast_num_steps": 10, "reflect_rounds": 1, "balance": "true"}
+    options |= {"dpo": "false", "num_iters": 1, "ast_num_steps": 4, "reflect_rounds": 1, "balance": "true"}
     options |= {"threshold_kind": "rank", "keep_percent": 70, "device": "cpu", "report_clips": 4}
     words = [str(part) for key, value in options.items() for part in (f"--{key}", value)]
     done = subprocess.run([SHELL, ROOT / "run.sh", *words], capture_output=True, text=True, check=False)
