@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from synthio.files import EMBEDDED
 from tests.driver.test_run import call
 from tests.scripts import ROOT
 
@@ -33,6 +35,13 @@ def test_no_value_reaches_the_terminal_as_an_order(words, tmp_path):
     done = call(*words, cwd=tmp_path)
     text = done.stdout + done.stderr
     assert text and is_harmless(text) and "Traceback" not in text
+
+
+def test_the_embedded_models_are_where_the_package_has_them():
+    """The driver says their folder, too, for it looks at models before there is a Python."""
+    code = 'source "$1/extras/driver/choices.sh"; root=$1; model_path embedded ast'
+    done = subprocess.run(["bash", "-c", code, "_", str(ROOT)], capture_output=True, text=True, check=True)
+    assert done.stdout == str(EMBEDDED / "ast") and Path(done.stdout).is_dir()
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
