@@ -30,6 +30,7 @@ report() {
     echo
     echo "scores           $(shown "$work/scores.json")"
     echo "classifiers      $(shown "$work/classifier")"
+    echo "listen with it   python listen.py --model '$(shown "$(dirname "${scores[-1]#*=}")")' --input recordings --output events.csv"
     if $augment; then
         echo "training CSV     $(shown "$output_csv_path")"
         echo "synthetic audio  $(shown "$output_folder")"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from synthio.cli import AUTO
-from synthio.options import MultiLabel, Seed, option
+from synthio.options import Device, MultiLabel, Seed, option
 
 ALPHAS = (0.25, 0.5, 1.0)  # of the trained weights, for wise_ft_alpha "auto"
 NO_AUGMENT = "none"
@@ -158,3 +158,36 @@ class Recipe(Scoring):
     def steps_of(self, epochs: float, clips: int) -> int:
         """How many steps make so many passes over so many clips; at least one."""
         return max(1, round(epochs * clips / self.batch_size))
+
+
+@dataclass(frozen=True)
+class Listening(Device):
+    """How a saved classifier listens to recordings."""
+
+    precision: float = option(
+        0.9,
+        "share of right answers that is wanted of each label on the validation clips: its threshold is the lowest that "
+        "has it",
+        low=0,
+        high=1,
+    )
+    threshold: float | str = option(
+        AUTO,
+        "probability from which on a label is called; auto: for each label the one that has the precision",
+        low=0,
+        high=1,
+        auto=True,
+    )
+    overlap: float = option(0.5, "share of a window that the next one hears again", low=0, high=0.95)
+    window_s: float = option(
+        0.0,
+        "for a head on frozen models, how much it hears at once, in s; 0: as long as its clips were",
+        low=0,
+        high=60,
+    )
+    merge_gap_s: float = option(0.0, "events of a label that are this near, in s, are one", low=0)
+    on_bad_audio: str = option(
+        "drop",
+        "what to do with a recording that cannot be read to its end; drops are listed in a file",
+        choices=("stop", "drop"),
+    )

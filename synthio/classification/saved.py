@@ -1,20 +1,31 @@
-"""Use a classifier of ast/heads.py that was saved.
+"""Use a classifier that was saved.
 
-chances, labels = saved_probabilities("W/classifier/synthio/model", ["clip.wav"], cache_folder="embeddings")
+    chances, labels = saved_probabilities("W/classifier/synthio/model", ["clip.wav"], cache_folder="embeddings")
+    classifier = load_classifier("W/classifier/synthio")
+    for span in spans("night.wav", classifier.rates, classifier.window, hop):
+        classifier.score(span)
+
+The first is of a head of ast/heads.py and keeps what was heard; the second is of any classifier and keeps nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
+from synthio.classification.experts import Features
 from synthio.classification.listening import Listener
-from synthio.classification.pool import Pool, load_pool
+from synthio.classification.operating import LISTENING, Points
+from synthio.classification.pool import Pool, is_pool, load_pool
+from synthio.classification.windows import STEPS_PER_S, Span
 from synthio.cli import UserError
-from synthio.files import fingerprint
+from synthio.files import fingerprint, read_object
 
+WINDOW_S = 5.0  # of a head that does not say how long its clips were
 MODEL_OF = {"ast": "ast", "ast_logits": "ast", "clap": "clap"}  # kind of embedding -> whose it is
 
 
@@ -54,12 +65,165 @@ def saved_probabilities(
     from synthio.classification.metrics import probabilities
 
     pool, config = load_pool(folder)
+    features = Listener(models_of(folder, config, models), cache_folder, device).hear(paths, csv)
+    return probabilities(torch.from_numpy(pool.logits(features)), pool.multi_label), config["labels"]
+
+
+def models_of(folder: str | Path, config: Mapping[str, Any], models: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Kind -> model that a head listens through.
+
+    Args:
+        folder: of the head, for messages.
+        config: its config.json.
+        models: kind -> where that model is now, if it was moved.
+
+    Raises:
+        UserError: a model is not the one it was trained with.
+    """
     found = {}
     for part in config["embeddings"]:
-        found[part["kind"]] = (models or {}).get(part["kind"], part["model"])
+        found[part["kind"]] = (models or {}).get(part["kind"]) or part["model"]
         if fingerprint(found[part["kind"]]) != part["sha256"]:
             raise UserError(
                 f"{folder}: its {part['kind']} model is not at {found[part['kind']]} (any more); say where it is"
             )
-    features = Listener(found, cache_folder, device).hear(paths, csv)
-    return probabilities(torch.from_numpy(pool.logits(features)), pool.multi_label), config["labels"]
+    return found
+
+
+class Classifier(Protocol):
+    """A saved classifier at work.
+
+    Attributes:
+        labels: the C labels, in the order of the probabilities.
+        multi_label: each label has a probability of its own.
+        rates: sample rates that it hears, in Hz.
+        window: how much it hears at once, in steps of 10 ms.
+        points: its operating points on the validation clips; None where the model does not say.
+        identity: what its answers depend on besides the sound, as JSON.
+    """
+
+    labels: list[str]
+    multi_label: bool
+    rates: tuple[int, ...]
+    window: int
+    points: Points | None
+    identity: list[str]
+
+    def score(self, span: Span) -> np.ndarray:
+        """Calibrated probabilities of the windows, float64 [N, C]."""
+        ...
+
+
+def load_classifier(
+    folder: str | Path, models: Mapping[str, str] | None = None, device: str = "cpu", window_s: float = 0.0
+) -> Classifier:
+    """The classifier of a folder: that of a run, or the model/ in it, AST or a head.
+
+    Args:
+        folder: see above.
+        models: kind ("ast", "clap") -> where a model is that a head listens through, if it was moved.
+        device: torch device.
+        window_s: how much a head hears at once; 0: as much as its clips had. An AST's own input says it.
+
+    Raises:
+        UserError: there is none; a model is not the one it was trained with.
+    """
+    folder = Path(folder)
+    if (folder / "model").is_dir():
+        folder = folder / "model"
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no classifier there (no config.json); give a run's classifier/synthio")
+    said = read_object(folder / LISTENING, "window_s", "labels") if (folder / LISTENING).is_file() else None
+    if not is_pool(folder):
+        return AstClassifier(folder, said, device)
+    return PoolClassifier(folder, said, models, device, window_s or (said["window_s"] if said else WINDOW_S))
+
+
+def load_saved_ast(folder: Path, device: str):
+    """(model, normalisation of its input) as ast/train.py saved them.
+
+    Raises:
+        UserError: weights are missing, or none of its; there is no feature extractor.
+    """
+    from transformers import ASTForAudioClassification
+
+    from synthio.classification.training import Normalisation
+    from synthio.models.strict import load_network
+
+    model = load_network(ASTForAudioClassification, folder, "classifier").to(device)
+    extractor = read_object(folder / "preprocessor_config.json", "max_length", "mean", "std")
+    return model, Normalisation(extractor["max_length"], extractor["mean"], extractor["std"])
+
+
+class AstClassifier:
+    """A fine-tuned AST, or any other whose head has the labels. See `Classifier`."""
+
+    def __init__(self, folder: Path, said: Mapping[str, Any] | None, device: str):
+        from synthio.models.fbank import SAMPLE_RATE, num_samples
+
+        self.model, self.norm = load_saved_ast(folder, device)
+        config = self.model.config
+        self.labels = [config.id2label[i] for i in range(config.num_labels)]
+        self.multi_label = config.problem_type == "multi_label_classification"
+        self.rates = (SAMPLE_RATE,)
+        self.window = -(-num_samples(self.norm.frames) * STEPS_PER_S // SAMPLE_RATE)
+        self.points = said and said["labels"]
+        self.identity = [fingerprint(folder / "model.safetensors"), fingerprint(folder / "preprocessor_config.json")]
+        self.device = device
+
+    def score(self, span: Span) -> np.ndarray:
+        import torch
+
+        from synthio.audio import fit_length
+        from synthio.classification.metrics import probabilities
+        from synthio.classification.training import fill, log_mel, predict
+        from synthio.models.fbank import WINDOW
+
+        (audio,) = span.audio.values()
+        audio = fit_length(audio[None], max(WINDOW, len(audio)))[0]
+        # windows share the frames in which they overlap: a frame's features are its own alone, and a step is a frame
+        frames = log_mel(audio, self.model.config.num_mel_bins, len(audio))
+        parts = [frames[start : start + self.norm.frames] for start in span.starts]
+        with torch.inference_mode():
+            logits = predict(self.model, fill(parts, self.norm), len(parts), self.device)
+        return probabilities(logits, self.multi_label)
+
+
+class PoolClassifier:
+    """A head on frozen models. See `Classifier`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        said: Mapping[str, Any] | None,
+        models: Mapping[str, str] | None,
+        device: str,
+        window_s: float,
+    ):
+        self.pool, config = load_pool(folder)
+        self.labels, self.multi_label = config["labels"], self.pool.multi_label
+        self.models, self.device = models_of(folder, config, models), device
+        self.kinds = sorted(self.pool.kinds)
+        self.window = round(window_s * STEPS_PER_S)
+        self.points = said and said["labels"]
+        files = [folder / name for name in ("model.safetensors", "config.json")]
+        self.identity = [fingerprint(path) for path in (*files, *self.models.values())]
+        self.rates = tuple({self.ears[kind].sample_rate for kind in self.models})
+
+    @cached_property
+    def ears(self) -> dict[str, Any]:  # Any: AST or CLAP, both with `sample_rate` and `embed_audio`
+        from synthio.models.ast_model import AstEmbedder
+        from synthio.models.load import load_scorer
+
+        load = {"ast": AstEmbedder, "clap": load_scorer}
+        return {kind: load[kind](model, self.device) for kind, model in self.models.items()}
+
+    def score(self, span: Span) -> np.ndarray:
+        import torch
+
+        from synthio.classification.metrics import probabilities
+
+        heard: Features = {kind: ear.embed_audio(span.cut(ear.sample_rate)) for kind, ear in self.ears.items()}
+        if "ast_logits" in self.kinds:
+            heard = {**heard, "ast_logits": self.ears["ast"].name(heard["ast"])}
+        return probabilities(torch.from_numpy(self.pool.logits(heard)), self.multi_label)

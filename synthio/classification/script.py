@@ -183,11 +183,43 @@ def write_test_results(
     }
     if (folder / "model").is_dir():
         write_text(folder / "model/README.md", classifier_card(record))
+        write_listening(folder / "model", tables["valid"], labels, targets["valid"], result.valid, multi_label, details)
     if multi_label and (folder / "model/config.json").is_file():
         config = folder / "model/config.json"
         write_json(config, {**read_json(config), "threshold": threshold})
     write_json(folder / "scores.json", record)
     return record
+
+
+def write_listening(folder: Path, table, labels, truth, chances, multi_label: bool, details: Mapping[str, Any]) -> None:
+    """What listen.py asks of a classifier besides its weights: how long a window is, and its operating points.
+
+    Args:
+        folder: of the model.
+        table: manifest of the validation clips.
+        labels: the C classes.
+        truth: 0/1 [N, C] of the validation clips.
+        chances: their probabilities [N, C].
+        multi_label: clips may have several labels.
+        details: see `write_test_results`; `input` has the frames that an AST hears.
+    """
+    from synthio.audio import probe
+    from synthio.classification.operating import LISTENING, operating_points, window_of
+    from synthio.files import write_json
+    from synthio.manifest import DURATION, PATH
+
+    def duration_s(path: str) -> float:
+        rate, _, frames = probe(path)
+        return frames / rate
+
+    if "input" in details:
+        window_s = details["input"]["frames"] / 100
+    elif DURATION in table.columns and all(table[DURATION]):
+        window_s = window_of(table[DURATION].astype(float))
+    else:
+        window_s = window_of([duration_s(path) for path in table[PATH]])
+    points = operating_points(truth, chances, labels, multi_label)
+    write_json(folder / LISTENING, {"window_s": round(window_s, 2), "labels": points})
 
 
 def print_score(record: Mapping[str, Any]) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from synthio.classification.metrics import probabilities
+from synthio.classification.saved import load_saved_ast as load
 from synthio.classification.training import Normalisation, predict_clips
 from synthio.cli import UserError
 from synthio.files import read_object
 from synthio.manifest import split_labels
-from synthio.models.strict import load_network, refusing
+from synthio.models.strict import refusing
 
 BATCH = 16
 
@@ -33,15 +34,6 @@ def find_model(folder: str) -> Path:
     if synthetic:
         raise UserError(f"--classifier {folder}: was trained on {synthetic} synthetic clips; train one on gold alone")
     return model
-
-
-def load(folder: Path, device: str):
-    """(model, normalisation of its input) as ast/train.py saved them."""
-    from transformers import ASTForAudioClassification
-
-    model = load_network(ASTForAudioClassification, folder, "classifier").to(device)
-    extractor = read_object(folder / "preprocessor_config.json", "max_length", "mean", "std")
-    return model, Normalisation(extractor["max_length"], extractor["mean"], extractor["std"])
 
 
 def class_probabilities(model, norm: Normalisation, paths: Sequence[str], csv: str, device: str) -> np.ndarray:

@@ -17,10 +17,11 @@ PREEMPHASIS = 0.97
 LOWEST_HZ = 20
 # float32's epsilon, Kaldi's least mel energy; its logarithm, -15.94, is the value of digital silence.
 ENERGY_FLOOR = 1.192092955078125e-07
+FRAMES_AT_ONCE = 512  # on a CPU: what is computed of them stays in its cache, four times as fast as a minute at once
 
 
 @lru_cache(maxsize=8)
-def _mel_filters(num_mel_bins: int, device: str) -> torch.Tensor:
+def mel_filters(num_mel_bins: int, device: str) -> torch.Tensor:
     """Triangular filters [257, num_mel_bins], evenly spaced on Kaldi's mel scale from 20 Hz to 8 kHz."""
     import warnings
 
@@ -73,11 +74,18 @@ def kaldi_fbank(waveform: torch.Tensor, num_mel_bins: int = 128) -> torch.Tensor
         raise ValueError(f"expected a waveform [B, T], got shape {list(waveform.shape)}")
     if waveform.shape[1] < WINDOW:
         return waveform.new_zeros((waveform.shape[0], 0, num_mel_bins), dtype=torch.float32)
-    frames = waveform.double().unfold(1, WINDOW, HOP)
+    frames = waveform.unfold(1, WINDOW, HOP)
+    size = max(1, FRAMES_AT_ONCE // len(waveform)) if waveform.device.type == "cpu" else frames.shape[1]
+    return torch.cat([_log_mel(part, num_mel_bins) for part in frames.split(size, dim=1)], dim=1)
+
+
+def _log_mel(frames: torch.Tensor, num_mel_bins: int) -> torch.Tensor:
+    """Frames [B, F, WINDOW] -> log-mel energies float32 [B, F, num_mel_bins]; a frame's are its own alone."""
+    frames = frames.double()
     frames = frames - frames.mean(dim=-1, keepdim=True)
     previous = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
     window = torch.hann_window(WINDOW, periodic=False, dtype=frames.dtype, device=frames.device)
     spectrum = torch.fft.rfft((frames - PREEMPHASIS * previous) * window, n=FFT_SIZE)
     power = spectrum.real.square() + spectrum.imag.square()
-    energies = power @ _mel_filters(num_mel_bins, str(waveform.device))
+    energies = power @ mel_filters(num_mel_bins, str(frames.device))
     return energies.clamp(min=ENERGY_FLOOR).log().float()

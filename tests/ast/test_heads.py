@@ -68,7 +68,7 @@ def test_every_head_has_a_folder_with_everything(data, fitted):
     assert list(lines) == [name for name in TITLES if name in ALL]
     for name in ALL:
         files = {path.relative_to(out / name).as_posix() for path in (out / name).rglob("*") if path.is_file()}
-        model = {f"model/{part}" for part in ("README.md", "config.json", "model.safetensors")}
+        model = {f"model/{part}" for part in ("README.md", "config.json", "listening.json", "model.safetensors")}
         assert files == model | {"scores.json", "predictions.csv", "valid_predictions.csv"}
         scores = record_of(out / name)
         assert scores["head"] == name and scores["options"]["ast_model"] == str(data / "named")

@@ -902,7 +902,9 @@ def test_heads_alone_with_a_clap_of_their_own(world, copy):
         assert {path.name for path in folder.iterdir()} == {
             *("model", "predictions.csv", "valid_predictions.csv", "scores.json")
         }
-        assert {path.name for path in (folder / "model").iterdir()} == {"README.md", "config.json", "model.safetensors"}
+        assert {path.name for path in (folder / "model").iterdir()} == {
+            *("README.md", "config.json", "listening.json", "model.safetensors")
+        }
         record = read_json(folder / "scores.json")
         assert record["head"] == record["choice"]["asked"] == "probe_clap"
         assert Path(record["options"]["clap_model"]).name == "other clap"
