@@ -202,18 +202,23 @@ def main() -> int:
     from synthio.generation.control import describe, measure
     from synthio.generation.preference import align
     from synthio.models.adapters import check_output, make_trainable
+    from synthio.processes import join
     from synthio.training import Checkpoint
 
     quiet_libraries()
     set_threads()
     options, device, folder = from_args(PreferenceOptions, args), pick_device(args.device), Path(args.output_folder)
+    processes = join(device)
     check_output(folder)
     tracker = open_tracker(from_args(Tracking, args), f"dpo {folder.name}", vars(args))
-    pairs = make_pairs(args, device)
+    with processes.main_first():
+        pairs = make_pairs(args, device)
     origin = fingerprints(args)
     model = load_model(args, device)
     encoder = f"{origin['model']} {model.dtype}"
-    data, controlled = encode(args, pairs, model, encoder), control_data(args, model, encoder)
+    with processes.main_first():
+        data = encode(args, pairs, model, encoder)
+    controlled = control_data(args, model, encoder) if processes.is_main else {}
     trainable = make_trainable(
         model,
         options.train,
@@ -226,8 +231,11 @@ def main() -> int:
         compile_network(model.module, device)
     identity = sha256_value([shaping(options), origin, data.content])
     checkpoint = Checkpoint(folder.with_name(folder.name + "_checkpoint.pt"), identity)
-    history, average = align(model, trainable, data, options, checkpoint, tracker.follow)
+    history, average = align(model, trainable, data, options, checkpoint, tracker.follow, processes)
     tracker.close()
+    processes.leave()
+    if not processes.is_main:
+        return 0
     inputs = {path: sha256_file(path) for path in (args.gold_csv, args.losers_csv, args.valid_csv) if path}
     with saved_weights(trainable, average):
         control = {

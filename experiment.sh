@@ -227,7 +227,7 @@ job_command() { # JOB
 
 # A sum over what a job is given: the command, its CSVs, the driver and the state of the model folders.
 job_key() { # COMMAND...; where it runs is no part of it
-    { printf '%s\n' "$@" "$given_sum" | sed '/^--\(device\|cpu_threads\)$/,+1d' && cat "${csvs[1]}" "${csvs[3]}" "${csvs[5]}"; } | cksum | tr ' ' '-'
+    { printf '%s\n' "$@" "$given_sum" | sed '/^--\(device\|train_devices\|cpu_threads\)$/,+1d' && cat "${csvs[1]}" "${csvs[3]}" "${csvs[5]}"; } | cksum | tr ' ' '-'
 }
 
 sum_given() { # the driver by content, the models by name, size and time
@@ -272,6 +272,8 @@ resolve() {
     read_lists
     check_choices
     [[ -z $source || -e $source ]] || refuse "--source: no such file or folder: $source"
+    [[ $train_devices == 1 || $train_devices == auto ]] ||
+        refuse "--train_devices: $train_devices; of an experiment it is 1, or auto for the GPUs that each job is dealt"
     [[ -n $source || $folds == all ]] || refuse "--folds goes with --source, whose clips have folds"
     resolve_paths
     source=$(absolute "$source")

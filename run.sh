@@ -128,6 +128,7 @@ compile=false              # bool: torch.compile the network of generation, alig
 log_to=none                # none|tensorboard|wandb|trackio: where training curves and scores are sent, too
 stable_audio_env=""        # text: venv folder or conda environment that generates; empty: .venv, or the .envs/<name> that the model needs
 gama_env=""                # text: venv folder or conda environment of the captioner; empty: .venv, or the .envs/<name> that it needs
+train_devices=1            # whole 1..64 or auto: GPUs that one training (alignment, AST) is shared out to; auto: all. It pays above some thousand clips
 launcher=local             # text: where stages with a model run: local, slurm (as jobs of a cluster), or a file of launcher functions
 launcher_options=""        # text: for launcher=slurm, options of sbatch: partition=gpu gres=gpu:1 cpus-per-task=8 mem=32G time=2:00:00
 launcher_tasks=4           # whole 1..9999: for launcher=slurm, tasks that share the work of a stage
@@ -287,7 +288,7 @@ align_round() { # ROUND
     adapter=(--adapter "$work/dpo/adapter$suffix")
     models=("${loaded[@]}") reads=("${gold[@]}") writes=("${adapter[1]}")
     words_of PreferenceOptions
-    step 4 "dpo$suffix" dpo_train.py --gold_csv "$train_csv" --valid_csv "$valid" "${options[@]}" \
+    train 4 "dpo$suffix" dpo_train.py --gold_csv "$train_csv" --valid_csv "$valid" "${options[@]}" \
         --output_folder "${adapter[1]}" --model "$text_to_audio_model" "${words[@]}" --device "$device" \
         "${compiling[@]}" "${tracking[@]}"
 }
@@ -384,7 +385,7 @@ classify() { # NAME TRAIN_CSV
 train_ast() { # NAME; reads the arrays csvs and options of classify
     models=("ast_model=$ast_model") reads=("${csvs[@]}") writes=("$work/classifier/${1}_ast")
     words_of Recipe multi_label seed synthetic_weight # which are among the options
-    step 10 "classify_$1" ast/train.py "${options[@]}" --output_folder "${writes[0]}" --model "$ast_model" \
+    train 10 "classify_$1" ast/train.py "${options[@]}" --output_folder "${writes[0]}" --model "$ast_model" \
         "${words[@]}" "${compiling[@]}" "${tracking[@]}"
 }
 

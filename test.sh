@@ -4,7 +4,7 @@ if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi #
 # The tests of one environment:    sh test.sh clap   one of extras/environments, which is made first.
 # Faults at random, 15 minutes:    sh test.sh faults [--scale 0.1] [--seed 7] [--part kills]; see tests/faults
 # Whole runs in many ways:         sh test.sh slow; also what else takes minutes and needs no environment of its own
-# The launcher of clusters:        sh test.sh slurm; wants SLURM installed, of which it starts one of two nodes
+# The launcher of clusters:        sh test.sh slurm; wants SLURM installed, of which it starts some of two nodes
 # Faults in core lines:            sh test.sh mutants; tests must notice each, see tests/mutants.py
 # More words go to pytest:         sh test.sh tests/driver/test_run.py -k dash
 # SYNTHIO_TEST_JOBS=1 sh test.sh   one process, for --pdb, say; without it, one for each core, at most 8.
@@ -60,7 +60,7 @@ run_tests() { # MARKS [PYTEST OPTIONS...]
 }
 
 main() {
-    local root marks="not slow" names
+    local root marks="not slow and not slurm" names
     root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
     cd "$root"
     bash extras/environments/make_env.sh .venv requirements.txt
@@ -73,11 +73,13 @@ main() {
         return
     fi
     if [[ ${1:-} == slurm ]]; then
-        python -m pytest -m "slow or not slow" tests/driver/test_slurm.py "${@:2}"
+        # they wait most of the time: all files at a time, whatever the number of cores
+        python -m pytest -m "slurm and not slow" -n "${SYNTHIO_TEST_JOBS:-5}" --dist loadfile tests/driver/test_slurm*.py \
+            "${@:2}"
         return
     fi
     if [[ ${1:-} == slow ]]; then
-        run_tests slow --ignore tests/driver/test_slurm.py "${@:2}" # which has a target of its own
+        run_tests "slow and not slurm" "${@:2}"
         return
     fi
     if [[ -n ${1:-} && " ${names[*]} " == *" $1 "* ]]; then

@@ -35,7 +35,7 @@ from synthio.classification.script import (
     write_test_results,
 )
 from synthio.classification.weighting import describe_choice
-from synthio.cli import UserError, compile_network, new_parser, run_main
+from synthio.cli import UserError, compile_network, new_parser, pick_device, run_main
 from synthio.files import EMBEDDED
 from synthio.options import Compiling, add_options, from_args
 from synthio.tracking import Tracking, open_tracker
@@ -77,7 +77,7 @@ def run_key(args, recipe, device: str, tables, labels) -> str:
     known = {k: v for k, v in versions().items() if k != "git"}
     clips = [[[sha256_file(p) for p in tables[s][PATH]], list(tables[s][LABEL])] for s in ("train", "valid")]
     synthetic, model = is_synthetic(tables["train"]).tolist(), fingerprint(args.model)
-    return sha256_value([vars(recipe), synthetic, model, device, labels, clips, known])
+    return sha256_value([vars(recipe), synthetic, model, device.partition(":")[0], labels, clips, known])
 
 
 def read_training_data(args, tables, targets, config):
@@ -162,6 +162,9 @@ def test_once(args, model, norm, tables, targets, valid):
 def main() -> int:
     args = get_parser().parse_args()
     started = time.monotonic()
+    from synthio.processes import join
+
+    processes = join(pick_device(args.device))
     data = from_args(Evaluation, args)
     tables, labels, targets = read_splits(data, args.multi_label)
     recipe = make_recipe(args, len(tables["train"]))
@@ -172,11 +175,11 @@ def main() -> int:
     from synthio.training import Checkpoint
 
     tracker = open_tracker(from_args(Tracking, args), f"classifier {Path(args.output_folder).name}", vars(args))
-    device, folder = start_clean(data)
+    device, folder = start_clean(data, processes.is_main)
     train, valid, norm = read_training_data(args, tables, targets, load_ast_config(args.model))
     model = load_ast(args.model, labels, norm.frames, args.multi_label, args.seed).to(device)
     known = rows_of_labels(read_own_head(args.model), labels) if recipe.head_init == "names" else None
-    train, recipe, choice = settle_weights(model, train, valid, recipe, device, known)
+    train, recipe, choice = settle_weights(model, train, valid, recipe, device, known, processes)
     if choice:
         print(describe_choice(recipe.synthetic_weight, choice), file=sys.stderr, flush=True)
     learner = (SupConAst(model, args.seed) if recipe.supcon_weight > 0 else model).to(device)
@@ -186,8 +189,11 @@ def main() -> int:
     checkpoint, first = (Checkpoint(folder / name, key) for name in ("checkpoint.pt", "contrastive.pt"))
     read_s = time.monotonic() - started
     on_eval = partial(report_evaluation, folder, recipe, tracker=tracker)
-    left = first_stage(learner, train, recipe, device, first) if recipe.supcon_epochs else recipe
-    state = fit(learner, train, valid, left, device, checkpoint, on_eval, known)
+    left = first_stage(learner, train, recipe, device, first, processes) if recipe.supcon_epochs else recipe
+    state = fit(learner, train, valid, left, device, checkpoint, on_eval, known, processes)
+    processes.leave()
+    if not processes.is_main:
+        return 0
     tracker.close()
     write_history(folder / "history.csv", state.history, recipe.multi_label)  # after a kill no evaluation may be left
     tested = time.monotonic()

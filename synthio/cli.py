@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import suppress
 from typing import TextIO, TypeVar, cast
@@ -101,6 +102,8 @@ def str2bool(text: str) -> bool:
 
 AUTO = "auto"
 STARTED_NS = time.time_ns()  # of the process, nearly
+# What synthio.pipeline.launch tells the processes that it starts: a folder for their last words, and its own number.
+WORDS_FOLDER, STARTED_BY = "SYNTHIO_WORDS", "SYNTHIO_STARTED_BY"
 
 
 def in_range(kind: type, low: float, high: float = float("inf")) -> Callable[[str], float]:
@@ -157,7 +160,7 @@ def run_main(main: Callable[[], int | None]) -> None:
 
             leave_note(folder, STARTED_NS)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        say_last(f"error: {error}")
         status = 2
     except KeyboardInterrupt:
         print("stopped by the user; the same command goes on from here", file=sys.stderr, flush=True)
@@ -168,12 +171,24 @@ def run_main(main: Callable[[], int | None]) -> None:
         status = 141
     except Exception as error:
         words = trouble(error)
-        if not words:
+        if not words and WORDS_FOLDER not in os.environ:
             raise
         with suppress(OSError):  # the log may lie on the disk that is full
-            print(f"error: {words}", file=sys.stderr, flush=True)
+            say_last(f"error: {words}" if words else traceback.format_exc().rstrip())
         status = 1
+    if status and WORDS_FOLDER in os.environ:  # torch would wait for processes that wait for this one, or abort
+        sys.stdout.flush()
+        os._exit(status)
     sys.exit(status or 0)
+
+
+def say_last(words: str) -> None:
+    """Say why this process ends. Of several that train together, who started them says what the first has said."""
+    if folder := os.environ.get(WORDS_FOLDER):
+        with open(os.path.join(folder, str(os.getpid())), "w", encoding="utf-8") as stream:  # noqa: PTH118, PTH123
+            stream.write(words)
+    else:
+        print(words, file=sys.stderr, flush=True)
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None, every_s: float = 20.0) -> Iterator[T]:
@@ -220,6 +235,7 @@ def pick_device(name: str) -> str:
     """Turn `auto` into `cuda`, `mps` or `cpu`, whichever is there; anything else is taken as it is.
 
     A GPU then multiplies float32 matrices with TF32: sums stay float32, factors are rounded to 10 bits, some 0.05 %.
+    Of several processes that train together (synthio.processes), each has the GPU of its number.
     """
     import torch
 
@@ -227,6 +243,8 @@ def pick_device(name: str) -> str:
         raise UserError(f"device '{name}' was asked for, but torch sees no CUDA GPU; use --device cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     if name.startswith("cuda"):
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True

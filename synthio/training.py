@@ -8,7 +8,8 @@
     ...                    # write the results
     checkpoint.remove()
 
-Everything random of a step has to be a function of (seed, step) alone, so that no random state is kept.
+Everything random of a step has to be a function of (seed, step) alone, so that no random state is kept. Several
+processes may train together (synthio.processes): a step then sums their gradients, and the main process does all else.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import torch
 
 from synthio.cli import UserError, first_line, progress
 from synthio.files import atomic_path, stable_seed
+from synthio.processes import ALONE, Processes
 
 MAX_GRADIENT_NORM = 1.0
 Row = TypeVar("Row")
@@ -141,8 +143,11 @@ def train(
     tell: Callable[[], None] | None = None,
     is_over: Callable[[], bool] | None = None,
     what: str = "training steps",
+    processes: Processes = ALONE,
 ) -> None:
     """Take the steps that are left, with a checkpoint after every `every` of them and after the last.
+
+    Of several processes all take every step; `evaluate`, the checkpoint, `tell` and `is_over` are the main one's.
 
     Args:
         state: from `Checkpoint.load`; it is kept up to date.
@@ -156,22 +161,42 @@ def train(
         tell: is called after a checkpoint is written.
         is_over: says before a step that no more is to be taken.
         what: is trained, for the line of progress.
+        processes: that train together.
+
+    Raises:
+        UserError: the processes have not the same checkpoint.
     """
+    set_out(state, parts, processes)
     started, rows = time.monotonic() - state.seconds, []
     for step in progress(range(state.step, num_steps), what):
-        if is_over and is_over():
+        if is_over and processes.from_main(is_over):
             break
         rows.append(take_step(step))
         if (step + 1) % every and step + 1 < num_steps:
             continue
         state.step = step + 1
-        if evaluate:
-            evaluate(rows)
-        state.seconds = time.monotonic() - started
-        checkpoint.save(state, parts)
+        if processes.is_main:
+            if evaluate:
+                evaluate(rows)
+            state.seconds = time.monotonic() - started
+            checkpoint.save(state, parts)
+            if tell:
+                tell()
         rows = []
-        if tell:
-            tell()
+        processes.wait_for_main()
+
+
+def set_out(state: State, parts: Parts, processes: Processes) -> None:
+    """Let all processes start from the same step and weights: those of the main one."""
+    step = processes.from_main(lambda: state.step)
+    if step != state.step:
+        raise UserError(
+            f"process {processes.rank + 1} of {processes.count} goes on after step {state.step}, the first one after "
+            f"step {step}: they do not see the same checkpoint"
+        )
+    for part in parts.values():
+        if not isinstance(part, torch.optim.Optimizer):  # it is new, or as it is in the checkpoint
+            processes.same_start(part.state_dict().values())
 
 
 # ---- one step

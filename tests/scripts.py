@@ -7,11 +7,15 @@ import importlib.util
 import io
 import os
 import shutil
+import subprocess
 import sys
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from synthio.cli import making_of, run_main
 
@@ -53,6 +57,44 @@ def load_script(path: Path):
         sys.modules[name] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return sys.modules[name]
+
+
+def launched(count: int, script: Path, *args) -> list[str]:
+    """The command that starts a script in several processes."""
+    words = [sys.executable, "-m", "synthio.pipeline.launch", str(count), str(script), *args]
+    return [str(word) for word in words]
+
+
+def launch(count: int, script: Path, *args, **environment: str) -> Done:
+    """Run a script in several processes, on CPUs."""
+    env = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)} | environment
+    done = subprocess.run(launched(count, script, *args), env=env, capture_output=True, text=True, check=False)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def kill_at(command: Sequence[str], path: Path) -> None:
+    """Start a command, and kill it by -9 once a file is there; without an error, it must not have ended before."""
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 120
+        while not path.exists() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.002)
+        process.kill()
+    assert path.exists() and process.returncode == -9
+
+
+def distance(found: Path, expected: Path, start: Mapping[str, torch.Tensor]) -> float:
+    """How far two files of weights lie apart, as a share of the way that the second has gone from the start."""
+    from safetensors.torch import load_file
+
+    a, b = load_file(found), load_file(expected)
+    assert a.keys() == b.keys()
+    apart, way = (
+        sum(float((x[name].double() - y.get(name, torch.zeros(())).double()).square().sum()) for name in x)
+        for x, y in ((a, b), (b, start))
+    )
+    assert way > 0
+    return (apart / way) ** 0.5
 
 
 def call_script(path: Path, *args) -> Done:

@@ -17,7 +17,7 @@ from synthio.files import sha256_file
 from synthio.models.adapters import FILES
 from tests.generation.toy import KINDS, OBJECTIVES, RATES, save_world
 from tests.rows import rows_of, write_rows
-from tests.scripts import ROOT, call_script
+from tests.scripts import ROOT, call_script, distance, kill_at, launch, launched, load_script
 
 DPO, GENERATE = ROOT / "dpo_train.py", ROOT / "stable-audio-tools/generate.py"
 
@@ -236,3 +236,64 @@ def test_killed_trainings_go_on_to_the_weights_of_unbroken_ones(world):
         assert adapter_bytes(world, f"cut_{kind}") == adapter_bytes(world, f"whole_{kind}")
         assert not (world / f"cut_{kind}_checkpoint.pt").exists()
     assert encoded == {path: path.stat().st_mtime_ns for path in (world / "cache").iterdir()}
+
+
+# ---- several processes
+
+# Sums in another order, multiplied by beta / 2 and by AdamW's step for small gradients: 1e-5 of the way after 12 steps.
+SAME_TRAINING = 1e-3
+
+
+def same_training(world, found, expected) -> bool:
+    """Whether two LoRAs and their histories are those of one training; LoRA's B starts at 0."""
+    histories = [history_of(world, out) for out in (found, expected)]
+    for a, b in zip(*histories, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=SAME_TRAINING) and a["accuracy"] == b["accuracy"]
+    weights = FILES["lora"][-1]
+    start = load_file(world / "start" / weights)
+    return distance(world / found / weights, world / expected / weights, start) < SAME_TRAINING
+
+
+def test_a_training_goes_on_with_another_number_of_processes(world, monkeypatch):
+    """Five pairs a step: three and two in two processes. Killed with two and gone on alone, and the reverse."""
+    options = {"batch_size": 3, "gradient_accumulation": 2, "learning_rate": 1e-3, "checkpoint_every": 3}
+    options |= {"num_steps": 40, "device": "cpu", "ema_decay": 0.9, "winner_weight": 0.1}
+    dpo(world, "start", model="v", **options | {"num_steps": 1, "learning_rate": 0})
+    dpo(world, "alone", model="v", **options)
+    command = launched(2, *killed_command(world, "together_alone", options)[1:])
+    kill_at(command, world / "together_alone_checkpoint.pt")
+    assert not (world / "together_alone").exists()
+    done = dpo(world, "together_alone", model="v", **options)
+    assert "going on after step " in done.stderr
+    assert same_training(world, "together_alone", "alone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(load_script(DPO), "open_tracker", lambda *_: Stops(at=8))
+        dpo(world, "alone_together", ok=False, model="v", **options)
+    assert not (world / "alone_together").exists()
+    done = launch(2, *killed_command(world, "alone_together", options)[1:])
+    assert done.returncode == 0 and done.stderr.count("going on after step 6\n") == 1, done.stderr
+    assert done.stderr.count("14 pairs, 40 steps") == 1 and "Traceback" not in done.stderr
+    assert same_training(world, "alone_together", "alone")
+    assert not (world / "alone_together_checkpoint.pt").exists()
+
+
+def test_more_processes_than_pairs_of_a_step_change_nothing(world):
+    options = {"batch_size": 2, "learning_rate": 1e-3, "num_steps": 4, "device": "cpu"}
+    dpo(world, "start", model="v", **options | {"num_steps": 1, "learning_rate": 0})
+    dpo(world, "few", model="v", **options)
+    done = launch(3, *killed_command(world, "many", options)[1:])
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("a step has 2 pairs: 1 of 3 processes have nothing to do, so fewer are as fast\n") == 1
+    assert same_training(world, "many", "few")
+
+
+class Stops:
+    """A tracker that is interrupted."""
+
+    def __init__(self, at: int):
+        self.at = at
+
+    def follow(self, history) -> None:
+        if len(history) == self.at:
+            raise KeyboardInterrupt

@@ -36,7 +36,7 @@ train_filter_classifier() {
     fi
     models=("ast_model=$ast_model") reads=("$train_csv" "$valid" "$work/checked/train.csv") writes=("$folder")
     words_of Recipe seed synthetic_weight # trained as the classifier is
-    step 7 filter_classifier ast/train.py --train_csv "$train_csv" --valid_csv "$valid" --test_csv "$valid" \
+    train 7 filter_classifier ast/train.py --train_csv "$train_csv" --valid_csv "$valid" --test_csv "$valid" \
         --classes_csv "${reads[2]}" --output_folder "$folder" --model "$ast_model" "${words[@]}" \
         --seed "$((seed + 1))" --device "$device" "${compiling[@]}"
     filter_classifier=(--classifier "$folder" --classifier_weight "$classifier_weight")

@@ -41,6 +41,8 @@ find_devices() {
         set_threads
         machine="${device/auto/CPU}, processes: $shards, threads of each: $threads"
         machine=${machine/#cpu/CPU}
+    elif [[ $train_devices != auto ]] && ((train_devices > shards)); then
+        lack "--train_devices: $train_devices, but there are ${#devices[@]} GPUs; take fewer, or auto"
     fi
 }
 

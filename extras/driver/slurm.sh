@@ -30,7 +30,7 @@ declare -gA known_tasks=()                # text -> place, of earlier calls
 declare -gA fetched=()                    # models that are in the cache of the hub
 declare -gA queue=()                      # place, without the folder -> "STATE ID REASON"
 at_once="" # tasks of an array that may run at once; empty: as many as the cluster lets
-is_tried=false # whether sbatch lets launcher_options pass
+tried_options=none # with which sbatch lets jobs pass
 next_look=0 next_number=0 queue_words="" first_began=0 last_ended=0
 
 # ---------------------------------------------------------------- what SLURM is asked
@@ -66,6 +66,7 @@ read_sbatch_options() {
 find_devices() {
     local word
     read_sbatch_options
+    asked=("${sbatch_options[@]}")
     devices=() shards=$launcher_tasks threads=$cpu_threads
     if ((threads == 0)); then
         threads=1
@@ -88,13 +89,32 @@ look_for_slurm() {
         lack "launcher=slurm: ${missing[*]} not found; call this on a login node of the cluster, or take launcher=local"
     elif $check; then
         answer=$(try_sbatch) || lack "launcher=slurm: sbatch says of a job with launcher_options='$launcher_options': $answer"
+        together=(launch)
+        ask_for_devices
+        [[ ${asked[*]} == "${sbatch_options[*]}" ]] || answer=$(try_sbatch) ||
+            lack "launcher=slurm, train_devices=$train_devices: sbatch says of a job with ${asked[*]}: $answer"
+        together=()
     fi
 }
 
+# Set `asked`, what sbatch is asked for. launcher_options are for a task with one device: where several processes do the
+# step, GPUs and cores are as many times that. With train_devices=auto they take what is there.
+ask_for_devices() {
+    local word
+    local counted='^(--(gres=gpu:|gpus=|gpus-per-node=|gpus-per-task=|cpus-per-task=)([A-Za-z][A-Za-z0-9_-]*:)?)([0-9]+)$'
+    asked=()
+    for word in "${sbatch_options[@]}"; do
+        if [[ ${#together[@]} -gt 0 && $train_devices != auto && $word =~ $counted ]]; then
+            word=${BASH_REMATCH[1]}$((BASH_REMATCH[4] * train_devices))
+        fi
+        asked+=("$word")
+    done
+}
+
 # Print what sbatch says of a job like ours, which it does not submit. Of an array it lets pass what can never run.
-try_sbatch() {
+try_sbatch() { # reads `asked`
     local answer status=0
-    answer=$(timeout 60 sbatch --test-only "${sbatch_options[@]}" --wrap true 2>&1 9>&-) || status=$?
+    answer=$(timeout 60 sbatch --test-only "${asked[@]}" --wrap true 2>&1 9>&-) || status=$?
     printf '%s' "${answer//$'\n'/; }"
     return "$status"
 }
@@ -102,7 +122,7 @@ try_sbatch() {
 # Refuse options that sbatch refuses. A controller that has just come back knows its nodes after some seconds only.
 try_options() { # STEP
     local answer pause
-    is_tried=true
+    tried_options=${asked[*]}
     for pause in 1 2 4 0; do
         answer=$(try_sbatch) && return 0
         ! is_passing "$answer" || return 0
@@ -358,10 +378,11 @@ submit_tasks() { # STEP
         if [[ -z ${task_places[i]} ]]; then new+=("$i"); fi
     done
     ((${#new[@]})) || return 0
+    ask_for_devices
     if answer=$(timeout 60 scontrol show config 2>/dev/null 9>&-); then # else sbatch will say that nobody answers
         if [[ $answer =~ MaxArraySize[\ =]+([0-9]+) ]]; then most=$((BASH_REMATCH[1] - 1)); fi # highest index is below it
         ((most > 0)) || refuse "this cluster takes no job arrays (MaxArraySize)"
-        $is_tried || try_options "$1"
+        [[ $tried_options == "${asked[*]}" ]] || try_options "$1"
     fi
     while ((${#new[@]})); do
         submit "$1" "${new[@]:0:most}"
@@ -386,7 +407,7 @@ submit() { # STEP TASK...
     done
     until answer=$(timeout 300 sbatch --parsable --job-name "$name" --array "1-$k${at_once:+%$at_once}" \
         --output "${record//%/%%}/slurm.%a.txt" --open-mode append --no-requeue --export ALL --chdir / \
-        "${sbatch_options[@]}" "$root/extras/driver/slurm_task.sh" "$record" 2>&1); do
+        "${asked[@]}" "$root/extras/driver/slurm_task.sh" "$record" 2>&1); do
         answer=${answer//$'\n'/; }
         if ask_queue all "$name"; then
             if is_queued "$name" || compgen -G "$(quoted "$record")/claim.*" >/dev/null; then break; fi

@@ -10,6 +10,7 @@
 #     writes   files and folders that it makes; the first is its table
 #     watched  CSVs whose clips may change under them
 models=() reads=() writes=() watched=()
+together=() # what stands between Python and the script where several processes do the step; it changes no result
 planning=false
 
 clear_step() { models=() reads=() writes=() watched=(); }
@@ -200,7 +201,7 @@ must_run() { # NUMBER NAME COMMAND...
     say "stage $number ${name//_/ }: $(shown "${reads[0]:-nothing}") -> $(shown "${writes[0]}")"
     if $dry_run; then
         action=ask
-        print_command "$@"
+        print_command "${launched[@]}"
         [[ -x $python ]] || return 1
     else
         for input in "${inputs[@]}"; do
@@ -240,6 +241,13 @@ step() { # NUMBER NAME SCRIPT WORDS...
     run_step "" "$@"
 }
 
+# A step that is one training, of a process for each device that train_devices asks for.
+train() { # NUMBER NAME SCRIPT WORDS...
+    local together=()
+    if [[ $train_devices != 1 ]]; then together=(-m synthio.pipeline.launch "$train_devices"); fi
+    run_step "" "$@"
+}
+
 # A step whose rows are shared out to a process for each device: reads[0] and writes[0] are the CSVs, which the words do
 # not name.
 run_sharded() { # NUMBER NAME BLOCK_SIZE SCRIPT WORDS...
@@ -250,7 +258,7 @@ run_sharded() { # NUMBER NAME BLOCK_SIZE SCRIPT WORDS...
 }
 
 run_step() { # BLOCK_SIZE, empty for one process; NUMBER NAME SCRIPT WORDS...
-    local block=$1 number=$2 name=$3 started inputs interpreter=()
+    local block=$1 number=$2 name=$3 started inputs launched interpreter=()
     shift 3
     [[ $1 == -m ]] || set -- "$root/$1" "${@:2}"
     if $planning; then
@@ -259,6 +267,7 @@ run_step() { # BLOCK_SIZE, empty for one process; NUMBER NAME SCRIPT WORDS...
         started=$(now_us)
         mapfile -t interpreter <<<"${pythons[$name]:-$python}"
         inputs=("${reads[@]}" "${models[@]#*=}")
+        launched=("${interpreter[@]}" "${together[@]}" "$@")
         stamp_options=(--stamp "$work/stamps/$name.json" --inputs "${inputs[@]}" --outputs "${writes[@]}"
             --watch_audio "${watched[@]}")
         if must_run "$number" "$name" "${interpreter[@]}" "$@"; then
@@ -271,12 +280,13 @@ run_step() { # BLOCK_SIZE, empty for one process; NUMBER NAME SCRIPT WORDS...
     clear_step
 }
 
-# Do the work of a step that must run, and stamp it. Reads `started`, `inputs` and `stamp_options` of run_step.
+# Do the work of a step that must run, and stamp it. Reads `started`, `inputs`, `launched` and `stamp_options` of
+# run_step.
 make() { # BLOCK_SIZE NUMBER NAME COMMAND...
     local block=$1 number=$2 name=$3 counts shard_stamps=()
     shift 3
     if [[ -z $block ]]; then
-        start "$work/logs/$name.log" env "SYNTHIO_LOADED=$work/stamps/$name.loaded" "$@"
+        start "$work/logs/$name.log" env "SYNTHIO_LOADED=$work/stamps/$name.loaded" "${launched[@]}"
         wait_for_jobs
         stop_on_failure "stage $number ${name//_/ }" "$work/logs/$name.log"
     else

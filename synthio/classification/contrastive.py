@@ -15,10 +15,18 @@ from synthio.classification.optimisation import make_optimizer
 from synthio.classification.options import Recipe
 from synthio.classification.supcon import SupConAst
 from synthio.classification.training import Split, train_step
+from synthio.processes import ALONE, Processes
 from synthio.training import Checkpoint, Parts, State
 
 
-def first_stage(model: SupConAst, train: Split, recipe: Recipe, device: str, checkpoint: Checkpoint) -> Recipe:
+def first_stage(
+    model: SupConAst,
+    train: Split,
+    recipe: Recipe,
+    device: str,
+    checkpoint: Checkpoint,
+    processes: Processes = ALONE,
+) -> Recipe:
     """Train by the contrastive loss for the recipe's `supcon_epochs`.
 
     Args:
@@ -27,6 +35,7 @@ def first_stage(model: SupConAst, train: Split, recipe: Recipe, device: str, che
         recipe: of the whole training.
         device: torch device.
         checkpoint: written on the way, and gone on from; when it is at the end, nothing is done.
+        processes: that train together.
 
     Returns:
         The recipe of the second stage.
@@ -43,9 +52,11 @@ def first_stage(model: SupConAst, train: Split, recipe: Recipe, device: str, che
     size = Halving(recipe.batch_size)
 
     def take_step(step: int) -> float:
-        return train_step(model, optimizer, train, step, alone, device, size)
+        return train_step(model, optimizer, train, step, alone, device, size, processes)
 
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         every = max(1, num_steps // 20)
-        training.train(state, parts, checkpoint, num_steps, every, take_step, what="contrastive steps")
+        training.train(
+            state, parts, checkpoint, num_steps, every, take_step, what="contrastive steps", processes=processes
+        )
     return replace(recipe, supcon_weight=0.0)

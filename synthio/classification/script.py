@@ -69,14 +69,16 @@ def read_splits(data: Evaluation, multi_label: bool):
     return tables, labels, targets
 
 
-def start_clean(data: Evaluation) -> tuple[str, Path]:
-    """Set up the libraries and the output folder; returns (torch device, folder).
+def start_clean(data: Evaluation, is_main: bool = True) -> tuple[str, Path]:
+    """Set up the libraries and, in the main process of a training, the output folder; returns (torch device, folder).
 
     What an earlier run left there goes, so that scores never stand beside another model; its checkpoint stays.
     """
     quiet_libraries()
     set_threads()
     device, folder = pick_device(data.device), Path(data.output_folder)
+    if not is_main:
+        return device, folder
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("scores.json", "predictions.csv", VALID_PREDICTIONS, "history.csv", "penalties.csv"):
         (folder / name).unlink(missing_ok=True)

@@ -35,6 +35,7 @@ from synthio.cli import AUTO, UserError, progress
 from synthio.files import stable_seed
 from synthio.models.fbank import SAMPLE_RATE, WINDOW, kaldi_fbank, num_frames, num_samples
 from synthio.models.precision import autocast
+from synthio.processes import ALONE, Processes
 from synthio.training import (
     Checkpoint,
     State,
@@ -294,7 +295,13 @@ def evaluate(model, split: Split, recipe: Recipe, device: str) -> tuple[float, f
 
 
 def settle_weights(
-    model, train: Split, valid: Split, recipe: Recipe, device: str, known: LinearProbe | None = None
+    model,
+    train: Split,
+    valid: Split,
+    recipe: Recipe,
+    device: str,
+    known: LinearProbe | None = None,
+    processes: Processes = ALONE,
 ) -> tuple[Split, Recipe, list[dict[str, float]]]:
     """Give the training clips the weights that the recipe wants; one of "auto" is chosen on the validation clips.
 
@@ -305,6 +312,7 @@ def settle_weights(
         recipe: gives synthetic_weight, class_weights, multi_label and batch_size.
         device: torch device.
         known: what the probe is added to, as in `fit_head`.
+        processes: that train together; the main one chooses.
 
     Returns:
         (training clips that come at all, with their `weights`; the recipe with a number; history of
@@ -317,21 +325,29 @@ def settle_weights(
     targets = train.targets.numpy()
     history: list[dict[str, float]] = []
     if recipe.synthetic_weight == AUTO:
-        x, valid_x = (_pooled(model, split.features, recipe.batch_size, device).numpy() for split in (train, valid))
-        weight, history = choose_synthetic_weight(
-            (x, targets),
-            (valid_x, valid.targets.numpy()),
-            train.is_synthetic,
-            recipe.multi_label,
-            recipe.class_weights,
-            () if known is None else [known.logits(valid_x)],
-        )
+        weight, history = processes.from_main(lambda: _choose_weight(model, train, valid, recipe, device, known))
         recipe = replace(recipe, synthetic_weight=weight)
     rates = draw_rates(train.is_synthetic, float(recipe.synthetic_weight))
     train, targets, rates = train.rows(rates > 0), targets[rates > 0], rates[rates > 0]
     if recipe.class_weights:
         train = replace(train, weights=torch.from_numpy(class_weights(targets, rates)))
     return train, recipe, history
+
+
+def _choose_weight(
+    model, train: Split, valid: Split, recipe: Recipe, device: str, known: LinearProbe | None
+) -> tuple[float, list[dict[str, float]]]:
+    """`choose_synthetic_weight` by a probe of the untrained body."""
+    assert train.is_synthetic is not None, "of training clips it is known"
+    x, valid_x = (_pooled(model, split.features, recipe.batch_size, device).numpy() for split in (train, valid))
+    return choose_synthetic_weight(
+        (x, train.targets.numpy()),
+        (valid_x, valid.targets.numpy()),
+        train.is_synthetic,
+        recipe.multi_label,
+        recipe.class_weights,
+        () if known is None else [known.logits(valid_x)],
+    )
 
 
 def fit_head(model, train: Split, valid: Split, recipe: Recipe, device: str, known: LinearProbe | None = None) -> None:
@@ -407,8 +423,19 @@ def _drawn_rows(train: Split, recipe: Recipe, step: int) -> np.ndarray:
     return mixed_rows(train.is_synthetic, float(recipe.synthetic_weight), recipe.batch_size, step, recipe.seed)
 
 
-def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device: str, fitting: Halving) -> float:
+def train_step(
+    model,
+    optimizer,
+    train: Split,
+    step: int,
+    recipe: Recipe,
+    device: str,
+    fitting: Halving,
+    processes: Processes = ALONE,
+) -> float:
     """One optimiser step (from 0), with as many clips at a time as fit; returns the loss.
+
+    The clips are shared out to the processes. All of them are drawn and changed in each, for they share what is random.
 
     Raises:
         UserError: the loss is not finite.
@@ -426,36 +453,62 @@ def train_step(model, optimizer, train: Split, step: int, recipe: Recipe, device
         features = spec_augment(features, rng)
     set_learning_rate(optimizer, rate_at(step, len(train.features), recipe))
     model.train()
-    loss = fitting.retry(partial(_set_gradient, model, (features, targets, weights), step, recipe, device), len(rows))
+    batch = (features, targets, weights)
+    mine = len(processes.share(len(rows)))
+    share = partial(_set_gradient, model, batch, step, recipe, device, processes)
+    loss = processes.sum_values({"loss": fitting.retry(share, max(1, mine))})["loss"]
+    processes.sum_gradients(model.parameters())
     optimizer.step()
     return loss
 
 
-def _set_gradient(model, batch: tuple[torch.Tensor, ...], step: int, recipe: Recipe, device: str, size: int) -> float:
-    """Give the parameters the gradient of a step's loss, computed `size` clips at a time; returns the loss."""
-    torch.manual_seed(stable_seed(recipe.seed, "step", step))  # dropout takes no generator; `fit` shields the state
+def _set_gradient(
+    model,
+    batch: tuple[torch.Tensor, ...],
+    step: int,
+    recipe: Recipe,
+    device: str,
+    processes: Processes,
+    size: int,
+) -> float:
+    """Give the parameters the gradient of a step's loss, computed `size` clips at a time; returns the loss.
+
+    Of the clips that this process computes: their part of both. Dropout, which AST has none of, would draw other masks
+    for another number of processes.
+    """
+    # dropout takes no generator; `fit` shields the state
+    torch.manual_seed(stable_seed(recipe.seed, "step", step) + processes.rank)
     model.zero_grad(set_to_none=True)
     count, total = len(batch[0]), 0.0
-    if recipe.supcon_weight > 0 and size < count:
-        raise UserError(
-            f"the device has no memory for {count} clips, and --supcon compares all clips of a batch, so that its loss "
-            "is not that of parts; lower --batch_size"
-        )
-    for part in zip(*(tensor.split(size) for tensor in batch), strict=True):
-        features, targets, weights = (tensor.to(device) for tensor in part)
-        share = len(features) / count
+    mine = processes.share(count)
+    if recipe.supcon_weight > 0:
+        _check_whole(count, len(mine), size, processes.count)
+    for rows in mine.split(size) if len(mine) else ():
+        features, targets, weights = (tensor[rows].to(device) for tensor in batch)
         with autocast(device, recipe.precision):
             output = model(features)
-        loss = torch.zeros((), device=device)
+        loss = contrast = torch.zeros((), device=device)
         if recipe.cross_entropy:
-            loss = loss + loss_of(output.logits.float(), targets, recipe.multi_label, weights)
-        if recipe.supcon_weight > 0:
-            projected = output.projected.float()
-            loss = loss + recipe.supcon_weight * supcon_loss(projected, targets, recipe.supcon_temperature)
+            loss = len(rows) / count * loss_of(output.logits.float(), targets, recipe.multi_label, weights)
+        if recipe.supcon_weight > 0:  # of the whole batch, in each process
+            projected = processes.joined(output.projected.float(), count)
+            contrast = supcon_loss(projected, batch[1].to(device), recipe.supcon_temperature)
+            loss = loss + recipe.supcon_weight * contrast
         check_finite(loss, "training loss", step)
-        (share * loss).backward()
-        total += share * loss.item()
+        loss.backward()
+        total += loss.item() - (1 - 1 / processes.count) * recipe.supcon_weight * contrast.item()
     return total
+
+
+def _check_whole(count: int, mine: int, size: int, processes: int) -> None:
+    """Refuse what cannot be compared at once: SupCon's loss is not that of parts."""
+    if processes > count:
+        raise UserError(f"--supcon compares {count} clips, which {processes} processes cannot share; use fewer")
+    if size < mine:
+        raise UserError(
+            f"the device has no memory for {mine} clips, and --supcon compares all clips of a batch, so that its loss "
+            "is not that of parts; lower --batch_size"
+        )
 
 
 def fit(
@@ -467,6 +520,7 @@ def fit(
     checkpoint: Checkpoint,
     on_eval: Callable[[Fitting], None] | None = None,
     known: LinearProbe | None = None,
+    processes: Processes = ALONE,
 ) -> Fitting:
     """Train, from the head on that the recipe wants, and leave the weights of the chosen step in `model`.
 
@@ -486,6 +540,7 @@ def fit(
         checkpoint: written after each evaluation, and gone on from.
         on_eval: called with the state after each evaluation.
         known: see `fit_head`; for a recipe whose head starts at "names".
+        processes: that train together. The main one evaluates: in the others neither state nor weights tell the choice.
 
     Raises:
         UserError: the loss is not finite.
@@ -494,11 +549,12 @@ def fit(
     state, parts = Fitting(), {"model": model, "optimizer": optimizer}
     checkpoint.load(state, parts)
     size = Halving(recipe.batch_size)
-    if state.step == 0:
+    processes.tell_idle(recipe.batch_size, "clips")
+    if state.step == 0 and processes.is_main:
         _set_out(state, model, train, valid, recipe, device, known)
 
     def take_step(step: int) -> float:
-        return train_step(model, optimizer, train, step, recipe, device, size)
+        return train_step(model, optimizer, train, step, recipe, device, size, processes)
 
     def evaluate_weights(losses: list[float]) -> None:
         for alpha in recipe.alphas:
@@ -515,8 +571,10 @@ def fit(
             take_step,
             evaluate=evaluate_weights,
             tell=on_eval and partial(on_eval, state),
+            processes=processes,
         )
-    model.load_state_dict(state.best_state)
+    if processes.is_main:
+        model.load_state_dict(state.best_state)
     return state
 
 

@@ -21,6 +21,7 @@ from synthio.generation.options import PreferenceOptions
 from synthio.generation.pairs import TrainingData
 from synthio.models.adapters import Trainable
 from synthio.models.base import Condition, TextToAudio
+from synthio.processes import ALONE, Processes
 from synthio.training import (
     Checkpoint,
     Parts,
@@ -153,30 +154,46 @@ def batch_loss(
 
 
 def optimiser_step(
-    model, trainable: Trainable, data: TrainingData, options: PreferenceOptions, optimizer, step: int, fitting: Halving
+    model,
+    trainable: Trainable,
+    data: TrainingData,
+    options: PreferenceOptions,
+    optimizer,
+    step: int,
+    fitting: Halving,
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """One step over batch_size x gradient_accumulation pairs, as many at a time as fit; returns its record.
+
+    The pairs are shared out to the processes.
 
     Raises:
         UserError: loss or gradient are not finite; the weights are still those of the step before.
     """
     set_learning_rate(optimizer, options.learning_rate * min(1.0, (step + 1) / max(1, options.warmup_steps)))
     whole = draw(data, options, step)
-    record = fitting.retry(partial(set_gradient, model, trainable, whole, options, step), len(whole.t))
+    mine = processes.share(len(whole.t))
+    share = partial(set_gradient, model, trainable, whole, options, step, mine)
+    record = processes.sum_values(fitting.retry(share, max(1, len(mine))))
+    processes.sum_gradients(trainable.parameters.values())
     check_finite(limit_gradient(trainable.parameters.values()), "gradient", step, MEND)
     optimizer.step()
     return record
 
 
 def set_gradient(
-    model, trainable: Trainable, whole: Draw, options: PreferenceOptions, step: int, size: int
+    model, trainable: Trainable, whole: Draw, options: PreferenceOptions, step: int, mine: torch.Tensor, size: int
 ) -> dict[str, float]:
-    """Give the parameters the gradient of a step's loss, computed `size` pairs at a time; returns the step's record."""
+    """Give the parameters the gradient of a step's loss, computed `size` pairs at a time; returns the step's record.
+
+    Of some rows, `mine`: their part of both, which are means over the whole draw.
+    """
     record: dict[str, float] = {}
     for parameter in trainable.parameters.values():
         parameter.grad = None
-    for rows in (part for bucket in buckets(model, whole) for part in bucket.split(size)):
-        loss, part = batch_loss(model, trainable, whole.rows(rows), options)
+    own = whole.rows(mine)
+    for rows in (part for bucket in buckets(model, own) for part in bucket.split(size) if len(part)):
+        loss, part = batch_loss(model, trainable, own.rows(rows), options)
         check_finite(loss, "loss", step, MEND)
         share = len(rows) / len(whole.t)
         (share * loss).backward()
@@ -204,10 +221,11 @@ def align(
     options: PreferenceOptions,
     checkpoint: Checkpoint,
     on_step: Callable[[list[dict[str, float]]], None] | None = None,
+    processes: Processes = ALONE,
 ) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
     """Take all steps that are left; the weights in `trainable` are then the last ones.
 
-    `on_step` is called with the history after each of them.
+    `on_step` is called with the history after each of them, in the main one of the `processes` that train together.
 
     Returns:
         (a record of each step, moving average of the weights by name, empty without --ema_decay).
@@ -220,15 +238,17 @@ def align(
     started, size = time.monotonic() - state.seconds, Halving(options.batch_size, "pair")
 
     def take_step(step: int) -> None:
-        record = optimiser_step(model, trainable, data, options, optimizer, step, size)
+        record = optimiser_step(model, trainable, data, options, optimizer, step, size, processes)
         if average:
             update_average(average, trainable, options.ema_decay, step)
         state.history.append({"step": step, **record, "seconds": round(time.monotonic() - started, 2)})
-        if on_step:
+        if on_step and processes.is_main:
             on_step(state.history)
 
+    processes.tell_idle(min(options.batch_size * options.gradient_accumulation, len(data)), "pairs")
     num_steps = count_steps(options, len(data))
-    train(state, parts, checkpoint, num_steps, options.checkpoint_every, take_step, what="dpo: steps")
+    every = options.checkpoint_every
+    train(state, parts, checkpoint, num_steps, every, take_step, what="dpo: steps", processes=processes)
     return state.history, average
 
 

@@ -165,6 +165,14 @@ class Machine:
         low=0,
         high=1024,
     )
+    train_devices: int = option(
+        1,
+        "GPUs that one training (alignment, AST) is shared out to; auto: all. It pays above some thousand clips",
+        low=1,
+        high=64,
+        auto=True,
+        kind="whole 1..64 or auto",
+    )
     launcher: str = option(
         "local",
         "where stages with a model run: local, slurm (as jobs of a cluster), or a file of launcher functions",

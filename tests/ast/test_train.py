@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import ASTConfig, pipeline
 
 from synthio.audio import read_audio, write_wav
@@ -34,6 +35,7 @@ from tests.classification.toy_clips import (
     save_tones,
     train,
 )
+from tests.scripts import distance, kill_at, launch, launched
 
 
 @pytest.fixture(scope="module")
@@ -295,3 +297,42 @@ def test_names_of_other_labels_start_at_the_probe(data, tmp_path, monkeypatch):
 def test_a_loss_that_is_not_finite_stops_with_advice(data, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="lower --learning_rate"):
         train(monkeypatch, data, tmp_path / "out", learning_rate=1e30, num_steps=4)
+
+
+# ---- several processes
+
+SAME_TRAINING = 1e-3  # of the way that the weights go: sums in another order, and AdamW's step for small gradients
+
+
+@pytest.mark.parametrize("changes", [{"supcon": "true", "head_init": "probe"}, {"wise_ft_alpha": "auto", "mixup": 0.3}])
+def test_a_training_goes_on_with_another_number_of_processes(data, tmp_path, monkeypatch, changes):
+    """Seven clips a step, four and three in two processes. Killed with two and gone on alone, and the reverse."""
+    config = json.loads((data / "model/config.json").read_text())
+    shutil.copytree(data / "model", tmp_path / "model")
+    still = config | {"hidden_dropout_prob": 0.0}  # as AST's own
+    (tmp_path / "model/config.json").write_text(json.dumps(still))
+    changes = {"batch_size": 7, "num_steps": 30, "eval_every": 3, "learning_rate": 1e-3, "head_init": "probe"} | changes
+    changes |= {"model": tmp_path / "model", "spec_augment": "true"}
+    words = {out: options(data, tmp_path / out, **changes) for out in ("alone", "together_alone", "alone_together")}
+    train(monkeypatch, data, tmp_path / "alone", **changes)
+    kill_at(launched(2, TRAIN, *words["together_alone"]), tmp_path / "together_alone/checkpoint.pt")
+    train(monkeypatch, data, tmp_path / "together_alone", **changes)
+
+    script = load_script()
+    monkeypatch.setattr(sys, "argv", [str(TRAIN), *words["alone_together"]])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        evaluations = [None, None, KeyboardInterrupt]
+        patch.setattr(script, "report_evaluation", Mock(side_effect=evaluations))
+        script.main()
+    done = launch(2, TRAIN, *words["alone_together"])
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.count("going on after step 9\n") == 1 and done.stderr.count("step 30/30: train loss") == 1
+
+    train(monkeypatch, data, tmp_path / "start", **changes | {"num_steps": 1, "eval_every": 1, "learning_rate": 1e-12})
+    start = load_file(tmp_path / "start/model/model.safetensors")
+    histories = {out: pd.read_csv(tmp_path / out / "history.csv") for out in words}
+    for out in ("together_alone", "alone_together"):
+        pd.testing.assert_frame_equal(histories[out], histories["alone"], rtol=SAME_TRAINING, atol=1e-6)
+        files = [tmp_path / one / "model/model.safetensors" for one in (out, "alone")]
+        assert distance(*files, start) < SAME_TRAINING
+        assert not (tmp_path / out / "checkpoint.pt").exists()

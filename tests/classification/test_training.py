@@ -19,6 +19,7 @@ from synthio.classification.supcon import SupConAst
 from synthio.classification.weighting import TOTALS, draw_rates
 from synthio.cli import UserError
 from synthio.models import ast_model
+from synthio.processes import ALONE, Processes
 from synthio.training import Checkpoint, batch_rows
 from tests.classification.toy_clips import RATE, load_script, options, save_problem
 
@@ -274,6 +275,33 @@ def test_the_result_is_the_mean_of_start_and_trained_weights(data, tmp_path):
         losses[share] = classifier.evaluate(ast, valid, recipe, "cpu")[0]
     assert losses[chosen] == pytest.approx(min(losses.values()), abs=1e-6)
     assert recipe_of(data, head_init="random", wise_ft_alpha=0.25).wise_ft_alpha == 1
+
+
+@pytest.mark.parametrize("count", [2, 3, 9])
+def test_shares_of_a_step_have_the_sum_of_its_gradient_and_loss(data, count):
+    """Seven weighted clips for two, three and nine processes, two at a time: uneven parts, also none at all."""
+    model = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
+    for part in model.modules():  # as in AST's own
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    train, _ = noise_splits()
+    batch = train.features[:7].float(), train.targets[:7], torch.arange(1.0, 8.0)
+
+    def take(processes: Processes, size: int):
+        loss = classifier._set_gradient(model, batch, 0, recipe_of(data), "cpu", processes, size)
+        return loss, [p.grad for p in model.parameters()]
+
+    loss, gradient = take(ALONE, 7)
+    parts = [take(Processes(rank, count), 2) for rank in range(count)]
+    assert sum(part for part, _ in parts) == pytest.approx(loss, rel=1e-5)
+    for k, expected in enumerate(gradient):
+        found = sum(part[k] for _, part in parts if part[k] is not None)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_more_processes_than_clips_cannot_compare_them():
+    with pytest.raises(UserError, match="--supcon compares 7 clips, which 9 processes cannot share; use fewer"):
+        classifier._check_whole(7, 1, 1, 9)
 
 
 @pytest.mark.parametrize("is_supcon", [False, True])

@@ -195,6 +195,7 @@ def test_gpus_are_dealt_out_and_a_cell_has_one_job_at_a_time(world, tmp_path, se
         (["--n", "1e2"], "'1e2' is not a whole number"),
         (["--seeds", ","], "need a number each"),
         (["--folds", "2"], "--folds goes with --source"),
+        (["--train_devices", "2"], "--train_devices: 2; of an experiment it is 1, or auto"),
         (["--source", "/not/there"], "no such file or folder"),
         (["--method", "x"], "unknown option --method; did you mean --methods?"),
         (["--jobs", "many"], "'many' is not a whole number"),

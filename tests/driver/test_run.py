@@ -323,6 +323,34 @@ def test_each_gpu_gets_one_shard(world, before_generation, tmp_path, visible, sh
     assert [log.read_text() for log in logs][: len(shown)] == [f"GPU {name}\n" for name in shown]
 
 
+def test_a_training_is_shared_out_to_the_devices_that_are_asked_for(world, copy, finished):
+    """On a CPU to two processes. It is the same training, so that another number of them does nothing again."""
+    from safetensors.torch import load_file
+
+    work = copy / "tiny set"
+    shutil.rmtree(work / "dpo/adapter")
+    words = options(copy, stage=4, stop_stage=4)
+    shown = call(*words, "--train_devices", "auto", "--dry_run", cwd=world)
+    assert "bin/python -m synthio.pipeline.launch auto " in shown.stdout, shown.stdout
+    assert "launch" not in call(*words, "--dry_run", cwd=world).stdout
+    done = call(*words, "--train_devices", "2", cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(" steps; at the end loss ") == 1, "one of the processes is heard"
+    again = call(*words, "--train_devices", "1", cwd=world)
+    assert again.returncode == 0 and list(stage_answers(again.stdout)) == ["4 dpo"]
+    assert "up to date" in stage_answers(again.stdout)["4 dpo"], again.stdout
+    name = "tiny set/dpo/adapter/adapter_model.safetensors"
+    found, expected = (load_file(root / name) for root in (copy, finished[0]))
+    for key, tensor in expected.items():  # a step goes at most its learning rate, 1e-5 of which is rounding
+        assert (found[key] - tensor).abs().max() < 2 * 5e-5 * 1e-2, key
+
+
+def test_more_devices_than_there_are_gpus_are_refused(tmp_path):
+    done = call("--train_devices", "3", "--dry_run", cwd=tmp_path, CUDA_VISIBLE_DEVICES="0,1")
+    assert done.returncode == 2
+    assert "--train_devices: 3, but there are 2 GPUs; take fewer, or auto" in done.stderr
+
+
 def test_a_report_that_fails_leaves_the_scores(world, copy):
     """The record that is broken is read by the report only."""
     work = copy / "tiny set"
@@ -470,6 +498,8 @@ def test_a_stage_whose_input_is_missing(world):
         (["--augment", "false", "--only_synthetic", "true"], "only_synthetic=true needs augment=true"),
         (["--stage", "5", "--stop_stage", "4"], "--stage 5 comes after --stop_stage 4"),
         (["--stage", "11"], "11 is outside [0, 10]"),
+        (["--train_devices", "0"], "0 is outside [1, 64]"),
+        (["--train_devices", "all"], "'all' is not a whole number"),
         (["--valid_csv", "v.csv"], "only valid_csv given"),
         (["--input_train_file", "t.csv", "--valid_csv", "v", "--test_csv", "w"], "--input_train_file: no such CSV"),
         (["--dpo_ckpt_folder", "/not/there"], "no such folder: /not/there"),
@@ -1053,8 +1083,8 @@ def test_tests_run_side_by_side(tmp_path, target, jobs, words):
         text=True,
         check=False,
     )
-    lines, which = done.stdout.splitlines(), "slow {}--ignore tests/driver/test_slurm.py" if target else "not slow {}"
-    assert lines[-1] == f"python -m pytest -m {which.format(words).rstrip()} -x"
+    lines, which = done.stdout.splitlines(), "slow" if target else "not slow"
+    assert lines[-1] == f"python -m pytest -m {which} and not slurm {words}-x"
     assert ("ruff check ." in lines) == (not target)
 
 

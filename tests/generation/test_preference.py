@@ -16,6 +16,7 @@ from synthio.generation import diffusion, pairs, preference
 from synthio.generation.options import PreferenceOptions
 from synthio.models.adapters import make_trainable
 from synthio.models.load import load_text_to_audio
+from synthio.processes import Processes
 from synthio.training import Checkpoint
 from tests.generation.toy import KINDS, OBJECTIVES, RATES, losers_of, save_world
 from tests.tiny_models import save_stable_audio_3
@@ -224,12 +225,36 @@ def test_a_long_gradient_is_cut_to_norm_1(world):
         trainable, data, options = make_trainable(model, "prefix"), latent_data(model), step_options()
         for parameter in trainable.parameters.values():
             parameter.register_hook(lambda gradient, by=factor: gradient * by)
-        preference.set_gradient(model, trainable, preference.draw(data, options, 0), options, 0, 4)
+        draw = preference.draw(data, options, 0)
+        preference.set_gradient(model, trainable, draw, options, 0, torch.arange(4), 4)
         before = torch.cat([p.grad.flatten() for p in trainable.parameters.values()]).norm().item()
         optimizer = preference.new_optimizer(trainable, options)
         preference.optimiser_step(model, trainable, data, options, optimizer, 0, Halving(4))
         norm = torch.cat([p.grad.flatten() for p in trainable.parameters.values()]).norm().item()
         assert before > 0 and norm == pytest.approx(min(1.0, before), rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_shares_of_a_step_have_the_sum_of_its_gradient_and_record(world, count, size):
+    """Five pairs for two, three and eight processes, `size` at a time: uneven parts, and processes without any."""
+    model = load_text_to_audio(str(world / "v"))
+    data, options = latent_data(model, 5), step_options(batch_size=5, winner_weight=0.1, beta=100.0)
+    trainable, _ = trained_steps(model, "prefix", 2, data)
+    draw = preference.draw(data, options, 3)
+
+    def take(mine: torch.Tensor, size: int):
+        record = preference.set_gradient(model, trainable, draw, options, 3, mine, size)
+        return record, [p.grad for p in trainable.parameters.values()]
+
+    record, gradient = take(torch.arange(5), 5)
+    parts = [take(Processes(rank, count).share(5), size) for rank in range(count)]
+    for name, value in record.items():
+        found = sum(part.get(name, 0.0) for part, _ in parts)
+        assert found == pytest.approx(value, rel=1e-3, abs=1e-6), name  # differences of errors that are almost equal
+    for k, expected in enumerate(gradient):
+        found = sum(part[k] for _, part in parts if part[k] is not None)
+        assert (found - expected).norm() < 1e-3 * expected.norm()
 
 
 def test_a_model_of_variable_length_is_given_each_clip_at_its_own(tmp_path, monkeypatch):
