@@ -165,7 +165,7 @@ class AstClassifier:
         config = self.model.config
         self.labels = [config.id2label[i] for i in range(config.num_labels)]
         self.multi_label = config.problem_type == "multi_label_classification"
-        self.rates = (SAMPLE_RATE,)
+        self.rates: tuple[int, ...] = (SAMPLE_RATE,)
         self.window = -(-num_samples(self.norm.frames) * STEPS_PER_S // SAMPLE_RATE)
         self.points = said and said["labels"]
         self.identity = [fingerprint(folder / "model.safetensors"), fingerprint(folder / "preprocessor_config.json")]
@@ -206,7 +206,7 @@ class PoolClassifier:
         self.kinds = sorted(self.pool.kinds)
         self.window = round(window_s * STEPS_PER_S)
         self.points = said and said["labels"]
-        files = [folder / name for name in ("model.safetensors", "config.json")]
+        files = [str(folder / name) for name in ("model.safetensors", "config.json")]
         self.identity = [fingerprint(path) for path in (*files, *self.models.values())]
         self.rates = tuple({self.ears[kind].sample_rate for kind in self.models})
 
