@@ -1,0 +1,94 @@
+"""The ONNX file: the saved model's probabilities in ONNX Runtime, without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from synthio.audio import read_audio
+from synthio.classification.saved import load_classifier
+from synthio.classification.windows import Span
+from tests.classification.listeners import LABELS, save_ast, save_head, save_world
+from tests.classification.toy_clips import save_tones
+from tests.scripts import ROOT, call_script, own_python
+
+SCRIPT, EXAMPLE = ROOT / "extras/export_onnx.py", ROOT / "extras/classify_onnx.py"
+
+
+@pytest.fixture(scope="module")
+def onnx_python():
+    return own_python("onnx")
+
+
+def call(python, *words):
+    done = subprocess.run([str(python), *map(str, words)], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["single", "multi"])
+def exported(request, onnx_python, tmp_path_factory):
+    """(folder of the files, the saved classifier)."""
+    folder = tmp_path_factory.mktemp("onnx")
+    save_ast(folder, folder / "run", request.param)
+    csv = save_tones(folder, "test", 6, 0)
+    words = ("--model", folder / "run", "--output_file", folder / "c.onnx", "--int8_file", folder / "c8.onnx")
+    call(onnx_python, SCRIPT, *words, "--test_csv", csv)
+    return folder, load_classifier(folder / "run")
+
+
+def test_onnx_runtime_says_what_the_saved_model_says(onnx_python, exported):
+    folder, classifier = exported
+    rng = np.random.default_rng(0)
+    for seconds in (0.02, 0.3, 0.9, 2.5, 12.0):
+        soundfile.write(folder / "x.wav", rng.uniform(-0.5, 0.5, round(16000 * seconds)), 16000)
+        lines = call(onnx_python, EXAMPLE, folder / "c.onnx", folder / "x.wav").splitlines()
+        audio = read_audio(folder / "x.wav", 16000)[0][0]
+        (wanted,) = classifier.score(Span(0, {16000: audio}, [0], classifier.window))
+        found = {label: float(chance) for chance, label in (line.split(" ", 1) for line in lines)}
+        assert found == pytest.approx(dict(zip(LABELS, wanted, strict=True)), abs=1.5e-4)  # of 4 digits
+
+
+def test_the_record_says_what_was_compared(exported):
+    folder, classifier = exported
+    record = json.loads((folder / "c.json").read_text())
+    assert record["largest_difference"] <= 1e-4 < record["int8_difference"] < 0.2
+    assert record["opset"] == 18 and record["labels"] == LABELS and record["sample_rate"] == 16000
+    assert record["multi_label"] is classifier.multi_label
+    scores = record["mAP" if classifier.multi_label else "accuracy"]
+    assert scores.keys() == {"saved", "float32", "int8"} and scores["saved"] == pytest.approx(scores["float32"])
+    assert set(record["bytes"]) == {"c.onnx", "c8.onnx"}
+
+
+def test_the_example_needs_no_torch_and_refuses_another_rate(onnx_python, exported):
+    folder, _ = exported
+    soundfile.write(folder / "x.wav", np.zeros((4410, 2)), 44100)
+    words = [str(onnx_python), str(EXAMPLE), str(folder / "c.onnx"), str(folder / "x.wav")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode and "44100 Hz; resample it to 16000 Hz" in done.stderr
+    text = EXAMPLE.read_text()
+    assert len(text.splitlines()) <= 30 and "torch" not in text.replace("without torch", "") and "synthio" not in text
+
+
+def test_a_head_and_an_environment_without_onnx_are_refused(onnx_python, tmp_path):
+    save_head(save_world(tmp_path), tmp_path / "head", "probe_ast", False)
+    words = ("--model", tmp_path / "head", "--output_file", tmp_path / "c.onnx")
+    done = subprocess.run(
+        [str(onnx_python), str(SCRIPT), *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "a head on frozen models, not an AST" in done.stderr
+    assert not (tmp_path / "c.onnx").exists()
+
+
+def test_the_main_environment_is_told_what_to_call(tmp_path):
+    pytest.importorskip("torch")
+    try:
+        pd.__version__, __import__("onnxruntime")
+    except ImportError:
+        done = call_script(SCRIPT, "--model", tmp_path, "--output_file", tmp_path / "c.onnx")
+        assert done.returncode == 2 and "make_env.sh .envs/onnx extras/environments/onnx.txt" in done.stderr
