@@ -24,7 +24,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal
 def start(environment: Path, requirements: Path, wheels: Path, log: Path) -> subprocess.Popen:
     """make_env.sh as a process, in a group of its own."""
     command = ["bash", str(ROOT / "extras/environments/make_env.sh"), str(environment), str(requirements)]
-    known = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
+    known = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels.as_uri()}  # pip parts it at spaces
     with log.open("ab") as stream:
         return subprocess.Popen(
             command, env=known, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True,
