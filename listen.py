@@ -59,6 +59,8 @@ def thresholds_of(classifier, options: Listening, model: str):
         raise UserError(f"{model}: does not say how sure it is (no listening.json); give a --threshold, such as 0.8")
     chosen = choose_thresholds(classifier.points, options.precision)
     for label, one in chosen.items():
+        if label in classifier.ignored:
+            continue
         if one.precision is None:
             print(f"{label}: no validation clip was rightly called so; its threshold is .5", file=sys.stderr)
         elif one.precision < options.precision:
@@ -154,9 +156,10 @@ def main() -> int:
     spent_s = time.monotonic() - started
     if not heard:
         raise UserError(f"none of the {len(recordings)} recordings can be read; the first: {dropped[0][1]}")
+    ignored = classifier.ignored
     limits = {label: one.probability for label, one in thresholds.items()}
     found = [
-        (recording, find_events(one, classifier.labels, limits, classifier.multi_label, options.merge_gap_s))
+        (recording, find_events(one, classifier.labels, limits, classifier.multi_label, options.merge_gap_s, ignored))
         for recording, one in heard
     ]
     counts = {"recordings": len(recordings), "heard": len(heard), "dropped": len(dropped)}

@@ -36,6 +36,8 @@ only_synthetic=false       # bool: train on the synthetic clips without the gold
 classifier=auto            # auto|fusion|probe|ast: what is saved as the classifier; all are trained and shown. auto: the fusion of what the models know and what the clips teach, unless validation clips say clearly that another is better
 use_ast=true               # bool: fine-tune AST; false: only heads on frozen embeddings, and classifier=auto means probe
 zero_shot=false            # bool: for use_ast=false and augment=false: CLAP takes the label whose prompts are nearest
+other_class=false          # bool: train one more classifier, with a label other for what is none of the labels: from clips that the filter rejected and from other_csv; the end says how many false alarms that saves
+other_csv=""               # text: for other_class=true, CSV (path) or folder of sounds that are none of the labels, such as the background
 retrieval_csv=""           # text: CSV of a corpus (path): its clips nearest to the gold ones by CLAP, in place of generated ones
 domain=""                  # text: where the sounds come from, for the prompts ("urban street recordings")
 # -- models: embedded, a folder, or a Hugging Face id
@@ -174,11 +176,13 @@ recipe() {
     check_inputs
     stratify
     if $augment; then synthesise; fi
+    if $other_class; then gather_other; fi
     classify gold_only "$train_csv"
     if $augment; then
         measure_quality
         classify synthio "$output_csv_path"
     fi
+    if $other_class; then classify_other; fi
     report
 }
 
@@ -205,6 +209,7 @@ stratify() {
 # Stages 2 to 9: from the gold clips to the CSV that the second classifier is trained on.
 synthesise() {
     local round kept=("$work/round_0/kept.csv")
+    rejected=() # of each round that was filtered; filter fills it
     adapter=() # options for generate; align sets them
     [[ -n $retrieval_csv ]] || prepare_prompts
     generate_and_filter 0 6 7
@@ -345,6 +350,7 @@ filter() { # ROUND NUMBER NAME
         more+=(--drop_repeats true --earlier_csvs "${earlier[@]}")
     fi
     writes=("$folder/kept.csv" "$folder/rejected.csv" "$folder/kept.png")
+    rejected+=("${writes[1]}")
     step "$2" "$3" filter_audios.py --input_csv "$folder/generated.csv" --kept_csv "$folder/kept.csv" \
         --rejected_csv "$folder/rejected.csv" --model "$filter_clap" --threshold_kind "$threshold_kind" "${more[@]}" \
         --gold_csv "$train_csv" --valid_csv "$valid" --test_csv "$test" --duplicate_cosine "$duplicate_cosine" \
@@ -361,9 +367,9 @@ reflect() { # ROUND KEPT...
 }
 
 # Train every classifier on a CSV, and make one of them *the* classifier.
-classify() { # NAME TRAIN_CSV
-    local folder=$work/classifier/$1 trained=() csvs=("$2" "$valid" "$test" "$work/checked/train.csv")
-    local options=(--train_csv "$2" --valid_csv "$valid" --test_csv "$test" --multi_label "$multi_label"
+classify() { # NAME TRAIN_CSV [VALID_CSV CLASSES_CSV]
+    local folder=$work/classifier/$1 trained=() csvs=("$2" "${3:-$valid}" "$test" "${4:-$work/checked/train.csv}")
+    local options=(--train_csv "$2" --valid_csv "${csvs[1]}" --test_csv "$test" --multi_label "$multi_label"
         --classes_csv "${csvs[3]}" --seed "$seed" --device "$device" --synthetic_weight "$synthetic_weight")
     if $use_ast; then
         train_ast "$1"

@@ -51,6 +51,10 @@ check_choices() {
     for name in "${csvs[@]}"; do
         [[ -f ${!name} ]] || lack "--$name: no such CSV file: ${!name}"
     done
+    [[ -z $other_csv ]] || $other_class || refuse "other_csv goes with other_class=true"
+    [[ -z $other_csv || -e $other_csv ]] || refuse "--other_csv: no such CSV file or folder: $other_csv"
+    [[ $other_class == false || -n $other_csv ]] || { $augment && $clap_filter; } ||
+        refuse "other_class=true without other_csv has nothing but what a filter rejects: it needs augment and clap_filter"
     [[ -z $retrieval_csv || -f $retrieval_csv ]] || refuse "--retrieval_csv: no such CSV file: $retrieval_csv"
     [[ -z $dpo_ckpt_folder || -d $dpo_ckpt_folder ]] || refuse "--dpo_ckpt_folder: no such folder: $dpo_ckpt_folder"
     case $dataset_name in
@@ -117,7 +121,7 @@ model_path() { # VALUE EMBEDDED-NAME: folder or hub id
 resolve_paths() {
     local name
     for name in input_train_file valid_csv test_csv output_folder output_csv_path dpo_ckpt_folder results_root gama_dir \
-        gama_checkpoint retrieval_csv embeddings_folder; do
+        gama_checkpoint other_csv retrieval_csv embeddings_folder; do
         printf -v "$name" %s "$(absolute "${!name}")"
     done
     results_root=${results_root:-$root}

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # arrays that step reads and variables of the driver that reads this file
 # Stage functions of run.sh's recipe that only some variables ask for: a corpus in place of the generator, a fine-tuned
-# CLAP or a classifier in the filter, classes of equal shares.
+# CLAP or a classifier in the filter, classes of equal shares, a label for what is none of the others.
 
 # The nearest clips of a corpus stand where the generated ones would.
 retrieve() { # NUMBER OUTPUT
@@ -46,4 +46,31 @@ balance_classes() { # KEPT...
     reads=("$train_csv" "$@") writes=("$work/balanced.csv")
     step 9 balance -m synthio.filtering.rounds balance --gold_csv "$train_csv" --num_iters "$num_iters" --kept_csvs "$@" \
         --output_csv "$work/balanced.csv" --classifier_weight "$classifier_weight"
+}
+
+# The clips of a label for what is none of the others. In stage 9, so that too few of them are told before any training.
+gather_other() {
+    local csvs=("$train_csv" "$valid" "$test" "$work/checked/train.csv") thrown=()
+    other=$work/other
+    if $augment; then
+        csvs[0]=$output_csv_path thrown=("${rejected[@]}")
+    fi
+    reads=("${csvs[@]}" "${thrown[@]}")
+    if [[ -n $other_csv ]]; then reads+=("$other_csv"); fi
+    writes=("$other/train.csv" "$other/valid.csv" "$other/classes.csv" "$other/foreign.csv")
+    step 9 other -m synthio.classification.other --train_csv "${csvs[0]}" --valid_csv "$valid" --test_csv "$test" \
+        --classes_csv "${csvs[3]}" --rejected_csvs "${thrown[@]}" --other_csv "$other_csv" --output_folder "$other" \
+        --seed "$seed"
+}
+
+# One more classifier, with that label, and how many false alarms it saves.
+classify_other() {
+    local before=gold_only
+    if $augment; then before=synthio; fi
+    classify other "$other/train.csv" "$other/valid.csv" "$other/classes.csv"
+    models=("$heads_clap=${!heads_clap}" "ast_model=$ast_model")
+    reads=("$work/classifier/$before" "$work/classifier/other" "$other/foreign.csv") writes=("$work/false_alarms.json")
+    step 10 false_alarms -m synthio.classification.false_alarms --before "${reads[0]}" --after "${reads[1]}" \
+        --foreign_csv "${reads[2]}" --ast_model "$ast_model" --clap_model "${!heads_clap}" \
+        --cache_folder "$embeddings_folder" --seed "$seed" --device "$device" --output_json "$work/false_alarms.json"
 }

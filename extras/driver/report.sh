@@ -3,7 +3,7 @@
 
 # Write W/timings.csv and W/report.html, print scores and seconds, say where things are.
 report() {
-    local i scores=("gold-only=$work/classifier/gold_only/scores.json") name=synthio measured=()
+    local i scores=("gold-only=$work/classifier/gold_only/scores.json") name=synthio measured=() best
     local trained=("gold-only=$work/classifier/gold_only_heads")
     if $planning || $dry_run; then
         write_page
@@ -25,12 +25,15 @@ report() {
         if $quality; then measured=(--quality "$work/quality.json"); fi
     fi
     echo
+    if $other_class; then measured+=(--false_alarms "$work/false_alarms.json"); fi
     helper -m synthio.report.results --output_json "$work/scores.json" --timings "$work/timings.csv" --seed "$seed" \
         "${measured[@]}" "${tracking[@]}" --scores "${scores[@]}" --trained "${trained[@]}"
     echo
     echo "scores           $(shown "$work/scores.json")"
     echo "classifiers      $(shown "$work/classifier")"
-    echo "listen with it   python listen.py --model '$(shown "$(dirname "${scores[-1]#*=}")")' --input recordings --output events.csv"
+    best=$(dirname "${scores[-1]#*=}")
+    if $other_class; then best=$work/classifier/other; fi
+    echo "listen with it   python listen.py --model '$(shown "$best")' --input recordings --output events.csv"
     if $augment; then
         echo "training CSV     $(shown "$output_csv_path")"
         echo "synthetic audio  $(shown "$output_folder")"

@@ -24,7 +24,7 @@ list_stages() {
         plan recipe
         printf '%s\n' "${records[@]}"
     ) 2>/dev/null | awk -F '\t' '
-        { sub(/_([0-9]+|gold_only|synthio)$/, "", $2); gsub("_", " ", $2) }
+        { sub(/_([0-9]+|gold_only|synthio|other)$/, "", $2); gsub("_", " ", $2) }
         !seen[$1, $2]++ { steps[$1] = steps[$1] (steps[$1] == "" ? "" : ", ") $2; last = $1 }
         END { for (i = 0; i <= last; i++) if (i in steps) printf "  %2d  %s\n", i, steps[i] }'
 }

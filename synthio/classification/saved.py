@@ -99,6 +99,7 @@ class Classifier(Protocol):
         rates: sample rates that it hears, in Hz.
         window: how much it hears at once, in steps of 10 ms.
         points: its operating points on the validation clips; None where the model does not say.
+        ignored: labels that are no event, but what is none of the others.
         identity: what its answers depend on besides the sound, as JSON.
     """
 
@@ -107,6 +108,7 @@ class Classifier(Protocol):
     rates: tuple[int, ...]
     window: int
     points: Points | None
+    ignored: list[str]
     identity: list[str]
 
     def score(self, span: Span) -> np.ndarray:
@@ -133,7 +135,7 @@ def load_classifier(
         folder = folder / "model"
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no classifier there (no config.json); give a run's classifier/synthio")
-    said = read_object(folder / LISTENING, "window_s", "labels") if (folder / LISTENING).is_file() else None
+    said = read_object(folder / LISTENING, "window_s", "ignored", "labels") if (folder / LISTENING).is_file() else None
     if not is_pool(folder):
         return AstClassifier(folder, said, device)
     return PoolClassifier(folder, said, models, device, window_s or (said["window_s"] if said else WINDOW_S))
@@ -167,7 +169,7 @@ class AstClassifier:
         self.multi_label = config.problem_type == "multi_label_classification"
         self.rates: tuple[int, ...] = (SAMPLE_RATE,)
         self.window = -(-num_samples(self.norm.frames) * STEPS_PER_S // SAMPLE_RATE)
-        self.points = said and said["labels"]
+        self.points, self.ignored = said and said["labels"], said["ignored"] if said else []
         self.identity = [fingerprint(folder / "model.safetensors"), fingerprint(folder / "preprocessor_config.json")]
         self.device = device
 
@@ -205,7 +207,7 @@ class PoolClassifier:
         self.models, self.device = models_of(folder, config, models), device
         self.kinds = sorted(self.pool.kinds)
         self.window = round(window_s * STEPS_PER_S)
-        self.points = said and said["labels"]
+        self.points, self.ignored = said and said["labels"], said["ignored"] if said else []
         files = [str(folder / name) for name in ("model.safetensors", "config.json")]
         self.identity = [fingerprint(path) for path in (*files, *self.models.values())]
         self.rates = tuple({self.ears[kind].sample_rate for kind in self.models})

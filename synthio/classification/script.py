@@ -122,9 +122,19 @@ def is_synthetic(table):
 
 
 def count_clips(table) -> dict[str, int]:
-    """How many clips are real and how many synthetic."""
-    synthetic = int(is_synthetic(table).sum())
-    return {"clips": len(table), "gold": len(table) - synthetic, "synthetic": synthetic}
+    """How many clips are real and how many synthetic; how many are none of the labels, where any are."""
+    synthetic, other = int(is_synthetic(table).sum()), int(is_other(table).sum())
+    counts = {"clips": len(table), "gold": len(table) - synthetic - other, "synthetic": synthetic}
+    return counts | ({"other": other} if other else {})
+
+
+def is_other(table):
+    """Which clips of a manifest are there as none of the labels, bool [N] (synthio.classification.other)."""
+    import numpy as np
+
+    from synthio.classification.other import ORIGIN
+
+    return (table[ORIGIN] != "").to_numpy() if ORIGIN in table.columns else np.zeros(len(table), bool)
 
 
 @dataclass(frozen=True)
@@ -207,6 +217,7 @@ def write_listening(folder: Path, table, labels, truth, chances, multi_label: bo
     """
     from synthio.audio import probe
     from synthio.classification.operating import LISTENING, operating_points, window_of
+    from synthio.classification.other import OTHER
     from synthio.files import write_json
     from synthio.manifest import DURATION, PATH
 
@@ -221,7 +232,8 @@ def write_listening(folder: Path, table, labels, truth, chances, multi_label: bo
     else:
         window_s = window_of([duration_s(path) for path in table[PATH]])
     points = operating_points(truth, chances, labels, multi_label)
-    write_json(folder / LISTENING, {"window_s": round(window_s, 2), "labels": points})
+    ignored = [OTHER] if is_other(table).any() else []  # no event
+    write_json(folder / LISTENING, {"window_s": round(window_s, 2), "ignored": ignored, "labels": points})
 
 
 def print_score(record: Mapping[str, Any]) -> None:

@@ -93,6 +93,14 @@ class Method:
     zero_shot: bool = option(
         False, "for use_ast=false and augment=false: CLAP takes the label whose prompts are nearest"
     )
+    other_class: bool = option(
+        False,
+        "train one more classifier, with a label other for what is none of the labels: from clips that the filter "
+        "rejected and from other_csv; the end says how many false alarms that saves",
+    )
+    other_csv: str = option(
+        "", "for other_class=true, CSV (path) or folder of sounds that are none of the labels, such as the background"
+    )
     retrieval_csv: str = option(
         "", "CSV of a corpus (path): its clips nearest to the gold ones by CLAP, in place of generated ones"
     )
@@ -242,7 +250,7 @@ SECTIONS: tuple[tuple[str, tuple[str | type, ...]], ...] = (
         (
             "augment dpo dpo_ckpt_folder num_iters use_label plain_caption plain_wo_caption supcon initialize_audio",
             "init_noise_level clap_filter clap_threshold iterative reflect_rounds balance only_synthetic classifier",
-            "use_ast zero_shot retrieval_csv domain",
+            "use_ast zero_shot other_class other_csv retrieval_csv domain",
             Method,
         ),
     ),

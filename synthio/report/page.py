@@ -519,6 +519,7 @@ def render(page: Mapping[str, Any]) -> str:
 
 def sections(run: Run, clips: pd.DataFrame, args) -> dict[str, Any]:
     """All that the page shows but for the clips."""
+    from synthio.classification.false_alarms import lines_of
     from synthio.report.quality import table
     from synthio.report.run_folder import versions_of
 
@@ -534,6 +535,7 @@ def sections(run: Run, clips: pd.DataFrame, args) -> dict[str, Any]:
         "scores": scores_of(run),
         "compared": compared_of(run),
         "verdict": run.verdict.splitlines(),
+        "false_alarms": lines_of(run.false_alarms) if run.false_alarms else [],
         "calibrations": calibrations_of(run),
         "confusions": confusions_of(run),
         "gains": gains_of(run),

@@ -38,6 +38,9 @@ def get_parser():
     parser.add_argument(
         "--quality", default="", help="JSON of synthio.report.quality, to be summed up in two lines; empty: none"
     )
+    parser.add_argument(
+        "--false_alarms", default="", help="JSON of synthio.classification.false_alarms, to be shown in two lines"
+    )
     parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of the bootstrap of differences")
     add_options(parser, Tracking)
     return parser
@@ -143,6 +146,7 @@ def compare_trained(trained: list[str], scores: list[dict[str, Any]], seed: int)
 
 def main() -> int:
     args = get_parser().parse_args()
+    from synthio.classification.false_alarms import lines_of
     from synthio.files import read_json, write_json
     from synthio.report.quality import lines
 
@@ -155,6 +159,8 @@ def main() -> int:
         print(f"\n{timing_lines(timings)}")
     if args.quality:
         print("\nSynthetic clips", *lines(read_json(args.quality)), sep="\n")
+    if args.false_alarms:
+        print("\nOther sounds", *lines_of(read_json(args.false_alarms)), sep="\n")
     if args.output_json:
         stages = [] if timings is None else timings.to_dict("records")
         for record, argument in zip(records, args.scores, strict=True):
@@ -162,7 +168,8 @@ def main() -> int:
         for record in (*records, *(row for one in compared.get("trained", []) for row in (one, one.get("with", {})))):
             if "file" in record:
                 record["file"] = os.path.relpath(record["file"], Path(args.output_json).parent)
-        write_json(args.output_json, {"methods": records, **compared, "seconds": stages})
+        alarms = {"false_alarms": read_json(args.false_alarms)} if args.false_alarms else {}
+        write_json(args.output_json, {"methods": records, **compared, **alarms, "seconds": stages})
     track(records, args)
     return 0
 

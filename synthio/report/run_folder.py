@@ -53,7 +53,8 @@ class Run:
 
     `pools` is label -> {"events": [...], "backgrounds": [...]}; `dpo` is the history of each round of preference
     training; `trainings` are those of AST, whether or not it became the classifier; `compared` has a record for all
-    that was trained, and `verdict` says what synthetic clips are worth; `records` is stage -> the record beside its
+    that was trained, and `verdict` says what synthetic clips are worth, `false_alarms`
+    how often other sounds are taken for a label; `records` is stage -> the record beside its
     output; `quality` is quality.json; `remarks` says what was left out and why.
     """
 
@@ -69,6 +70,7 @@ class Run:
     quality: dict[str, Any] = field(default_factory=dict)
     compared: list[dict[str, Any]] = field(default_factory=list)
     verdict: str = ""
+    false_alarms: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -85,6 +87,7 @@ def read_run(work: Path) -> Run:
     trainings = read_trainings(work, compared, methods)
     run = Run(work, methods, trainings, totals["seconds"], read_manifest(csvs[0], check_files=False))
     run.compared, run.verdict = compared, totals.get("verdict", {}).get("line", "")
+    run.false_alarms = totals.get("false_alarms", {})
     run.records = {"check": read_record(work / "checked/train.csv"), "stratify": read_record(csvs[0])}
     if len(methods) > 1:
         add_synthetic(run, read_record(csvs[-1]))

@@ -55,5 +55,5 @@ def save_head(world: Path, folder: Path, name: str, multi_label: bool) -> Path:
     logits = pool.logits(task.valid)
     chances = 1 / (1 + np.exp(-logits)) if multi_label else np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     points = operating_points(task.valid_targets, chances, LABELS, multi_label)
-    write_json(folder / "model" / LISTENING, {"window_s": WINDOW_S, "labels": points})
+    write_json(folder / "model" / LISTENING, {"window_s": WINDOW_S, "ignored": [], "labels": points})
     return folder

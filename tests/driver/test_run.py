@@ -944,6 +944,29 @@ def test_heads_alone_with_a_clap_of_their_own(world, copy):
 
 
 @pytest.mark.slow
+def test_a_label_for_what_is_none_of_the_labels(world, copy):
+    folder = world / "background"
+    folder.mkdir()
+    for seed in range(16):
+        noise = np.random.default_rng(seed).uniform(-0.2, 0.2, 8000)
+        soundfile.write(folder / f"{seed}.wav", noise, 16000)
+    changes = {"use_ast": "no", "other_class": "true", "other_csv": "background"}
+    done = call(*options(copy, **changes), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    work = copy / "tiny set"
+    made = {path.name for path in (work / "other").glob("*.csv")}
+    assert made == {"train.csv", "valid.csv", "classes.csv", "foreign.csv"}
+    assert read_json(work / "classifier/other/model/listening.json")["ignored"] == ["other"]
+    assert "other" in read_json(work / "classifier/other/scores.json")["labels"]
+    assert "other" not in read_json(work / "classifier/synthio/scores.json")["labels"]
+    record = read_json(work / "false_alarms.json")
+    assert record["clips"]["foreign"] == len(rows_of(work / "other/foreign.csv")) >= 4
+    assert "\nOther sounds\nfalse alarms at 90 % recall, on " in done.stdout
+    assert "python listen.py --model '" in done.stdout and "/classifier/other' --input" in done.stdout
+    assert "false alarms at 90 % recall" in (work / "report.html").read_text()
+
+
+@pytest.mark.slow
 def test_another_classifier_is_a_choice_and_no_training(world, copy):
     """Only what is named as the classifier changes; the tables are those of the same heads."""
     before = {path: path.read_bytes() for path in (copy / "tiny set/classifier").glob("*_heads/*/scores.json")}

@@ -29,6 +29,8 @@ LOADS = {
     "--supcon true --caption_writer openai --llm_model gpt": "text_to_audio_model caption_writer clap_model ast_model",
     "--threshold_kind rank --classifier_weight 0.5 --stage 6 --stop_stage 9": "text_to_audio_model clap_model "
     "ast_model caption_writer",
+    "--other_class true --stage 10": "clap_model ast_model",
+    "--other_class true --augment false --other_csv corpus.csv": "clap_model ast_model",
     "--stage 10": "clap_model ast_model",
     "--stop_stage 1": "",
 }

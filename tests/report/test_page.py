@@ -123,14 +123,15 @@ def save_classifier(folder: Path, train_csv: Path, wrong: set[int], multi_label=
     evaluation.write_test_results(folder, Scoring(multi_label=multi_label), tables, LABELS, targets, result, details)
 
 
-def save_results(work: Path, names: dict[str, str]) -> None:
+def save_results(work: Path, names: dict[str, str], *more) -> None:
     """W/scores.json as the driver has it written: name -> folder of each method, which may have _ast and _heads."""
     (work / "timings.csv").write_text("stage,seconds\n0 check,1.5\n10 classify gold only,30.5\n")
     scores = [f"{name}={work / 'classifier' / folder / 'scores.json'}" for name, folder in names.items()]
     words = ["--output_json", work / "scores.json", "--timings", work / "timings.csv", "--scores", *scores]
     known = [(name, work / f"classifier/{folder}{end}") for name, folder in names.items() for end in ("_heads", "_ast")]
     trained = [f"{name}={folder}" for name, folder in known if folder.is_dir()]
-    done = call_script(ROOT / "synthio/report/results.py", *words, *(["--trained", *trained] if trained else []))
+    words += ["--trained", *trained] if trained else []
+    done = call_script(ROOT / "synthio/report/results.py", *words, *more)
     assert done.returncode == 0, done.stderr
 
 
@@ -308,6 +309,24 @@ def test_gold_only(tmp_path):
     page = Page(html)
     assert page.sections == ["scores", "calibration", "confusions", "clips", "training", "run"]
     assert len(page.all("audio")) == 8
+
+
+def test_what_the_label_other_is_worth(tmp_path):
+    work = save_run(tmp_path / "run", "", rounds=0)
+    rates = {
+        name: {"false_alarms": rate, "interval_95": [rate, rate]} for name, rate in (("before", 0.5), ("after", 0))
+    }
+    cost = {"difference": -0.0125, "interval_95": [-0.05, 0.025]}
+    record = rates | {"recall": 0.9, "clips": {"test": 16, "foreign": 40}, "metric": "accuracy", "cost": cost}
+    write_json(tmp_path / "alarms.json", record | {"difference": {"told": "fewer"}})
+    save_results(work, {"gold-only": "gold_only"}, "--false_alarms", tmp_path / "alarms.json")
+    text = Page(make_report(work, "--map", "false")[0]).text
+    for line in (
+        "false alarms at 90 % recall, on 40 foreign sounds: 50.0 % (50.0 to 50.0), with the label other 0.0 % "
+        "(0.0 to 0.0); fewer",
+        "accuracy on the test clips with it: -1.2 points (-5.0 to +2.5)",
+    ):
+        assert line in text
 
 
 def test_without_filter_and_preference_training(tmp_path):
