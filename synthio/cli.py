@@ -145,14 +145,23 @@ def new_parser(doc: str) -> argparse.ArgumentParser:
 
 
 def run_main(main: Callable[[], int | None]) -> None:
-    """Run a script's main.
+    """Run a script's main, and end the process with `status_of` it."""
+    guard_terminal()
+    # Pictures go to files. A notebook that calls this names its own backend, which is not in every environment.
+    os.environ.pop("MPLBACKEND", None)
+    status = status_of(main)
+    if status and WORDS_FOLDER in os.environ:  # torch would wait for processes that wait for this one, or abort
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def status_of(main: Callable[[], int | None]) -> int:
+    """The status of a script's main.
 
     A user's mistake ends it with one line on stderr and status 2, a disk or memory that is full with one line and
     status 1, and a fault of ours with its traceback.
     """
-    guard_terminal()
-    # Pictures go to files. A notebook that calls this names its own backend, which is not in every environment.
-    os.environ.pop("MPLBACKEND", None)
     try:
         status = main()
         if folder := os.environ.get("SYNTHIO_LOADED"):  # run.sh asks
@@ -176,10 +185,7 @@ def run_main(main: Callable[[], int | None]) -> None:
         with suppress(OSError):  # the log may lie on the disk that is full
             say_last(f"error: {words}" if words else traceback.format_exc().rstrip())
         status = 1
-    if status and WORDS_FOLDER in os.environ:  # torch would wait for processes that wait for this one, or abort
-        sys.stdout.flush()
-        os._exit(status)
-    sys.exit(status or 0)
+    return status or 0
 
 
 def say_last(words: str) -> None:

@@ -39,4 +39,4 @@ def test_help_is_instant(run_script, script):
     done = run_script(*words, "--help")
     spent = children_cpu_s() - before
     assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
-    assert spent < 0.5
+    assert spent < 0.3

@@ -30,9 +30,10 @@ list_stages() {
 }
 
 # Run a recipe without any effect but to note its steps. Fills `records`, a line for each (what synthio.pipeline.steps
-# reads), `ahead`, those of them that lie between --stage and --stop_stage, and `ahead_names`, their names.
+# reads), `ahead`, those of them that lie between --stage and --stop_stage, `ahead_names`, their names, and `made`, what
+# the steps write.
 plan() { # RECIPE
-    records=() ahead=() ahead_names=()
+    records=() ahead=() ahead_names=() made=()
     planning=true
     "$1"
     planning=false
@@ -43,6 +44,7 @@ record() { # NUMBER NAME COMMAND...
     shift 2
     printf -v line '%s\t' "$number" "$name" "${models[*]@Q}" "${reads[*]@Q}" "${writes[*]@Q}"
     records+=("$line${*@Q}")
+    made+=("${writes[@]}")
     if ((stage <= number && number <= stop_stage)); then
         ahead+=("$line${*@Q}")
         ahead_names+=("$name")
@@ -150,8 +152,35 @@ say() {
 helper() { # a light script of ours, in the main environment; of one that is killed it is said
     local status=0
     OMP_NUM_THREADS=1 "$python" "$@" 9>&- || status=$?
-    if ((status > 128)); then
-        echo "${0##*/}: a helper ($(shown "${*:1:2}")) was $(killed "$status"); the same command goes on" >&2
+    tell_killed "$status" "${*:1:2}"
+    return "$status"
+}
+
+tell_killed() { # STATUS HELPER
+    (($1 <= 128)) || echo "${0##*/}: a helper ($(shown "$2")) was $(killed "$1"); the same command goes on" >&2
+}
+
+helpers_pid=""
+
+# The same for a module that is asked again and again: one process answers for all (synthio/pipeline/helpers.py). What
+# it prints is in REPLY, for a subshell has no part in the process.
+ask() { # MODULE WORDS...
+    local status=0 from
+    if [[ -z $helpers_pid ]]; then
+        # shellcheck disable=SC2034 # its descriptors are read below
+        coproc helpers { OMP_NUM_THREADS=1 exec "${guard[@]}" "$python" -m synthio.pipeline.helpers 9>&-; }
+        helpers_pid=$!
+    fi
+    trap '' PIPE # it may have been killed
+    { printf '%s\0' "$#" "$@" >&"${helpers[1]:-2}"; } 2>/dev/null || true
+    trap - PIPE
+    from=${helpers[0]:-}
+    if [[ -z $from ]] || ! IFS= read -r -d '' status <&"$from" || ! IFS= read -r -d '' REPLY <&"$from"; then
+        status=0
+        wait "$helpers_pid" || status=$?
+        helpers_pid="" REPLY=""
+        tell_killed "$status" "-m $1"
+        ((status)) || status=1
     fi
     return "$status"
 }
@@ -211,7 +240,8 @@ must_run() { # NUMBER NAME COMMAND...
     fi
     if $strict_env; then stamp_options+=(--strict_env); fi
     if $share_stages && ! $force_steps; then stamp_options+=(--siblings); fi
-    answer=$(helper -m synthio.pipeline.stamp "$action" "${stamp_options[@]}" --command "$@") || status=$?
+    ask synthio.pipeline.stamp "$action" "${stamp_options[@]}" --command "$@" || status=$?
+    answer=$REPLY
     ((status == 0 || status == 3)) || exit 2 # it has said why
     if ((status == 0)) && ! $force_steps; then
         echo "    up to date${answer:+: $answer}"
@@ -225,15 +255,31 @@ must_run() { # NUMBER NAME COMMAND...
     echo "    running: $answer"
 }
 
+# Note how long a step took: now, or, without COUNTS, when it was done.
 note_time() { # NUMBER NAME STARTED_US [COUNTS]
     local us=$(($(now_us) - $3 - waited_us)) seconds
     waited_us=0
     printf -v seconds '%d.%d' $((us / 1000000)) $((us / 100000 % 10))
+    if (($# == 3)); then
+        read_durations
+        seconds=${seconds_of[$2]:-$seconds}
+    fi
     timing_names+=("$1 ${2//_/ }")
     timing_seconds+=("$seconds")
     [[ $# -gt 3 ]] || return 0
     echo "    ${4:+$4, }$seconds s"
     printf '%s\t%s\t%s\t%s\t%s\n' "$2" "$seconds" "${4%% *}" "$machine" "${stage_command[*]@Q}" >>"$work/durations.tsv"
+}
+
+declare -A seconds_of=()
+
+# Fill `seconds_of`, by the step's name, with what it took the last time.
+read_durations() {
+    local name seconds
+    ((${#seconds_of[@]} == 0)) && [[ -f $work/durations.tsv ]] || return 0
+    while IFS=$'\t' read -r name seconds _; do
+        if [[ $name ]]; then seconds_of[$name]=$seconds; fi
+    done <"$work/durations.tsv"
 }
 
 # A step of a stage, as one process. The script is a path in the repository, or -m and a module.
@@ -296,8 +342,8 @@ make() { # BLOCK_SIZE NUMBER NAME COMMAND...
         helper "$root/merge_csv.py" --input_csvs "${shard_outputs[@]}" --output_csv "${writes[0]}" \
             --expected_csv "${reads[0]}"
     fi
-    counts=$(helper -m synthio.pipeline.stamp write "${stamp_options[@]}" --parts "${shard_stamps[@]}" --command "$@") ||
-        lose "$name"
+    ask synthio.pipeline.stamp write "${stamp_options[@]}" --parts "${shard_stamps[@]}" --command "$@" || lose "$name"
+    counts=$REPLY
     forget_jobs "$name"
     note_time "$number" "$name" "$started" "$counts"
 }
@@ -305,7 +351,7 @@ make() { # BLOCK_SIZE NUMBER NAME COMMAND...
 shard_stamp() { # ACTION SHARD_CSV COMMAND...
     local action=$1 csv=$2
     shift 2
-    helper -m synthio.pipeline.stamp "$action" --stamp "${csv%.csv}.stamp.json" --inputs "$csv" "${inputs[@]:1}" \
+    ask synthio.pipeline.stamp "$action" --stamp "${csv%.csv}.stamp.json" --inputs "$csv" "${inputs[@]:1}" \
         --outputs "${csv%.csv}.out.csv" --command "$@" --input_csv "$csv" --output_csv "${csv%.csv}.out.csv"
 }
 
@@ -317,7 +363,7 @@ run_shards() { # NUMBER NAME FOLDER COMMAND...
     for csv in "$folder"/shard_[0-9][0-9][0-9].csv "$folder"/shard_[0-9][0-9][0-9][0-9].csv; do
         [[ -e $csv ]] || continue
         shard_outputs+=("${csv%.csv}.out.csv") shard_stamps+=("${csv%.csv}.stamp.json")
-        if $force_steps || ! shard_stamp check "$csv" "$@" >/dev/null; then
+        if $force_steps || ! shard_stamp check "$csv" "$@"; then
             logs+=("$work/logs/$name.$((k + 1)).log")
             running+=("$csv")
             start "$work/logs/$name.$((k + 1)).log" env "CUDA_VISIBLE_DEVICES=${devices[k]:-}" \
@@ -329,7 +375,7 @@ run_shards() { # NUMBER NAME FOLDER COMMAND...
     done
     wait_for_jobs
     for i in "${!running[@]}"; do
-        if [[ ${statuses[${logs[i]}]} == 0 ]]; then shard_stamp write "${running[i]}" "$@" >/dev/null || unwritten=1; fi
+        if [[ ${statuses[${logs[i]}]} == 0 ]]; then shard_stamp write "${running[i]}" "$@" || unwritten=1; fi
     done
     stop_on_failure "stage $number ${name//_/ }" "${logs[@]}"
     ((unwritten == 0)) || lose "$name"
@@ -368,7 +414,7 @@ stop_on_failure() { # LABEL LOG...
 
 # Print the gain of the last round. Whether every class has its quota, so that no further round is needed.
 quota_reached() { # KEPT...
-    local csv rejected=() record=(--output_csv "$work/rounds.csv") line status=0
+    local csv rejected=() record=(--output_csv "$work/rounds.csv") REPLY status=0
     ! $planning || return 1
     for csv in "$@"; do
         [[ -f $csv ]] || ! $dry_run || return 1 # not known yet: no
@@ -376,10 +422,10 @@ quota_reached() { # KEPT...
         rejected+=("${csv%/*}/rejected.csv")
     done
     if $dry_run; then record=(); fi
-    line=$(helper -m synthio.filtering.rounds count --gold_csv "$train_csv" --num_iters "$num_iters" --kept_csvs "$@" \
-        --rejected_csvs "${rejected[@]}" "${record[@]}") || status=$?
+    ask synthio.filtering.rounds count --gold_csv "$train_csv" --num_iters "$num_iters" --kept_csvs "$@" \
+        --rejected_csvs "${rejected[@]}" "${record[@]}" || status=$?
     ((status == 0 || status == 3)) || exit 2 # it has said why
-    say "$line"
+    say "$REPLY"
     return "$status"
 }
 

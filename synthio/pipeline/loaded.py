@@ -8,6 +8,7 @@ The notes are those that `synthio.loaded` leaves.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from synthio.cli import UserError, new_parser, run_main
@@ -43,9 +44,15 @@ def changed_code(code: Mapping[str, str]) -> str:
     """The first file whose content is no longer that of a note, '' for none."""
     for name, was in code.items():
         path = ROOT / name
-        if not path.is_file() or sha256_file(path) != was:
+        if not path.is_file() or hash_of(path, path.stat().st_mtime_ns, path.stat().st_ctime_ns) != was:
             return name
     return ""
+
+
+@cache
+def hash_of(path: Path, *_times_ns: int) -> str:
+    """SHA-256 of a module, which many stamps of one process know; read again where a time of it has changed."""
+    return sha256_file(path)
 
 
 def changed_libraries(libraries: Mapping[str, str], interpreter: str) -> str:

@@ -40,6 +40,9 @@ def get_parser():
     parser.add_argument("action", choices=["ask", "check", "write"], help="check before the stage, write after it")
     parser.add_argument("--stamp", required=True, help="JSON file that holds what is known of the stage")
     parser.add_argument("--inputs", nargs="*", default=[], help="files, folders and hub ids that the stage reads")
+    parser.add_argument(
+        "--tables", nargs="*", default=[], help="inputs of which the records beside them and the clips count, too"
+    )
     parser.add_argument("--outputs", nargs="*", default=[], help="files and folders that the stage writes")
     parser.add_argument("--watch_audio", nargs="*", default=[], help="input CSVs whose clips may change under them")
     parser.add_argument("--siblings", action="store_true", help="take it over from a result root beside this one")
@@ -133,9 +136,12 @@ def file_state(path: Path) -> list[int]:
 def work_key(args, cache: dict[str, list]) -> dict[str, Any]:
     """All that decides a stage's result, in parts, so that a change can be named."""
     return {
-        "command": command_key(args.command, [*args.inputs, *args.outputs], Path(args.stamp).parent),
+        "command": command_key(args.command, [*args.inputs, *args.tables, *args.outputs], Path(args.stamp).parent),
         "script": script_hash(args.command),
-        "inputs": [content(path, cache) for path in args.inputs],
+        "inputs": [
+            *(content(path, cache) for path in args.inputs),
+            *(sha256_value(output_state(path, cache)) for path in args.tables),
+        ],
         "clips": [clips(path, cache) for path in args.watch_audio],
     }
 
@@ -172,7 +178,7 @@ def difference(args, old: dict[str, Any], new: dict[str, Any]) -> str:
         return f"{Path(args.command[script_index(args.command)]).name} changed"
     if old["command"] != new["command"]:
         return "changed: " + " ".join(changed_words(old["command"], new["command"]))
-    for path, was, now in zip(args.inputs, old["inputs"], new["inputs"], strict=False):
+    for path, was, now in zip([*args.inputs, *args.tables], old["inputs"], new["inputs"], strict=False):
         if was != now:
             return f"{path} changed"
     if len(old["inputs"]) != len(new["inputs"]):
@@ -316,12 +322,11 @@ def write(args, stamp: Path, cache: dict[str, list]) -> int:
         raise UserError(f"the stage ended well, but did not write {', '.join(missing)}")
     begun = stamp.with_suffix(".begun")
     key = read_quietly(begun)
-    if not is_key(key) or len(key["inputs"]) != len(args.inputs):
+    if not is_key(key) or len(key["inputs"]) != len(args.inputs) + len(args.tables):
         key = work_key(args, cache)
-    # a hub model is downloaded, or found to be newer, only when it is loaded
-    key["inputs"] = [
-        content(path, cache) if is_hub_id(path) else was for path, was in zip(args.inputs, key["inputs"], strict=True)
-    ]
+    for i, path in enumerate(args.inputs):
+        if is_hub_id(path):  # it is downloaded, or found to be newer, only when it is loaded
+            key["inputs"][i] = content(path, cache)
     loaded = merged([read_notes(notes_of(stamp)), *(read_part(Path(part)) for part in args.parts)])
     write_stamp(args, stamp, key, loaded, cache)
     begun.unlink(missing_ok=True)

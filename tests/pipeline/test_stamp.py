@@ -176,3 +176,22 @@ def test_results_may_be_moved(stage, tmp_path_factory):
     words = ["--stamp", folder / "s.json", "--inputs", folder / "a.csv", "--outputs", folder / "b.csv", "--command"]
     words += ["python", folder / "copy.py", "--input_csv", folder / "a.csv", "--output_csv", folder / "b.csv"]
     assert call_script(STAMP, "ask", *words).returncode == 0
+
+
+def test_of_a_table_the_records_and_clips_count_too(stage):
+    table = stage.folder / "t.csv"
+    table.write_text("path,label\nx.wav,a\n")
+    words = ["--stamp", stage.folder / "s.end", "--outputs", stage.folder / "b.csv", "--tables", table]
+
+    def stamp(action):
+        return call_script(STAMP, action, *words, "--command", "python", "-m", "synthio.some", table)
+
+    stamp("check")
+    assert stamp("write").returncode == 0 and stamp("ask").returncode == 0
+    table.with_suffix(".json").write_text("{}")
+    done = stamp("ask")
+    assert done.returncode == 3 and "t.csv changed" in done.stdout
+    table.with_suffix(".json").unlink()
+    assert stamp("ask").returncode == 0
+    (stage.folder / "x.wav").write_bytes(b"SOUND")
+    assert "t.csv changed" in stamp("ask").stdout
