@@ -110,6 +110,7 @@ def load_model(args, device: str):
     Raises:
         UserError: it cannot be had, or not be trained.
     """
+    from synthio.generation.length import set_latent_length
     from synthio.models.load import load_text_to_audio
 
     model = load_text_to_audio(args.model, args.init_adapter or None, device, training_dtype(args))
@@ -118,6 +119,9 @@ def load_model(args, device: str):
             f"{model.name} is distilled: it makes clips in few steps by what it learnt after its diffusion training, "
             "and training it with a diffusion loss would undo that. Train on its base checkpoint (...-base)"
         )
+    set_latent_length(model, args.latent_seconds, args.gold_csv)
+    if args.gradient_checkpointing:
+        model.recompute_activations()
     return model
 
 
@@ -219,6 +223,8 @@ def main() -> int:
     with processes.main_first():
         data = encode(args, pairs, model, encoder)
     controlled = control_data(args, model, encoder) if processes.is_main else {}
+    for part in ("text", "sound"):
+        model.move(part, "meta")  # all is encoded
     trainable = make_trainable(
         model,
         options.train,
@@ -243,7 +249,10 @@ def main() -> int:
             for which, clips in controlled.items()
         }
     record = {"options": vars(args), "inputs": inputs, "origin": origin, "pairs": len(pairs)}
-    record |= {"control": {which: vars(found) for which, found in control.items()}}
+    record |= {
+        "latent_seconds": round(model.max_seconds, 3),
+        "control": {which: vars(found) for which, found in control.items()},
+    }
     write_results(args, trainable, history, average, record)
     checkpoint.remove()
     print(report(args, len(pairs), history), file=sys.stderr)

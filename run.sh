@@ -59,6 +59,7 @@ llm_max_tokens=0           # whole 0..: for caption_writer=openai, tokens that a
 llm_input_price=0          # number 0..: for caption_writer=openai, price of a million tokens sent; 0: costs are not told
 llm_output_price=0         # number 0..: for caption_writer=openai, price of a million tokens received; 0: costs are not told
 # -- generation
+latent_seconds=auto        # number 0.1.. or auto or model: length of the latents that are made and trained on. auto: the longest training clip and what the decoder hears beyond it, at most the model's; model: always the model's; a number: seconds. The embedded model keeps its own under auto (paper: model)
 sampler=auto               # auto|euler|heun|dpmpp_2m|dpmpp_2m_sde|dpmpp_3m_sde|pingpong: solver; auto: what suits the model; heun and pingpong are for rectified flows alone
 num_steps=0                # whole 0..1000: sampling steps; 0: what suits the model
 cfg_scale=0                # number 0..100: guidance; 1: none, 0: what suits the model (paper: 7)
@@ -91,6 +92,7 @@ dpo_learning_rate=5e-5     # number 0..: learning rate of AdamW in the alignment
 dpo_warmup_steps=10        # whole 0..: steps of alignment in which the learning rate rises
 dpo_batch_size=8           # whole 1..: pairs of the alignment in memory at once
 dpo_accumulation=1         # whole 1..: batches of pairs in each optimiser step
+dpo_gradient_checkpointing=false # bool: activations of the alignment are computed again for the gradients in place of being kept: a step takes about a quarter longer, in a fraction of the memory
 dpo_ema_decay=0            # number 0..0.9999999: decay of averaged weights of the adapter; 0: the last weights
 # -- classifier
 ast_num_steps=150          # whole 1..: optimiser steps, as many with synthetic clips as without
@@ -192,12 +194,12 @@ prepare_demo() {
 }
 
 check_inputs() {
-    local options=(--num_samples "$num_samples" --multi_label "$multi_label" --on_bad_audio "$on_bad_audio")
-    $augment || options+=(--augment_only)
+    words_of CheckOptions
+    $augment || words+=(--augment_only)
     reads=("$input_train_file" "$valid_csv" "$test_csv") watched=("${reads[@]}")
     writes=("$work/checked/train.csv" "$valid" "$test")
     step 0 check -m synthio.data.check_inputs --train_csv "$input_train_file" --valid_csv "$valid_csv" \
-        --test_csv "$test_csv" --output_folder "$work/checked" "${options[@]}"
+        --test_csv "$test_csv" --output_folder "$work/checked" --num_samples "$num_samples" "${words[@]}"
 }
 
 stratify() {
@@ -327,11 +329,11 @@ generate_and_filter() { # ROUND GENERATE_NUMBER FILTER_NUMBER
 }
 
 generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
-    models=("text_to_audio_model=$text_to_audio_model") reads=("$3") writes=("$4")
+    models=("text_to_audio_model=$text_to_audio_model") reads=("$3" "$train_csv") writes=("$4")
     if [[ ${6:-} == --adapter ]]; then reads+=("$7"); fi
     words_of SamplingOptions initialize_audio init_noise_level # of no losers
     run_sharded "$1" "$2" "$generate_batch_size" stable-audio-tools/generate.py --output_folder "$5" --whole_csv "$3" \
-        --model "$text_to_audio_model" "${words[@]}" --device "$device" "${compiling[@]}" "${@:6}"
+        --gold_csv "$train_csv" --model "$text_to_audio_model" "${words[@]}" --device "$device" "${compiling[@]}" "${@:6}"
 }
 
 # Only the options that this kind of filter reads are given to it: a change of the others must not run it again.

@@ -17,7 +17,7 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,12 +41,13 @@ from synthio.generation.options import AUTO_SAMPLER, SamplingOptions
 from synthio.options import Compiling, Device, add_options
 
 if TYPE_CHECKING:
-    from synthio.models.base import Sampling
+    from synthio.models.base import Condition, Sampling
 
 # What suits a model: its sampler, then (steps, guidance) by objective, or by sampler where that decides.
 # v is the paper's: DPM-Solver++ 3M SDE, 250 steps, guidance 7 (its released code has 10). A rectified flow needs fewer
 # steps; pingpong is for distilled models, which need few and had their guidance trained in.
 MOST_IN_A_FOLDER = 10_000
+CONDITIONED_AT_ONCE = 16  # batches: a few hundred MB of conditions in memory, and a second of a text encoder's time
 AUTO = {"rectified_flow": "euler", "v": "dpmpp_3m_sde"}
 # A checkpoint that says how it is sampled (Stable Audio 3) is sampled like that.
 DEFAULTS = {"rectified_flow": (24, 3.0), "v": (250, 7.0), "pingpong": (8, 1.0)}
@@ -58,6 +59,9 @@ def get_parser():
     parser.add_argument("--output_csv", required=True, help="output: the generated clips")
     parser.add_argument("--output_folder", required=True, help="folder of the new WAV files")
     parser.add_argument("--whole_csv", default="", help="the table that this one is a shard of; empty: it is none")
+    parser.add_argument(
+        "--gold_csv", default="", help="all gold clips of the run, for --latent_seconds; empty: those of the prompts"
+    )
     parser.add_argument("--model", default=str(EMBEDDED / "text_to_audio"), help="text-to-audio folder or hub id")
     parser.add_argument("--adapter", default="", help="adapter folder of dpo_train.py; empty: the model as it is")
     for options in (SamplingOptions, Compiling, Device):
@@ -86,18 +90,9 @@ def resolve_sampling(args, objective: str, own: Sampling | None = None) -> dict:
 
 def clip_seconds(record: dict, fixed_s: float, max_s: float) -> float:
     """Length of a row's clip in seconds: fixed, or that of its gold clip, at most what the model can make."""
-    from synthio.audio import BadAudio, probe
-    from synthio.manifest import DURATION, PATH
+    from synthio.generation.length import seconds_of
 
-    if fixed_s:
-        return min(fixed_s, max_s)
-    if record.get(DURATION):
-        return min(float(record[DURATION]), max_s)
-    try:
-        sample_rate, _, frames = probe(record[PATH])
-    except BadAudio as error:
-        raise UserError(f"gold clip {record[PATH]}: {error}") from None
-    return min(frames / sample_rate, max_s)
+    return min(fixed_s or seconds_of(record), max_s)
 
 
 def file_name(label: str, recipe: dict) -> str:
@@ -137,6 +132,8 @@ def plan(table, args, model, sampling: dict, identity: str) -> list[dict]:
         recipe = {"model": identity, "prompt": record[PROMPT], "seed": record[SEED], "seconds": seconds, **sampling}
         if (dtype := str(model.dtype)) != "torch.float32":
             recipe["dtype"] = dtype
+        if model.is_shortened:
+            recipe["latent_frames"] = model.latent_shape[1]
         if args.initialize_audio:
             gold = record.get(CONTENT) or record[PATH]
             recipe |= {"gold": gold, "init_noise_level": args.init_noise_level}
@@ -178,15 +175,33 @@ def gold_latents(batch: list[dict], model, frames: int | None = None):
     return model.encode(torch.stack([read_for_model(request["record"][PATH], model, frames)[0] for request in batch]))
 
 
-def sample_batch(batch: list[dict], args, model, sampling: dict):
-    """The latents [B, D, L] of a batch's clips."""
-    from synthio.generation.sampling import sample
-    from synthio.manifest import PROMPT, SEED
+def conditioned(batches: list[list[dict]], model) -> Iterator[tuple[list[dict], Condition]]:
+    """Each batch and its condition, on the CPU.
 
-    frames = model.frames_for(batch[0]["seconds"])
+    Those of some batches are computed at once. Then what reads texts leaves the device, whose memory sampling needs.
+    """
+    from synthio.manifest import PROMPT
+
+    for start in range(0, len(batches), CONDITIONED_AT_ONCE):
+        some = batches[start : start + CONDITIONED_AT_ONCE]
+        model.move("text", model.device)
+        texts = [([r["record"][PROMPT] for r in batch], [r["seconds"] for r in batch]) for batch in some]
+        conditions = [model.condition(*text).to("cpu") for text in texts]
+        model.move("text", "cpu")
+        yield from zip(some, conditions, strict=True)
+
+
+def sample_batch(rows: range, batch: list[dict], condition, args, model, sampling: dict):
+    """The latents [B, D, L] of some of a batch's clips."""
+    import torch
+
+    from synthio.generation.sampling import sample
+    from synthio.manifest import SEED
+
+    frames, batch = model.frames_for(batch[0]["seconds"]), [batch[row] for row in rows]
     return sample(
         model,
-        model.condition([r["record"][PROMPT] for r in batch], [r["seconds"] for r in batch]),
+        condition.rows(torch.tensor(rows)).to(model.device),
         [int(r["record"][SEED]) for r in batch],
         init_latents=gold_latents(batch, model, frames) if args.initialize_audio else None,
         init_noise_level=args.init_noise_level,
@@ -209,11 +224,11 @@ def generate_missing(requests: list[dict], args, model, sampling: dict) -> int:
 
     noted = noted_contents(args.output_csv)
     made, fitting, decoding = 0, Halving(args.batch_size), Halving(args.batch_size, "decoded clip")
-    sample = partial(sample_batch, args=args, model=model, sampling=sampling)
-    for batch in progress(batches_of(requests, model, args.batch_size), "generate: batches"):
-        if all(is_done(request, model, noted) for request in batch):
-            continue
-        latents = torch.stack(fitting.run(sample, batch))
+    batches = batches_of(requests, model, args.batch_size)
+    missing = [batch for batch in batches if not all(is_done(request, model, noted) for request in batch)]
+    for batch, condition in progress(conditioned(missing, model), "generate: batches", len(missing)):
+        sample = partial(sample_batch, batch=batch, condition=condition, args=args, model=model, sampling=sampling)
+        latents = torch.stack(fitting.run(sample, range(len(batch))))
         clips = decode_clips(model, latents, [request["seconds"] for request in batch], decoding)
         for request, audio in zip(batch, clips, strict=True):
             write_wav(request["path"], audio, model.sample_rate)
@@ -242,6 +257,7 @@ def main() -> int:
     import pandas as pd
 
     from synthio.files import fingerprint, sweep
+    from synthio.generation.length import set_latent_length
     from synthio.manifest import (
         CONTENT,
         DURATION,
@@ -262,6 +278,7 @@ def main() -> int:
     table = read_manifest(args.input_csv, (PATH, LABEL, PROMPT, SEED), check_files=args.initialize_audio)
     device = pick_device(args.device)
     model = load_text_to_audio(args.model, args.adapter or None, device, args.dtype)
+    set_latent_length(model, args.latent_seconds, args.gold_csv or args.whole_csv or args.input_csv, args.seconds)
     if args.compile:
         compile_network(model.module, device)
     identity = f"{model.name}@{fingerprint(args.model)[:12]}"
@@ -279,7 +296,7 @@ def main() -> int:
         rows_in=len(table),
         options={**vars(args), **sampling},
         inputs=[args.input_csv],
-        notes={"model": identity, "made_now": made},
+        notes={"model": identity, "made_now": made, "latent_seconds": round(model.max_seconds, 3)},
     )
     print(f"{len(rows)} clips, {made} of them generated now, {sampling}", file=sys.stderr)
     return 0

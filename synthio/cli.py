@@ -11,7 +11,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import suppress
 from typing import TextIO, TypeVar, cast
 
@@ -121,14 +121,16 @@ def in_range(kind: type, low: float, high: float = float("inf")) -> Callable[[st
     return parse
 
 
-def number_or_auto(low: float, high: float = float("inf"), noun: str = "number") -> Callable[[str], float | str]:
-    """Argument type: a number within [low, high], or `AUTO`; `noun` is what the message asks for."""
+def number_or_word(
+    low: float, high: float = float("inf"), noun: str = "number", words: Sequence[str] = (AUTO,)
+) -> Callable[[str], float | str]:
+    """Argument type: a number within [low, high], or one of some words; `noun` is what the message asks for."""
 
     def parse(text: str) -> float | str:
         try:
-            return AUTO if text == AUTO else in_range(float, low, high)(text)
+            return text if text in words else in_range(float, low, high)(text)
         except argparse.ArgumentTypeError as error:
-            raise argparse.ArgumentTypeError(f"{error}; give a {noun} or auto") from None
+            raise argparse.ArgumentTypeError(f"{error}; give a {noun} or {' or '.join(words)}") from None
 
     return parse
 

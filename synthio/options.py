@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 
-from synthio.cli import AUTO, in_range, number_or_auto, str2bool
+from synthio.cli import AUTO, in_range, number_or_word, str2bool
 
 Options = TypeVar("Options")
 Value = Any  # bool, number, text or a tuple of texts: mypy reads the annotation of the field, not what `option` returns
@@ -35,8 +35,8 @@ class Option:
         help: one sentence that stands alone.
         low, high: range of a number; no `high`: none.
         choices: the words that are allowed.
-        auto: a number within the range, or `AUTO`.
-        noun: what the message about a number that may be auto asks for.
+        words: what it may be besides a number within the range, such as `AUTO`.
+        noun: what the message about a number that may be a word asks for.
         driver: its variable in run.sh; "" for none.
         inert: it says where, how fast and how long the work is done and who is told, not what comes out.
         required: a user must say it; its default is never used.
@@ -50,7 +50,7 @@ class Option:
     low: float | None = None
     high: float | None = None
     choices: Sequence[str] = ()
-    auto: bool = False
+    words: Sequence[str] = ()
     noun: str = "number"
     driver: str = ""
     inert: bool = False
@@ -77,8 +77,8 @@ class Option:
         if self.low is None:
             return str
         high = float("inf") if self.high is None else self.high
-        if self.auto:
-            return number_or_auto(self.low, high, self.noun)
+        if self.words:
+            return number_or_word(self.low, high, self.noun, self.words)
         return in_range(type(self.default), self.low, high)
 
     def kind_text(self) -> str:
@@ -91,9 +91,9 @@ class Option:
             return "|".join(self.choices)
         if self.low is None:
             return "text"
-        whole = isinstance(self.default, int) and not self.auto
+        whole = isinstance(self.default, int) and not self.words
         limits = number_text(self.low) + ".." + ("" if self.high is None else number_text(self.high))
-        return f"{'whole' if whole else 'number'} {limits}" + (f" or {AUTO}" if self.auto else "")
+        return " or ".join([f"{'whole' if whole else 'number'} {limits}", *self.words])
 
     def default_text(self) -> str:
         """Its default as the driver writes it."""
@@ -164,6 +164,25 @@ class Device:
     """Of what computes."""
 
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", inert=True)
+
+
+WHOLE = "model"  # of latent_seconds
+
+
+@dataclass(frozen=True)
+class LatentLength:
+    """Of what works on latents: stages 3, 4, 6 and 8, and stage 0, which refuses longer clips."""
+
+    latent_seconds: float | str = option(
+        AUTO,
+        "length of the latents that are made and trained on. auto: the longest training clip and what the decoder "
+        "hears beyond it, at most the model's; model: always the model's; a number: seconds. The embedded model keeps "
+        "its own under auto (paper: model)",
+        low=0.1,
+        words=(AUTO, WHOLE),
+        noun="number of seconds",
+        driver="latent_seconds",
+    )
 
 
 @dataclass(frozen=True)

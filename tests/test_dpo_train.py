@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from synthio.cache import read_tensors
 from synthio.files import sha256_file
 from synthio.models.adapters import FILES
 from tests.generation.toy import KINDS, OBJECTIVES, RATES, save_world
@@ -105,6 +107,60 @@ def test_each_option_changes_the_adapter(world, plain, option):
 def test_equal_options_give_equal_bytes(world, plain):
     dpo(world, "again", learning_rate=1e-2)
     assert adapter_bytes(world, "again") == plain
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_activations_that_are_computed_again_change_no_byte(world, kind):
+    """By diffusers' own checkpointing, around every kind of adapter; and the second pass is really made."""
+    from diffusers.models.transformers.stable_audio_transformer import StableAudioDiTBlock
+
+    calls, forward = [], StableAudioDiTBlock.forward
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StableAudioDiTBlock, "forward", lambda *a, **k: (calls.append(1), forward(*a, **k))[1])
+        counts, names = [], [f"{kind}_kept", f"{kind}_again"]
+        for name, again in zip(names, ("false", "true"), strict=True):
+            calls.clear()
+            dpo(world, name, train=kind, learning_rate=RATES[kind], gradient_checkpointing=again)
+            counts.append(len(calls))
+    assert counts[1] - counts[0] == 4 * 2  # once more in each of four steps, for two blocks
+    assert adapter_bytes(world, names[0]) == adapter_bytes(world, names[1])
+
+
+def test_short_clips_are_trained_on_in_short_latents(world):
+    """Gold clips of .5 and .8 s; what is kept of the latents is of this length, and apart from other lengths."""
+    for name in ("gold", "losers"):
+        rows = [row for row in rows_of(world / f"{name}.csv") if row.get("source_path", row["path"])[5] in "01"]
+        write_rows(world / f"short_{name}.csv", rows)
+    found = {}
+    for asked in ("auto", "model"):
+        out = f"short_{asked}/adapter"
+        options = {"gold_csv": world / "short_gold.csv", "latent_seconds": asked}
+        done = dpo(world, out, model="v", losers="short_losers.csv", **options)
+        files = (world / f"short_{asked}/cache").iterdir()
+        tensors = [read_tensors(path) for path in files]
+        found[asked] = {one["latents"].shape[2] for one in tensors if "latents" in one}
+        assert ("latents of 1.15 s, of v's 1.28" in done.stderr) == (asked == "auto")
+        record = json.loads((world / f"{out}.json").read_text())
+        assert record["latent_seconds"] == {"auto": 1.152, "model": 1.28}[asked]
+    assert found == {"auto": {36}, "model": {40}}
+
+
+def test_encoders_are_given_up_before_the_training(world, monkeypatch):
+    from synthio.generation import preference
+    from synthio.models.base import TextToAudio
+
+    given, align = [], preference.align
+    move = TextToAudio.move
+    monkeypatch.setattr(TextToAudio, "move", lambda *a: (given.append(a[1:]), move(*a))[1])
+
+    def aligned(model, *words):
+        left = {p.device.type for part in (model.vae, model.text_encoder, model.projection) for p in part.parameters()}
+        given.append(left)
+        return align(model, *words)
+
+    monkeypatch.setattr(preference, "align", aligned)
+    dpo(world, "given_up")
+    assert given == [("text", "meta"), ("sound", "meta"), {"meta"}]
 
 
 def test_prefix_tokens(world):

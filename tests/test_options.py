@@ -21,7 +21,8 @@ class Baking:
     loaves: int = option(2, "how many", low=1, high=100, driver="loaves")
     hours: float = option(1.5, "how long, 100 % of them", low=0.01)
     rate: float = option(3e-4, "how fast", low=0, driver="rate")
-    salt: float | str = option("auto", "how much", low=0, high=1, auto=True, noun="share", driver="salt")
+    salt: float | str = option("auto", "how much", low=0, high=1, words=("auto",), noun="share", driver="salt")
+    water: float | str = option("much", "how wet", low=0, words=("little", "much"), driver="water")
     sour: bool = option(False, "with sourdough")
     name: str = option("", "what it is called", flag="bread_name")
     seeds: tuple[str, ...] = option((), "what is strewn on it")
@@ -41,9 +42,9 @@ def test_defaults_are_those_of_the_fields():
 
 
 def test_what_is_given_is_read_by_its_type():
-    words = "--oven wood --loaves 3 --hours 2 --salt .25 --sour yes --bread_name rye --seeds poppy sesame"
-    made = from_args(Baking, parse(*words.split()))
-    assert made == Baking("wood", 3, 2.0, 3e-4, 0.25, True, "rye", ["poppy", "sesame"])
+    words = "--oven wood --loaves 3 --hours 2 --salt .25 --water little --sour yes --bread_name rye"
+    made = from_args(Baking, parse(*words.split(), "--seeds", "poppy", "sesame"))
+    assert made == Baking("wood", 3, 2.0, 3e-4, 0.25, "little", True, "rye", ["poppy", "sesame"])
     assert isinstance(made.loaves, int) and isinstance(made.hours, float) and made.salt == 0.25
 
 
@@ -57,6 +58,7 @@ def test_what_is_given_is_read_by_its_type():
         ("--hours nan", "nan is outside"),
         ("--salt 2", "2 is outside [0, 1]; give a share or auto"),
         ("--salt some", "'some' is not a number; give a share or auto"),
+        ("--water some", "'some' is not a number; give a number or little or much"),
         ("--sour perhaps", "'perhaps' is not a boolean; use true or false"),
         ("--name rye", "unrecognized arguments: --name"),
     ],
@@ -99,6 +101,7 @@ def test_what_the_driver_is_told():
         "loaves": ("whole 1..100", "2"),
         "rate": ("number 0..", "3e-4"),
         "salt": ("number 0..1 or auto", "auto"),
+        "water": ("number 0.. or little or much", "much"),
     }
 
 

@@ -184,7 +184,7 @@ is_zero() { # a number that check_kind let pass
 
 # Check one variable against its kind; booleans become true or false.
 check_kind() {
-    local name=$1 kind=$2 value=${!1} low high
+    local name=$1 kind=$2 value=${!1} low high words
     case $kind in
         text)
             [[ $value != *$'\n'* ]] || refuse "--$name: a value of several lines is not allowed"
@@ -200,8 +200,9 @@ check_kind() {
         whole* | number*)
             [[ -n $value || $name != num_samples ]] || return 0
             if [[ $kind == *' or '* ]]; then
-                [[ $value != "${kind##* or }" ]] || return 0
-                kind=${kind% or *}
+                words=" ${kind#* or } "
+                [[ $value == *' '* || ${words// or / } != *" $value "* ]] || return 0
+                kind=${kind%% or *}
             fi
             if [[ $kind == whole* ]]; then
                 [[ $value =~ ^[0-9]{1,15}$ ]] || refuse "--$name: '$value' is not a whole number"

@@ -81,7 +81,7 @@ class Recipe(Scoring):
         "validation clips; 1: the trained ones alone (paper, and always where the head starts at random)",
         low=0,
         high=1,
-        auto=True,
+        words=(AUTO,),
         driver="ast_wise_ft_alpha",
         card="share of the trained weights (WiSE-FT)",
     )
@@ -91,7 +91,7 @@ class Recipe(Scoring):
         "how often a synthetic clip comes for one time that a gold one does; auto: what is best on the validation "
         "clips, 0 where they do not help there (paper: 1)",
         low=0,
-        auto=True,
+        words=(AUTO,),
         driver="synthetic_weight",
         card="synthetic clips for a real one",
     )
@@ -176,7 +176,7 @@ class Listening(Device):
         "probability from which on a label is called; auto: for each label the one that has the precision",
         low=0,
         high=1,
-        auto=True,
+        words=(AUTO,),
     )
     overlap: float = option(0.5, "share of a window that the next one hears again", low=0, high=0.95)
     window_s: float = option(

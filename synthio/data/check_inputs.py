@@ -160,6 +160,19 @@ def odd_clips(split: Split) -> Iterator[str]:
         yield f"used, but look at {'it' if len(odd) == 1 else 'them'}: {listed(odd)}"
 
 
+def too_long(train: Split, latent_seconds: float | str) -> Iterator[str]:
+    """Training clips that the latents of a run do not hold, where their length was given: one line for all of them."""
+    if isinstance(latent_seconds, str):
+        return
+    longer = [i for i, sound in enumerate(train.sounds) if round(sound.duration_s, 3) > latent_seconds]
+    if longer:
+        i = max(longer, key=lambda row: train.sounds[row].duration_s)
+        yield (
+            f"{train.csv}: {number(len(longer), 'clip')} longer than latent_seconds {latent_seconds:g}; the longest is "
+            f"row {train.rows[i]}: {train.path_text(i)}, {train.sounds[i].duration_s:.2f} s. Raise it, or set auto"
+        )
+
+
 def few_samples(train: Split, n: int) -> Iterator[str]:
     """More labels than clips to be drawn, which only multi-label data may have."""
     labels, clips = len(train.labels()), n or len(train.table)
@@ -218,6 +231,8 @@ def check_all(
         findings.warnings += few_samples(read["train"], n)
     if "train" in read and not augment_only:
         findings.warnings += wordless_labels(read["train"])
+    if "train" in kept and not augment_only:
+        findings.add("clips are longer than the latents", too_long(kept["train"], options.latent_seconds))
     return Checked(findings, results)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from synthio.options import MultiLabel, option
+from synthio.options import LatentLength, MultiLabel, option
 
 
 @dataclass(frozen=True)
-class CheckOptions(MultiLabel):
+class CheckOptions(MultiLabel, LatentLength):
     """What is done about findings."""
 
     on_bad_audio: str = option(

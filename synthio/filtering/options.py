@@ -17,7 +17,7 @@ class FilterOptions:
         "least sigmoid(scale * cosine) of a kept clip, 0 keeps all; auto: like real clips (paper: 0.85)",
         low=0,
         high=1,
-        auto=True,
+        words=(AUTO,),
         noun="probability",
         driver="clap_threshold",
     )

@@ -18,8 +18,10 @@ import torch
 
 from synthio.audio import cut_windows
 from synthio.cli import UserError
+from synthio.models.lengths import Grid
 
 Objective = Literal["v", "rectified_flow"]
+Part = Literal["text", "sound"]
 # A network whose class is a library's: torch declares each attribute of a Module as `Tensor | Module`, of which
 # mypy lets nothing be called, counted or read.
 Network: TypeAlias = Any
@@ -52,6 +54,11 @@ class Condition:
         """The same with "no condition" attended to where `mask` [B] is True (classifier-free guidance)."""
         null = 0.0 if self.null is None else self.null
         return Condition(torch.where(mask[:, None, None], null, self.cross), self.pooled, self.null)
+
+    def to(self, device: torch.device | str) -> Condition:
+        """The same on a device."""
+        pooled, null = (None if part is None else part.to(device) for part in (self.pooled, self.null))
+        return Condition(self.cross.to(device), pooled, null)
 
     def unconditional(self) -> Condition:
         """The same with "no condition" attended to in every row."""
@@ -93,7 +100,9 @@ class TextToAudio(ABC):
         channels: audio channels C.
         objective: what `predict` returns, "v" or "rectified_flow".
         latent_shape: (D, L) of the longest clip; where the length is fixed, every clip has it, and is cut afterwards.
-        max_seconds: length of L latent frames.
+        hop: audio samples of a latent frame.
+        frame_step: the network takes multiples of so many frames.
+        is_shortened: whether L was set (`set_frames`) below the checkpoint's own.
         decoder_reach: how many frames away a latent still changes an instant of the decoded sound; None: any.
         variable_length: latents are as long as their clip, so that those of one batch must be of equally many frames.
         module: the trainable network.
@@ -110,7 +119,7 @@ class TextToAudio(ABC):
     channels: int
     objective: Objective
     latent_shape: tuple[int, int]
-    max_seconds: float
+    hop: int
     module: Network
     device: torch.device
     dtype: torch.dtype = torch.float32
@@ -119,12 +128,57 @@ class TextToAudio(ABC):
     distilled: bool = False
     decoder_reach: int | None = None
     variable_length: bool = False
+    frame_step: int = 1
+    is_shortened: bool = False
+
+    @property
+    def samples(self) -> int:
+        """Audio samples of L latent frames."""
+        return self.latent_shape[1] * self.hop
+
+    @property
+    def max_seconds(self) -> float:
+        """Length of L latent frames."""
+        return self.samples / self.sample_rate
+
+    @property
+    def grid(self) -> Grid:
+        """Its latent frames as they are now."""
+        return Grid(self.latent_shape[1], self.max_seconds, self.decoder_reach, self.frame_step)
+
+    def set_frames(self, frames: int) -> None:
+        """Let latents have this many frames, rounded up to what the network takes, in place of the checkpoint's own.
+
+        Raises:
+            ValueError: none, or more than the checkpoint's own.
+        """
+        depth, own = self.latent_shape
+        if not 0 < frames <= own:
+            raise ValueError(f"{self.name} makes latents of 1 to {own} frames, not of {frames}")
+        frames = self.grid.taken(frames)
+        self.latent_shape, self.is_shortened = (depth, frames), self.is_shortened or frames < own
+
+    def parts(self, part: Part) -> Sequence[Network]:
+        """The networks that `condition` alone runs (text), or that `encode` and `decode` alone run (sound)."""
+        return ()
+
+    def move(self, part: Part, device: torch.device | str) -> None:
+        """Put these networks on a device; on "meta" they are given up, and what they are for cannot be asked any more.
+
+        Their memory is the transformer's where latents and conditions are computed already.
+        """
+        for network in self.parts(part):
+            for module in network.to(device).modules():
+                own = vars(module).items()  # weight_norm keeps what it computed as no parameter
+                vars(module).update({name: value.to(device) for name, value in own if isinstance(value, torch.Tensor)})
+
+    def recompute_activations(self) -> None:
+        """Let the transformer compute activations again for the gradients and keep few of them (Chen et al. 2016)."""
+        raise NotImplementedError
 
     def sounding_frames(self, seconds: float) -> int:
         """Latent frames that a clip of this length fills, at least one."""
-        frames = self.latent_shape[1]
-        needed = math.ceil(round(seconds / self.max_seconds * frames, 6))  # of floats, 3 may be 3 + 1e-16
-        return min(max(1, needed), frames)
+        return self.grid.filled(seconds)
 
     def frames_for(self, seconds: float) -> int:
         """Latent frames that the network is given for a clip of this length: those it fills, or always all of them."""

@@ -120,8 +120,7 @@ class DiffusersTextToAudio(PipelineModel):
         self.latent_shape = (config.in_channels, config.sample_size)
         self.sample_rate = self.vae.config.sampling_rate
         self.channels = self.vae.config.audio_channels
-        self.samples = config.sample_size * self.vae.hop_length
-        self.max_seconds = self.samples / self.sample_rate
+        self.hop = self.vae.hop_length
         # One global token (length and time) stands before the latent frames, hence + 1; half of each head rotates.
         self._rotary = get_1d_rotary_pos_embed(
             config.attention_head_dim // 2, config.sample_size + 1, use_real=True, repeat_interleave_real=False
@@ -160,7 +159,8 @@ class DiffusersTextToAudio(PipelineModel):
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The transformer's output [B, D, L] at times t [B]."""
         assert condition.pooled is not None, "made by `condition`"
-        rotary = tuple(part.to(latents.device) for part in self._rotary)
+        tokens = latents.shape[2] + 1
+        rotary = tuple(part[:tokens].to(latents.device) for part in self._rotary)
         return self.module(
             latents.to(self.dtype),
             t.to(self.dtype),

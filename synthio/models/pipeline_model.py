@@ -12,7 +12,7 @@ import torch
 from synthio.cli import UserError
 from synthio.files import read_object
 from synthio.models.adapters import load_adapter
-from synthio.models.base import Network, TextToAudio
+from synthio.models.base import Network, Part, TextToAudio
 from synthio.models.strict import load_network
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -62,11 +62,24 @@ class PipelineModel(TextToAudio):
         self._exact_vae: Network | None = None
 
     def _place(self, adapter: str | None, *frozen: Network) -> None:
-        """Put the adapter on the transformer, and everything, frozen, on the device."""
+        """Put the adapter on the transformer, and everything, frozen, on the device; `frozen` are what reads texts."""
         if adapter:
             self.module = load_adapter(self.module, adapter)
+        self._readers = frozen
         for part in (self.module, self.vae, *frozen):
             part.requires_grad_(False).eval().to(self.device)
+
+    def parts(self, part: Part) -> Sequence[Network]:
+        """See `TextToAudio`."""
+        return self._readers if part == "text" else [vae for vae in (self.vae, self._exact_vae) if vae is not None]
+
+    def recompute_activations(self) -> None:
+        """By diffusers' own checkpointing of the transformer's blocks, whatever adapter is around it."""
+        from diffusers import ModelMixin
+
+        for part in self.module.modules():
+            if isinstance(part, ModelMixin):
+                part.enable_gradient_checkpointing()
 
     def _through_vae(self, run: Callable[[Network, torch.Tensor], torch.Tensor], x: torch.Tensor):
         """run(autoencoder, x) in float32. Rows that overflow in half precision are done again in single.

@@ -91,7 +91,6 @@ class StableAudio3(PipelineModel):
         self.hop = self.vae.downsampling_ratio
         frames = int(self.duration.config.max_val * self.sample_rate / self.hop)
         self.latent_shape = (self.vae.config.latent_dim, frames)
-        self.max_seconds = frames * self.hop / self.sample_rate
         # Part of the conditioner in training, though the transformer keeps it: taken before an adapter comes on it.
         self._padding = self.module.prompt_padding_embedding.detach().to(self.device, torch.float32, copy=True)
         self._place(adapter, self.text_encoder, self.duration)

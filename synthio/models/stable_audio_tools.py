@@ -25,7 +25,7 @@ import torch
 from synthio.cli import UserError, first_line, making_of
 from synthio.files import read_object
 from synthio.models.adapters import load_adapter
-from synthio.models.base import Condition, Network, Objective, Sampling, TextToAudio, reach_of
+from synthio.models.base import Condition, Network, Objective, Part, Sampling, TextToAudio, reach_of
 from synthio.models.pipeline_model import pick_dtype
 from synthio.models.strict import fill, listed, refusing
 from synthio.models.tools_checkpoint import CONFIG_NAME, Prefixes, find_model, read_state, split_prefixes
@@ -170,6 +170,8 @@ class StableAudioToolsTextToAudio(TextToAudio):
         UserError: a part is missing or does not fit, or the adapter belongs to another model.
     """
 
+    _recompute = False
+
     def __init__(self, model: str, adapter: str | None = None, device: str = "cpu", dtype: str = "auto"):
         files = find_model(model)
         config = read_object(files.config)
@@ -200,10 +202,20 @@ class StableAudioToolsTextToAudio(TextToAudio):
         frames = config["sample_size"] // (hop * patch) * patch
         self.latent_shape = (self.network.io_channels, frames)
         self.sample_rate, self.channels = self.network.sample_rate, self.network.pretransform.io_channels
-        self.samples = frames * hop
+        self.hop, self.frame_step = hop, patch
         if config["model"]["pretransform"]["config"].get("decoder", {}).get("type") == "oobleck":
             self.decoder_reach = reach_of(self.network.pretransform.model.decoder)
-        self.max_seconds = self.samples / self.sample_rate
+
+    def parts(self, part: Part) -> Sequence[Network]:
+        """See `TextToAudio`."""
+        if part == "sound":
+            return [self.network.pretransform]
+        conditioner = self.network.conditioner
+        return [conditioner, conditioner.conditioners["prompt"].model]  # the second is no submodule of the first
+
+    def recompute_activations(self) -> None:
+        """By the library's own checkpointing of the transformer's blocks."""
+        self._recompute = True
 
     @torch.no_grad()
     def encode(self, audio: torch.Tensor) -> torch.Tensor:
@@ -240,13 +252,13 @@ class StableAudioToolsTextToAudio(TextToAudio):
         return Condition(inputs["cross_attn_cond"], None if pooled is None else pooled[:, None])
 
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
-        """The transformer's output [B, D, L] at times t [B]; in training, blocks are computed again for gradients."""
+        """The transformer's output [B, D, L] at times t [B]."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             out = self.module(
                 latents,
                 t,
                 cross_attn_cond=condition.cross,
                 global_embed=None if condition.pooled is None else condition.pooled[:, 0],
-                use_checkpointing=torch.is_grad_enabled(),
+                use_checkpointing=self._recompute and torch.is_grad_enabled(),
             )
         return out.float()

@@ -178,7 +178,7 @@ class Machine:
         "GPUs that one training (alignment, AST) is shared out to; auto: all. It pays above some thousand clips",
         low=1,
         high=64,
-        auto=True,
+        words=("auto",),
         kind="whole 1..64 or auto",
     )
     launcher: str = option(
@@ -258,7 +258,7 @@ SECTIONS: tuple[tuple[str, tuple[str | type, ...]], ...] = (
         "models: embedded, a folder, or a Hugging Face id",
         ("text_to_audio_model dtype", Models, CaptionerOptions, "caption_writer", PromptOptions, WriterOptions),
     ),
-    ("generation", (SamplingOptions,)),
+    ("generation", ("latent_seconds", SamplingOptions)),
     ("filter", (FilterOptions, "filter_w_finetune", FinetuneOptions)),
     (
         "preference optimisation",

@@ -56,6 +56,18 @@ def refused(done, *parts):
     assert done.stderr.count("\n") == 1, done.stderr
 
 
+def test_clips_longer_than_the_latents_are_refused_in_one_line(data):
+    """The drawn training clips alone are encoded; auto and model hold what there is."""
+    data["train"] += [{"path": data.wav(f"long{i}.wav", seconds=0.5 + i), "label": "a"} for i in range(2)]
+    data["valid"] += [{"path": data.wav("longer.wav", seconds=3), "label": "a"}]
+    done = data.check("--latent_seconds", 0.4, ok=False)
+    refused(done, "train.csv: 2 clips longer than latent_seconds 0.4; the longest is row 8: ")
+    refused(done, "/long1.wav, 1.50 s. Raise it, or set auto")
+    data.check("--latent_seconds", 0.4, "--augment_only")
+    for length in (1.5, "auto", "model"):
+        data.check("--latent_seconds", length)
+
+
 # ---- what must work
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from synthio.models.base import AudioTextScorer, Condition, unit
+from synthio.models.base import AudioTextScorer, Condition, TextToAudio, unit
 
 
 def condition(rows: int, null: bool) -> Condition:
@@ -29,6 +29,52 @@ def test_rows_of_a_condition_are_dropped_alone_and_joined_again(null):
 def test_conditions_of_two_models_are_not_joined():
     with pytest.raises(AssertionError, match="of one model are alike"):
         Condition.joined([condition(1, True), condition(1, False)])
+
+
+class Silent(TextToAudio):
+    """A model that has but a length, and a convolution whose weight is computed from others."""
+
+    name, sample_rate, channels, hop = "silent", 100, 1, 10
+
+    def __init__(self, frames: int, frame_step: int = 1):
+        self.latent_shape, self.frame_step = (2, frames), frame_step
+        self.autoencoder = torch.nn.utils.weight_norm(torch.nn.Conv1d(1, 2, 3))
+        self.reader = torch.nn.Linear(2, 2)
+
+    def parts(self, part):
+        return [self.reader] if part == "text" else [self.autoencoder]
+
+    def encode(self, audio):
+        return self.autoencoder(audio)
+
+    def decode(self, latents):
+        raise NotImplementedError
+
+    condition = predict = decode
+
+
+def test_fewer_frames_are_what_the_network_takes():
+    model = Silent(30, frame_step=4)
+    assert (model.samples, model.max_seconds, model.sounding_frames(1.0)) == (300, 3.0, 10)
+    model.set_frames(9)
+    assert model.latent_shape == (2, 12) and model.is_shortened
+    assert (model.samples, model.max_seconds, model.sounding_frames(1.0)) == (120, 1.2, 10)
+    other = Silent(30)
+    other.set_frames(30)
+    assert not other.is_shortened
+    for frames in (0, 31):
+        with pytest.raises(ValueError, match=f"makes latents of 1 to 30 frames, not of {frames}"):
+            other.set_frames(frames)
+
+
+def test_parts_that_are_given_up_keep_no_memory():
+    """Also what weight_norm has computed, which is no parameter."""
+    model = Silent(30)
+    model.encode(torch.zeros(1, 1, 30))
+    model.move("sound", "meta")
+    held = [*model.autoencoder.parameters(), *(v for v in vars(model.autoencoder).values() if torch.is_tensor(v))]
+    assert len(held) == 4 and {tensor.device.type for tensor in held} == {"meta"}
+    assert model.reader.weight.device.type == "cpu"
 
 
 class Levels(AudioTextScorer):

@@ -66,6 +66,53 @@ def test_stable_audio_open_makes_the_clips_of_its_pipeline(folders, models, num_
     same_numbers(ours[:, :, : theirs.shape[2]], theirs)
 
 
+SHORT = 13  # latent frames of the model's 40
+
+
+@pytest.fixture
+def short(folders):
+    model = load_text_to_audio(str(folders / "open"))
+    model.set_frames(SHORT)
+    return model
+
+
+def test_short_latents_make_the_clips_of_a_pipeline_of_that_length(folders, short):
+    """diffusers takes the length from the transformer's config; nothing in the weights depends on it."""
+    noise = sampling.clip_noise(SEEDS, (16, SHORT))
+    pipeline = open_pipeline(folders / "open", noise)
+    pipeline.transformer.register_to_config(sample_size=SHORT)
+    options = {"num_inference_steps": 12, "guidance_scale": 5.0}
+    theirs = pipeline(PROMPTS, audio_end_in_s=0.4, latents=noise(), **options).audios
+    condition = short.condition(PROMPTS, [0.4, 0.4])
+    options = {"num_steps": 12, "cfg_scale": 5.0, "sampler": "dpmpp_2m_sde"}
+    latents = sampling.sample(short, condition, SEEDS, **options)
+    assert latents.shape == (2, 16, SHORT)
+    same_numbers(short.decode(latents)[:, :, : theirs.shape[2]], theirs)
+
+
+def test_short_latents_go_through_the_network_as_it_is_called_by_hand(models, short):
+    """Rotary embeddings of the clip's own length and the token before it; the condition says the same seconds."""
+    from diffusers.models.embeddings import get_1d_rotary_pos_embed
+
+    x, t = torch.randn(2, 16, SHORT, generator=torch.Generator().manual_seed(3)), torch.tensor([0.9, 0.2])
+    condition = short.condition(PROMPTS, [0.4, 0.3])
+    same_numbers(condition.cross, models["open"].condition(PROMPTS, [0.4, 0.3]).cross, 0)
+    rotary = get_1d_rotary_pos_embed(8, SHORT + 1, use_real=True, repeat_interleave_real=False)
+    inputs = {"encoder_hidden_states": condition.cross, "global_hidden_states": condition.pooled}
+    with torch.no_grad():
+        by_hand = short.module(x, t, **inputs, rotary_embedding=rotary, return_dict=False)[0]
+        same_numbers(short.predict(x, t, condition), by_hand, 1e-6)
+
+
+def test_short_latents_are_encoded_and_decoded_at_their_length(models, short):
+    audio = 0.3 * torch.randn(1, 2, 20480, generator=torch.Generator().manual_seed(0))
+    found = short.encode(audio)
+    assert found.shape == (1, 16, SHORT) and short.decode(found).shape == (1, 2, SHORT * 512)
+    same_numbers(found, short.encode(audio[:, :, : SHORT * 512]), 0)
+    inside = SHORT - 9  # where the encoder does not hear what was cut off
+    same_numbers(found[:, :, :inside], models["open"].encode(audio)[:, :, :inside], 1e-5)
+
+
 def test_an_initial_sound_at_full_noise_is_that_of_the_pipeline(folders, models):
     model = models["open"]
     audio = 0.3 * torch.randn(1, 2, model.samples, generator=torch.Generator().manual_seed(0))

@@ -57,6 +57,20 @@ def test_every_part_equals_the_librarys(found, model):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", ["v", "rectified_flow", "rf_denoiser"])
+def test_at_half_of_the_frames_every_part_equals_the_librarys(found, model):
+    assert max(found[model][f"short_{name}"] for name in ("velocity", "encode", "decode")) < 1e-5
+    assert found[model]["short_seconds"] == 20 * 512 / 16000
+
+
+@pytest.mark.slow
+def test_activations_that_are_computed_again_give_the_same_gradients(found):
+    """By the library's own checkpointing: two blocks, each once or twice."""
+    assert found["again"]["gradient"] < 1e-7 < 1e-3 < found["again"]["size"]
+    assert found["again"]["passes"] == [2, 4]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "name"),
     [

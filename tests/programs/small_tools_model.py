@@ -201,6 +201,44 @@ def compare_parts(theirs: torch.nn.Module, ours) -> dict[str, float]:
     }
 
 
+def compare_short(theirs: torch.nn.Module, ours) -> dict[str, float]:
+    """Network, encoder and decoder at half of the frames, called by hand; `ours` stays so short."""
+    frames = FRAMES // 2
+    ours.set_frames(frames)
+    x, t = task()
+    x = x[:, :, :frames]
+    audio = 0.3 * torch.randn(2, 2, FRAMES * HOP, generator=torch.Generator().manual_seed(4))
+    encoded = theirs.pretransform.model.encode(audio[:, :, : frames * HOP], skip_bottleneck=True).chunk(2, dim=1)[0]
+    velocity = ours.predict(x, t, ours.condition(PROMPTS, SECONDS))
+    return {
+        "short_velocity": largest(theirs.model(x, t, **library_inputs(theirs)), velocity),
+        "short_encode": largest(encoded / theirs.pretransform.scale, ours.encode(audio)),
+        "short_decode": largest(theirs.pretransform.decode(x), ours.decode(x)),
+        "short_seconds": ours.max_seconds,
+    }
+
+
+def compare_recomputation(model: str) -> dict[str, object]:
+    """Gradients with activations that are kept and that are computed again, and passes through the blocks."""
+    from synthio.models.adapters import make_trainable
+    from synthio.models.load import load_text_to_audio
+
+    x, t = task()
+    gradients, passes = [], []
+    for again in (False, True):
+        ours = load_text_to_audio(model)
+        if again:
+            ours.recompute_activations()
+        calls: list[int] = []
+        for block in ours.module.transformer.layers:
+            block.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+        trainable = make_trainable(ours, "lora", lora_rank=2)
+        ours.predict(x, t, ours.condition(PROMPTS, SECONDS)).square().mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in trainable.parameters.values()]))
+        passes.append(len(calls))
+    return {"gradient": largest(*gradients), "size": float(gradients[0].abs().max()), "passes": passes}
+
+
 class KeptNoise:
     """In place of k-diffusion's Brownian tree, whose own range its sigmas leave: fresh noise that is kept."""
 
@@ -366,9 +404,11 @@ def compare(root: Path) -> dict[str, dict]:
         samples = compare_v_samples if objective == "v" else compare_flow_samples
         with torch.no_grad():
             found[name] = compare_parts(theirs, ours) | (samples(theirs, ours) if name == objective else {})
+            found[name] |= compare_short(theirs, load_text_to_audio(str(root / name)))
         found[name] |= {"objective": ours.objective, "distilled": ours.distilled, "name": ours.name}
         found[name] |= {"shape": list(ours.latent_shape), "max_seconds": ours.max_seconds, "channels": ours.channels}
         if name == "v":
+            found["again"] = compare_recomputation(str(root / name))
             found["bfloat16"] = compare_precision(ours, load_text_to_audio(str(root / name), dtype="bfloat16"))
             ours = load_text_to_audio(str(root / "v_prefixes" / "model.ckpt"))
             with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -218,6 +219,64 @@ def test_generation_errors(models, data, options, message):
     _, done = generate(data, options.pop("model"), ok=False, **options)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def short_clips(data):
+    """Of the seven clips only the first two, of .5 and .8 s: 25 of 40 frames, and 11 that the decoder hears beyond."""
+    for name in ("gold", "prompts"):
+        write_rows(data / f"{name}.csv", rows_of(data / f"{name}.csv")[:2])
+    return data
+
+
+def test_latents_are_as_long_as_the_longest_gold_clip(models, short_clips):
+    data = short_clips
+    auto, done = generate(data, models / "v", "auto")
+    assert "latents of 1.15 s, of v's 1.28" in done.stderr
+    assert json.loads((data / "auto/generated.json").read_text())["latent_seconds"] == 1.152
+    whole, done = generate(data, models / "v", "whole", latent_seconds="model")
+    assert "latents of" not in done.stderr
+    again, _ = generate(data, models / "v", "again", latent_seconds=1.28)  # no other length, no other file
+    assert audio_bytes(data / "whole/wav") == audio_bytes(data / "again/wav")
+    asked, _ = generate(data, models / "v", "asked", latent_seconds=0.8)
+    names = [{Path(row["path"]).name for row in rows} for rows in (auto, whole, asked)]
+    assert not set.intersection(*names[:2]) and not set.intersection(*names[1:])
+    for rows in (auto, whole, asked):
+        assert [row["duration_s"] for row in rows] == ["0.500", "0.800"]
+        assert len({row["sha256"] for row in rows} & {row["sha256"] for row in again}) == 2 * (rows is whole)
+    _, done = generate(data, models / "v", "none", ok=False, latent_seconds=0.6)
+    assert "error: latent_seconds 0.6 is less than the longest clip, 0.80 s" in done.stderr
+
+
+def test_a_shard_of_short_clips_has_the_latents_of_the_whole_run(models, short_clips):
+    """In stage 6 the whole table tells; in 8 only the gold clips know of the longest one."""
+    data = short_clips
+    whole, _ = generate(data, models / "v", batch_size=1)
+    write_rows(data / "shard.csv", rows_of(data / "prompts.csv")[:1])
+    for option in ({"whole_csv": data / "prompts.csv"}, {"gold_csv": data / "gold.csv"}):
+        (row,), _ = generate(data, models / "v", next(iter(option)), "shard.csv", batch_size=1, **option)
+        assert Path(row["path"]).name == Path(whole[0]["path"]).name and row["sha256"] == whole[0]["sha256"]
+    (row,), _ = generate(data, models / "v", "alone", "shard.csv", batch_size=1)
+    assert Path(row["path"]).name != Path(whole[0]["path"]).name
+
+
+def test_the_text_encoder_leaves_the_device_before_clips_are_sampled(models, data, monkeypatch):
+    """And what it says of a clip does not depend on how many batches are conditioned at once."""
+    from synthio.models.diffusers_audio import DiffusersTextToAudio
+    from synthio.models.pipeline_model import PipelineModel
+
+    said = []
+    move, predict = PipelineModel.move, DiffusersTextToAudio.predict
+    monkeypatch.setattr(PipelineModel, "move", lambda *a: (said.append(f"{a[1]} {a[2]!s}"), move(*a))[1])
+    monkeypatch.setattr(DiffusersTextToAudio, "predict", lambda *a: (said.append("predict"), predict(*a))[1])
+    generate(data, models / "flow", num_steps=1)
+    assert said == ["text cpu", "text cpu", *["predict"] * 4]
+    first = audio_bytes(data / "gen/wav")
+    said.clear()
+    monkeypatch.setattr(load_script(GENERATE), "CONDITIONED_AT_ONCE", 3)
+    generate(data, models / "flow", "other", num_steps=1)
+    assert said == ["text cpu", "text cpu", *["predict"] * 3, "text cpu", "text cpu", "predict"]
+    assert audio_bytes(data / "other/wav") == first
 
 
 def test_many_clips_are_spread_over_folders_in_every_shard_alike(models, data, monkeypatch):
