@@ -44,8 +44,15 @@ def cosine_scheduler() -> type:
             del sys.modules["torchsde"]
 
 
-def save_text_to_audio(folder: Path, objective: str = "rectified_flow", channels: int = 1, seed: int = 0) -> Path:
-    """A StableAudioPipeline: 16 kHz, 16 latent channels, 40 frames of 512 samples (1.28 s)."""
+def save_text_to_audio(
+    folder: Path, objective: str = "rectified_flow", channels: int = 1, seed: int = 0, **transformer: int
+) -> Path:
+    """A StableAudioPipeline: 16 kHz, 16 latent channels, 40 frames of 512 samples (1.28 s).
+
+    `transformer`: what differs in its config.
+    """
+    sizes = {"sample_size": 40, "num_layers": 2, "attention_head_dim": 16, "num_attention_heads": 2}
+    sizes |= {"num_key_value_attention_heads": 2, "cross_attention_dim": 32} | transformer
     from diffusers import (
         AutoencoderOobleck,
         FlowMatchEulerDiscreteScheduler,
@@ -59,14 +66,9 @@ def save_text_to_audio(folder: Path, objective: str = "rectified_flow", channels
         torch.manual_seed(seed)
         parts = {
             "transformer": StableAudioDiTModel(
-                sample_size=40,
+                **sizes,
                 in_channels=16,
                 out_channels=16,
-                num_layers=2,
-                attention_head_dim=16,
-                num_attention_heads=2,
-                num_key_value_attention_heads=2,
-                cross_attention_dim=32,
                 cross_attention_input_dim=32,
                 global_states_input_dim=64,
                 time_proj_dim=16,
@@ -92,8 +94,12 @@ def save_text_to_audio(folder: Path, objective: str = "rectified_flow", channels
     return folder
 
 
-def save_stable_audio_3(folder: Path, distilled: bool = False, seed: int = 0) -> Path:
-    """A StableAudio3Pipeline: 16 kHz stereo, 16 latent channels, frames of 512 samples, at most 2 s."""
+def save_stable_audio_3(folder: Path, distilled: bool = False, seed: int = 0, **transformer: int) -> Path:
+    """A StableAudio3Pipeline: 16 kHz stereo, 16 latent channels, frames of 512 samples, at most 2 s.
+
+    `transformer`: what differs in its config.
+    """
+    sizes = {"embed_dim": 32, "depth": 2, "num_heads": 2} | transformer
     from diffusers import (
         AutoencoderSAME,
         FlowMatchEulerDiscreteScheduler,
@@ -117,10 +123,8 @@ def save_stable_audio_3(folder: Path, distilled: bool = False, seed: int = 0) ->
         torch.manual_seed(seed)
         parts = {
             "transformer": StableAudio3DiTModel(
+                **sizes,
                 io_channels=16,
-                embed_dim=32,
-                depth=2,
-                num_heads=2,
                 cond_token_dim=24,
                 global_cond_dim=24,
                 local_add_cond_dim=17,

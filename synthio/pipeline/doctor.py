@@ -20,10 +20,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from synthio.cli import new_parser, run_main
+from synthio.cli import AUTO, new_parser, run_main
 from synthio.files import ROOT
 from synthio.model_ids import split_id
 from synthio.models.hub import look_up
+from synthio.options import WHOLE
 from synthio.pipeline.estimate import (
     SAMPLED,
     clips_of,
@@ -35,6 +36,8 @@ from synthio.pipeline.estimate import (
     rows_in,
     works_of,
 )
+from synthio.pipeline.memory import Peak, peaks
+from synthio.pipeline.sizes import sizes_of
 from synthio.pipeline.steps import Step, loaded_models, read_steps, steps_ahead
 
 MISSING = 2
@@ -59,6 +62,7 @@ GPU_GB = {
     "Qwen/Qwen3-4B-Instruct-2507": 8,
 }
 CLIP_MB = 1.8  # 10 s, 44.1 kHz, stereo, 16 bits
+DEMO_LONGEST_S = 4.0
 EMBEDDED_CLIP_MB = 0.13  # 4 s, 16 kHz, mono
 CAPTION_CHARS, PHRASE_CHARS, PROMPT_CHARS = 150, 20, 120  # usual lengths, for the count of tokens
 
@@ -191,6 +195,57 @@ def check_gpu(loaded: Mapping[str, str], variables: Mapping[str, str]) -> list[F
     return [Finding("ok", text)]
 
 
+def memory_there(variables: Mapping[str, str]) -> tuple[str, float | None]:
+    """(what has it, GB) of the memory that a process of the run can have; None: not known."""
+    if variables["machine"].startswith("CPU"):
+        pages = ("SC_PAGE_SIZE", "SC_PHYS_PAGES")
+        known = all(name in os.sysconf_names for name in pages)
+        return "this machine", os.sysconf(pages[0]) * os.sysconf(pages[1]) / 1e9 if known else None
+    free = free_gpu_gb(variables["machine"].removeprefix("GPU ").split(", "))
+    if not free:
+        return variables["machine"], None
+    number, least = min(free.items(), key=lambda pair: pair[1])
+    return f"GPU {number}", least
+
+
+def check_memory(steps: Sequence[Step], variables: Mapping[str, str], longest_s: float | None) -> list[Finding]:
+    """The computed peaks of stages 4 and 6 beside what there is, and what to change where that is less.
+
+    Args:
+        steps, variables: of the run.
+        longest_s: of the training clips; None: not known.
+    """
+    on_gpu, findings = not variables["machine"].startswith("CPU"), []
+    owner, there = memory_there(variables)
+    first = {step.number: step for step in reversed(steps_ahead(steps, variables)) if step.kind in ("dpo", "generate")}
+    for stage, step in sorted(first.items()):
+        if stage not in (4, 6):
+            continue
+        model = dict(step.models)["text_to_audio_model"]
+        sizes = sizes_of(model)
+        if sizes is None:
+            findings.append(Finding("note", f"memory of stage {stage}: the sizes of {model} are not known here"))
+        else:
+            needed = list(peaks(stage, sizes, step.options, longest_s, on_gpu))
+            findings.append(memory_finding(stage, needed, owner, there))
+    return findings
+
+
+def memory_finding(stage: int, needed: Sequence[Peak], owner: str, there: float | None) -> Finding:
+    """One line: what is needed, what there is, and the first settings that fit in it."""
+    text = f"memory of stage {stage}, computed: {needed[0].text()}"
+    if there is None:
+        return Finding("note", f"{text}; what {owner} has free is not known")
+    text = f"{text}; {owner} has {there:.1f}"
+    if needed[0].gb <= there:
+        return Finding("ok", text)
+    fits = next((peak for peak in needed if peak.gb <= there), None)
+    if fits:
+        return Finding("note", f"{text}; {fits.words} needs {fits.gb:.1f}. Else batches are halved as memory runs out")
+    least = f"{needed[-1].words or 'one clip'} needs {needed[-1].gb:.1f}"
+    return Finding("MISSING", f"{text}, and {least}; choose a smaller model or another GPU")
+
+
 # ---- models
 
 
@@ -321,27 +376,33 @@ def entry_tokens(name: str) -> int:
 # ---- CSVs and clips
 
 
-def check_csvs(variables: Mapping[str, str]) -> list[Finding]:
-    """All that stage 0 would refuse, and what it would warn of."""
+def check_csvs(variables: Mapping[str, str]) -> tuple[list[Finding], float | None]:
+    """(all that stage 0 would refuse, and what it would warn of; length of the longest training clip, if known)."""
     csvs = {split: variables[name] for split, name in CSV_VARIABLES.items()}
     there = {split: csv for split, csv in csvs.items() if Path(csv).is_file()}  # run.sh says which are not
     if is_on(variables, "is_demo") and len(there) < len(csvs):
-        return [Finding("ok", "demo set: will be made")]
+        return [Finding("ok", "demo set: will be made")], DEMO_LONGEST_S
     if not can_import("pandas", "soundfile", "soxr"):
-        return [Finding("note", "CSVs and clips: not looked at until .venv is there")]
+        return [Finding("note", "CSVs and clips: not looked at until .venv is there")], None
     from synthio.data.check_inputs import check_all, summary
     from synthio.data.options import CheckOptions
 
-    options = CheckOptions(multi_label=is_on(variables, "multi_label"), on_bad_audio=variables["on_bad_audio"])
+    asked = variables["latent_seconds"]
+    options = CheckOptions(
+        multi_label=is_on(variables, "multi_label"),
+        on_bad_audio=variables["on_bad_audio"],
+        latent_seconds=asked if asked in (AUTO, WHOLE) else float(asked),
+    )
     checked = check_all(there, int(variables["num_samples"]), options, not is_on(variables, "augment"), MAX_LISTENED)
     total = sum(rows_in(csv) or 0 for csv in there.values())
     part = f"clips: {MAX_LISTENED} of {total} are listened to; stage 0 hears all"
+    seconds = [sound.duration_s for split, _ in checked.results if split.name == "train" for sound in split.sounds]
     return [
         *([Finding("note", part)] if total > MAX_LISTENED else []),
         *(Finding("ok", summary(split)) for split, _ in checked.results if len(split.table)),
         *(Finding("MISSING", one_line(line)) for line in checked.findings.lines()),
         *(Finding("note", one_line(line)) for line in checked.findings.warnings),
-    ]
+    ], max(seconds, default=None)
 
 
 # ---- the report
@@ -357,9 +418,11 @@ def examine(steps: Sequence[Step], variables: Mapping[str, str], lacks: Sequence
     tables = Need(Path(variables["work"]), 0.1, "tables")
     yield from check_disk([*needs, *downloads, *outputs_need(steps, variables), tables])
     yield from check_gpu(loaded, variables)
+    csvs, longest_s = check_csvs(variables)
+    yield from check_memory(steps, variables, longest_s)
     yield from models
     yield from check_writer(steps, variables)
-    yield from check_csvs(variables)
+    yield from csvs
     yield Finding("ok", f"time: {expected_time(steps, variables)}")
 
 

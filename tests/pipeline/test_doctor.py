@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from synthio.pipeline import doctor
-from synthio.pipeline.doctor import Need, calls_line, check_disk, check_environments, check_gpu, entry_tokens
+from synthio.pipeline.doctor import (
+    Need,
+    calls_line,
+    check_disk,
+    check_environments,
+    check_gpu,
+    check_memory,
+    entry_tokens,
+)
 from tests.cpu_time import children_cpu_s
 from tests.hub_server import Repo, hub_server
 from tests.pipeline.toy import DIFFUSERS, GB, TRANSFORMERS
@@ -58,6 +66,8 @@ def test_the_demo_can_run_and_is_checked_quickly(tmp_path):
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "nothing is missing", done.stdout + done.stderr
     assert "ok       environment .venv\n" in done.stdout and "ok       demo set: will be made\n" in done.stdout
     assert re.search(r"^ok       time: about \d+ min", done.stdout, re.MULTILINE)
+    memory = re.findall(r"^ok       memory of stage (\d), computed: 0\.\d GB .*; this machine has", done.stdout, re.M)
+    assert memory == ["4", "6"]
     assert not list(tmp_path.iterdir())
     assert children_cpu_s() - before < 5
 
@@ -203,6 +213,45 @@ def test_gpu_memory(tmp_path, monkeypatch, free_mib, level, part):
     assert "is not known" in only(check_gpu({"text_to_audio_model": "owner/model"}, two))[1]
     assert only(check_gpu(known, {"machine": "CPU, processes: 1"}))[1].startswith("no GPU is used")
     assert only(check_gpu({"clap_model": "embedded"}, two))[0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("free_gb", "levels", "parts"),
+    [
+        (24.0, ("ok", "ok"), ("computed: 8.0 GB for 4 pairs of latents of 4.6 s (weights 4.3,", "3.5 GB for 16 clips")),
+        (7.5, ("note", "ok"), ("GPU 0 has 7.5; dpo_gradient_checkpointing=true needs 7.0. Else", "GPU 0 has 7.5")),
+        (
+            6.5,
+            ("note", "ok"),
+            ("dpo_gradient_checkpointing=true dpo_batch_size=1 dpo_accumulation=8 dtype=bfloat16 needs ", "has 6.5"),
+        ),
+        (
+            2.0,
+            ("MISSING", "MISSING"),
+            ("choose a smaller model or another GPU", "generate_batch_size=1 needs 3.5; choose"),
+        ),
+    ],
+)
+def test_memory_of_stages_4_and_6_and_what_to_change(plan, monkeypatch, free_gb, levels, parts):
+    steps, variables = plan(text_to_audio_model="stabilityai/stable-audio-open-1.0")
+    monkeypatch.setattr(doctor, "free_gpu_gb", lambda names: dict.fromkeys(names, free_gb))
+    found = check_memory(steps, variables | {"machine": "GPU 0"}, 4.0)
+    assert tuple(one.level for one in found) == levels
+    assert [one.text.split(",")[0] for one in found] == ["memory of stage 4", "memory of stage 6"]
+    assert all(part in one.text for part, one in zip(parts, found, strict=True)), found
+
+
+def test_memory_that_cannot_be_computed_or_compared_is_said(plan, monkeypatch):
+    steps, variables = plan(text_to_audio_model="owner/model")
+    assert {one.text.partition(": ")[2] for one in check_memory(steps, variables, 4.0)} == {
+        "the sizes of owner/model are not known here"
+    }
+    steps, variables = plan(text_to_audio_model="stabilityai/stable-audio-open-1.0", dpo="false")
+    monkeypatch.setattr(doctor, "free_gpu_gb", lambda names: {})
+    (finding,) = check_memory(steps, variables | {"machine": "GPU 0"}, None)
+    assert finding.level == "note" and "16 clips of latents of 47.6 s" in finding.text
+    assert finding.text.endswith("; what GPU 0 has free is not known")
+    assert check_memory(*plan(augment="false"), 4.0) == []
 
 
 def test_calls_and_costs_follow_the_prompts(plan):
