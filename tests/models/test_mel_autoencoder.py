@@ -47,6 +47,23 @@ def test_a_tone_survives_mel_inversion_and_griffin_lim(model):
     assert float((after - before)[heard].abs().mean()) * model.config.mel_std < 0.3
 
 
+@pytest.mark.parametrize("steps", [0, 2])
+def test_griffin_lim_is_that_of_the_fourier_transforms_of_torch(model, monkeypatch, steps):
+    """A few steps: later ones let rounding grow."""
+    monkeypatch.setattr(model, "_internal_dict", {**model.config, "griffin_lim_steps": steps})
+    magnitude = torch.rand(2, 513, 12, generator=torch.Generator().manual_seed(0))
+    padded = torch.cat([magnitude, magnitude[:, :, -1:]], dim=2)
+    start = torch.rand(padded.shape[1:], generator=torch.Generator().manual_seed(0)) * (2 * torch.pi)
+    phases, before = torch.polar(torch.ones_like(padded), start.expand_as(padded)), 0.0
+    for _ in range(steps):
+        audio = torch.istft(padded * phases, 1024, 256, window=model.window, length=12 * 256)
+        spectrum = model._stft(audio)
+        phases, before = spectrum - 0.99 / 1.99 * before, spectrum
+        phases = phases / phases.abs()
+    wanted = torch.istft(padded * phases, 1024, 256, window=model.window, length=12 * 256)
+    torch.testing.assert_close(model._griffin_lim(magnitude), wanted, atol=1e-4, rtol=1e-3)
+
+
 def test_a_clip_does_not_depend_on_its_batch(model):
     latents = torch.randn(3, 6, 6, generator=torch.Generator().manual_seed(1))
     together = model.decode(latents).sample
