@@ -61,6 +61,7 @@ llm_output_price=0         # number 0..: for caption_writer=openai, price of a m
 # -- generation
 latent_seconds=auto        # number 0.1.. or auto or model: length of the latents that are made and trained on. auto: the longest training clip and what the decoder hears beyond it, at most the model's; model: always the model's; a number: seconds. The embedded model keeps its own under auto (paper: model)
 sampler=auto               # auto|euler|heun|dpmpp_2m|dpmpp_2m_sde|dpmpp_3m_sde|pingpong: solver; auto: what suits the model; heun and pingpong are for rectified flows alone
+distilled=auto             # auto|true|false: the weights for few steps that the embedded model has beside its own; auto: where neither sampler, num_steps nor cfg_scale is set, and the adapter, if there is one, is a LoRA
 num_steps=0                # whole 0..1000: sampling steps; 0: what suits the model
 cfg_scale=0                # number 0..100: guidance; 1: none, 0: what suits the model (paper: 7)
 cfg_rescale=0              # number 0..1: how far guidance is kept from raising the level; 0: not at all, 1: entirely

@@ -69,6 +69,23 @@ def get_parser():
     return parser
 
 
+def takes_distilled(args) -> bool:
+    """Whether the weights for few steps are taken: asked for, or there, where nothing asks for the model's own.
+
+    A LoRA, though trained on the own weights, moves clips of the distilled ones alike. Prefixes were not tried, and an
+    adapter of all weights takes the place of either.
+    """
+    from synthio.models.adapters import adapter_kind
+    from synthio.models.load import has_distilled
+
+    if args.distilled != "auto":
+        return args.distilled == "true"
+    own = args.sampler != AUTO_SAMPLER or args.num_steps or args.cfg_scale
+    if own or not has_distilled(args.model):
+        return False
+    return not args.adapter or adapter_kind(args.adapter) == "lora"
+
+
 def resolve_sampling(args, objective: str, own: Sampling | None = None) -> dict:
     """The sampling options; where the user gave none, the checkpoint's own, or what suits its objective."""
     from synthio.generation.sampling import check_sampler
@@ -277,11 +294,13 @@ def main() -> int:
     set_threads()
     table = read_manifest(args.input_csv, (PATH, LABEL, PROMPT, SEED), check_files=args.initialize_audio)
     device = pick_device(args.device)
-    model = load_text_to_audio(args.model, args.adapter or None, device, args.dtype)
+    model = load_text_to_audio(args.model, args.adapter or None, device, args.dtype, distilled := takes_distilled(args))
     set_latent_length(model, args.latent_seconds, args.gold_csv or args.whole_csv or args.input_csv, args.seconds)
     if args.compile:
         compile_network(model.module, device)
     identity = f"{model.name}@{fingerprint(args.model)[:12]}"
+    if distilled:
+        identity += "+distilled"
     if args.adapter:
         identity += f"+adapter@{fingerprint(args.adapter)[:12]}"
     sampling = resolve_sampling(args, model.objective, model.sampling)

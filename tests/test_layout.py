@@ -12,6 +12,7 @@ from tests.scripts import ROOT
 
 # A module with logic, and where it is tested instead of in a file of its own name.
 ELSEWHERE = {
+    "extras/embedded/compare_distilled.py": "prints the card's numbers of the distilled weights, after evaluate.py",
     "extras/embedded/evaluate.py": "prints the card's numbers of the weights that ship, once after train.sh",
     "extras/embedded/train_autoencoder.py": "run as it is in tests/extras/embedded/test_recipes.py",
     "extras/embedded/train_clap.py": "run as it is in tests/extras/embedded/test_recipes.py",

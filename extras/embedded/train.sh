@@ -17,7 +17,9 @@ bash "$root/extras/environments/make_env.sh" "$root/.venv" "$root/requirements.t
 for name in autoencoder generator clap ast; do
     "$python" "$here/train_$name.py" --workers "$(($(nproc) / 4))"
 done
+"$python" "$here/distil_generator.py"
 # once more, with the AST that there is as the teacher of what a padded clip should sound like
 "$python" "$here/train_ast.py" --workers "$(($(nproc) / 4))" --scratch "$root/.scratch/padded" --steps 1400 \
     --learning_rate 4e-4 --init "$here/weights/ast" --teacher "$here/weights/ast"
 "$python" "$here/evaluate.py"
+"$python" "$here/compare_distilled.py"

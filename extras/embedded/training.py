@@ -95,6 +95,7 @@ def fit(
     export: Callable[[], None],
     weight_decay: float = 0.01,
     decay: float = 0.999,
+    warmup: int = 200,
     every: int = 100,
     export_every_s: float = 480.0,
 ) -> None:
@@ -109,6 +110,7 @@ def fit(
         loss_of: gives the loss of a batch; must depend on it and the weights alone.
         args: of `recipe_parser`.
         export: called with the averaged weights in `module`, on the CPU, now and then and at the end.
+        warmup: steps in which the rate rises.
         every: steps between log lines and checkpoints.
 
     Raises:
@@ -126,14 +128,14 @@ def fit(
     optimizer = torch.optim.AdamW(parameters, lr=args.learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98))
     average = {k: v.clone() for k, v in module.state_dict().items() if v.is_floating_point()}
     state, parts = State(), {"module": module, "optimizer": optimizer, "average": Tensors(average)}
-    checkpoint = Checkpoint(scratch / f"{name}.pt", sha256_value([name, shaping(args), weight_decay, decay]))
+    checkpoint = Checkpoint(scratch / f"{name}.pt", sha256_value([name, shaping(args), weight_decay, decay, warmup]))
     checkpoint.load(state, parts)
     made = iter(batches(batch_of, state.step, steps, args.workers))
     exported, started = time.monotonic(), time.monotonic() - state.seconds
 
     def take_step(step: int) -> dict[str, torch.Tensor]:
         losses = loss_of(to_device(next(made), device))
-        descend(optimizer, losses["loss"], learning_rate(step, steps, args.learning_rate))
+        descend(optimizer, losses["loss"], learning_rate(step, steps, args.learning_rate, warmup))
         update_average(average, module, step, decay)
         return {key: value.detach() for key, value in losses.items()}  # a number here would make the GPU wait
 

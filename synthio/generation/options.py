@@ -34,6 +34,13 @@ class SamplingOptions(Precision, LatentLength):
         choices=(AUTO_SAMPLER, *SAMPLERS),
         driver="sampler",
     )
+    distilled: str = option(
+        "auto",
+        "the weights for few steps that the embedded model has beside its own; auto: where neither sampler, num_steps "
+        "nor cfg_scale is set, and the adapter, if there is one, is a LoRA",
+        choices=("auto", "true", "false"),
+        driver="distilled",
+    )
     num_steps: int = option(0, "sampling steps; 0: what suits the model", low=0, high=1000, driver="num_steps")
     cfg_scale: float = option(
         0.0, "guidance; 1: none, 0: what suits the model (paper: 7)", low=0, high=100, driver="cfg_scale"

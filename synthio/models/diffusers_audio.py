@@ -3,8 +3,10 @@
 The embedded model and Stable Audio Open are loaded by the same code: the folder (or hub id) holds `transformer`
 (StableAudioDiTModel), `vae` (AutoencoderOobleck, or the embedded MelAutoencoder), `text_encoder` (T5),
 `tokenizer`, `projection_model` and `scheduler`. The scheduler's class says which objective the model was trained
-with. Stable Audio 3 has other parts: see `stable_audio_3`. Sampling is ours (`synthio.generation.sampling`), so the
-pipeline classes themselves are never used, nor the Brownian tree that their scheduler draws noise from.
+with. A folder `distilled` may hold a second transformer, trained on for few steps without guidance, and how it is
+sampled, `sampling.json`. Stable Audio 3 has other parts: see `stable_audio_3`. Sampling is ours
+(`synthio.generation.sampling`), so the pipeline classes themselves are never used, nor the Brownian tree that their
+scheduler draws noise from.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from synthio.models.pipeline_model import PipelineModel, check_parts, read_sched
 from synthio.models.strict import finite_number, load_network
 
 SIGMAS = (("sigma_min", 0.3), ("sigma_max", 500.0))  # and what the scheduler's class takes where it is silent
+DISTILLED = "distilled"  # folder of a second transformer
 COMPONENTS = ("transformer", "vae", "text_encoder", "tokenizer", "projection_model", "scheduler")
 
 
@@ -39,15 +42,31 @@ def resolve_folder(model: str) -> Path:
     return snapshot(model, ["model_index.json", *(f"{part}/*" for part in (*COMPONENTS, "duration_embedder"))])
 
 
-def load_pipeline(model: str, adapter: str | None, device: str, dtype: str) -> TextToAudio:
-    """Stable Audio Open, Stable Audio 3 or the embedded model, by what its folder holds."""
+def load_pipeline(model: str, adapter: str | None, device: str, dtype: str, distilled: bool = False) -> TextToAudio:
+    """Stable Audio Open, Stable Audio 3 or the embedded model, by what its folder holds.
+
+    Args:
+        distilled: take its distilled weights; see `has_distilled` of `synthio.models.load`.
+    """
     folder = resolve_folder(model)
     name = Path(model).name if Path(model).is_dir() else model
     if (folder / "duration_embedder").is_dir():
         from synthio.models.stable_audio_3 import StableAudio3
 
         return StableAudio3(folder, name, adapter, device, dtype)
-    return DiffusersTextToAudio(folder, name, adapter, device, dtype)
+    return DiffusersTextToAudio(folder, name, adapter, device, dtype, distilled)
+
+
+def read_sampling(folder: Path) -> Sampling:
+    """How a distilled transformer is sampled, by the sampling.json beside its weights.
+
+    Raises:
+        UserError: it is missing, or says something else.
+    """
+    file = folder / "sampling.json"
+    said = read_object(file, "sampler", "num_steps", "cfg_scale")
+    steps, scale = (finite_number(said, name, 0, file) for name in ("num_steps", "cfg_scale"))
+    return Sampling(str(said["sampler"]), int(steps), scale)
 
 
 def read_objective(folder: Path) -> tuple[Objective, tuple[float, float] | None]:
@@ -86,12 +105,21 @@ class DiffusersTextToAudio(PipelineModel):
         adapter: folder of an adapter for the transformer (see `synthio.models.adapters`), or None.
         device: torch device.
         dtype: see `PipelineModel`; the embedded model is small, and in float32 unless told otherwise.
+        distilled: take the transformer of the folder's `distilled`.
 
     Raises:
         UserError: a part is missing, or the adapter belongs to another model.
     """
 
-    def __init__(self, folder: Path, name: str, adapter: str | None = None, device: str = "cpu", dtype: str = "auto"):
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        adapter: str | None = None,
+        device: str = "cpu",
+        dtype: str = "auto",
+        distilled: bool = False,
+    ):
         from diffusers import AutoencoderOobleck, StableAudioDiTModel
         from diffusers.models.embeddings import get_1d_rotary_pos_embed
         from diffusers.pipelines.stable_audio.modeling_stable_audio import StableAudioProjectionModel
@@ -101,7 +129,8 @@ class DiffusersTextToAudio(PipelineModel):
         embedded = read_object(folder / "vae/config.json", "_class_name")["_class_name"] == "MelAutoencoder"
         super().__init__(name, device, "float32" if embedded and dtype == "auto" else dtype)
         self.objective, self.noise_range = read_objective(folder)
-        self.module = load_network(StableAudioDiTModel, folder / "transformer", "transformer", torch_dtype=self.dtype)
+        self.distilled, weights = distilled, folder / (DISTILLED if distilled else "transformer")
+        self.module = load_network(StableAudioDiTModel, weights, "transformer", torch_dtype=self.dtype)
         if embedded:
             from synthio.models.mel_autoencoder import MelAutoencoder
 
@@ -111,6 +140,8 @@ class DiffusersTextToAudio(PipelineModel):
         else:
             self._set_vae(AutoencoderOobleck, folder / "vae", self.dtype)
             self.decoder_reach = reach_of(self.vae.decoder)
+        if distilled:
+            self.sampling = read_sampling(weights)
         self.text_encoder = load_network(T5EncoderModel, folder / "text_encoder", "text encoder", dtype=torch.float32)
         self.projection = load_network(
             StableAudioProjectionModel, folder / "projection_model", "projection", torch_dtype=torch.float32

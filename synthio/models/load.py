@@ -65,29 +65,49 @@ def backend_of(model: str) -> Backend:
     return known_backend(model) or "diffusers"
 
 
-def load_text_to_audio(model: str, adapter: str | None = None, device: str = "cpu", dtype: str = "auto") -> TextToAudio:
+def has_distilled(model: str) -> bool:
+    """Whether a model has weights for few steps beside its own: a folder `distilled`, as the embedded one."""
+    return (Path(model) / "distilled").is_dir()
+
+
+def load_text_to_audio(
+    model: str, adapter: str | None = None, device: str = "cpu", dtype: str = "auto", distilled: bool = False
+) -> TextToAudio:
     """A text-to-audio model by folder, checkpoint file or hub id, with an optional adapter.
 
     Args:
         dtype: as in `PipelineModel`.
+        distilled: take the weights for few steps that the model has beside its own.
 
     Raises:
         UserError: the model or the adapter cannot be had, is not whole, or is of another kind.
     """
     from synthio.models.strict import refusing
 
+    if distilled and not has_distilled(model):
+        raise UserError(f"{model} has no distilled weights (a folder 'distilled'); set distilled=auto")
     with refusing("model", model):
-        return _load_text_to_audio(model, adapter, device, dtype)
+        if distilled and adapter:
+            _check_goes_with_distilled(adapter)
+        return _load_text_to_audio(model, adapter, device, dtype, distilled)
 
 
-def _load_text_to_audio(model: str, adapter: str | None, device: str, dtype: str) -> TextToAudio:
+def _check_goes_with_distilled(adapter: str) -> None:
+    """Refuse an adapter that would take the place of the distilled weights."""
+    from synthio.models.adapters import adapter_kind
+
+    if adapter_kind(adapter) == "all":
+        raise UserError(f"{adapter} holds every weight, those of the own transformer; set distilled=auto")
+
+
+def _load_text_to_audio(model: str, adapter: str | None, device: str, dtype: str, distilled: bool) -> TextToAudio:
     if backend_of(model) == "stable_audio_tools":
         from synthio.models.stable_audio_tools import StableAudioToolsTextToAudio
 
         return StableAudioToolsTextToAudio(model, adapter, device, dtype)
     from synthio.models.diffusers_audio import load_pipeline
 
-    return load_pipeline(model, adapter, device, dtype)
+    return load_pipeline(model, adapter, device, dtype, distilled)
 
 
 SCORER_HELP = (

@@ -109,6 +109,29 @@ def test_sampling_options_that_suit_the_model(objective, words, expected):
     assert (chosen["num_steps"], chosen["cfg_scale"], chosen["sampler"]) == expected
 
 
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        ([], True),
+        (["--num_steps", "24"], False),
+        (["--cfg_scale", "1.5"], False),
+        (["--sampler", "euler"], False),
+        (["--adapter", "prefix"], False),
+        (["--adapter", "lora"], True),
+        (["--distilled", "false"], False),
+        (["--distilled", "true", "--num_steps", "6", "--adapter", "prefix"], True),
+    ],
+)
+def test_weights_for_few_steps_are_taken_unless_something_else_is_asked_for(tmp_path, monkeypatch, words, taken):
+    script = load_script(GENERATE)
+    required = ["--input_csv", "x", "--output_csv", "x", "--output_folder", "x", "--model", str(tmp_path)]
+    args = script.get_parser().parse_args([*required, *words])
+    monkeypatch.setattr("synthio.models.adapters.adapter_kind", lambda folder: folder)
+    assert script.takes_distilled(args) == (args.distilled == "true")  # there are none
+    (tmp_path / "distilled").mkdir()
+    assert script.takes_distilled(args) == taken
+
+
 def test_every_sampler_can_be_chosen():
     from synthio.generation.sampling import SOLVERS
 

@@ -32,3 +32,7 @@ def test_each_script_trains_and_writes_weights_that_its_class_loads(corpus, tmp_
     if name != "ast":  # its head has a row for each label of the corpus
         assert {k: v.shape for k, v in mine.items()} == {k: v.shape for k, v in shipped.items()}
     assert all(torch.isfinite(v).all() for v in mine.values())
+
+
+def test_all_weights_together_stay_below_40_mb():
+    assert sum(file.stat().st_size for file in (HERE / "weights").rglob("*") if file.is_file()) < 40e6
