@@ -96,6 +96,7 @@ read_options() {
     for name in "${run_names[@]}"; do before[$name]=${!name}; done
     parse_options "$@"
     check_variables
+    ! $advise || refuse "--advise is for run.sh, with the same options: sh run.sh --advise"
     ! $check || refuse "--check is for run.sh, with the same options: sh run.sh --check"
     passed_on=()
     for name in "${run_names[@]}"; do

@@ -148,6 +148,7 @@ strict_env=false           # bool: do the stages again whose results were made w
 force_steps=false          # bool: do the stages again even where they are up to date
 dry_run=false              # bool: only print stages and commands; --dry_run alone means true
 check=false                # bool: only say what is missing, for the models that are chosen; --check alone means true
+advise=false               # bool: only say, in minutes, what synthetic clips and more recordings would bring each label; --advise alone means true
 # ==== end of variables (what they are is written here by: python -m synthio.pipeline.variables)
 set -euo pipefail
 
@@ -163,7 +164,8 @@ done
 
 print_help() {
     cat <<'END'
-usage: sh run.sh [--name value | --name=value]... [--stage N] [--stop_stage N] [--dry_run] [--check] [--version] [--help]
+usage: sh run.sh [--name value | --name=value]... [--stage N] [--stop_stage N] [--dry_run] [--check] [--advise]
+                 [--version] [--help]
 
 Stages and their steps. A step whose command, inputs and code are as they were is skipped. The first call makes .venv.
 END
@@ -178,6 +180,10 @@ recipe() {
     if $is_demo; then prepare_demo; fi
     check_inputs
     stratify
+    if $advise; then
+        give_advice
+        return
+    fi
     if $augment; then synthesise; fi
     if $other_class; then gather_other; fi
     classify gold_only "$train_csv"

@@ -38,6 +38,8 @@ check_choices() {
     is_zero "$classifier_weight" || [[ $threshold_kind == rank ]] ||
         refuse "classifier_weight needs threshold_kind=rank: it mixes ranks"
     $clap_filter || ! $filter_w_finetune || refuse "filter_w_finetune=true needs clap_filter=true"
+    ! $advise || { $augment && [[ -z $retrieval_csv ]]; } ||
+        refuse "advise=true asks what generated clips would bring; it needs augment=true and no retrieval_csv"
     choose_launcher
     $augment || ! $only_synthetic || refuse "only_synthetic=true needs augment=true"
     ((stage <= stop_stage)) || refuse "--stage $stage comes after --stop_stage $stop_stage"

@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # arrays that step reads and variables of the driver that reads this file
 # Stage functions of run.sh's recipe that only some variables ask for: a corpus in place of the generator, a fine-tuned
-# CLAP or a classifier in the filter, classes of equal shares, a label for what is none of the others.
+# CLAP or a classifier in the filter, classes of equal shares, a label for what is none of the others, advice in place of
+# a run.
 
 # The nearest clips of a corpus stand where the generated ones would.
 retrieve() { # NUMBER OUTPUT
@@ -73,4 +74,22 @@ classify_other() {
     step 10 false_alarms -m synthio.classification.false_alarms --before "${reads[0]}" --after "${reads[1]}" \
         --foreign_csv "${reads[2]}" --ast_model "$ast_model" --clap_model "${!heads_clap}" \
         --cache_folder "$embeddings_folder" --seed "$seed" --device "$device" --output_json "$work/false_alarms.json"
+}
+
+# Instead of the stages from 2 on: a few clips of each label are generated and heard, no classifier is tested.
+give_advice() {
+    local made=$work/advise/generated.csv
+    reads=("$train_csv") writes=("$work/advise/prompts.csv")
+    step 5 prompts_advise -m synthio.captions.samples --input_csv "$train_csv" --output_csv "${writes[0]}" --seed "$seed"
+    generate 6 generate_advise "$work/advise/prompts.csv" "$made" "$output_folder/advise"
+    models=("$heads_clap=${!heads_clap}" "ast_model=$ast_model")
+    reads=("$made" "$train_csv" "$valid" "$work/checked/train.csv") writes=("$work/advise.json" "$work/advise.txt")
+    step 10 advise -m synthio.report.advise --gold_csv "$train_csv" --valid_csv "$valid" --made_csv "$made" \
+        --classes_csv "${reads[3]}" --output_json "${writes[0]}" --multi_label "$multi_label" --seed "$seed" \
+        --synthetic_weight "$synthetic_weight" --ast_model "$ast_model" --clap_model "${!heads_clap}" \
+        --cache_folder "$embeddings_folder" --device "$device"
+    if $planning || $dry_run || ((stop_stage < 10)); then return; fi
+    echo
+    cat "$work/advise.txt"
+    echo "as JSON          $(shown "$work/advise.json")"
 }

@@ -137,7 +137,7 @@ parse_options() {
             [[ -n ${kinds[$name]:-} ]] || refuse "unknown option --$name; did you mean --$(nearest "$name")?"
         else
             [[ -n ${kinds[$name]:-} ]] || refuse "unknown option --$name; did you mean --$(nearest "$name")?"
-            if [[ ($name == dry_run || $name == check) && ($# -eq 1 || ${2:-} == --*) ]]; then
+            if [[ ($name == dry_run || $name == check || $name == advise) && ($# -eq 1 || ${2:-} == --*) ]]; then
                 value=true
                 shift
             else

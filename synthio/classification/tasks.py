@@ -62,11 +62,8 @@ def prepare(
         split: listener.hear(tables[split][PATH], csvs[split]) for split in ("train", "valid")
     }
     synthetic = is_synthetic(tables["train"])
-    choice: list[dict[str, float]] = []
-    if synthetic_weight == AUTO:
-        train, valid = ((beside(heard[split], BOTH), targets[split]) for split in ("train", "valid"))
-        synthetic_weight, choice = choose_synthetic_weight(train, valid, synthetic, multi_label)
-    weight = float(synthetic_weight)
+    train, valid = ((heard[split], targets[split]) for split in ("train", "valid"))
+    weight, choice = settle_weight(train, valid, synthetic, synthetic_weight, multi_label)
     if choice:
         print(describe_choice(weight, choice), file=sys.stderr, flush=True)
     rates = draw_rates(synthetic, weight)
@@ -86,6 +83,28 @@ def prepare(
         seed=seed,
     )
     return Prepared(task, weight, choice)
+
+
+def settle_weight(
+    train: tuple[Features, np.ndarray],
+    valid: tuple[Features, np.ndarray],
+    synthetic: np.ndarray,
+    synthetic_weight: float | str,
+    multi_label: bool,
+) -> tuple[float, list[dict[str, float]]]:
+    """(how often a synthetic clip comes for one time that a real one does, how "auto" chose it on validation clips).
+
+    Args:
+        train: embeddings by kind and targets 0/1 [N, C].
+        valid: the same of the validation clips.
+        synthetic: which training clips are, bool [N].
+        synthetic_weight: the number, or "auto".
+        multi_label: clips may have several labels.
+    """
+    if synthetic_weight != AUTO:
+        return float(synthetic_weight), []
+    heard, heard_valid = ((beside(features, BOTH), targets) for features, targets in (train, valid))
+    return choose_synthetic_weight(heard, heard_valid, synthetic, multi_label)
 
 
 def sources_of(table: pd.DataFrame) -> np.ndarray:

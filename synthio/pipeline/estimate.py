@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from synthio.captions.samples import SampleOptions
 from synthio.cli import UserError, new_parser, run_main
 from synthio.files import EMBEDDED
 from synthio.pipeline.steps import Step, kind_of, loaded_models, options_of, read_steps, steps_ahead
@@ -31,6 +32,7 @@ MODELS = {
     "caption_writer": "",
 }
 DEMO_CLIPS = (200, 60, 100)  # train, valid, test
+LABELS = 10  # of the demo; how many others have is not known before the clips are read
 AUTO_STEPS = 24  # of the sampler, for the embedded model
 # Share of a round's clips that the filter drops; 57 of 200 and 13 of 57 in a run with earlier models.
 DROPPED = 0.27
@@ -56,6 +58,7 @@ MEASURED = {
     "other": (0.0065, 1.0),
     "false_alarms": (0.03, 8.0),
     "quality": (0.06, 6.0),
+    "advise": (0.25, 10.0),
     "report": (0.05, 5.0),
 }
 
@@ -164,6 +167,8 @@ def written_rows(step: Step, read: Sequence[int | None]) -> list[int | None]:
         return list(DEMO_CLIPS)
     if step.kind == "check":
         return list(read)
+    if step.kind == "prompts":
+        return [LABELS * SampleOptions().clips]
     if step.kind in ("merge", "balance"):  # the latter reads the gold clips, too
         parts = read if step.kind == "merge" else read[1:]
         return [None if None in parts else sum(part or 0 for part in parts)]

@@ -46,7 +46,7 @@ class Step:
 
 def kind_of(name: str) -> str:
     """The name of a step without its round or classifier."""
-    return re.sub(r"_(\d+|gold_only|synthio|other)$", "", name)
+    return re.sub(r"_(\d+|gold_only|synthio|other|advise)$", "", name)
 
 
 def options_of(words: Sequence[str]) -> dict[str, str]:

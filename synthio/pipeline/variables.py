@@ -218,6 +218,11 @@ class Call:
     force_steps: bool = option(False, "do the stages again even where they are up to date")
     dry_run: bool = option(False, "only print stages and commands; --dry_run alone means true")
     check: bool = option(False, "only say what is missing, for the models that are chosen; --check alone means true")
+    advise: bool = option(
+        False,
+        "only say, in minutes, what synthetic clips and more recordings would bring each label; --advise alone means "
+        "true",
+    )
 
 
 OWN = (Data, Method, Models, Steps, Heads, Outputs, Machine, Call)

@@ -158,7 +158,14 @@ def test_seconds_in_words():
 
 def test_every_measured_kind_is_one_of_a_step(plan):
     everything = {"threshold_kind": "rank", "classifier_weight": 1, "filter_w_finetune": "true", "other_class": "true"}
-    assert set(MEASURED) <= {work.kind for work in works_of(*plan(**everything))}
+    plans = [plan(**everything), plan(advise="true")]
+    assert set(MEASURED) <= {work.kind for planned in plans for work in works_of(*planned)}
+
+
+def test_advice_makes_some_clips_of_each_label_and_tests_nothing(plan):
+    """Ten labels are assumed: with the demo's it is what is made."""
+    assert stages(plan, advise="true") == ["demo", "check", "stratify", "prompts_advise", "generate_advise", "advise"]
+    assert "100 gold, 100 synthetic" in "\n".join(start_lines(*plan(advise="true")))
 
 
 def test_words_that_are_no_variables():
