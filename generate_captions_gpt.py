@@ -35,7 +35,10 @@ from synthio.cli import UserError, new_parser, run_main
 from synthio.options import add_options, from_args
 
 # what a generated clip's row says of that clip, besides `path` and `sha256`
-OF_THE_CLIP = ("source_path", "source_sha256", "model", "clap_score", "clap_probability", "reason")
+OF_THE_CLIP = (
+    *("source_path", "source_sha256", "model", "clap_score", "clap_probability", "reason", "unmatched_path"),
+    "channel_seed",
+)
 
 
 def get_parser():

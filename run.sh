@@ -27,6 +27,7 @@ plain_wo_caption=false     # bool: prompts from label and domain alone
 supcon=false               # bool: a contrastive loss beside AST's cross-entropy; in a run also prompts that go beyond each label
 initialize_audio=false     # bool: generation starts from the gold clip plus noise (paper: false)
 init_noise_level=0.6       # number 0.01..1: for initialize_audio=true, level of the noise; 0.01 keeps the gold clip, 1 forgets it
+channel_match=false        # bool: generated clips are heard through the recording chain of the gold clips: room, tone, bandwidth, level, noise, estimated from all of them (paper: false)
 clap_filter=true           # bool: drop the clips that do not sound like their label
 clap_threshold=0.85        # number 0..1 or auto: least sigmoid(scale * cosine) of a kept clip, 0 keeps all; auto: like real clips (paper: 0.85)
 iterative=true             # bool: self-reflection, new prompts for the clips that were dropped
@@ -321,14 +322,16 @@ write_captions() { # NUMBER NAME MODE INPUT OUTPUT [OPTIONS...]
 
 # Generate and filter the prompts of a round. Stages 6 and 7, or 8 and 8.
 generate_and_filter() { # ROUND GENERATE_NUMBER FILTER_NUMBER
-    local round=$1 folder=$work/round_$1 options=("${adapter[@]}") suffix=_$1
+    local round=$1 folder=$work/round_$1 options=("${adapter[@]}") suffix=_$1 form=generated
     if ((round == 0)); then suffix=""; fi
     if $initialize_audio; then options+=(--initialize_audio true --init_noise_level "$init_noise_level"); fi
+    if $channel_match; then form=unmatched; fi
     if [[ -n $retrieval_csv ]]; then
         retrieve "$2" "$folder/generated.csv"
     else
-        generate "$2" "generate$suffix" "$folder/prompts.csv" "$folder/generated.csv" "$output_folder/round_$round" \
+        generate "$2" "generate$suffix" "$folder/prompts.csv" "$folder/$form.csv" "$output_folder/round_$round" \
             "${options[@]}"
+        match_channel "$round" "$2" "channel$suffix"
     fi
     $clap_filter || return 0
     if ((round == 0)); then prepare_filter; fi
@@ -341,6 +344,16 @@ generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
     words_of SamplingOptions initialize_audio init_noise_level # of no losers
     run_sharded "$1" "$2" "$generate_batch_size" stable-audio-tools/generate.py --output_folder "$5" --whole_csv "$3" \
         --gold_csv "$train_csv" --model "$text_to_audio_model" "${words[@]}" --device "$device" "${compiling[@]}" "${@:6}"
+}
+
+# The clips of a round as the gold clips were recorded; the first round's chain serves all.
+match_channel() { # ROUND NUMBER NAME
+    local folder=$work/round_$1 chain=$work/round_0/generated.channel.json options=()
+    $channel_match || return 0
+    if (($1)); then options=(--channel "$chain"); fi
+    reads=("$folder/unmatched.csv" "$train_csv" "${options[@]:1}") writes=("$folder/generated.csv")
+    step "$2" "$3" -m synthio.generation.match_channel --input_csv "${reads[0]}" --gold_csv "$train_csv" \
+        --output_csv "${writes[0]}" --output_folder "$output_folder/round_$1_matched" "${options[@]}"
 }
 
 # Only the options that this kind of filter reads are given to it: a change of the others must not run it again.

@@ -34,6 +34,8 @@ DATASET, SPLIT, FOLD, GROUP = "dataset", "split_name", "fold", "group"
 SOURCE, SEED, MODEL, SCORE, REASON = "source_path", "seed", "model", "clap_score", "reason"
 CONTENT, SOURCE_CONTENT, DURATION = "sha256", "source_sha256", "duration_s"
 LEAVES = "leaf_labels"  # of multi-label data whose labels hold their parents: the labels that are no parent of others
+UNMATCHED = "unmatched_path"  # a generated clip before it was heard through the gold clips' channel
+CHANNEL_SEED = "channel_seed"  # of the noise of that channel
 RESEMBLES = "resembles"  # the clip that a generated one is a near-duplicate of
 PROBABILITY = "clap_probability"  # sigmoid(scale * clap_score)
 AGREEMENT = "classifier_probability"  # of the clip's label
@@ -43,9 +45,9 @@ ROW = "row"  # the place of a row in the table that was dealt out to shards
 # Columns that stages write and read. Stage 0 moves a user's column of such a name out of the way (`input_<name>`).
 OWN_COLUMNS = (
     *(CAPTION, PROMPT, SPLIT, SOURCE, SEED, MODEL, SCORE, REASON, SOURCE_CONTENT, RESEMBLES, PROBABILITY, AGREEMENT),
-    *(JOINT, NEAREST, ROW),
+    *(JOINT, NEAREST, ROW, UNMATCHED, CHANNEL_SEED),
 )
-PATH_COLUMNS = (PATH, SOURCE, RESEMBLES)
+PATH_COLUMNS = (PATH, SOURCE, RESEMBLES, UNMATCHED)
 LABEL_SEPARATOR = ";"
 _MANY_FILES = 500
 

@@ -37,7 +37,7 @@ AUTO_STEPS = 24  # of the sampler, for the embedded model
 # Share of a round's clips that the filter drops; 57 of 200 and 13 of 57 in a run with earlier models.
 DROPPED = 0.27
 SAMPLED, STEPPED = ("losers", "generate"), ("dpo", "finetune_clap", "filter_classifier", "classify")
-ON_CPU = ("demo", "check", "captions", "rewrite", "report")  # with and without a GPU
+ON_CPU = ("demo", "check", "captions", "rewrite", "channel", "report")  # with and without a GPU
 START_S = 0.6  # of a step that loads no model and does little else than start
 # Seconds of a unit (see Work.amount) and of the start: embedded models, about one core; the demo and ESC-10. Those of
 # quality, report, heads, other and false_alarms are guesses from a dozen clips; of finetune_clap, from 50 steps on 100.
@@ -51,6 +51,7 @@ MEASURED = {
     "dpo": (0.058, 4.0),
     "finetune_clap": (0.5, 8.0),
     "generate": (0.032, 7.0),
+    "channel": (0.015, 3.0),
     "filter": (0.026, 8.0),
     "classify": (0.031, 5.0),
     "filter_classifier": (0.031, 5.0),
@@ -189,7 +190,7 @@ def works_of(steps: Sequence[Step], variables: Mapping[str, str]) -> list[Work]:
     ahead, works = steps_ahead(steps, variables), []
     heard: set[str] = set()
     for step, count in followed:
-        if step not in ahead or (count == 0 and step.kind in ("rewrite", "generate", "filter")):
+        if step not in ahead or (count == 0 and step.kind in ("rewrite", "generate", "channel", "filter")):
             continue
         if "--cache_folder" in step.options and step.kind == "heads":  # what it hears is kept for the next
             named = step.options.get("--classes_csv")  # its labels are read, its clips are not heard

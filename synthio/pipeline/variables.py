@@ -69,6 +69,11 @@ class Method:
     use_label: bool = option(False, 'prompts are "Sound of a <label>", no captions')
     plain_caption: bool = option(False, "prompts from each clip's own caption, without MixCap's pool")
     plain_wo_caption: bool = option(False, "prompts from label and domain alone")
+    channel_match: bool = option(
+        False,
+        "generated clips are heard through the recording chain of the gold clips: room, tone, bandwidth, level, noise, "
+        "estimated from all of them (paper: false)",
+    )
     clap_filter: bool = option(True, "drop the clips that do not sound like their label")
     iterative: bool = option(True, "self-reflection, new prompts for the clips that were dropped")
     reflect_rounds: int = option(
@@ -254,8 +259,8 @@ SECTIONS: tuple[tuple[str, tuple[str | type, ...]], ...] = (
         "what is done",
         (
             "augment dpo dpo_ckpt_folder num_iters use_label plain_caption plain_wo_caption supcon initialize_audio",
-            "init_noise_level clap_filter clap_threshold iterative reflect_rounds balance only_synthetic classifier",
-            "use_ast zero_shot other_class other_csv retrieval_csv domain",
+            "init_noise_level channel_match clap_filter clap_threshold iterative reflect_rounds balance only_synthetic",
+            "classifier use_ast zero_shot other_class other_csv retrieval_csv domain",
             Method,
         ),
     ),

@@ -200,8 +200,17 @@ def add_synthetic(run: Run, merged: Mapping[str, Any]) -> None:
         suffix = f" {part.number}" if part.number else ""
         folder = run.work / f"round_{part.number}"
         run.records |= {f"captions{suffix}": read_record(folder / "prompts.csv")}
-        run.records |= {f"generate{suffix}": read_record(folder / "generated.csv"), f"filter{suffix}": part.record}
+        run.records |= {f"{name}{suffix}": record for name, record in generation_records(folder).items()}
+        run.records |= {f"filter{suffix}": part.record}
     run.records["merge"] = dict(merged)
+
+
+def generation_records(folder: Path) -> dict[str, dict[str, Any]]:
+    """The records of a round's clips: of what generated them and, if they went through it, of the channel matching."""
+    made = read_record(folder / "generated.csv")
+    if "channel" not in made:
+        return {"generate": made}
+    return {"generate": read_record(folder / "unmatched.csv"), "channel": made}
 
 
 def read_round(folder: Path, parts: set[str]) -> Round | None:

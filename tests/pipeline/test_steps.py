@@ -53,3 +53,17 @@ def test_what_is_checked_is_what_the_run_loads(tmp_path, words):
     made = {str(tmp_path / "demo/clap_finetuned"), str(tmp_path / "demo/clap_finetuned/clap.pth")}
     all_named = {value for step in ahead for option, value in step.options.items() if option in MODEL_OPTIONS}
     assert set(loaded.values()) == all_named - made
+
+
+def test_channel_matching_stands_between_generator_and_filter(tmp_path):
+    steps, _ = planned("--results_root", tmp_path, "--channel_match", "true", cwd=tmp_path)
+    by_name = {step.name: step for step in steps}
+    names = list(by_name)
+    assert names.index("generate") < names.index("channel") < names.index("filter")
+    first, later = by_name["channel"], by_name["channel_1"]
+    assert by_name["generate"].writes[0] == first.reads[0] and first.writes[0] in by_name["filter"].reads
+    chain = str(tmp_path / "demo/round_0/generated.channel.json")
+    assert chain not in first.reads and later.options["--channel"] == chain and chain in later.reads
+    assert by_name["losers"].writes[0] not in first.reads
+    names = [step.name for step in planned("--results_root", tmp_path, "--channel_match", "false", cwd=tmp_path)[0]]
+    assert not any(name.startswith("channel") for name in names)
