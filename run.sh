@@ -119,6 +119,7 @@ probe_embeddings=both      # both|ast|clap: for classifier=probe, what the linea
 probe_clap_model=""        # text: another CLAP than clap_model, which filters, for all heads on frozen embeddings
 # -- outputs
 quality=true               # bool: measure the synthetic clips against real ones: KAD, FAD, diversity, label agreement, copies
+attribution_clips=16       # whole 0..1000: clips that are generated again for each part, with alignment and without captions, to tell what these bought; 0: none
 results_root=""            # text: folder of all outputs; empty: that of run.sh
 output_folder=""           # text: folder of the synthetic audio; empty: <results_root>/<dataset_name>_synthetic
 output_csv_path=""         # text: the merged CSV; empty: <results_root>/<dataset_name>/train_<n>_synthetic.csv
@@ -232,6 +233,8 @@ synthesise() {
     else
         kept=("$work/round_0/generated.csv") # nothing is rejected
     fi
+    generate_again
+    if $clap_filter && ((attribution_clips)); then parts+=(--kept_csvs "${kept[@]}"); fi
     if $balance; then
         balance_classes "${kept[@]}"
         kept=("$work/balanced.csv")
@@ -346,6 +349,28 @@ generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
         --gold_csv "$train_csv" --model "$text_to_audio_model" "${words[@]}" --device "$device" "${compiling[@]}" "${@:6}"
 }
 
+# Some losers again, now with the adapter, and some first clips without their prompts: what alignment and captions bought.
+# Sets `parts`, options of quality.
+generate_again() {
+    local folder=$work/again form=generated
+    parts=(--attribution_clips "$attribution_clips")
+    if $channel_match; then form=unmatched; fi
+    { $quality && ((attribution_clips)) && [[ -z $retrieval_csv ]]; } || return 0
+    if $dpo && [[ -z $dpo_ckpt_folder && $dpo_loss == dpo ]]; then parts+=(--losers_csv "$work/dpo/losers.csv"); fi
+    if ! $use_label && ! $initialize_audio; then parts+=(--first_csv "$work/round_0/$form.csv"); fi
+    ((${#parts[@]} > 2)) || return 0
+    writes=("$folder/prompts.csv")
+    csvs_among "${parts[@]}"
+    step 9 again_prompts -m synthio.report.again "${parts[@]}" --output_csv "${writes[0]}"
+    generate 9 again "$folder/prompts.csv" "$folder/generated.csv" "$output_folder/again" "${adapter[@]}"
+    parts+=(--again_csv "$folder/generated.csv")
+}
+
+csvs_among() { # WORDS...; those that are tables are read
+    local word
+    for word in "$@"; do if [[ $word == *.csv ]]; then reads+=("$word"); fi; done
+}
+
 # The clips of a round as the gold clips were recorded; the first round's chain serves all.
 match_channel() { # ROUND NUMBER NAME
     local folder=$work/round_$1 chain=$work/round_0/generated.channel.json options=()
@@ -424,9 +449,10 @@ measure_quality() {
     if $use_ast; then judge=$work/classifier/gold_only_ast; fi
     models=("$heads_clap=${!heads_clap}" "ast_model=$ast_model")
     reads=("$output_csv_path" "$train_csv" "$valid" "$test" "$judge") writes=("$work/quality.json")
+    csvs_among "${parts[@]}"
     step 10 quality -m synthio.report.quality --input_csv "$output_csv_path" --gold_csv "$train_csv" --valid_csv "$valid" \
         --test_csv "$test" --classifier "$judge" --ast_model "$ast_model" --clap_model "${!heads_clap}" \
-        --classifier_weight "$classifier_weight" --duplicate_cosine "$duplicate_cosine" \
+        --classifier_weight "$classifier_weight" --duplicate_cosine "$duplicate_cosine" "${parts[@]}" \
         --output_json "$work/quality.json" --cache_folder "$embeddings_folder" --seed "$seed" --device "$device"
 }
 

@@ -72,6 +72,20 @@ class SamplingOptions(Precision, LatentLength):
 
 
 @dataclass(frozen=True)
+class AttributionOptions:
+    """How much is done to tell what each part of the method bought."""
+
+    attribution_clips: int = option(
+        16,
+        "clips that are generated again for each part, with alignment and without captions, to tell what these bought; "
+        "0: none",
+        low=0,
+        high=1000,
+        driver="attribution_clips",
+    )
+
+
+@dataclass(frozen=True)
 class PreferenceOptions(Precision, LatentLength, Seed):
     """How the text-to-audio model is aligned with the gold clips."""
 

@@ -84,8 +84,9 @@ class Work:
 
     @property
     def kind(self) -> str:
-        """The step without its round or classifier."""
-        return kind_of(self.stage)
+        """The step without its round or classifier; clips that are generated again are generated."""
+        kind = kind_of(self.stage)
+        return "generate" if kind == "again" else kind
 
     def amount(self) -> float:
         """Clips times steps, or rows: what the time grows with."""
@@ -174,6 +175,8 @@ def written_rows(step: Step, read: Sequence[int | None]) -> list[int | None]:
         parts = read if step.kind == "merge" else read[1:]
         return [None if None in parts else sum(part or 0 for part in parts)]
     first, options = read[0], step.options
+    if step.kind == "again_prompts":
+        return [sum(min(rows or 0, int(options["--attribution_clips"])) for rows in read)]
     if int(options.get("--num_samples", 0)):
         return [int(options["--num_samples"])]
     if first is None:

@@ -19,7 +19,7 @@ from synthio.cli import new_parser, run_main
 from synthio.data.options import CheckOptions
 from synthio.files import ROOT, write_text
 from synthio.filtering.options import FilterOptions, FinetuneOptions
-from synthio.generation.options import PreferenceOptions, SamplingOptions
+from synthio.generation.options import AttributionOptions, PreferenceOptions, SamplingOptions
 from synthio.options import Compiling, Device, Option, ReportClips, declared, flag_of, option
 from synthio.tracking import Tracking
 
@@ -241,6 +241,7 @@ SCRIPTS = (
     FinetuneOptions,
     PreferenceOptions,
     Recipe,
+    AttributionOptions,
     ReportClips,
     Compiling,
     Device,
@@ -275,7 +276,7 @@ SECTIONS: tuple[tuple[str, tuple[str | type, ...]], ...] = (
         ("dpo_train_parts dpo_loss dpo_pairs dpo_losers dpo_rounds", PreferenceOptions, Steps),
     ),
     ("classifier", (Recipe, Heads)),
-    ("outputs", (Outputs, ReportClips)),
+    ("outputs", ("quality attribution_clips", Outputs, ReportClips)),
     (
         "machine: a change here does no finished work again",
         ("device cpu_shards cpu_threads compile log_to stable_audio_env gama_env", Machine, Compiling, Tracking),

@@ -17,14 +17,15 @@
               another synthetic clip of their class. Of test clips nothing else is read.
   balance     clips of each class, and how even they are
   captions    distinct n-grams of the prompts
+  attribution what each part of the method bought: clips without it and with it (synthio/report/attribution.py)
 
-Every number is there for each class and for all.
+Every number but those of attribution is there for each class and for all.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,17 +42,20 @@ from synthio.cli import (
 from synthio.files import EMBEDDED
 from synthio.filtering.options import FilterOptions
 from synthio.options import Device, Seed, add_options, from_args, option
+from synthio.report.again import PartsOptions
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+    from synthio.report.attribution import Reference
 
 SETS = ("synthetic", "gold", "valid")
 NOT_INDEPENDENT = "not independent: it had a say in the filter"
 
 
 @dataclass(frozen=True)
-class QualityOptions(Device, Seed):
+class QualityOptions(PartsOptions, Device, Seed):
     """What is measured, by which models."""
 
     input_csv: str = option("", "CSV of merge_csv.py; its rows with source_path are the synthetic clips", required=True)
@@ -185,24 +189,34 @@ def mean_diversity(classes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 # Agreement
 
 
-def classifier_scores(options: QualityOptions, tables, device: str):
-    """(set -> probabilities [N, C] of synthetic and validation clips, labels) by the classifier of the gold clips."""
+Judge = Callable[[Sequence[str], str], "tuple[np.ndarray, list[str]]"]
+
+
+def open_judge(options: QualityOptions, device: str) -> Judge | None:
+    """The classifier of the gold clips: (probabilities [N, C], labels) of paths and their CSV; None: there is none."""
     from synthio.classification.pool import is_pool
     from synthio.classification.saved import saved_probabilities
     from synthio.filtering.agreement import class_probabilities, find_model, load
+
+    if not options.classifier:
+        return None
+    folder = find_model(options.classifier)
+    if is_pool(folder):
+        return lambda paths, csv: saved_probabilities(folder, paths, options.cache, csv, device=device)
+    model, norm = load(folder, device)
+    labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    return lambda paths, csv: (class_probabilities(model, norm, paths, csv, device), labels)
+
+
+def classifier_scores(options: QualityOptions, tables, judge: Judge):
+    """(set -> probabilities [N, C] of synthetic and validation clips, labels) by the classifier of the gold clips."""
     from synthio.manifest import PATH
 
-    folder, found = find_model(options.classifier), {}
-    names = ("synthetic", "valid")
-    if is_pool(folder):
-        for name in names:
-            paths, csv = tables[name][PATH], options.csv(name)
-            found[name], labels = saved_probabilities(folder, paths, options.cache, csv, device=device)
-        return found, labels
-    model, norm = load(folder, device)
-    for name in names:
-        found[name] = class_probabilities(model, norm, tables[name][PATH], options.csv(name), device)
-    return found, [model.config.id2label[i] for i in range(model.config.num_labels)]
+    found: dict[str, np.ndarray] = {}
+    labels: list[str] = []
+    for name in ("synthetic", "valid"):
+        found[name], labels = judge(tables[name][PATH], options.csv(name))
+    return found, labels
 
 
 def clap_scores(options: QualityOptions, tables, device: str):
@@ -235,11 +249,13 @@ def hits(options: QualityOptions, tables, scores, labels) -> dict[str, np.ndarra
     }
 
 
-def measure_agreement(options: QualityOptions, tables, device: str) -> dict[str, dict[str, np.ndarray]]:
+def measure_agreement(
+    options: QualityOptions, tables, judge: Judge | None, device: str
+) -> dict[str, dict[str, np.ndarray]]:
     """Judge -> set -> agreement of each clip."""
     judges = {}
-    if options.classifier:
-        judges["classifier"] = hits(options, tables, *classifier_scores(options, tables, device))
+    if judge:
+        judges["classifier"] = hits(options, tables, *classifier_scores(options, tables, judge))
     if options.clap_model:
         judges["clap"] = hits(options, tables, *clap_scores(options, tables, device))
     return judges
@@ -361,12 +377,13 @@ def measure(options: QualityOptions, device: str) -> dict[str, Any]:
     """All measures, of all clips and of each class."""
     import numpy as np
 
+    from synthio.report.attribution import Reference
     from synthio.report.quality_metrics import evenness, median_distance
 
-    tables = read_tables(options)
+    tables, judge = read_tables(options), open_judge(options, device)
     vectors = embed(options, tables, device)
     bandwidth = median_distance(vectors["valid"]) if len(vectors["valid"]) > 1 else 1.0
-    parts = (tables, vectors, bandwidth, measure_agreement(options, tables, device), duplicates(options, tables))
+    parts = (tables, vectors, bandwidth, measure_agreement(options, tables, judge, device), duplicates(options, tables))
     classes = {name: classes_of(table) for name, table in tables.items()}
     names = sorted({*classes["gold"], *classes["synthetic"]})
     per_class = []
@@ -379,7 +396,19 @@ def measure(options: QualityOptions, device: str) -> dict[str, Any]:
         counts = [len(classes[key].get(name, ())) for name in names]
         overall.setdefault("balance", {})[f"evenness_{key}"] = evenness(counts)
     sizes = {"dimensions": int(vectors["gold"].shape[1]), "bandwidth": bandwidth}
-    return {**sizes, "overall": overall, "per_class": per_class}
+    bought = attribution(options, tables, Reference(vectors["valid"], bandwidth), judge, device)
+    return {**sizes, "overall": overall, "per_class": per_class, "attribution": bought}
+
+
+def attribution(options: QualityOptions, tables, reference: Reference, judge: Judge | None, device: str):
+    """What each part of the run bought, see synthio.report.parts."""
+    from synthio.classification.listening import Listener
+    from synthio.report.parts import Arm, Ears, measure_parts
+
+    listener = Listener({"ast": options.ast_model}, options.cache, device)
+    ears = Ears(lambda paths, csv: listener.hear(paths, csv)["ast"], judge, reference)
+    synthetic, gold = (Arm(tables[name], options.csv(name)) for name in ("synthetic", "gold"))
+    return measure_parts(options, synthetic, gold, ears, seed=options.seed)
 
 
 def shown(value: float | None, digits: int = 2) -> str:
@@ -392,7 +421,9 @@ def distance_text(record: Mapping[str, Any]) -> str:
 
 
 def lines(record: Mapping[str, Any]) -> list[str]:
-    """The two lines that the terminal shows."""
+    """What the terminal shows: two lines, and one for each part of the method."""
+    from synthio.report.attribution import lines as part_lines
+
     whole = record["overall"]
     near, distance, copies = whole["kad"], whole["fad"], whole["duplicates"]
     spread = whole["diversity"]["cosine_distance"] or {"synthetic": None, "gold": None}
@@ -409,7 +440,7 @@ def lines(record: Mapping[str, Any]) -> list[str]:
         for judge, by_set in whole["agreement"].items()
     ]
     second.append(f"distinct-2 of the prompts {shown(whole['captions']['distinct_2'])}")
-    return [first, "; ".join(second)]
+    return [first, "; ".join(second), *part_lines(record.get("attribution", {"parts": {}}))]
 
 
 def table(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -430,7 +461,15 @@ def table(record: Mapping[str, Any]) -> dict[str, Any]:
         row += [f"{shown(a, digits)} ({shown(b, digits)})" for a, b, digits in pairs]
         row += [str(part["duplicates"][name]) for name in ("gold", "synthetic")]
         rows.append([*row, shown(part["captions"]["distinct_2"])])
-    return {"header": header, "rows": rows, "judges": record["judges"]}
+    return {"header": header, "rows": rows, "judges": record["judges"], "bought": bought(record)}
+
+
+def bought(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The report's table of what each part bought; empty where nothing is said, or an earlier version measured."""
+    from synthio.report.attribution import table
+
+    said = record.get("attribution", {})
+    return table(said) if said.get("parts") else {}
 
 
 def main() -> int:
@@ -443,7 +482,8 @@ def main() -> int:
     set_threads()
     options = from_args(QualityOptions, args, **{name: getattr(args, name) for name in OF_THE_FILTER})
     record = measure(options, pick_device(options.device))
-    inputs = [path for path in (*map(options.csv, SETS), options.test_csv) if path]
+    more = (options.test_csv, options.losers_csv, options.first_csv, options.again_csv, *options.kept_csvs)
+    inputs = [path for path in (*map(options.csv, SETS), *more) if path]
     notes = judge_notes(options)
     judges = {
         "embeddings": {"model": model_name(options.ast_model), "note": notes["ast"]},

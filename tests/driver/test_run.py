@@ -913,7 +913,17 @@ def test_contrastive_training_with_prompts_beyond_the_label(world, copy):
     done = call(*options(copy, supcon="true", num_iters=1, reflect_rounds=0, cpu_shards=1), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
     rerun = {name for name, answer in stage_answers(done.stdout).items() if "running" in answer}
-    expected = {"5 captions", "6 generate", "7 filter", "9 merge", "9 dataset", "10 quality", "10 heads synthio"}
+    expected = {
+        "5 captions",
+        "6 generate",
+        "7 filter",
+        "9 again prompts",
+        "9 again",
+        "9 merge",
+        "9 dataset",
+        "10 quality",
+    }
+    expected |= {"10 heads synthio"}
     expected |= {f"10 {step} {name}" for step in ("classify", "choose") for name in ("gold only", "synthio")}
     assert rerun == expected  # heads of the gold clips have no part in it
     work = copy / "tiny set"

@@ -43,7 +43,8 @@ def test_the_steps_and_their_rows(plan):
     again = [(f"{name}_{k}", n) for k, n in ((1, 54), (2, 15)) for name in ("rewrite", "generate", "filter")]
     assert rows[:16] == first + again
     assert rows[16:] == [
-        *(("merge", 100), ("dataset", 296), ("classify_gold_only", 100), ("heads_gold_only", 100)),
+        *(("again_prompts", 200), ("again", 32), ("merge", 100), ("dataset", 296)),
+        *(("classify_gold_only", 100), ("heads_gold_only", 100)),
         *(("choose_gold_only", 100), ("quality", 296), ("classify_synthio", 296), ("heads_synthio", 296)),
         *(("choose_synthio", 296), ("report", 296)),
     ]

@@ -67,3 +67,21 @@ def test_channel_matching_stands_between_generator_and_filter(tmp_path):
     assert by_name["losers"].writes[0] not in first.reads
     names = [step.name for step in planned("--results_root", tmp_path, "--channel_match", "false", cwd=tmp_path)[0]]
     assert not any(name.startswith("channel") for name in names)
+
+
+def test_what_is_generated_again_and_what_quality_is_told_of_it(tmp_path):
+    def told(*words):
+        steps = {step.name: step for step in planned("--results_root", tmp_path, *words, cwd=tmp_path)[0]}
+        said = {name for name in steps["quality"].options if name.endswith(("_csv", "_csvs"))}
+        return steps, said & {"--losers_csv", "--first_csv", "--again_csv", "--kept_csvs"}
+
+    steps, said = told()
+    assert said == {"--losers_csv", "--first_csv", "--again_csv", "--kept_csvs"}
+    assert steps["again"].options["--adapter"] == str(tmp_path / "demo/dpo/adapter")
+    assert steps["again"].reads[0] == steps["again_prompts"].writes[0]
+    assert set(steps["again_prompts"].reads) == {steps["losers"].writes[0], steps["generate"].writes[0]}
+    assert told("--dpo", "false")[1] == {"--first_csv", "--again_csv", "--kept_csvs"}
+    assert told("--use_label", "true", "--clap_filter", "false")[1] == {"--losers_csv", "--again_csv"}
+    for words in (["--attribution_clips", "0"], ["--use_label", "true", "--dpo", "false"]):
+        assert "again" not in told(*words)[0]
+    assert told("--channel_match", "true")[0]["again_prompts"].reads[1] == str(tmp_path / "demo/round_0/unmatched.csv")

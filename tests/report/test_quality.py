@@ -93,6 +93,23 @@ def test_everything_is_there_for_each_class_and_for_all(measured):
     assert len([line for line in printed.splitlines() if line.startswith(("KAD", "label heard"))]) == 2
 
 
+def test_what_parts_bought_is_measured_where_their_clips_are_given(data, measured, tmp_path):
+    """The gold clips stand for losers, and themselves for what the adapter makes of these: nothing was bought."""
+    gold = pd.read_csv(data / "gold.csv", dtype=str, keep_default_na=False)
+    gold["path"] = [str(data / path) for path in gold["path"]]
+    losers = gold.assign(seed=[str(row) for row in range(len(gold))], part="alignment")
+    losers.to_csv(tmp_path / "losers.csv", index=False)
+    csvs = {"losers_csv": tmp_path / "losers.csv", "again_csv": tmp_path / "losers.csv"}
+    done, record = measure(data, tmp_path / "q.json", classifier=data / "classifier", **csvs)
+    assert done.returncode == 0, done.stderr
+    rows = record["attribution"]["parts"]["alignment"]
+    assert {row["told"] for row in rows} == {"not to be told"} and all(row["difference"] == 0 for row in rows)
+    heard = next(row for row in rows if row["measure"] == "agreement")
+    assert heard["before"] > 0.5, "it was trained on these"
+    assert "alignment: not to be told: KAD to validation clips, " in done.stderr
+    assert measured[1]["attribution"] == {"parts": {}, "rounds": []}
+
+
 def test_copies_are_counted_where_they_are(measured):
     """made/0 is a gold clip at half its level, made/3 a test clip, and made/9 is made/6."""
     copies = measured[1]["overall"]["duplicates"]
@@ -207,6 +224,14 @@ def test_the_report_shows_it_while_it_is_of_this_run(data, tmp_path):
     near = record["overall"]["kad"]["synthetic_to_valid"]
     assert f"all 6 8 {near['value']:.2f} ± {near['error']:.2f}" in text
     assert LABELS[1] in page.text and "script" not in {tag for tag, _ in page.elements}
+    assert "bought" not in page.sections, "there was nothing to compare"
+    row = {"measure": "agreement", "before": 0.25, "after": 0.5, "difference": 0.25, "interval_95": [0.1, 0.4]}
+    record["attribution"]["parts"] = {"alignment": [row | {"told": "better"}]}
+    (work / "quality.json").write_text(json.dumps(record))
+    page = Page(make_report(work, "--map", "false", "--max_clips", 0)[0])
+    assert "bought" in page.sections and "label heard 0.25 0.50 +0.25; +0.10 to +0.40 better" in " ".join(
+        page.text.split()
+    )
     record["inputs"] = {"of another run": "0"}
     (work / "quality.json").write_text(json.dumps(record))
     assert "quality" not in Page(make_report(work, "--map", "false", "--max_clips", 0)[0]).sections

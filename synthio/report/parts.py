@@ -1,0 +1,158 @@
+"""The clips that tell what each part of a run bought: which they are, and what is heard in them.
+
+found = measure_parts(options, synthetic, gold, ears, seed=0)  # for quality.json, by synthio.report.attribution
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from synthio.cli import UserError
+from synthio.report.again import ALIGNMENT, CAPTIONS, PART, PartsOptions, spread_rows
+from synthio.report.attribution import Clips, Reference, compare, share_row, sound_distances
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHANNEL, FILTER = "channel", "filter"
+DROPPED_PER_CLIP = 3  # as many dropped and kept clips are heard for each that is generated again
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Some clips and the CSV that they come from, for messages."""
+
+    table: pd.DataFrame
+    csv: str
+
+    def some(self, count: int) -> Arm:
+        """At most `count` of them, classes in equal shares."""
+        from synthio.manifest import prompt_cells
+
+        return Arm(self.table.iloc[spread_rows(prompt_cells(self.table), count)], self.csv)
+
+
+@dataclass(frozen=True)
+class Ears:
+    """What listens to clips; both are called with paths and the CSV that these come from.
+
+    Attributes:
+        hear: AST embeddings [N, E].
+        judge: (probabilities [N, C], labels) of a classifier of the gold clips; None: there is none.
+        reference: the validation clips.
+    """
+
+    hear: Callable[[Sequence[str], str], np.ndarray]
+    judge: Callable[[Sequence[str], str], tuple[np.ndarray, list[str]]] | None
+    reference: Reference
+
+
+def measure_parts(options: PartsOptions, synthetic: Arm, gold: Arm, ears: Ears, *, seed: int) -> dict[str, Any]:
+    """Part -> a row for each measure, and the rounds of the filter; parts of which there are no clips are left out."""
+    parts = {}
+    for name, (before, after, paired) in arms_of(options, synthetic).items():
+        if len(before.table) and len(after.table):
+            without, having = listen(before, gold, ears), listen(after, gold, ears)
+            parts[name] = compare(without, having, ears.reference, seed, paired)
+    return {"parts": parts, "rounds": rounds_of(options, ears, seed)}
+
+
+def arms_of(options: PartsOptions, synthetic: Arm) -> dict[str, tuple[Arm, Arm, bool]]:
+    """Part -> (clips without it, clips with it, whether these are pairs in one order)."""
+    from synthio.manifest import PATH, UNMATCHED, read_manifest
+
+    found, count = {}, options.attribution_clips
+    if options.again_csv:
+        again = read_manifest(options.again_csv)
+        for part, csv in ((ALIGNMENT, options.losers_csv), (CAPTIONS, options.first_csv)):
+            if csv:
+                new = Arm(again[again[PART] == part], options.again_csv)
+                old, new = by_seed(Arm(read_manifest(csv), csv), new)
+                found[part] = (old, new, True) if part == ALIGNMENT else (new, old, True)
+    if UNMATCHED in synthetic.table.columns:
+        some = Arm(synthetic.table[synthetic.table[UNMATCHED] != ""], synthetic.csv).some(count)
+        found[CHANNEL] = (Arm(some.table.assign(**{PATH: some.table[UNMATCHED]}), some.csv), some, True)
+    if options.kept_csvs:
+        sets = [all_rounds(csvs) for csvs in (rejected_of(options.kept_csvs), options.kept_csvs)]
+        dropped, kept = (arm.some(DROPPED_PER_CLIP * count) for arm in sets)
+        found[FILTER] = (dropped, kept, False)
+    return found
+
+
+def by_seed(old: Arm, new: Arm) -> tuple[Arm, Arm]:
+    """The clips of two arms that have one seed, pair by pair, in the order of the second.
+
+    Raises:
+        UserError: a clip of the second has no partner.
+    """
+    from synthio.manifest import SEED
+
+    place = {seed: row for row, seed in enumerate(old.table[SEED])}
+    if strange := [seed for seed in new.table[SEED] if seed not in place]:
+        raise UserError(f"{new.csv}: seed {strange[0]} is not in {old.csv}; generate these clips again")
+    return Arm(old.table.iloc[[place[seed] for seed in new.table[SEED]]], old.csv), new
+
+
+def rejected_of(kept_csvs: Sequence[str]) -> list[str]:
+    """The tables of rejected clips, which lie beside those of the kept ones."""
+    return [str(Path(csv).with_name("rejected.csv")) for csv in kept_csvs]
+
+
+def all_rounds(csvs: Sequence[str]) -> Arm:
+    """The clips of all rounds that were kept, or that did not sound like their label; no copies and no spoilt ones."""
+    import pandas as pd
+
+    from synthio.filtering.reasons import rejection_of
+    from synthio.manifest import REASON, read_manifest
+
+    tables = [read_manifest(csv, check_files=False) for csv in csvs]
+    table = pd.concat(tables, ignore_index=True)
+    unlike = [not reason or rejection_of(reason) == "unlike" for reason in table[REASON]]
+    return Arm(table[unlike], csvs[0])
+
+
+def hits_of(arm: Arm, ears: Ears) -> np.ndarray:
+    """How far the label of each clip is heard [N]; NaN without a judge."""
+    from synthio.classification.labels import encode_labels
+    from synthio.manifest import LABEL, PATH
+    from synthio.report.quality_metrics import agreement
+
+    if ears.judge is None:
+        return np.full(len(arm.table), np.nan)
+    chances, labels = ears.judge(list(arm.table[PATH]), arm.csv)
+    return agreement(chances, encode_labels(arm.table[LABEL], labels, arm.csv, multi_label=True))
+
+
+def listen(arm: Arm, gold: Arm, ears: Ears) -> Clips:
+    """What is heard in the clips of an arm."""
+    from synthio.audio import probe, read_audio
+    from synthio.manifest import PATH, class_of, prompt_cells
+
+    paths = list(arm.table[PATH])
+    rate = probe(paths[0])[0]
+    sounds, real = ([read_audio(path, rate)[0][0] for path in some] for some in (paths, gold.table[PATH]))
+    background_db, band_db = sound_distances(sounds, real, rate).T
+    classes = np.array([class_of(cell) for cell in prompt_cells(arm.table)])
+    return Clips(ears.hear(paths, arm.csv), classes, hits_of(arm, ears), background_db, band_db)
+
+
+def rounds_of(options: PartsOptions, ears: Ears, seed: int) -> list[Mapping[str, Any]]:
+    """What each round of the filter kept, and how often the label is heard in that."""
+    from synthio.manifest import read_manifest
+
+    found: list[Mapping[str, Any]] = []
+    for number, (csv, other) in enumerate(zip(options.kept_csvs, rejected_of(options.kept_csvs), strict=True)):
+        kept = read_manifest(csv, check_files=False)
+        row: dict[str, Any] = {
+            "round": number,
+            "kept": len(kept),
+            "dropped": len(read_manifest(other, check_files=False)),
+        }
+        heard = len(kept) and ears.judge is not None
+        found.append(row | {"agreement": share_row(hits_of(Arm(kept, csv), ears), seed) if heard else None})
+    return found
