@@ -349,38 +349,6 @@ generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
         --gold_csv "$train_csv" --model "$text_to_audio_model" "${words[@]}" --device "$device" "${compiling[@]}" "${@:6}"
 }
 
-# Some losers again, now with the adapter, and some first clips without their prompts: what alignment and captions bought.
-# Sets `parts`, options of quality.
-generate_again() {
-    local folder=$work/again form=generated
-    parts=(--attribution_clips "$attribution_clips")
-    if $channel_match; then form=unmatched; fi
-    { $quality && ((attribution_clips)) && [[ -z $retrieval_csv ]]; } || return 0
-    if $dpo && [[ -z $dpo_ckpt_folder && $dpo_loss == dpo ]]; then parts+=(--losers_csv "$work/dpo/losers.csv"); fi
-    if ! $use_label && ! $initialize_audio; then parts+=(--first_csv "$work/round_0/$form.csv"); fi
-    ((${#parts[@]} > 2)) || return 0
-    writes=("$folder/prompts.csv")
-    csvs_among "${parts[@]}"
-    step 9 again_prompts -m synthio.report.again "${parts[@]}" --output_csv "${writes[0]}"
-    generate 9 again "$folder/prompts.csv" "$folder/generated.csv" "$output_folder/again" "${adapter[@]}"
-    parts+=(--again_csv "$folder/generated.csv")
-}
-
-csvs_among() { # WORDS...; those that are tables are read
-    local word
-    for word in "$@"; do if [[ $word == *.csv ]]; then reads+=("$word"); fi; done
-}
-
-# The clips of a round as the gold clips were recorded; the first round's chain serves all.
-match_channel() { # ROUND NUMBER NAME
-    local folder=$work/round_$1 chain=$work/round_0/generated.channel.json options=()
-    $channel_match || return 0
-    if (($1)); then options=(--channel "$chain"); fi
-    reads=("$folder/unmatched.csv" "$train_csv" "${options[@]:1}") writes=("$folder/generated.csv")
-    step "$2" "$3" -m synthio.generation.match_channel --input_csv "${reads[0]}" --gold_csv "$train_csv" \
-        --output_csv "${writes[0]}" --output_folder "$output_folder/round_$1_matched" "${options[@]}"
-}
-
 # Only the options that this kind of filter reads are given to it: a change of the others must not run it again.
 filter() { # ROUND NUMBER NAME
     local folder=$work/round_$1 k more=() earlier=()

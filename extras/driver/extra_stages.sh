@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # arrays that step reads and variables of the driver that reads this file
 # Stage functions of run.sh's recipe that only some variables ask for: a corpus in place of the generator, a fine-tuned
 # CLAP or a classifier in the filter, classes of equal shares, a label for what is none of the others, advice in place of
-# a run.
+# a run, the gold clips' recording chain, what each part bought.
 
 # The nearest clips of a corpus stand where the generated ones would.
 retrieve() { # NUMBER OUTPUT
@@ -92,4 +92,36 @@ give_advice() {
     echo
     cat "$work/advise.txt"
     echo "as JSON          $(shown "$work/advise.json")"
+}
+
+# Some losers again, now with the adapter, and some first clips without their prompts: what alignment and captions bought.
+# Sets `parts`, options of quality.
+generate_again() {
+    local folder=$work/again form=generated
+    parts=(--attribution_clips "$attribution_clips")
+    if $channel_match; then form=unmatched; fi
+    { $quality && ((attribution_clips)) && [[ -z $retrieval_csv ]]; } || return 0
+    if $dpo && [[ -z $dpo_ckpt_folder && $dpo_loss == dpo ]]; then parts+=(--losers_csv "$work/dpo/losers.csv"); fi
+    if ! $use_label && ! $initialize_audio; then parts+=(--first_csv "$work/round_0/$form.csv"); fi
+    ((${#parts[@]} > 2)) || return 0
+    writes=("$folder/prompts.csv")
+    csvs_among "${parts[@]}"
+    step 9 again_prompts -m synthio.report.again "${parts[@]}" --output_csv "${writes[0]}"
+    generate 9 again "$folder/prompts.csv" "$folder/generated.csv" "$output_folder/again" "${adapter[@]}"
+    parts+=(--again_csv "$folder/generated.csv")
+}
+
+csvs_among() { # WORDS...; those that are tables are read
+    local word
+    for word in "$@"; do if [[ $word == *.csv ]]; then reads+=("$word"); fi; done
+}
+
+# The clips of a round as the gold clips were recorded; the first round's chain serves all.
+match_channel() { # ROUND NUMBER NAME
+    local folder=$work/round_$1 chain=$work/round_0/generated.channel.json options=()
+    $channel_match || return 0
+    if (($1)); then options=(--channel "$chain"); fi
+    reads=("$folder/unmatched.csv" "$train_csv" "${options[@]:1}") writes=("$folder/generated.csv")
+    step "$2" "$3" -m synthio.generation.match_channel --input_csv "${reads[0]}" --gold_csv "$train_csv" \
+        --output_csv "${writes[0]}" --output_folder "$output_folder/round_$1_matched" "${options[@]}"
 }
