@@ -30,7 +30,7 @@ from synthio.cli import (
     UserError,
     in_range,
     new_parser,
-    number_or_auto,
+    number_or_word,
     pick_device,
     quiet_libraries,
     run_main,
@@ -53,7 +53,7 @@ def get_parser():
     add("--num_samples", nargs="+", type=in_range(int, 2), default=[50, 100], help="training clips to draw")
     add("--seeds", nargs="+", type=in_range(int, 0), default=[0], help="of the draws")
     add("--heads", nargs="+", default=list(HEADS), help="heads of synthio.classification.heads")
-    add("--synthetic_weight", type=number_or_auto(0), default=AUTO, help="as for ast/heads.py")
+    add("--synthetic_weight", type=number_or_word(0), default=AUTO, help="as for ast/heads.py")
     add("--curve", type=str2bool, default=True, help="measure the learning curve, too")
     add("--draws", type=in_range(int, 1), default=DRAWS, help="of folds")
     add("--ast_model", default=str(EMBEDDED / "ast"), help="AST folder, hub id or .pth checkpoint")

@@ -30,7 +30,8 @@ def mutant(old="2 * x", new="3 * x", tests=("test_double.py::test_double",)) -> 
 
 def run(project, *mutants):
     def pytest_in(folder: Path, tests) -> int:
-        words = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+        # -B: of a file that is changed twice within a second, the old bytecode would be run
+        words = ["python", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
         return subprocess.run(words, cwd=folder, capture_output=True, check=False).returncode
 
     return examine(project, mutants, pytest_in)
