@@ -255,7 +255,7 @@ def test_a_second_call_does_nothing(world, copy, finished):
     done = call(*options(copy), cwd=world)
     assert done.returncode == 0, done.stderr
     answers = stage_answers(done.stdout)
-    assert len(answers) == 21 and all("up to date" in answer for answer in answers.values()), answers
+    assert len(answers) == 23 and all("up to date" in answer for answer in answers.values()), answers
     assert "running" not in done.stdout and "Test scores in percent" in done.stdout
     assert re.search(r"\n    time     about \d+ (s|min) if nothing is up to date \(from the last run\)\n", done.stdout)
     assert children_cpu_s() - before < 4
@@ -627,7 +627,7 @@ def test_what_the_user_sets_wins_over_the_profile(bare, tmp_path):
     found, text = what_is_set(bare, "--profile", "paper", *words)
     sets = {name: value for part in found.values() for name, value in part.items()}
     assert sets.keys().isdisjoint({"num_steps", "caption_writer", "captioner", "ast_learning_rate", "llm_model"})
-    assert sets["cfg_scale"] == "7" and "--sampler dpmpp_3m_sde --num_steps 0 --cfg_scale 7 " in text
+    assert sets["cfg_scale"] == "7" and "--sampler dpmpp_3m_sde --distilled auto --num_steps 0 --cfg_scale 7 " in text
     edited = RUN.read_text().replace("dpo_learning_rate=5e-5 ", "dpo_learning_rate=3e-4 ")
     edited = edited.replace("profile=embedded  ", "profile=stable_audio_open  ").replace("cfg_scale=0 ", "cfg_scale=4 ")
     copy_driver(tmp_path).write_text(edited)
@@ -642,7 +642,7 @@ def test_a_conda_environment_by_name(bare, world, tmp_path):
     words = [*options("conda run", stable_audio_env="sounds"), "--dry_run"]
     done = call(*words, cwd=world, driver=bare, PATH=path)
     assert "conda run -n sounds --no-capture-output python" in done.stdout
-    assert done.stdout.count("conda run -n") == 4  # losers, dpo, generate, its round
+    assert done.stdout.count("conda run -n") == 5  # losers, dpo, generate, its round, some again
     assert call(*options("x", ast_env="others"), cwd=world, driver=bare, PATH=path).returncode == 2
 
 
@@ -771,7 +771,7 @@ def test_a_dry_run_does_nothing(world, copy):
         ),
         (
             {"sampler": "heun", "cfg_scale": "5", "cfg_rescale": ".5"},
-            ["--sampler heun --num_steps 2 --cfg_scale 5 --cfg_rescale .5"],
+            ["--sampler heun --distilled auto --num_steps 2 --cfg_scale 5 --cfg_rescale .5"],
             [],
         ),
         ({"dpo_ckpt_folder": "models"}, ["--adapter"], ["3 losers", "4 dpo"]),
