@@ -16,6 +16,7 @@ import random
 import resource
 import time
 import traceback
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -65,7 +66,7 @@ def check_message(text: str) -> None:
 
 def harmless(text: str) -> bool:
     """Whether a terminal only shows it."""
-    return all(char.isprintable() or char in "\n\t" for char in text)
+    return all(char.isprintable() or char in "\n\t" or unicodedata.category(char) == "Zs" for char in text)
 
 
 def memory_mb() -> float:
