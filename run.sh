@@ -404,10 +404,12 @@ classify() { # NAME TRAIN_CSV [VALID_CSV CLASSES_CSV]
 }
 
 train_ast() { # NAME; reads the arrays csvs and options of classify
+    local finished=() # which may be the same training: where no synthetic clip is worth to come
+    if [[ $1 == synthio ]]; then finished=(--finished_folder "$work/classifier/gold_only_ast"); fi
     models=("ast_model=$ast_model") reads=("${csvs[@]}") writes=("$work/classifier/${1}_ast")
     words_of Recipe multi_label seed synthetic_weight # which are among the options
     train 10 "classify_$1" ast/train.py "${options[@]}" --output_folder "${writes[0]}" --model "$ast_model" \
-        "${words[@]}" "${compiling[@]}" "${tracking[@]}"
+        "${words[@]}" "${finished[@]}" "${compiling[@]}" "${tracking[@]}"
 }
 
 # The synthetic clips against real ones, by models that did not filter them where there are such.

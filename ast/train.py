@@ -7,10 +7,11 @@
 The step is chosen on the validation clips: the one of the lowest loss after calibration. With --wise_ft_alpha below 1
 the weights of a step are averaged with those at the start before they are scored, and so are those that are kept;
 "auto" tries several shares. The test clips are read and scored once, after training. A run that was killed goes on
-from its last evaluation when it is started again with the same options and data.
+from its last evaluation when it is started again with the same options and data. A training that --finished_folder has
+done already, as where no synthetic clip comes, is not done again.
 
 Outputs: model/ (for transformers.pipeline("audio-classification"), with a card, README.md), scores.json,
-predictions.csv, history.csv.
+predictions.csv, history.csv, finished.pt (for --finished_folder).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from synthio.classification.options import NO_AUGMENT, Recipe
+from synthio.classification.options import NO_AUGMENT, Recipe, TakingOver
 from synthio.classification.script import (
     Evaluation,
     is_synthetic,
@@ -44,7 +45,7 @@ from synthio.tracking import Tracking, open_tracker
 def get_parser():
     parser = new_parser(__doc__)
     parser.add_argument("--model", default=str(EMBEDDED / "ast"), help="AST folder, hub id or .pth checkpoint")
-    for options in (Evaluation, Recipe, Compiling, Tracking):
+    for options in (Evaluation, Recipe, TakingOver, Compiling, Tracking):
         add_options(parser, options)
     return parser
 
@@ -70,14 +71,22 @@ def make_recipe(args, clips: int) -> Recipe:
 
 
 def run_key(args, recipe, device: str, tables, labels) -> str:
-    """Hash of everything that shapes the weights. Paths are not in it, so the folders may be moved."""
+    """Hash of everything that shapes the weights: the recipe as `settle_weights` leaves it, the clips that come at all.
+
+    Paths are not in it, so the folders may be moved. Where no synthetic clip comes, their weight says nothing.
+    """
     from synthio.files import fingerprint, sha256_file, sha256_value
     from synthio.manifest import LABEL, PATH, versions
 
     known = {k: v for k, v in versions().items() if k != "git"}
-    clips = [[[sha256_file(p) for p in tables[s][PATH]], list(tables[s][LABEL])] for s in ("train", "valid")]
-    synthetic, model = is_synthetic(tables["train"]).tolist(), fingerprint(args.model)
-    return sha256_value([vars(recipe), synthetic, model, device.partition(":")[0], labels, clips, known])
+    synthetic = is_synthetic(tables["train"])
+    comes = ~synthetic | (recipe.synthetic_weight > 0)
+    if not synthetic[comes].any():
+        recipe = replace(recipe, synthetic_weight=0.0)
+    heard = [tables["train"][comes], tables["valid"]]
+    clips = [[[sha256_file(path) for path in table[PATH]], list(table[LABEL])] for table in heard]
+    made, model = synthetic[comes].tolist(), fingerprint(args.model)
+    return sha256_value([vars(recipe), made, model, device.partition(":")[0], labels, clips, known])
 
 
 def read_training_data(args, tables, targets, config):
@@ -113,6 +122,32 @@ def read_training_data(args, tables, targets, config):
     )
     train = make_split(train, targets["train"], norm, waveforms, synthetic)
     return train, make_split(valid, targets["valid"], norm), norm
+
+
+def take_over_finished(args, key: str, model, tracker, processes):
+    """The state of the training of `key` if it is finished in another folder, and its weights in `model`; else None."""
+    from synthio.classification.finished import take_over
+
+    folder = args.finished_folder
+    state = processes.from_main(lambda: take_over(folder, key, model)) if folder else None
+    if state and processes.is_main:
+        tracker.follow(state.history)
+        print(f"no other clip comes than in {folder}: its training is taken over", file=sys.stderr, flush=True)
+    return state
+
+
+def train_ast(args, model, splits, recipe, device: str, checkpoints, on_eval, known, processes):
+    """Train on (training, validation) split; returns the state, with the weights of the chosen step in `model`."""
+    from synthio.classification.contrastive import first_stage
+    from synthio.classification.supcon import SupConAst
+    from synthio.classification.training import fit
+
+    learner = (SupConAst(model, args.seed) if recipe.supcon_weight > 0 else model).to(device)
+    if args.compile:
+        compile_network(learner, device)
+    (train, valid), (checkpoint, first) = splits, checkpoints
+    left = first_stage(learner, train, recipe, device, first, processes) if recipe.supcon_epochs else recipe
+    return fit(learner, train, valid, left, device, checkpoint, on_eval, known, processes)
 
 
 def report_evaluation(folder: Path, recipe, state, tracker) -> None:
@@ -168,9 +203,8 @@ def main() -> int:
     data = from_args(Evaluation, args)
     tables, labels, targets = read_splits(data, args.multi_label)
     recipe = make_recipe(args, len(tables["train"]))
-    from synthio.classification.contrastive import first_stage
-    from synthio.classification.supcon import SupConAst
-    from synthio.classification.training import fit, rows_of_labels, settle_weights
+    from synthio.classification.finished import head_of, keep_training
+    from synthio.classification.training import rows_of_labels, settle_weights
     from synthio.models.ast_model import load_ast, load_ast_config, read_own_head
     from synthio.training import Checkpoint
 
@@ -182,23 +216,22 @@ def main() -> int:
     train, recipe, choice = settle_weights(model, train, valid, recipe, device, known, processes)
     if choice:
         print(describe_choice(recipe.synthetic_weight, choice), file=sys.stderr, flush=True)
-    learner = (SupConAst(model, args.seed) if recipe.supcon_weight > 0 else model).to(device)
-    if args.compile:
-        compile_network(learner, device)
     key = run_key(args, recipe, device, tables, labels)
-    checkpoint, first = (Checkpoint(folder / name, key) for name in ("checkpoint.pt", "contrastive.pt"))
+    checkpoints = [Checkpoint(folder / name, key) for name in ("checkpoint.pt", "contrastive.pt")]
     read_s = time.monotonic() - started
     on_eval = partial(report_evaluation, folder, recipe, tracker=tracker)
-    left = first_stage(learner, train, recipe, device, first, processes) if recipe.supcon_epochs else recipe
-    state = fit(learner, train, valid, left, device, checkpoint, on_eval, known, processes)
+    state = take_over_finished(args, key, model, tracker, processes) or train_ast(
+        args, model, (train, valid), recipe, device, checkpoints, on_eval, known, processes
+    )
     processes.leave()
     if not processes.is_main:
         return 0
     tracker.close()
     write_history(folder / "history.csv", state.history, recipe.multi_label)  # after a kill no evaluation may be left
-    tested = time.monotonic()
+    tested, head = time.monotonic(), head_of(model)
     result = test_once(args, model, norm, tables, targets, valid)
     save_model(model, norm, folder / "model")
+    keep_training(folder, key, state, head)
     best = state.best_row()
     recipe = replace(recipe, wise_ft_alpha=best["alpha"])
     details = {
@@ -212,7 +245,7 @@ def main() -> int:
         "options": {**vars(args), **vars(recipe), "device": device},
     }
     print_score(write_test_results(folder, recipe, tables, labels, targets, result, details))
-    for one in (checkpoint, first):
+    for one in checkpoints:
         one.remove()
     return 0
 

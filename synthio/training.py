@@ -95,17 +95,22 @@ class Checkpoint:
             torch.save(content, temporary)
 
     def load(self, state: State, parts: Parts) -> None:
+        """`restore`, and say so."""
+        if self.restore(state, parts):
+            print(f"going on after step {state.step}", file=sys.stderr)
+
+    def restore(self, state: State, parts: Parts) -> bool:
         """Bring state and parts to where the file is. Without a file of this very training they stay as they are."""
         content = self._read()
         if content.get("key") != self.key or content.keys() != {"key", "state", *parts}:
-            return
+            return False
         if content["state"].keys() != vars(state).keys():
-            return
+            return False
         for name, part in parts.items():
             part.load_state_dict(content[name])
         for name, value in content["state"].items():
             setattr(state, name, value)
-        print(f"going on after step {state.step}", file=sys.stderr)
+        return True
 
     def _read(self) -> dict[str, Any]:
         """The content; of a damaged file nothing, after a warning. torch alone passes over a changed bit."""

@@ -115,14 +115,20 @@ def link_or_copy(source: str, target: str) -> str:
 
 def take(chosen: Candidate, asked: str, compared: list[dict[str, Any]], output: Path) -> None:
     """Give the output folder the files of the chosen one."""
-    from synthio.classification.script import VALID_PREDICTIONS
+    from synthio.classification.script import FINISHED, VALID_PREDICTIONS
     from synthio.files import atomic_folder, read_object, write_json
     from synthio.manifest import read_manifest, write_table
 
     if output.resolve() == chosen.folder.resolve():
         raise UserError(f"--output_folder {output} is one of the folders; give another")
     with atomic_folder(output) as folder:
-        shutil.copytree(chosen.folder, folder, copy_function=link_or_copy, dirs_exist_ok=True)
+        shutil.copytree(
+            chosen.folder,
+            folder,
+            ignore=shutil.ignore_patterns(FINISHED),
+            copy_function=link_or_copy,
+            dirs_exist_ok=True,
+        )
         (folder / "scores.json").unlink()
         for name in ("predictions.csv", VALID_PREDICTIONS):  # their paths are relative to the folder
             (folder / name).unlink()

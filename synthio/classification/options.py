@@ -161,6 +161,18 @@ class Recipe(Scoring):
 
 
 @dataclass(frozen=True)
+class TakingOver:
+    """What a training may have of another one."""
+
+    finished_folder: str = option(
+        "",
+        "output folder of another training. Where the clips that come at all, the recipe and the model are the same, "
+        "its weights are taken: training would give the same; empty: none",
+        inert=True,
+    )
+
+
+@dataclass(frozen=True)
 class Listening(Device):
     """How a saved classifier listens to recordings."""
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from synthio.classification.options import Scoring
 
 SPLITS = ("train", "valid", "test")
+FINISHED = "finished.pt"  # what is left of a training for another one that is the same
 VALID_PREDICTIONS = "valid_predictions.csv"  # by which one classifier is chosen among several
 
 
@@ -80,7 +81,7 @@ def start_clean(data: Evaluation, is_main: bool = True) -> tuple[str, Path]:
     if not is_main:
         return device, folder
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("scores.json", "predictions.csv", VALID_PREDICTIONS, "history.csv", "penalties.csv"):
+    for name in ("scores.json", "predictions.csv", VALID_PREDICTIONS, "history.csv", "penalties.csv", FINISHED):
         (folder / name).unlink(missing_ok=True)
     if (folder / "model").is_dir():
         shutil.rmtree(folder / "model")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synthio.captions.requests import CaptionerOptions, PromptOptions, WriterOptions
-from synthio.classification.options import Recipe
+from synthio.classification.options import Recipe, TakingOver
 from synthio.cli import new_parser, run_main
 from synthio.data.options import CheckOptions
 from synthio.files import ROOT, write_text
@@ -241,6 +241,7 @@ SCRIPTS = (
     FinetuneOptions,
     PreferenceOptions,
     Recipe,
+    TakingOver,
     AttributionOptions,
     ReportClips,
     Compiling,

@@ -98,7 +98,7 @@ def test_script_learns_and_writes_everything(data, trained):
     assert list(history["step"]) == [10, 20, 30, 40, 50, 60]
     assert set(history["alpha"]) == {1} and history["valid_loss"].nunique() == 6
     assert scores["best_step"] == history["step"][history["valid_loss"].idxmin()]
-    names = ["history.csv", "model", "predictions.csv", "scores.json", "valid_predictions.csv"]
+    names = ["finished.pt", "history.csv", "model", "predictions.csv", "scores.json", "valid_predictions.csv"]
     assert sorted(p.name for p in trained.iterdir()) == names
     heard = pd.read_csv(trained / "valid_predictions.csv", dtype=str, keep_default_na=False)
     assert [Path(path).name for path in heard["path"]] == [f"{i}.wav" for i in range(12)]
@@ -205,6 +205,8 @@ def test_the_key_follows_data_and_options_but_not_paths(data, tmp_path):
         return script.run_key(args, script.make_recipe(args, len(tables["train"])), "cpu", tables, labels)
 
     first = key(data)
+    mixed = [key(data, train_csv=add_mislabelled(data, 9, 8), synthetic_weight=weight) for weight in (0, 1, 2)]
+    assert first == mixed[0] == key(data, synthetic_weight=2) and len(set(mixed)) == 3
     shutil.copytree(data, tmp_path / "moved")
     assert key(tmp_path / "moved") == first
     assert len({first, key(data, seed=4), key(data, max_length_s=0.5), key(data, mixup=0.3)}) == 4
@@ -261,6 +263,63 @@ def test_synthetic_clips_of_weight_0_are_as_if_they_had_no_label(data, mislabell
     trusted = train(monkeypatch, data, tmp_path / "trusted", synthetic_weight=1, **mislabelled)
     assert ignored["accuracy"] > 0.9 > trusted["accuracy"]
     assert ignored["synthetic_weights"] == []
+
+
+@pytest.fixture(scope="module")
+def gold_alone(data, tmp_path_factory) -> dict:
+    """Options for a training from the pretrained head on, whose chosen step and share are some of several."""
+    folder = tmp_path_factory.mktemp("gold_alone")
+    words = {"head_init": "probe", "wise_ft_alpha": "auto", "num_steps": 80, "eval_every": 20}
+    command = [sys.executable, str(TRAIN), *options(data, folder, **words, synthetic_weight="auto")]
+    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, check=True)
+    return words | {"finished_folder": folder}
+
+
+@pytest.mark.parametrize("weight", ["auto", 0])
+def test_where_no_synthetic_clip_comes_the_finished_training_is_taken_over(
+    data, mislabelled, gold_alone, tmp_path, monkeypatch, capsys, weight
+):
+    """All that is written is what training anew writes, but for times and paths."""
+    words = mislabelled | gold_alone | {"synthetic_weight": weight}
+    anew = train(monkeypatch, data, tmp_path / "anew", **{**words, "finished_folder": ""})
+    assert "taken over" not in capsys.readouterr().err
+    with monkeypatch.context() as broken:
+        broken.setattr("synthio.classification.training.train_step", Mock(side_effect=AssertionError("trains anew")))
+        taken = train(monkeypatch, data, tmp_path / "taken", **words)
+    assert f"no other clip comes than in {gold_alone['finished_folder']}: its training is taken over" in (
+        capsys.readouterr().err
+    )
+    assert taken["seconds"]["train"] == 0 < anew["seconds"]["train"]
+    for scores in (anew, taken):
+        del scores["seconds"], scores["options"]["output_folder"], scores["options"]["finished_folder"]
+    assert taken == anew
+    for path in sorted(path for path in (tmp_path / "anew").rglob("*") if path.is_file()):
+        other = tmp_path / "taken" / path.relative_to(tmp_path / "anew")
+        if path.name not in ("scores.json", "finished.pt"):  # a torch file has its temporary name in it
+            assert other.read_bytes() == path.read_bytes(), path
+    assert (tmp_path / "taken/finished.pt").stat().st_size == (tmp_path / "anew/finished.pt").stat().st_size
+
+
+@pytest.mark.parametrize("change", ["weight", "recipe", "seed", "clip", "label", "weights", "damage"])
+def test_another_training_is_not_taken_over(data, mislabelled, gold_alone, tmp_path, monkeypatch, capsys, change):
+    words = mislabelled | gold_alone | {"synthetic_weight": 0, "num_steps": 80, "eval_every": 20}
+    words["finished_folder"] = shutil.copytree(gold_alone["finished_folder"], tmp_path / "finished")
+    rows = pd.read_csv(words["train_csv"], dtype=str, keep_default_na=False)
+    rows["path"] = [str(data / path) for path in rows["path"]]
+    if change == "clip":
+        write_wav(tmp_path / "other.wav", 0.5 * read_audio(rows["path"][0], RATE)[0], RATE)
+        rows.loc[0, "path"] = str(tmp_path / "other.wav")
+    elif change == "label":
+        rows.loc[0, "label"] = rows.loc[1, "label"]
+    elif change == "weights":
+        shutil.copy(data / "model/model.safetensors", tmp_path / "finished/model/model.safetensors")
+    elif change == "damage":
+        (tmp_path / "finished/finished.pt").write_bytes((tmp_path / "finished/finished.pt").read_bytes()[:-100])
+    else:
+        words |= {"weight": {"synthetic_weight": 1}, "recipe": {"learning_rate": 2e-3}, "seed": {"seed": 4}}[change]
+    rows.to_csv(tmp_path / "train.csv", index=False)
+    scores = train(monkeypatch, data, tmp_path / "out", **words | {"train_csv": tmp_path / "train.csv"})
+    assert "taken over" not in capsys.readouterr().err and scores["seconds"]["train"] > 0
 
 
 def test_auto_lets_wrong_synthetic_clips_count_little(data, mislabelled, tmp_path, monkeypatch, capsys):

@@ -147,6 +147,7 @@ def test_the_folder_gets_the_files_of_the_one_that_is_chosen(tmp_path):
     fusion = save_trained(tmp_path / "heads/fusion", "fusion", first(20))
     ast = save_trained(tmp_path / "ast", "ast", first(6))
     (ast / "history.csv").write_text("step\n1\n")
+    (ast / "finished.pt").write_bytes(b"of the training alone")
     out = tmp_path / "classifier/gold_only"
     out.mkdir(parents=True)
     (out / "of an earlier run").write_text("x")
@@ -154,7 +155,7 @@ def test_the_folder_gets_the_files_of_the_one_that_is_chosen(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == "the classifier is ast (validation accuracy 0.850)\n"
     names = {path.relative_to(ast).as_posix() for path in ast.rglob("*")}
-    assert {path.relative_to(out).as_posix() for path in out.rglob("*")} == names
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*")} == names - {"finished.pt"}
     for name in ("model/weights", "history.csv"):
         assert (out / name).read_bytes() == (ast / name).read_bytes()
     for name in ("predictions.csv", "valid_predictions.csv"):  # whose paths are relative to a folder

@@ -85,3 +85,14 @@ def test_what_is_generated_again_and_what_quality_is_told_of_it(tmp_path):
     for words in (["--attribution_clips", "0"], ["--use_label", "true", "--dpo", "false"]):
         assert "again" not in told(*words)[0]
     assert told("--channel_match", "true")[0]["again_prompts"].reads[1] == str(tmp_path / "demo/round_0/unmatched.csv")
+
+
+@pytest.mark.parametrize("words", ["--seed 0", "--augment false"])
+def test_the_training_on_gold_clips_is_there_for_the_second_one_but_is_no_input_of_it(tmp_path, words):
+    steps, _ = planned("--results_root", tmp_path, *words.split(), cwd=tmp_path)
+    by_name = {step.name: step for step in steps}
+    given = {step.name: step.options.get("--finished_folder") for step in steps if step.kind == "classify"}
+    first = by_name["classify_gold_only"]
+    assert given.pop("classify_gold_only") is None
+    assert given == ({} if "--augment" in words else {"classify_synthio": first.writes[0]})
+    assert all(first.writes[0] not in by_name[name].reads for name in given)

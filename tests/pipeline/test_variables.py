@@ -74,6 +74,7 @@ def test_the_driver_gives_each_variable_to_the_option_that_declares_it():
 
 def test_options_that_change_no_result():
     wanted = {"device", "compile", "gama_env", "log_to", "log_folder", "checkpoint_every", "gradient_checkpointing"}
+    wanted |= {"finished_folder"}
     wanted |= {f"llm_{name}" for name in ("max_calls", "max_tokens", "input_price", "output_price")}
     assert variables.inert_options() == {f"--{name}" for name in wanted}
 
