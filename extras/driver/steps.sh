@@ -191,9 +191,10 @@ killed() { # STATUS over 128: in words
     echo "killed (signal $(($1 - 128)))$memory"
 }
 
-# A log on a full disk does not say why its process failed.
+# A log on a full disk does not say why its process failed. What it has written goes when it ends, so there may be room
+# again; then the log is empty.
 tell_full_disk() { # LOG
-    if ! { head -c 65536 /dev/zero >"$1.room"; } 2>/dev/null; then
+    if [[ ! -s $1 ]] || ! { head -c 65536 /dev/zero >"$1.room"; } 2>/dev/null; then
         echo "${0##*/}: the disk that holds $(shown "${1%/*}") is full; free some space, and the same command goes on"
     fi
     rm -f "$1.room"

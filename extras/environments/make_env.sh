@@ -5,8 +5,9 @@
 #
 # A stamp holds the hash of the requirements, so a second call takes no time. An install that was interrupted is made
 # anew; of two calls at once, one waits. An environment that this did not make is installed into, and never removed.
-# What is broken is renamed before it is removed, so that a kill leaves no half of it under its name. Uses uv when it is there, else venv and pip. Where a lock lies beside the
-# requirements (requirements.lock), its versions are installed, and their hashes checked. Lines
+# What is broken is renamed before it is removed, so that a kill leaves no half of it under its name. Uses uv when it is
+# there, else venv and pip. Where a lock lies beside the requirements (requirements.lock), its versions are installed, and
+# their hashes checked. Lines
 # "# no-deps: NAME==VERSION" of the requirements are installed after the others, without what they require themselves.
 set -euo pipefail
 
@@ -147,6 +148,20 @@ was_made() { # FOLDER: here, or begun
     [[ -e $1/.installing ]] || ls "$1"/.installed-* >/dev/null 2>&1
 }
 
+# End what an install that was stopped left at work: Python's venv has pip installed by a process below one of its own,
+# which dies with neither this script nor it, holds no lock, and would write into the new environment.
+end_orphans() { # FOLDER
+    local folder=$1 path pid words
+    if [[ $folder != /* ]]; then folder=$PWD/$folder; fi
+    for path in /proc/[0-9]*/cmdline; do
+        mapfile -d '' -t words <"$path" || continue
+        [[ ${words[0]:-} == "$folder/bin/"* && "${words[*]}" == *pip* ]] || continue
+        pid=${path//[!0-9]/}
+        kill -KILL "$pid" || continue
+        while [[ -n $(tr -d '\0' <"$path") ]]; do sleep 0.05; done # of one that is only not buried yet it is empty
+    done 2>/dev/null
+}
+
 # Make way for a new environment: what was interrupted or is broken goes, if it was made here.
 clear_folder() { # FOLDER
     local folder=$1 reason="" old
@@ -171,6 +186,7 @@ clear_folder() { # FOLDER
         echo "error: $folder $reason; remove it or name another folder" >&2
         return 2
     fi
+    end_orphans "$folder"
     mv "$folder" "$folder.old.$$"
     rm -rf "$folder.old.$$"
 }

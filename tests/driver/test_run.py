@@ -1139,3 +1139,14 @@ def test_every_environment_is_listed_and_has_tests():
     there = [name for name in names if (ROOT / f"extras/environments/{name}.txt").is_file()]
     assert {"ast", "gama", "parity"} <= set(there)
     assert [name for name in there if f'own_python("{name}")' not in tests] == []
+
+
+@pytest.mark.parametrize(("said", "told"), [("broken\n", False), ("", True)])
+def test_an_empty_log_is_that_of_a_full_disk(tmp_path, said, told):
+    """What a process had written goes when it ends, so that there is room again when the driver looks."""
+    log = tmp_path / "logs/step.log"
+    log.parent.mkdir()
+    log.write_text(said)
+    words = 'root=$PWD; shown() { echo "$1"; }; source extras/driver/steps.sh; tell_full_disk "$1"'
+    done = subprocess.run(["bash", "-c", words, "run.sh", log], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (f"the disk that holds {log.parent} is full; free some space" in done.stdout) == told

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -104,6 +105,23 @@ def test_a_call_while_the_killed_one_before_is_still_writing(tmp_path, tools):
     _, text = again.communicate(timeout=20)
     assert again.returncode == 0 and "waiting for its end" in text and is_whole(tmp_path / "env")
     assert installs(tmp_path) == ["begin", "end", "begin", "end"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks at processes in /proc")
+def test_what_a_stopped_install_left_at_work_does_not_write_into_the_new_one(tmp_path, tools):
+    """venv has pip installed by a process of a process of its own, which outlives both and holds no lock."""
+    (tmp_path / "env/bin").mkdir(parents=True)
+    for name in ("pyvenv.cfg", ".installing"):
+        (tmp_path / "env" / name).touch()
+    python = tmp_path / "env/bin/python"
+    python.symlink_to(sys.executable)
+    orphan = subprocess.Popen([python, "-c", "import time; time.sleep(60)  # pip"], start_new_session=True)
+    try:
+        assert start(tmp_path, tools, PACE="0").wait(timeout=10) == 0 and is_whole(tmp_path / "env")
+        assert orphan.wait(timeout=1) == -signal.SIGKILL
+    finally:
+        orphan.kill()
+        orphan.wait()
 
 
 def test_what_is_half_removed_is_removed_by_the_next_call(tmp_path, tools):
