@@ -23,13 +23,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from synthio.cli import in_range, new_parser, run_main
+from synthio.cli import new_parser, run_main
 from synthio.data import demo as datasets_demo
 from synthio.data import generic as datasets_generic
 from synthio.data import music as datasets_music
 from synthio.data import sound as datasets_sound
 from synthio.data.check_inputs import SPLITS, refuse_own_output
-from synthio.data.common import Dataset, make_tables
+from synthio.data.common import Dataset, PrepareOptions, make_tables
+from synthio.options import add_options, declared, from_args
 
 DEMO = datasets_demo.DATASETS
 DOWNLOADED = datasets_sound.DATASETS | datasets_music.DATASETS
@@ -38,34 +39,19 @@ DATASETS = DEMO | DOWNLOADED | GENERIC
 
 
 def add_dataset(commands, name: str, dataset: Dataset) -> None:
-    """A subcommand with the options of the dataset, and those that all that have a source share."""
+    """A subcommand: its own options stand between the output folder and those that all that have a source share."""
 
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
         pass
 
     short = dataset.text.split(".")[0].split(":")[0]
     sub = commands.add_parser(name, help=short, description=dataset.text, formatter_class=Formatter, allow_abbrev=False)
-    sub.add_argument("--output_folder", required=True, help="output: train.csv, valid.csv, test.csv")
-    dataset.add_options(sub)
-    if name in DEMO:
-        return
-    sub.add_argument("--source", required=True, help="the dataset, as above")
-    sub.add_argument("--dataset_name", default=name, help="what the column `dataset` says")
-    sub.add_argument(
-        "--missing",
-        choices=["stop", "drop"],
-        default="stop",
-        help="what to do about clips that are missing or cannot be cut",
-    )
-    share = in_range(float, 0.01, 0.9)
-    if dataset.official_test:
-        sub.set_defaults(test_share=0)
-    else:
-        sub.add_argument("--test_share", type=share, default=0.2, help="share to cut where there is no test set")
-    sub.add_argument(
-        "--valid_share", type=share, default=0.1, help="share of the training data to cut where no set validates"
-    )
-    sub.add_argument("--seed", type=in_range(int, 0), default=0, help="decides which groups are cut")
+    common = {one.name: said for one, said in declared(PrepareOptions)}
+    asked = {one.name: said for one, said in declared(dataset.options)}
+    own = [option for option, said in asked.items() if said is not common.get(option)]
+    for option in dict.fromkeys(["output_folder", *own, *asked]):
+        add_options(sub, dataset.options, only=(option,))
+    sub.set_defaults(dataset_name=name)
 
 
 def get_parser():
@@ -76,25 +62,27 @@ def get_parser():
     return parser
 
 
-def write_csvs(tables, files: Sequence[Path], args) -> None:
+def write_csvs(tables, files: Sequence[Path], options: PrepareOptions) -> None:
     """Write the CSVs and print a line a split."""
     from synthio.manifest import all_labels, write_manifest
 
     for split, (table, dropped) in tables.items():
-        path = Path(args.output_folder) / f"{split}.csv"
+        path = Path(options.output_folder) / f"{split}.csv"
         rows_in = len(table) + len(dropped)
-        write_manifest(table, path, rows_in=rows_in, dropped=dropped, options=vars(args), inputs=files)
+        write_manifest(table, path, rows_in=rows_in, dropped=dropped, options=vars(options), inputs=files)
         left_out = f", {len(dropped)} dropped ({path.with_suffix('.dropped.csv').name})" if len(dropped) else ""
         print(f"{path}: {len(table)} clips, {len(all_labels(table['label']))} classes{left_out}", flush=True)
 
 
 def main() -> int:
     args = get_parser().parse_args()
-    listing = DATASETS[args.dataset].read(args)
+    dataset = DATASETS[args.dataset]
+    options = from_args(dataset.options, args, dataset=args.dataset)
+    listing = dataset.read(options)
     for path in listing.files:
         for split in SPLITS:
-            refuse_own_output(path, Path(args.output_folder) / f"{split}.csv")
-    write_csvs(make_tables(listing, args), listing.files, args)
+            refuse_own_output(path, Path(options.output_folder) / f"{split}.csv")
+    write_csvs(make_tables(listing, options), listing.files, options)
     return 0
 
 

@@ -43,6 +43,7 @@ class Option:
         flag: its name on the command line; "": that of the field.
         kind: what run.sh allows, where that is not what the script allows.
         card: its name in a model's card; "": the card does not show it.
+        reads: the function that reads its value, where default and range do not say it.
     """
 
     default: Value
@@ -58,6 +59,7 @@ class Option:
     flag: str = ""
     kind: str = ""
     card: str = ""
+    reads: Callable[[str], Value] | None = None
 
     def parser_words(self) -> dict[str, Any]:
         """What argparse is told."""
@@ -72,6 +74,8 @@ class Option:
 
     def type(self) -> Callable[[str], Value]:
         """The function that reads its value, and refuses a wrong one."""
+        if self.reads:
+            return self.reads
         if isinstance(self.default, bool):
             return str2bool
         if self.low is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from synthio.cli import in_range
 from synthio.options import add_options, declared, from_args, number_text, option, shaping
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +28,7 @@ class Baking:
     name: str = option("", "what it is called", flag="bread_name")
     seeds: tuple[str, ...] = option((), "what is strewn on it")
     quiet: bool = option(False, "nobody is told", inert=True)
+    tins: int | None = option(None, "how many tins, if any", reads=in_range(int, 1, 9))
     weather: str = "fair"
 
 
@@ -56,6 +58,7 @@ def test_what_is_given_is_read_by_its_type():
         ("--loaves 101", "101 is outside [1, 100]"),
         ("--hours 0", "0 is outside [0.01, inf]"),
         ("--hours nan", "nan is outside"),
+        ("--tins 10", "10 is outside [1, 9]"),
         ("--salt 2", "2 is outside [0, 1]; give a share or auto"),
         ("--salt some", "'some' is not a number; give a share or auto"),
         ("--water some", "'some' is not a number; give a number or little or much"),

@@ -7,14 +7,14 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthio.cli import UserError, str2bool
+from synthio.cli import UserError
 from synthio.data.check_inputs import SPLITS, listed, number, warn
 from synthio.data.check_tables import SPLIT_WORDS, empty_cells, free_name, line_breaks
-from synthio.data.common import SEGMENT, TRAIN, WHERE, Listing, fold_splits, list_clips, where
+from synthio.data.common import SEGMENT, TRAIN, WHERE, Listing, PrepareOptions, fold_splits, list_clips, where
 from synthio.data.find_clips import find_clip
 from synthio.data.problems import Findings
 from synthio.manifest import (
@@ -30,6 +30,7 @@ from synthio.manifest import (
     resolve_paths,
     split_labels,
 )
+from synthio.options import Value, option
 from synthio.tables import doubled, find_column, find_parts, load, names_of, recognise
 
 if TYPE_CHECKING:
@@ -60,15 +61,6 @@ def group_of(path: Path, pattern: str | None) -> str:
     return found[1]
 
 
-def add_group_regex(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--group_regex",
-        type=regex,
-        help="regular expression on the path of a clip, from --source on; what its parentheses match names the "
-        "recording or speaker, and no split shares it",
-    )
-
-
 def regex(text: str) -> str:
     """Argument type: a regular expression."""
     try:
@@ -85,6 +77,46 @@ def encoding(text: str) -> str:
     except LookupError:
         raise argparse.ArgumentTypeError(f"'{text}' is no encoding that Python knows, such as cp932") from None
     return text
+
+
+def group_option() -> Value:
+    """The option --group_regex, for `group_of`."""
+    return option(
+        None,
+        "regular expression on the path of a clip, from --source on; what its parentheses match names the recording "
+        "or speaker, and no split shares it",
+        reads=regex,
+    )
+
+
+@dataclass(frozen=True)
+class TableOptions(PrepareOptions):
+    """Which columns are read, and what their cells mean."""
+
+    path_column: str | None = option(
+        None, "column of the sound files; not given: path, file, filename, or what else is usual"
+    )
+    label_column: str | None = option(
+        None, "column of the labels; not given: label, class, category, or what else is usual"
+    )
+    label_separator: str | None = option(None, "what joins several labels, if it is not ;")
+    multi_label: bool = option(False, "clips have several labels: a clip that is listed again brings another one")
+    group_column: str | None = option(None, "column of the recording, speaker or source; no split shares one")
+    group_regex: str | None = group_option()
+    split_column: str | None = option(None, "column that names the split")
+    as_split: str | None = option(
+        None, "the whole table is this split; the CSVs of the others are not written", choices=SPLITS
+    )
+    fold_column: str | None = option(None, "column that names the fold")
+    test_fold: str | None = option(None, "fold to test on")
+    valid_fold: str | None = option(None, "fold to validate on; not given: the one before the test fold")
+    start_column: str | None = option(None, "column of the time in s at which a clip starts within its file")
+    end_column: str | None = option(
+        None, "column of the time in s at which a clip ends; not given, or an empty cell: with the file"
+    )
+    duration_column: str | None = option(None, "column of a clip's length in s, in place of --end_column")
+    audio_root: str | None = option(None, "where relative paths start; not given: the folder of the table")
+    encoding: str | None = option(None, "encoding of a text, such as cp932; not given: found out", reads=encoding)
 
 
 # ---- the columns
@@ -125,32 +157,32 @@ def needed_column(table: pd.DataFrame, name: str | None, role: str, source: Path
     return found
 
 
-def warn_of_unnamed(table: pd.DataFrame, args: argparse.Namespace, source: Path) -> None:
+def warn_of_unnamed(table: pd.DataFrame, options: TableOptions, source: Path) -> None:
     """Point out columns that an option would read."""
     split, parts = find_column(list(table.columns), "split"), find_parts(list(table.columns))
-    if split and not (args.split_column or args.fold_column or args.as_split):
+    if split and not (options.split_column or options.fold_column or options.as_split):
         held = names_of(sorted(set(table[split].tolist()))[:3])
         warn(f"{source}: column {split!r} ({held}) is not read; --split_column {split} keeps these splits")
-    if parts and not (args.start_column or args.end_column):
+    if parts and not (options.start_column or options.end_column):
         columns = " and ".join(map(repr, parts.values()))
-        words = " ".join(f"{option} {name}" for option, name in parts.items())
+        words = " ".join(f"{flag} {name}" for flag, name in parts.items())
         warn(f"{source}: columns {columns} are not read, whole files are used; {words} cuts the clips")
 
 
 def csv_splits(
-    args: argparse.Namespace, split_cells: Sequence[str], folds: Sequence[str], source: Path, findings: Findings
+    options: TableOptions, split_cells: Sequence[str], folds: Sequence[str], source: Path, findings: Findings
 ) -> list[str]:
     """The split of each row: the one given, by name, by fold, or all training data."""
-    given = [name for name in ("as_split", "split_column", "fold_column") if getattr(args, name)]
+    given = [name for name in ("as_split", "split_column", "fold_column") if getattr(options, name)]
     if len(given) > 1:
         raise UserError(f"--{given[0]} and --{given[1]} both name the splits; give one")
-    if args.as_split:
-        return [args.as_split] * len(folds)
-    if args.fold_column:
-        if args.test_fold is None:
+    if options.as_split:
+        return [options.as_split] * len(folds)
+    if options.fold_column:
+        if options.test_fold is None:
             raise UserError("--fold_column needs --test_fold")
-        return fold_splits(folds, args.test_fold, args.valid_fold, source)
-    if not args.split_column:
+        return fold_splits(folds, options.test_fold, options.valid_fold, source)
+    if not options.split_column:
         return [TRAIN] * len(folds)
     words = [cell.strip().lower() for cell in split_cells]
     wrong = (i for i, word in enumerate(words) if word not in SPLIT_WORDS)
@@ -161,7 +193,7 @@ def csv_splits(
     return [SPLIT_WORDS.get(word, TRAIN) for word in words]
 
 
-def seconds(cell: str, at: str, name: str) -> float:
+def seconds(cell: str, at: str, name: str | None) -> float:
     """A time of a cell: '1.5', '1,5' or '0:01.5'."""
     text = cell.strip().replace(",", ".")
     if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?|\.\d+", text):
@@ -172,34 +204,34 @@ def seconds(cell: str, at: str, name: str) -> float:
     return value
 
 
-def span_of(args: argparse.Namespace, start: str, end: str, duration: str, at: str) -> tuple[float, float]:
+def span_of(options: TableOptions, start: str, end: str, duration: str, at: str) -> tuple[float, float]:
     """(start, end) in s of a row; an end below 0 is that of the file."""
-    begin, last = seconds(start, at, args.start_column), -1.0
+    begin, last = seconds(start, at, options.start_column), -1.0
     if end.strip():
-        last = seconds(end, at, args.end_column)
+        last = seconds(end, at, options.end_column)
     elif duration.strip():
-        last = begin + seconds(duration, at, args.duration_column)
+        last = begin + seconds(duration, at, options.duration_column)
     if 0 <= last <= begin:
         raise UserError(f"{at}: the clip ends at {last:g} s, and starts at {begin:g} s")
     return begin, last
 
 
 def segments(
-    args: argparse.Namespace, cells: Iterable[tuple[str, str, str]], source: Path, findings: Findings
+    options: TableOptions, cells: Iterable[tuple[str, str, str]], source: Path, findings: Findings
 ) -> list[tuple[float, float] | None]:
     """(start, end) in s of each row, from the cells of start, end and duration; None where whole files are listed."""
-    if args.end_column and args.duration_column:
+    if options.end_column and options.duration_column:
         raise UserError("--end_column and --duration_column both say where a clip ends; give one")
     for name in ("end_column", "duration_column"):
-        if getattr(args, name) and not args.start_column:
+        if getattr(options, name) and not options.start_column:
             raise UserError(f"--{name} needs --start_column")
     out: list[tuple[float, float] | None] = []
     wrong = []
     for i, texts in enumerate(cells, 1):
         out.append(None)
-        if args.start_column:
+        if options.start_column:
             try:
-                out[-1] = span_of(args, *texts, where(source, i))
+                out[-1] = span_of(options, *texts, where(source, i))
             except UserError as error:
                 wrong.append(str(error))
     findings.add("times cannot be used", wrong)
@@ -210,25 +242,25 @@ def segments(
 
 
 def listed_rows(
-    args: argparse.Namespace, table: pd.DataFrame, source: Path, findings: Findings
+    options: TableOptions, table: pd.DataFrame, source: Path, findings: Findings
 ) -> Iterator[dict[str, Any]]:
     """One mapping a row, with the file that is meant."""
     import pandas as pd
 
-    root = Path(args.audio_root or source.parent).absolute()
+    root = Path(options.audio_root or source.parent).absolute()
     path_column, label_column = (
-        needed_column(table, getattr(args, f"{role}_column"), role, source) for role in ("path", "label")
+        needed_column(table, getattr(options, f"{role}_column"), role, source) for role in ("path", "label")
     )
-    names = read_columns(args)
+    names = read_columns(options)
     groups, folds, splits, *times = (column(table, name, source) for name in names)
-    splits = csv_splits(args, splits, folds, source, findings)
-    parts = segments(args, zip(*times, strict=True), source, findings)
+    splits = csv_splits(options, splits, folds, source, findings)
+    parts = segments(options, zip(*times, strict=True), source, findings)
     paths, labels = table[path_column].tolist(), table[label_column].tolist()
     files = [find_clip(path, root) or os.path.normpath(root / path) for path in paths]
     warn_of_other_names(paths, files, root, source)
     own = own_columns(table, (path_column, label_column, *filter(None, names)))
-    if args.label_separator:
-        labels = [label.replace(args.label_separator, LABEL_SEPARATOR) for label in labels]
+    if options.label_separator:
+        labels = [label.replace(options.label_separator, LABEL_SEPARATOR) for label in labels]
     labels = clean_labels(labels)
     findings.add("cells are empty", empty_cells(str(source), pd.DataFrame({PATH: paths, LABEL: labels})))
     for i, (path, label) in enumerate(zip(paths, labels, strict=True)):
@@ -236,7 +268,7 @@ def listed_rows(
             PATH: files[i],
             LABEL: label,
             FOLD: folds[i],
-            GROUP: groups[i].strip() or group_of(Path(path), args.group_regex),
+            GROUP: groups[i].strip() or group_of(Path(path), options.group_regex),
             SPLIT: splits[i],
             SEGMENT: parts[i],
             WHERE: where(source, i + 1),
@@ -253,10 +285,10 @@ def warn_of_other_names(paths: Sequence[str], files: Sequence[str], root: Path, 
         warn(f"{source}: {number(len(lines), 'path')} taken for the one file that is alike: {listed(lines)}")
 
 
-def read_columns(args: argparse.Namespace) -> tuple[str | None, ...]:
+def read_columns(options: TableOptions) -> tuple[str | None, ...]:
     """The optional columns that the options name: group, fold, split, start, end, duration."""
     roles = ("group", "fold", "split", "start", "end", "duration")
-    return tuple(getattr(args, f"{role}_column") for role in roles)
+    return tuple(getattr(options, f"{role}_column") for role in roles)
 
 
 def own_columns(table: pd.DataFrame, read: Sequence[str]) -> dict[str, list[str]]:
@@ -316,45 +348,20 @@ def join_groups(rows: Sequence[dict[str, Any]]) -> None:
             row[GROUP] = find(row[GROUP])
 
 
-def read(args: argparse.Namespace) -> Listing:
+def read(options: TableOptions) -> Listing:
     """Any table of clips.
 
     Raises:
         UserError: all that is wrong with its rows.
     """
-    source, findings = Path(args.source).absolute(), Findings()
-    table = read_any(source, args.encoding)
-    warn_of_unnamed(table, args, source)
-    rows = list(listed_rows(args, table, source, findings))
+    source, findings = Path(options.source).absolute(), Findings()
+    table = read_any(source, options.encoding)
+    warn_of_unnamed(table, options, source)
+    rows = list(listed_rows(options, table, source, findings))
     findings.refuse()
-    several = args.multi_label or any(LABEL_SEPARATOR in row[LABEL] for row in rows)
+    several = options.multi_label or any(LABEL_SEPARATOR in row[LABEL] for row in rows)
     rows = once(rows, several, source, findings)
     findings.refuse()
     join_groups(rows)
     own = tuple(name for name in rows[0] if name not in TAKEN) if rows else ()
-    return replace(list_clips(rows, [source]), own=own)
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--path_column", help="column of the sound files; not given: path, file, filename, or what else is usual")
-    add("--label_column", help="column of the labels; not given: label, class, category, or what else is usual")
-    add("--label_separator", help="what joins several labels, if it is not ;")
-    add(
-        "--multi_label",
-        type=str2bool,
-        default=False,
-        help="clips have several labels: a clip that is listed again brings another one",
-    )
-    add("--group_column", help="column of the recording, speaker or source; no split shares one")
-    add_group_regex(parser)
-    add("--split_column", help="column that names the split")
-    add("--as_split", choices=SPLITS, help="the whole table is this split; the CSVs of the others are not written")
-    add("--fold_column", help="column that names the fold")
-    add("--test_fold", help="fold to test on")
-    add("--valid_fold", help="fold to validate on; not given: the one before the test fold")
-    add("--start_column", help="column of the time in s at which a clip starts within its file")
-    add("--end_column", help="column of the time in s at which a clip ends; not given, or an empty cell: with the file")
-    add("--duration_column", help="column of a clip's length in s, in place of --end_column")
-    add("--audio_root", help="where relative paths start; not given: the folder of the table")
-    add("--encoding", type=encoding, help="encoding of a text, such as cp932; not given: found out")
+    return replace(list_clips(rows, [source]), own=own, only=options.as_split or "")

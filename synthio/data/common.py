@@ -14,7 +14,6 @@ dataset has them, and the list and row it stands in. From that, in this order:
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from synthio.data.check_inputs import SPLITS, listed, number, warn
 from synthio.data.check_tables import SPLIT_WORDS as SPLIT_WORDS
 from synthio.data.check_tables import is_there
 from synthio.manifest import DATASET, FOLD, GROUP, LABEL, LEAVES, PATH, REASON, SPLIT, all_labels, split_labels
+from synthio.options import option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,16 +46,37 @@ class Listing:
     table: pd.DataFrame
     files: tuple[Path, ...] = ()
     own: tuple[str, ...] = ()  # columns of the user's that are kept
+    only: str = ""  # the one split that is written; "": all three
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What every reader can be told; that of a dataset is of a class that adds its own options."""
+
+    dataset: str  # the subcommand
+    output_folder: str = option("", "output: train.csv, valid.csv, test.csv", required=True)
+    source: str = option("", "the dataset, as above", required=True)
+    dataset_name: str = option("", "what the column `dataset` says")  # not given: the subcommand
+    missing: str = option("stop", "what to do about clips that are missing or cannot be cut", choices=("stop", "drop"))
+    test_share: float = option(0.2, "share to cut where there is no test set", low=0.01, high=0.9)
+    valid_share: float = option(0.1, "share of the training data to cut where no set validates", low=0.01, high=0.9)
+    seed: int = option(0, "decides which groups are cut", low=0)
+
+
+@dataclass(frozen=True)
+class OfficialTest(PrepareOptions):
+    """Of a dataset with an official test set: none is ever cut."""
+
+    test_share: float = 0
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A subcommand of prepare.py: its help, its reader and its own options."""
+    """A subcommand of prepare.py: its help, its reader and the options that it takes."""
 
     text: str
-    read: Callable[[argparse.Namespace], Listing]
-    add_options: Callable[[argparse.ArgumentParser], None]
-    official_test: bool = True
+    read: Callable[[Any], Listing]  # Any: each takes an object of its own class, `options`
+    options: type[PrepareOptions] = OfficialTest
 
 
 def list_clips(rows: Iterable[Mapping[str, Any]], files: Sequence[Path] = ()) -> Listing:
@@ -75,13 +96,13 @@ def list_clips(rows: Iterable[Mapping[str, Any]], files: Sequence[Path] = ()) ->
 # ---- finding and reading what a dataset ships
 
 
-def find_root(args: argparse.Namespace, marker: str, *subfolders: str) -> Path:
+def find_root(options: PrepareOptions, marker: str, *subfolders: str) -> Path:
     """The source folder, or one of its subfolders, that holds `marker` (a relative path)."""
-    source = Path(args.source).absolute()
+    source = Path(options.source).absolute()
     for folder in (source, *(source / name for name in subfolders)):
         if (folder / marker).exists():
             return folder
-    raise UserError(f"{source}: {marker} is not there; get the dataset (see {args.dataset} --help)")
+    raise UserError(f"{source}: {marker} is not there; get the dataset (see {options.dataset} --help)")
 
 
 def unfit_name(name: str) -> str:
@@ -154,9 +175,9 @@ def load_json(path: Path) -> Json:
 def fold_splits(folds: Sequence[str], test: str, valid: str | None, source: Path) -> list[str]:
     """The split of each clip from its fold; the validation fold is the one before the test fold unless given."""
     known = sorted(set(folds), key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
-    for option, fold in (("--test_fold", test), ("--valid_fold", valid)):
+    for flag, fold in (("--test_fold", test), ("--valid_fold", valid)):
         if fold is not None and fold not in known:
-            raise UserError(f"{source}: no fold {fold!r} ({option}); the folds are {', '.join(map(repr, known))}")
+            raise UserError(f"{source}: no fold {fold!r} ({flag}); the folds are {', '.join(map(repr, known))}")
     valid = known[known.index(test) - 1] if valid is None else valid
     if valid == test:
         raise UserError(f"--valid_fold {valid} is the test fold; the test data must not be seen before the test")
@@ -378,22 +399,23 @@ def warn_of_lost(table: pd.DataFrame, source: str) -> None:
         warn(f"{source}: labels of which no clip is left: {listed(lines)}")
 
 
-def make_tables(listing: Listing, args: argparse.Namespace) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+def make_tables(listing: Listing, options: PrepareOptions) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
     """(clips, dropped clips with a reason) of each split."""
     table = listing.table.reset_index(drop=True)
-    mark_missing(table, args.missing)
+    mark_missing(table, options.missing)
     part_groups(table)
-    only = getattr(args, "as_split", None)
-    for split, share in () if only else ((TEST, args.test_share), (VALID, args.valid_share)):
+    for split, share in () if listing.only else ((TEST, options.test_share), (VALID, options.valid_share)):
         if not ((table[SPLIT] == split) & (table[REASON] == "")).any() and share:
-            cut_split(table, split, share, args.seed)
-    cut_segments(table, Path(args.output_folder).absolute() / "audio", args.missing)
-    splits = (only,) if only else SPLITS
+            cut_split(table, split, share, options.seed)
+    cut_segments(table, Path(options.output_folder).absolute() / "audio", options.missing)
+    splits = (listing.only,) if listing.only else SPLITS
     for split in splits:
         if not ((table[SPLIT] == split) & (table[REASON] == "")).any():
-            raise UserError(f"{args.source}: no {split} clips are left; see {args.dataset} --help for what is needed")
-    warn_of_lost(table, args.source)
-    table[DATASET] = args.dataset_name
+            raise UserError(
+                f"{options.source}: no {split} clips are left; see {options.dataset} --help for what is needed"
+            )
+    warn_of_lost(table, options.source)
+    table[DATASET] = options.dataset_name
     columns = [PATH, LABEL, DATASET, *(name for name in OPTIONAL if (table[name] != "").any()), *listing.own]
     kept = table[REASON] == ""
     return {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synthio.cli import UserError, in_range, progress
-from synthio.data.common import SPLITS, WHERE, Dataset, Listing, list_clips
+from synthio.cli import UserError, progress
+from synthio.data.common import SPLITS, WHERE, Dataset, Listing, PrepareOptions, list_clips
 from synthio.files import ROOT
+from synthio.options import option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +34,22 @@ SNR_DB = (-6.0, 9.0)
 AMBIGUOUS_SCENES = ("light rain", "wind", "a busy street", "a forest with birds")
 AMBIGUOUS_SNR_DB = (1.0, 9.0)
 DURATION_S = (2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class DemoOptions(PrepareOptions):
+    """How much is made. What concerns a source is not asked: nothing is read, missing or cut."""
+
+    source: str = "the sound engine"
+    dataset_name: str = "demo"
+    missing: str = "stop"
+    test_share: float = 0
+    valid_share: float = 0
+    seed: int = option(0, "another seed gives other clips", low=0)
+    train: int = option(200, "train clips", low=1)
+    valid: int = option(60, "valid clips", low=1)
+    test: int = option(100, "test clips", low=1)
+    classes: int = option(10, "how many of the ten sounds", low=2, high=10)
 
 
 def draw_scene(rng: np.random.Generator) -> tuple[str | None, float]:
@@ -83,36 +101,28 @@ def begin_demo(folder: Path, meta: Mapping[str, object]) -> None:
     write_json(path, meta)
 
 
-def read_demo(args) -> Listing:
+def read_demo(options: DemoOptions) -> Listing:
     """Make the clips that are not there yet."""
     from synthio.audio import write_wav
     from synthio.files import sha256_file, sha256_value
     from synthio.sounds import DEMO_LABELS
 
-    folder, labels = Path(args.output_folder).absolute(), DEMO_LABELS[: args.classes]
+    folder, labels = Path(options.output_folder).absolute(), DEMO_LABELS[: options.classes]
     for split in SPLITS:
-        if getattr(args, split) < len(labels):
-            raise UserError(f"--{split} {getattr(args, split)} is less than the {len(labels)} classes")
+        if getattr(options, split) < len(labels):
+            raise UserError(f"--{split} {getattr(options, split)} is less than the {len(labels)} classes")
     engine = sha256_value([sha256_file(p) for p in sorted((ROOT / "synthio/sounds").glob("*.py"))])
-    begin_demo(folder, {"seed": args.seed, "classes": args.classes, "recipe": DEMO_RECIPE, "engine": engine})
+    begin_demo(folder, {"seed": options.seed, "classes": options.classes, "recipe": DEMO_RECIPE, "engine": engine})
     rows = []
     for number, split in enumerate(SPLITS):
-        for i in progress(range(getattr(args, split)), f"demo {split}"):
+        for i in progress(range(getattr(options, split)), f"demo {split}"):
             label = labels[i % len(labels)]
             path = folder / "audio" / split / f"{i:04d}_{label}.wav"
             if not path.is_file():
-                clip = demo_clip(args.seed, number, i, label)
+                clip = demo_clip(options.seed, number, i, label)
                 write_wav(path, clip.audio[None], clip.sample_rate)
             rows.append({"path": path, "label": label, "split_name": split, WHERE: f"demo {split} clip {i}"})
     return list_clips(rows)
 
 
-def add_options(parser) -> None:
-    parser.add_argument("--seed", type=in_range(int, 0), default=0, help="another seed gives other clips")
-    for split, count in zip(SPLITS, (200, 60, 100), strict=True):
-        parser.add_argument(f"--{split}", type=in_range(int, 1), default=count, help=f"{split} clips")
-    parser.add_argument("--classes", type=in_range(int, 2, 10), default=10, help="how many of the ten sounds")
-    parser.set_defaults(source="the sound engine", dataset_name="demo", missing="stop", valid_share=0, test_share=0)
-
-
-DATASETS = {"demo": Dataset(DEMO_HELP, read_demo, add_options)}
+DATASETS = {"demo": Dataset(DEMO_HELP, read_demo, DemoOptions)}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from synthio.cli import UserError
 from synthio.containers import AUDIO_SUFFIXES, is_sound_name
 from synthio.data import any_table
-from synthio.data.any_table import add_group_regex, group_of
+from synthio.data.any_table import group_of, group_option
 from synthio.data.check_inputs import listed, number, warn
 from synthio.data.common import (
     SEGMENT,
@@ -22,12 +22,14 @@ from synthio.data.common import (
     WHERE,
     Dataset,
     Listing,
+    PrepareOptions,
     is_hidden,
     list_clips,
     read_lines,
     walk_files,
     where,
 )
+from synthio.options import option
 
 # How the data may be split, said once for the three kinds of folders.
 SPLIT_FOLDERS_HELP = """Splits: folders train, valid (or validation, val, dev) and test (or eval, evaluation); what is
@@ -62,11 +64,18 @@ FOLDER_HELP = f"""A folder per class: SOURCE/CLASS/clip.wav, or SOURCE/train/CLA
 The class is the first folder; clips may lie deeper. {SPLIT_FOLDERS_HELP}"""
 
 
+@dataclass(frozen=True)
+class FolderOptions(PrepareOptions):
+    """What tells which clips belong together."""
+
+    group_regex: str | None = group_option()
+
+
 def class_rows(
-    source: Path, folder: Path, split: str, args: argparse.Namespace, passed: list[Path]
+    source: Path, folder: Path, split: str, options: FolderOptions, passed: list[Path]
 ) -> Iterator[dict[str, Any]]:
     """Every sound in the class folders of one split; files that are none are added to `passed`."""
-    out = Path(args.output_folder).resolve()
+    out = Path(options.output_folder).resolve()
     passed += [path for path in sorted(folder.iterdir()) if not path.is_dir() and not is_hidden(path.name)]
     for label in (path for path in subfolders(folder) if path.resolve() != out):
         refuse_splits_of(label)
@@ -75,9 +84,9 @@ def class_rows(
         others = [path for path in files if not is_sound_name(path)]
         passed += others
         if not sounds:
-            warn_of_empty(label, others, args.missing)
+            warn_of_empty(label, others, options.missing)
         for path in sounds:
-            group = group_of(path.relative_to(source), args.group_regex)
+            group = group_of(path.relative_to(source), options.group_regex)
             yield {"path": path, "label": label.name, "group": group, "split_name": split, WHERE: str(path)}
 
 
@@ -118,12 +127,12 @@ def warn_of_passed(source: Path, passed: Sequence[Path], why: str) -> None:
         warn(f"{source}: {number(len(passed), 'file')} passed over, {why} ({by_suffix(passed)}): {names}")
 
 
-def read_folder(args: argparse.Namespace) -> Listing:
+def read_folder(options: FolderOptions) -> Listing:
     """A folder per class."""
-    source = Path(args.source).absolute()
+    source = Path(options.source).absolute()
     passed: list[Path] = []
     folders = split_folders(source).items()
-    rows = [row for folder, split in folders for row in class_rows(source, folder, split, args, passed)]
+    rows = [row for folder, split in folders for row in class_rows(source, folder, split, options, passed)]
     if not rows:
         raise UserError(f"{source}: no audio in class folders (CLASS/clip.wav; {' '.join(AUDIO_SUFFIXES)})")
     warn_of_passed(source, passed, "no sounds in a class folder by their names")
@@ -137,6 +146,13 @@ Hugging Face audiofolder: metadata.csv or metadata.jsonl with `file_name` and a 
 
 The metadata lies in SOURCE or in each split's folder; file_name starts at the metadata's folder. A list of labels in
 metadata.jsonl becomes a multi-label. {SPLIT_FOLDERS_HELP}"""
+
+
+@dataclass(frozen=True)
+class AudiofolderOptions(FolderOptions):
+    """How the metadata is read."""
+
+    label_column: str = option("label", "column of the metadata that holds the label")
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -158,11 +174,11 @@ def label_text(value: object) -> str:
     return ";".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def metadata_rows(source: Path, path: Path, split: str | None, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def metadata_rows(source: Path, path: Path, split: str | None, options: AudiofolderOptions) -> Iterator[dict[str, Any]]:
     """The clips of one metadata file; without a split, the first folder of file_name tells it."""
     from synthio.manifest import read_table
 
-    wanted = ("file_name", args.label_column)
+    wanted = ("file_name", options.label_column)
     records = read_jsonl(path) if path.suffix == ".jsonl" else read_table(path, wanted).to_dict("records")
     for i, record in enumerate(records, 1):
         if not record:
@@ -172,8 +188,8 @@ def metadata_rows(source: Path, path: Path, split: str | None, args: argparse.Na
             raise UserError(f"{where(path, i)}: no {' or '.join(lacking)}; --label_column names the label's column")
         clip = path.parent / record["file_name"]
         first = Path(record["file_name"]).parts[0].lower()
-        row = {"path": clip, "label": label_text(record[args.label_column]), WHERE: where(path, i)}
-        row["group"] = group_of(Path(os.path.relpath(clip, source)), args.group_regex)
+        row = {"path": clip, "label": label_text(record[options.label_column]), WHERE: where(path, i)}
+        row["group"] = group_of(Path(os.path.relpath(clip, source)), options.group_regex)
         yield {**row, "split_name": split or SPLIT_WORDS.get(first, TRAIN)}
 
 
@@ -182,20 +198,20 @@ def metadata_file(folder: Path) -> Path | None:
     return next((path for path in (folder / "metadata.csv", folder / "metadata.jsonl") if path.is_file()), None)
 
 
-def read_audiofolder(args: argparse.Namespace) -> Listing:
+def read_audiofolder(options: AudiofolderOptions) -> Listing:
     """Hugging Face audiofolder."""
-    source = Path(args.source).absolute()
+    source = Path(options.source).absolute()
     folders = split_folders(source)
     top = metadata_file(source)
     if top:
-        return with_unlisted(source, list(metadata_rows(source, top, None, args)), [top])
+        return with_unlisted(source, list(metadata_rows(source, top, None, options)), [top])
     files = {folder: path for folder in folders if (path := metadata_file(folder))}
     if not files:
-        return read_folder(args)
+        return read_folder(options)
     for folder in folders:
         if folder not in files:
             raise UserError(f"{folder}: no metadata.csv or metadata.jsonl, which the other split folders have")
-    rows = [row for folder, path in files.items() for row in metadata_rows(source, path, folders[folder], args)]
+    rows = [row for folder, path in files.items() for row in metadata_rows(source, path, folders[folder], options)]
     return with_unlisted(source, rows, list(files.values()))
 
 
@@ -207,11 +223,6 @@ def with_unlisted(source: Path, rows: list[dict[str, Any]], files: Sequence[Path
     return list_clips(rows, files)
 
 
-def audiofolder_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--label_column", default="label", help="column of the metadata that holds the label")
-    add_group_regex(parser)
-
-
 # ---- Kaldi
 
 KALDI_HELP = f"""Kaldi data folders: wav.scp, utt2label and, if there, utt2spk (the speaker is the group) and segments.
@@ -220,6 +231,13 @@ wav.scp maps a recording to a file; a relative path starts at --audio_root. A li
 `|`) is refused and never run: write the sounds to files first. With `segments`, each utterance is cut to WAV, from
 its start to its end in seconds (an end below 0, or past the recording, is the recording's end). What follows the
 utterance in utt2label is its label; labels of one utterance are joined by `;`. {SPLIT_FOLDERS_HELP}"""
+
+
+@dataclass(frozen=True)
+class KaldiOptions(PrepareOptions):
+    """Where the sounds are."""
+
+    audio_root: str | None = option(None, "where relative paths in wav.scp start; not given: --source")
 
 
 def read_map(path: Path) -> dict[str, tuple[int, str]]:
@@ -281,23 +299,19 @@ def kaldi_rows(folder: Path, split: str, root: Path) -> Iterator[dict[str, Any]]
         yield {**row, "group": speakers.get(name, (0, recording))[1], "split_name": split}
 
 
-def read_kaldi(args: argparse.Namespace) -> Listing:
+def read_kaldi(options: KaldiOptions) -> Listing:
     """Kaldi data folders."""
-    source = Path(args.source).absolute()
+    source = Path(options.source).absolute()
     folders = {source: TRAIN} if (source / "wav.scp").is_file() else split_folders(source)
-    root = Path(args.audio_root or source).absolute()
+    root = Path(options.audio_root or source).absolute()
     rows = [row for folder, split in folders.items() for row in kaldi_rows(folder, split, root)]
     maps = [folder / name for folder in folders for name in ("wav.scp", "utt2label", "utt2spk", "segments")]
     return list_clips(rows, [path for path in maps if path.is_file()])
 
 
-def kaldi_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--audio_root", help="where relative paths in wav.scp start; not given: --source")
-
-
 DATASETS = {
-    "folder": Dataset(FOLDER_HELP, read_folder, add_group_regex, official_test=False),
-    "audiofolder": Dataset(AUDIOFOLDER_HELP, read_audiofolder, audiofolder_options, official_test=False),
-    "kaldi": Dataset(KALDI_HELP, read_kaldi, kaldi_options, official_test=False),
-    "csv": Dataset(any_table.HELP, any_table.read, any_table.add_options, official_test=False),
+    "folder": Dataset(FOLDER_HELP, read_folder, FolderOptions),
+    "audiofolder": Dataset(AUDIOFOLDER_HELP, read_audiofolder, AudiofolderOptions),
+    "kaldi": Dataset(KALDI_HELP, read_kaldi, KaldiOptions),
+    "csv": Dataset(any_table.HELP, any_table.read, any_table.TableOptions),
 }

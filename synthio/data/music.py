@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthio.cli import UserError, in_range, progress
+from synthio.cli import UserError, progress
 from synthio.containers import is_sound_name
 from synthio.data.common import (
     SEGMENT,
@@ -17,13 +17,15 @@ from synthio.data.common import (
     WHERE,
     Dataset,
     Listing,
+    OfficialTest,
+    PrepareOptions,
     find_root,
     list_clips,
     load_json,
     read_lines,
     where,
 )
-from synthio.data.sound import no_options
+from synthio.options import option
 
 # ---- GTZAN
 
@@ -40,6 +42,14 @@ in two splits: train_filtered.txt, valid_filtered.txt and test_filtered.txt, in 
 from GTZAN_split/ of https://github.com/jongpillee/music_dataset_split. Scores of the two cannot be compared."""
 
 GTZAN_BROKEN = "jazz.00054"
+
+
+@dataclass(frozen=True)
+class GtzanOptions(PrepareOptions):
+    """Which of the two splits."""
+
+    split: str = option("random", "how to split, as above", choices=("random", "filtered"))
+    split_folder: str | None = option(None, "folder of the three fault-filtered lists")
 
 
 def gtzan_row(path: Path, at: str, split: str) -> dict[str, Any]:
@@ -82,17 +92,12 @@ def gtzan_random(root: Path) -> Listing:
     return list_clips(rows)
 
 
-def read_gtzan(args: argparse.Namespace) -> Listing:
+def read_gtzan(options: GtzanOptions) -> Listing:
     """GTZAN."""
-    root = find_root(args, "blues", "genres", "genres_original", "Data/genres_original")
-    if args.split == "random":
+    root = find_root(options, "blues", "genres", "genres_original", "Data/genres_original")
+    if options.split == "random":
         return gtzan_random(root)
-    return gtzan_filtered(root, Path(args.split_folder or args.source).absolute())
-
-
-def gtzan_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--split", choices=["random", "filtered"], default="random", help="how to split, as above")
-    parser.add_argument("--split_folder", help="folder of the three fault-filtered lists")
+    return gtzan_filtered(root, Path(options.split_folder or options.source).absolute())
 
 
 # ---- Medley-solos-DB
@@ -104,13 +109,13 @@ into audio/ or Medley-solos-DB/. Licence: CC BY 4.0. The official subsets train,
 of another collection, solosDb). The column `group` is the song."""
 
 
-def read_medley(args: argparse.Namespace) -> Listing:
+def read_medley(options: PrepareOptions) -> Listing:
     """Medley-solos-DB."""
     from synthio.manifest import read_table
 
     name = "Medley-solos-DB_metadata.csv"
-    csv = find_root(args, name, "annotation") / name
-    source = Path(args.source).absolute()
+    csv = find_root(options, name, "annotation") / name
+    source = Path(options.source).absolute()
     audio = next((source / sub for sub in ("audio", "Medley-solos-DB") if (source / sub).is_dir()), source)
     splits, rows = {"training": TRAIN, "validation": VALID, "test": TEST}, []
     table = read_table(csv, ("subset", "instrument", "instrument_id", "song_id", "uuid4"))
@@ -134,9 +139,9 @@ may share theirs: validation clips of the test's instruments are dropped, and if
 validation set is not used and one is cut from the training instruments. The test set has no synth_lead."""
 
 
-def read_nsynth(args: argparse.Namespace) -> Listing:
+def read_nsynth(options: PrepareOptions) -> Listing:
     """NSynth by instrument family."""
-    root, rows, files = find_root(args, "nsynth-train/examples.json"), [], []
+    root, rows, files = find_root(options, "nsynth-train/examples.json"), [], []
     for split in SPLITS:
         folder = root / f"nsynth-{split}"
         files.append(folder / "examples.json")
@@ -186,6 +191,14 @@ MUSDB_VALID = (
 )
 
 
+@dataclass(frozen=True)
+class MusdbOptions(OfficialTest):
+    """How stems become clips."""
+
+    clip_s: float = option(10.0, "length of a clip in seconds", low=0.1, high=60)
+    clips_per_stem: int = option(5, "at most so many clips of a stem", low=1)
+
+
 def window_powers(path: Path, clip_s: float) -> list[float]:
     """Mean square of each whole window of `clip_s` seconds of a song, mixed down; it is never held as a whole."""
     import numpy as np
@@ -219,9 +232,9 @@ def loud_windows(path: Path, clip_s: float, count: int) -> list[tuple[float, flo
     return [(i * clip_s, (i + 1) * clip_s) for i in loud[spread].tolist()]
 
 
-def read_musdb(args: argparse.Namespace) -> Listing:
+def read_musdb(options: MusdbOptions) -> Listing:
     """MUSDB18-HQ by stem."""
-    root = find_root(args, "train", "musdb18hq", "musdb18")
+    root = find_root(options, "train", "musdb18hq", "musdb18")
     if any(root.glob("*/*.stem.mp4")):
         raise UserError(f"{root}: holds .stem.mp4 files; decode them with musdbconvert, or get MUSDB18-HQ")
     songs = [(part, song) for part in (TRAIN, TEST) for song in sorted(root.glob(f"{part}/*")) if song.is_dir()]
@@ -231,19 +244,14 @@ def read_musdb(args: argparse.Namespace) -> Listing:
         for stem in STEMS:
             path = song / f"{stem}.wav"
             row = {"path": path, "label": stem, "group": song.name, "split_name": split, WHERE: str(song)}
-            windows = loud_windows(path, args.clip_s, args.clips_per_stem) if path.is_file() else [None]
+            windows = loud_windows(path, options.clip_s, options.clips_per_stem) if path.is_file() else [None]
             rows += [{**row, SEGMENT: window} for window in windows]
     return list_clips(rows)
 
 
-def musdb_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--clip_s", type=in_range(float, 0.1, 60), default=10.0, help="length of a clip in seconds")
-    parser.add_argument("--clips_per_stem", type=in_range(int, 1), default=5, help="at most so many clips of a stem")
-
-
 DATASETS = {
-    "gtzan": Dataset(GTZAN_HELP, read_gtzan, gtzan_options, official_test=False),
-    "medley": Dataset(MEDLEY_HELP, read_medley, no_options),
-    "nsynth": Dataset(NSYNTH_HELP, read_nsynth, no_options),
-    "musdb18": Dataset(MUSDB_HELP, read_musdb, musdb_options),
+    "gtzan": Dataset(GTZAN_HELP, read_gtzan, GtzanOptions),
+    "medley": Dataset(MEDLEY_HELP, read_medley),
+    "nsynth": Dataset(NSYNTH_HELP, read_nsynth),
+    "musdb18": Dataset(MUSDB_HELP, read_musdb, MusdbOptions),
 }

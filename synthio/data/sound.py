@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from synthio.data.common import (
     WHERE,
     Dataset,
     Listing,
+    OfficialTest,
+    PrepareOptions,
     find_root,
     fold_splits,
     list_clips,
@@ -25,6 +27,7 @@ from synthio.data.common import (
     walk_files,
     where,
 )
+from synthio.options import Value, option
 
 # ---- ESC-50 and ESC-10
 
@@ -40,6 +43,32 @@ It is part of ESC-50 (K. J. Piczak, 2015): https://github.com/karolpiczak/ESC-50
 whole is CC BY-NC 3.0); each clip also has a licence of its own on Freesound. --source is a clone of that repository
 (meta/esc50.csv, audio/), or a folder with esc10.csv (path,label,fold). One fold tests, one validates, three train.
 The column `group` is the number of the Freesound recording that a clip was cut from."""
+
+
+def test_fold_of(count: int) -> Value:
+    """The option --test_fold among `count` folds; the last one tests."""
+    return option(count, "fold to test on", low=1, high=count)
+
+
+def valid_fold_of(count: int) -> Value:
+    """The option --valid_fold among `count` folds."""
+    return option(None, "fold to validate on; not given: the one before", reads=in_range(int, 1, count))
+
+
+@dataclass(frozen=True)
+class Folds(OfficialTest):
+    """Of a dataset in folds: which one tests and which one validates (None: the one before)."""
+
+    test_fold: int = 1
+    valid_fold: int | None = None
+
+
+@dataclass(frozen=True)
+class EscOptions(Folds):
+    """Five folds."""
+
+    test_fold: int = test_fold_of(5)
+    valid_fold: int | None = valid_fold_of(5)
 
 
 def freesound_id(path: str) -> str:
@@ -71,28 +100,17 @@ def esc_rows(source: Path, ten: bool) -> tuple[list[dict[str, Any]], Path]:
     return rows, official
 
 
-def with_folds(rows: list[dict[str, Any]], args: argparse.Namespace, source: Path) -> Listing:
+def with_folds(rows: list[dict[str, Any]], options: Folds, source: Path) -> Listing:
     """A listing split by the fold of each clip."""
-    test, valid = str(args.test_fold), str(args.valid_fold or "") or None
+    test, valid = str(options.test_fold), str(options.valid_fold or "") or None
     splits = fold_splits([row["fold"] for row in rows], test, valid, source)
     return list_clips([{**row, "split_name": split} for row, split in zip(rows, splits, strict=True)], [source])
 
 
-def read_esc(args: argparse.Namespace) -> Listing:
+def read_esc(options: EscOptions) -> Listing:
     """ESC-50 or ESC-10."""
-    rows, official = esc_rows(Path(args.source).absolute(), ten=args.dataset == "esc10")
-    return with_folds(rows, args, official)
-
-
-def add_folds(parser: argparse.ArgumentParser, count: int) -> None:
-    """The options that choose among `count` folds; the last one tests."""
-    fold = in_range(int, 1, count)
-    parser.add_argument("--test_fold", type=fold, default=count, help="fold to test on")
-    parser.add_argument("--valid_fold", type=fold, help="fold to validate on; not given: the one before")
-
-
-def esc_options(parser: argparse.ArgumentParser) -> None:
-    add_folds(parser, 5)
+    rows, official = esc_rows(Path(options.source).absolute(), ten=options.dataset == "esc10")
+    return with_folds(rows, options, official)
 
 
 # ---- UrbanSound8K
@@ -104,12 +122,20 @@ audio/fold1 to fold10). Licence: CC BY-NC 3.0. One fold tests, one validates, ei
 folds. The column `group` is the Freesound recording (fsID)."""
 
 
-def read_us8k(args: argparse.Namespace) -> Listing:
+@dataclass(frozen=True)
+class Us8kOptions(Folds):
+    """Ten folds."""
+
+    test_fold: int = test_fold_of(10)
+    valid_fold: int | None = valid_fold_of(10)
+
+
+def read_us8k(options: Us8kOptions) -> Listing:
     """UrbanSound8K."""
     from synthio.manifest import read_table
 
     marker = "metadata/UrbanSound8K.csv"
-    root = find_root(args, marker, "UrbanSound8K")
+    root = find_root(options, marker, "UrbanSound8K")
     table = read_table(root / marker, ("slice_file_name", "fsID", "fold", "class"))
     rows = [
         {
@@ -121,11 +147,7 @@ def read_us8k(args: argparse.Namespace) -> Listing:
         }
         for i, row in enumerate(table.to_dict("records"), 1)
     ]
-    return with_folds(rows, args, root / marker)
-
-
-def us8k_options(parser: argparse.ArgumentParser) -> None:
-    add_folds(parser, 10)
+    return with_folds(rows, options, root / marker)
 
 
 # ---- TUT Urban Acoustic Scenes 2018
@@ -147,9 +169,9 @@ def tut_groups(meta: Path) -> dict[str, str]:
     return {cells[name]: cells[place] for cells in lines if len(cells) == len(head)}
 
 
-def read_tut(args: argparse.Namespace) -> Listing:
+def read_tut(options: PrepareOptions) -> Listing:
     """TUT Urban Acoustic Scenes 2018, development set."""
-    root = find_root(args, "evaluation_setup/fold1_train.txt", "TUT-urban-acoustic-scenes-2018-development")
+    root = find_root(options, "evaluation_setup/fold1_train.txt", "TUT-urban-acoustic-scenes-2018-development")
     places, rows, files = tut_groups(root / "meta.csv"), [], [root / "meta.csv"]
     for split, name in ((TRAIN, "fold1_train.txt"), (TEST, "fold1_evaluate.txt")):
         files.append(root / "evaluation_setup" / name)
@@ -174,11 +196,11 @@ audio_44k/, datafiles/, class_labels_indices_vs.csv). Licence: CC BY-SA 4.0. The
 val.json validates, te.json tests. The column `group` is the speaker (f0003 in f0003_0_cough.wav)."""
 
 
-def read_vocalsound(args: argparse.Namespace) -> Listing:
+def read_vocalsound(options: PrepareOptions) -> Listing:
     """VocalSound. The lists hold paths of their author's machine: only the names are used."""
     from synthio.manifest import read_table
 
-    root = find_root(args, "datafiles/tr.json", "data")
+    root = find_root(options, "datafiles/tr.json", "data")
     audio = next((root / name for name in ("audio_16k", "audio_44k") if (root / name).is_dir()), root / "audio_16k")
     classes = root / "class_labels_indices_vs.csv"
     table = read_table(classes, ("mid", "display_name"))
@@ -241,9 +263,9 @@ def dcase_audio(root: Path) -> dict[str, Path]:
     return found
 
 
-def read_dcase(args: argparse.Namespace) -> Listing:
+def read_dcase(options: PrepareOptions) -> Listing:
     """DCASE 2017 task 4."""
-    root = Path(args.source).absolute()
+    root = Path(options.source).absolute()
     audio, rows, files = dcase_audio(root), [], []
     for split, name in ((TRAIN, "training"), (VALID, "testing"), (TEST, "evaluation")):
         lists = sorted(root.rglob(f"groundtruth_weak_label_{name}_set.csv"))
@@ -328,9 +350,9 @@ def fsd50k_rows(
         yield {**clip, "split_name": split, WHERE: where(path, i)}
 
 
-def read_fsd50k(args: argparse.Namespace) -> Listing:
+def read_fsd50k(options: PrepareOptions) -> Listing:
     """FSD50K."""
-    root = find_root(args, "FSD50K.ground_truth/dev.csv", "FSD50K")
+    root = find_root(options, "FSD50K.ground_truth/dev.csv", "FSD50K")
     rows: list[dict[str, Any]] = []
     ancestors, files = ontology_ancestors(root)
     for part in ("dev", "eval"):
@@ -340,16 +362,12 @@ def read_fsd50k(args: argparse.Namespace) -> Listing:
     return list_clips(rows, files)
 
 
-def no_options(parser: argparse.ArgumentParser) -> None:
-    """Nothing of its own to choose."""
-
-
 DATASETS = {
-    "esc10": Dataset(ESC10_HELP, read_esc, esc_options),
-    "esc50": Dataset(ESC50_HELP, read_esc, esc_options),
-    "us8k": Dataset(US8K_HELP, read_us8k, us8k_options),
-    "tut2018": Dataset(TUT_HELP, read_tut, no_options),
-    "vocalsound": Dataset(VOCALSOUND_HELP, read_vocalsound, no_options),
-    "dcase2017": Dataset(DCASE_HELP, read_dcase, no_options),
-    "fsd50k": Dataset(FSD50K_HELP, read_fsd50k, no_options),
+    "esc10": Dataset(ESC10_HELP, read_esc, EscOptions),
+    "esc50": Dataset(ESC50_HELP, read_esc, EscOptions),
+    "us8k": Dataset(US8K_HELP, read_us8k, Us8kOptions),
+    "tut2018": Dataset(TUT_HELP, read_tut),
+    "vocalsound": Dataset(VOCALSOUND_HELP, read_vocalsound),
+    "dcase2017": Dataset(DCASE_HELP, read_dcase),
+    "fsd50k": Dataset(FSD50K_HELP, read_fsd50k),
 }
