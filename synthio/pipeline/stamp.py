@@ -19,6 +19,7 @@ import argparse
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,22 @@ def get_parser():
     parser.add_argument("--strict_env", action="store_true", help="other versions of libraries are a reason to run")
     parser.add_argument("--command", nargs=argparse.REMAINDER, required=True, help="the stage's command; comes last")
     return parser
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the options of the same names say of a stage."""
+
+    action: str
+    stamp: str
+    inputs: Sequence[str]
+    tables: Sequence[str]
+    outputs: Sequence[str]
+    watch_audio: Sequence[str]
+    siblings: bool
+    parts: Sequence[str]
+    strict_env: bool
+    command: Sequence[str]
 
 
 def command_key(command: Sequence[str], paths: Sequence[str], folder: Path) -> list[str]:
@@ -133,16 +150,16 @@ def file_state(path: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
-def work_key(args, cache: dict[str, list]) -> dict[str, Any]:
+def work_key(stage: Stage, cache: dict[str, list]) -> dict[str, Any]:
     """All that decides a stage's result, in parts, so that a change can be named."""
     return {
-        "command": command_key(args.command, [*args.inputs, *args.tables, *args.outputs], Path(args.stamp).parent),
-        "script": script_hash(args.command),
+        "command": command_key(stage.command, [*stage.inputs, *stage.tables, *stage.outputs], Path(stage.stamp).parent),
+        "script": script_hash(stage.command),
         "inputs": [
-            *(content(path, cache) for path in args.inputs),
-            *(sha256_value(output_state(path, cache)) for path in args.tables),
+            *(content(path, cache) for path in stage.inputs),
+            *(sha256_value(output_state(path, cache)) for path in stage.tables),
         ],
-        "clips": [clips(path, cache) for path in args.watch_audio],
+        "clips": [clips(path, cache) for path in stage.watch_audio],
     }
 
 
@@ -172,13 +189,13 @@ def output_change(path: str, was: list[Any], now: list[Any]) -> str:
     return f"{Path(path).with_name(names[0])} {word}"
 
 
-def difference(args, old: dict[str, Any], new: dict[str, Any]) -> str:
+def difference(stage: Stage, old: dict[str, Any], new: dict[str, Any]) -> str:
     """Why the work has to be done (again): the first part that changed, in words; '' for none."""
     if old.get("script") != new["script"]:
-        return f"{Path(args.command[script_index(args.command)]).name} changed"
+        return f"{Path(stage.command[script_index(stage.command)]).name} changed"
     if old["command"] != new["command"]:
         return "changed: " + " ".join(changed_words(old["command"], new["command"]))
-    for path, was, now in zip([*args.inputs, *args.tables], old["inputs"], new["inputs"], strict=False):
+    for path, was, now in zip([*stage.inputs, *stage.tables], old["inputs"], new["inputs"], strict=False):
         if was != now:
             return f"{path} changed"
     if len(old["inputs"]) != len(new["inputs"]):
@@ -193,21 +210,21 @@ def changed_words(old: list[str], new: list[str]) -> list[str]:
     return words or ["options"]
 
 
-def reason_to_run(args, stamp: dict[str, Any], key: dict[str, Any], cache: dict[str, list]) -> str:
+def reason_to_run(stage: Stage, stamp: dict[str, Any], key: dict[str, Any], cache: dict[str, list]) -> str:
     """Why the stage has to run; '' when it is up to date."""
     if not stamp:
-        return f"{Path(args.stamp).name} is damaged" if Path(args.stamp).exists() else "not done yet"
+        return f"{Path(stage.stamp).name} is damaged" if Path(stage.stamp).exists() else "not done yet"
     if "code" not in stamp:
         return "which code made it is not known"
     if name := changed_code(stamp["code"]):
         return f"{name} changed"
-    if reason := difference(args, stamp["key"], key):
+    if reason := difference(stage, stamp["key"], key):
         return reason
-    if args.strict_env and (text := changed_libraries(stamp["libraries"], args.command[0])):
+    if stage.strict_env and (text := changed_libraries(stamp["libraries"], stage.command[0])):
         return f"made with {text}"
-    if len(stamp["outputs"]) != len(args.outputs):
+    if len(stamp["outputs"]) != len(stage.outputs):
         return "its outputs are others"
-    pairs = zip(args.outputs, stamp["outputs"], strict=True)
+    pairs = zip(stage.outputs, stamp["outputs"], strict=True)
     changes = (output_change(path, was, output_state(path, cache)) for path, was in pairs)
     return next(filter(None, changes), "")
 
@@ -269,27 +286,27 @@ def read_cache(path: Path) -> dict[str, list]:
     return {name: pair for name, pair in read_quietly(path).items() if isinstance(pair, list) and len(pair) == 2}
 
 
-def check(args, stamp: Path, cache: dict[str, list]) -> int:
+def check(stage: Stage, stamp: Path, cache: dict[str, list]) -> int:
     """Print the reason to run, or the counts; remember the inputs as they are now, not as they may be at the end."""
-    key, known = work_key(args, cache), read_stamp(stamp)
-    reason = reason_to_run(args, known, key, cache)
-    if reason and args.siblings and (other := find_sibling(args, stamp, key)):
-        if args.action == "check":
-            link_outputs(args.outputs, root_of(stamp), root_of(other))
-            write_stamp(args, stamp, key, read_stamp(other), cache)
+    key, known = work_key(stage, cache), read_stamp(stamp)
+    reason = reason_to_run(stage, known, key, cache)
+    if reason and stage.siblings and (other := find_sibling(stage, stamp, key)):
+        if stage.action == "check":
+            link_outputs(stage.outputs, root_of(stamp), root_of(other))
+            write_stamp(stage, stamp, key, read_stamp(other), cache)
         print(f"taken over from {root_of(other).name}")
         return UP_TO_DATE
-    print(reason or standing(args, known))
-    if reason and args.action == "check":
+    print(reason or standing(stage, known))
+    if reason and stage.action == "check":
         shutil.rmtree(notes_of(stamp), ignore_errors=True)
         write_json(stamp.with_suffix(".begun"), key)
     return TO_DO if reason else UP_TO_DATE
 
 
-def standing(args, stamp: dict[str, Any]) -> str:
+def standing(stage: Stage, stamp: dict[str, Any]) -> str:
     """What is said of a step that is up to date."""
-    text = changed_libraries(stamp["libraries"], args.command[0])
-    return ", ".join(part for part in (counts(args.outputs), f"made with {text}" if text else "") if part)
+    text = changed_libraries(stamp["libraries"], stage.command[0])
+    return ", ".join(part for part in (counts(stage.outputs), f"made with {text}" if text else "") if part)
 
 
 def notes_of(stamp: Path) -> Path:
@@ -297,17 +314,17 @@ def notes_of(stamp: Path) -> Path:
     return stamp.with_suffix(".loaded")
 
 
-def write_stamp(args, stamp: Path, key: dict[str, Any], loaded: dict[str, Any], cache: dict[str, list]) -> None:
+def write_stamp(stage: Stage, stamp: Path, key: dict[str, Any], loaded: dict[str, Any], cache: dict[str, list]) -> None:
     """Write a stamp for the outputs as they are."""
-    outputs = [output_state(path, cache) for path in args.outputs]
+    outputs = [output_state(path, cache) for path in stage.outputs]
     write_json(stamp, {"key": key, "code": loaded["code"], "libraries": loaded["libraries"], "outputs": outputs})
 
 
-def find_sibling(args, stamp: Path, key: dict[str, Any]) -> Path | None:
+def find_sibling(stage: Stage, stamp: Path, key: dict[str, Any]) -> Path | None:
     """The stamp of this very work in a result root beside this one, if its outputs still are what it wrote."""
     for other in sibling_stamps(stamp):
         known = read_stamp(other)
-        paths = counterparts(args.outputs, root_of(stamp), root_of(other))
+        paths = counterparts(stage.outputs, root_of(stamp), root_of(other))
         if not paths or known.get("key") != key or "code" not in known or changed_code(known["code"]):
             continue
         if known.get("outputs") == [output_state(str(path), {}) for path in paths]:
@@ -315,34 +332,34 @@ def find_sibling(args, stamp: Path, key: dict[str, Any]) -> Path | None:
     return None
 
 
-def write(args, stamp: Path, cache: dict[str, list]) -> int:
+def write(stage: Stage, stamp: Path, cache: dict[str, list]) -> int:
     """Write the stamp of a stage that ended well and print the counts."""
-    missing = [path for path in args.outputs if not Path(path).exists()]
+    missing = [path for path in stage.outputs if not Path(path).exists()]
     if missing:
         raise UserError(f"the stage ended well, but did not write {', '.join(missing)}")
     begun = stamp.with_suffix(".begun")
     key = read_quietly(begun)
-    if not is_key(key) or len(key["inputs"]) != len(args.inputs) + len(args.tables):
-        key = work_key(args, cache)
-    for i, path in enumerate(args.inputs):
+    if not is_key(key) or len(key["inputs"]) != len(stage.inputs) + len(stage.tables):
+        key = work_key(stage, cache)
+    for i, path in enumerate(stage.inputs):
         if is_hub_id(path):  # it is downloaded, or found to be newer, only when it is loaded
             key["inputs"][i] = content(path, cache)
-    loaded = merged([read_notes(notes_of(stamp)), *(read_part(Path(part)) for part in args.parts)])
-    write_stamp(args, stamp, key, loaded, cache)
+    loaded = merged([read_notes(notes_of(stamp)), *(read_part(Path(part)) for part in stage.parts)])
+    write_stamp(stage, stamp, key, loaded, cache)
     begun.unlink(missing_ok=True)
     shutil.rmtree(notes_of(stamp), ignore_errors=True)
-    print(counts(args.outputs))
+    print(counts(stage.outputs))
     return 0
 
 
 def main() -> int:
-    args = get_parser().parse_args()
-    stamp = Path(args.stamp)
+    stage = Stage(**vars(get_parser().parse_args()))
+    stamp = Path(stage.stamp)
     cache_path = stamp.parent / "folders.json"
     cache = read_cache(cache_path)
     before = dict(cache)
-    status = (write if args.action == "write" else check)(args, stamp, cache)
-    if cache != before and args.action != "ask":
+    status = (write if stage.action == "write" else check)(stage, stamp, cache)
+    if cache != before and stage.action != "ask":
         write_json(cache_path, cache)
     return status
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthio.cli import UserError, in_range, new_parser, quiet_libraries, run_main, set_threads
+from synthio.cli import UserError, new_parser, quiet_libraries, run_main, set_threads
 from synthio.manifest import PROBABILITY
-from synthio.options import ReportClips, add_options
+from synthio.options import ReportClips, add_options, from_args, option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,19 +41,24 @@ SCORE_NAMES = {"clap_score": "CLAP score (cosine)", PROBABILITY: "sigmoid(scale 
 DPO_CURVES = {"loss": ("loss", 0.6931), "accuracy": ("implicit accuracy", 0.5), "margin": ("reward margin", 0.0)}
 
 
+@dataclass(frozen=True)
+class PageOptions(ReportClips):
+    """What the page shows of the run, and how large it may become."""
+
+    clip_seconds: float = option(10.0, "of each, at most", low=0.1, high=60)
+    max_megabytes: float = option(20.0, "size of the file, at most", low=1)
+    map: str = option(
+        "auto",
+        f"embed up to {MAP_CLIPS} clips; auto: if CLAP is a folder here of at most {MAP_MODEL_MB} MB",
+        choices=("auto", "true", "false"),
+    )
+
+
 def get_parser():
     parser = new_parser(__doc__)
     parser.add_argument("--work", required=True, help="the run's folder, <results_root>/<dataset_name>")
     parser.add_argument("--output", default="", help="the HTML file; empty: report.html in that folder")
-    add_options(parser, ReportClips)
-    parser.add_argument("--clip_seconds", type=in_range(float, 0.1, 60), default=10.0, help="of each, at most")
-    parser.add_argument("--max_megabytes", type=in_range(float, 1), default=20.0, help="size of the file, at most")
-    parser.add_argument(
-        "--map",
-        choices=["auto", "true", "false"],
-        default="auto",
-        help=f"embed up to {MAP_CLIPS} clips; auto: if CLAP is a folder here of at most {MAP_MODEL_MB} MB",
-    )
+    add_options(parser, PageOptions)
     return parser
 
 
@@ -319,15 +324,15 @@ def sound_of(path: str, seconds: float) -> dict[str, str]:
     return {"audio": ogg(audio, rate), "spectrogram": spectrogram_png(audio, rate), "problem": ""}
 
 
-def gallery_of(clips: pd.DataFrame, args, budget: int) -> list[dict[str, Any]]:
+def gallery_of(clips: pd.DataFrame, options: PageOptions, budget: int) -> list[dict[str, Any]]:
     """One record for each clip shown, sorted by label and kind; stops where `budget` (characters) is used up."""
     from synthio.manifest import LABEL, PATH, SOURCE
 
     cards: list[dict[str, Any]] = []
-    for record in draw_clips(clips, args.max_clips).to_dict("records"):
+    for record in draw_clips(clips, options.max_clips).to_dict("records"):
         card = {name: record.get(name, "") for name in CARD_COLUMNS}
         card |= {"file": Path(record[PATH]).name, "source": Path(record.get(SOURCE, "")).name}
-        card |= sound_of(record[PATH], args.clip_seconds)
+        card |= sound_of(record[PATH], options.clip_seconds)
         budget -= sum(len(str(value)) for value in card.values()) + CARD_LETTERS
         if budget < 0:
             break
@@ -517,13 +522,13 @@ def render(page: Mapping[str, Any]) -> str:
     return environment.get_template("report.html.j2").render(page)
 
 
-def sections(run: Run, clips: pd.DataFrame, args) -> dict[str, Any]:
+def sections(run: Run, clips: pd.DataFrame, options: PageOptions) -> dict[str, Any]:
     """All that the page shows but for the clips."""
     from synthio.classification.false_alarms import lines_of
     from synthio.report.quality import table
     from synthio.report.run_folder import versions_of
 
-    pictures, no_map = map_of(run, clips, args.map)  # first: it scores the gold clips
+    pictures, no_map = map_of(run, clips, options.map)  # first: it scores the gold clips
     return {
         "title": run.work.absolute().name,
         "remarks": run.remarks,
@@ -548,7 +553,7 @@ def sections(run: Run, clips: pd.DataFrame, args) -> dict[str, Any]:
         "no_map": no_map,
         "methods": [method.name for method in run.methods],
         "clip_count": len(clips),
-        "clip_seconds": args.clip_seconds,
+        "clip_seconds": options.clip_seconds,
         "cards": [],
     }
 
@@ -560,15 +565,15 @@ def main() -> int:
 
     quiet_libraries()
     set_threads()
-    work = Path(args.work)
+    work, options = Path(args.work), from_args(PageOptions, args)
     output = Path(args.output) if args.output else work / "report.html"
     run = read_run(work)
     clips = all_clips(run)
-    page = sections(run, clips, args)
-    page["cards"] = gallery_of(clips, args, int(args.max_megabytes * 1e6) - len(render(page).encode()))
+    page = sections(run, clips, options)
+    page["cards"] = gallery_of(clips, options, int(options.max_megabytes * 1e6) - len(render(page).encode()))
     html = render(page)
     size_mb = len(html.encode()) / 1e6
-    if size_mb > args.max_megabytes:
+    if size_mb > options.max_megabytes:
         raise UserError(f"{work}: {size_mb:.1f} MB without any clip; raise --max_megabytes")
     write_text(output, html)
     print(f"{output} ({size_mb:.1f} MB, {len(page['cards'])} of {len(clips)} clips)")

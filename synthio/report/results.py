@@ -120,9 +120,9 @@ def timing_lines(timings: pd.DataFrame) -> str:
     return plain_table(["stage", "seconds"], [*rows, ["total", f"{timings['seconds'].sum():.0f}"]])
 
 
-def track(records: list[dict[str, Any]], args) -> None:
-    """Send the main scores of each method to the tracker."""
-    tracker = open_tracker(from_args(Tracking, args), "scores", vars(args))
+def track(records: list[dict[str, Any]], tracking: Tracking, options: Mapping[str, Any]) -> None:
+    """Send the main scores of each method to the tracker, with the options that it shows beside them."""
+    tracker = open_tracker(tracking, "scores", options)
     row = {f"{r['name']} {name}": r[name] for r in records for name in ("accuracy", "mAP", "macro_f1") if name in r}
     tracker.follow([{"step": 0, **row}])
     tracker.close()
@@ -170,7 +170,7 @@ def main() -> int:
                 record["file"] = os.path.relpath(record["file"], Path(args.output_json).parent)
         alarms = {"false_alarms": read_json(args.false_alarms)} if args.false_alarms else {}
         write_json(args.output_json, {"methods": records, **compared, **alarms, "seconds": stages})
-    track(records, args)
+    track(records, from_args(Tracking, args), vars(args))
     return 0
 
 

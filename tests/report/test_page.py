@@ -438,8 +438,7 @@ def test_the_number_of_clips_and_the_size_are_bounded(tmp_path, finished):
     for i in range(12):
         write_wav(work / f"{i}.wav", noise, RATE)
     clips = pd.DataFrame({"path": [str(work / f"{i}.wav") for i in range(12)], "label": "a", "kind": "gold"})
-    args = report.get_parser().parse_args(["--work", str(work)])
-    cards = report.gallery_of(clips.assign(round=""), args, 500_000)
+    cards = report.gallery_of(clips.assign(round=""), report.PageOptions(), 500_000)
     assert 0 < len(cards) < 12 and sum(len(card["audio"]) for card in cards) < 500_000
 
 
