@@ -75,6 +75,33 @@ def test_run_main_keeps_the_traceback_of_our_own_faults(run_script):
     assert done.returncode == 1 and "Traceback" in done.stderr
 
 
+CIRCLES = """
+import atexit, gc
+from synthio.cli import run_main
+class Circle:
+    there = most = 0
+    def __init__(self):
+        self.itself = self
+        Circle.there += 1
+        Circle.most = max(Circle.most, Circle.there)
+    def __del__(self):
+        Circle.there -= 1
+def main():
+    for _ in range(100_000):
+        Circle()
+    print(Circle.most)
+atexit.register(lambda: print(gc.get_freeze_count() > 1000))
+run_main(main)
+"""
+
+
+def test_circles_of_garbage_are_looked_for_seldom_and_not_at_the_end(run_script):
+    """Seldom is not never: of 100,000 that are made and forgotten, some thousand are there at a time."""
+    done = run_script("-c", CIRCLES)
+    most, frozen = done.stdout.split()
+    assert 5_000 < int(most) <= 11_000 and frozen == "True", done.stdout + done.stderr
+
+
 def test_a_notebook_s_way_to_draw_is_not_ours(run_script):
     """Jupyter and Colab hand their backend on by a variable; matplotlib fails where it does not know it."""
     body = "import matplotlib; print('imported')"
