@@ -89,11 +89,15 @@ book_cell() { # CELL STATUS; reads cells_left, cells_ended and began of run_cell
     fi
 }
 
-# The jobs of one cell, on a node. Data and tables are the driver's, who holds the lock of the experiment.
+# The jobs of one cell, on a node. Data and tables are the driver's, who holds the lock of the experiment. By hand, before
+# any driver, there is no data yet.
 run_only_cell() {
     mkdir -p "$work/$only_cell"
     lock_folder "$work/$only_cell"
     journal=$work/$only_cell/jobs.csv
+    fold_list=("${job_folds[0]}")
+    data_folder "${job_folds[0]}"
+    [[ -f ${csvs[1]} && -f ${csvs[3]} && -f ${csvs[5]} ]] || prepare_data
     sum_given
     run_jobs
     name_failures

@@ -162,6 +162,16 @@ def check_sharing(folder: Path, cell: str) -> None:
     assert {row["fold"] for row in rows_of(gold / "checked/valid.csv")} == {"2"}
 
 
+def test_one_cell_can_be_done_before_any_driver_has_prepared_the_data(world, tmp_path):
+    """As a dry run on a cluster advises, to measure what a cell takes."""
+    save_program(tmp_path / "bin/bash", 'case "$1" in *run.sh) exit 0;; esac\nexec /bin/bash "$@"')
+    path = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    done = experiment(world, *options(tmp_path / "results", only_cell="n6_seed1_fold3"), **path)
+    assert "No such file" not in done.stderr and "2 jobs, 1 at once" in done.stdout, done.stderr
+    made = sorted(one.name for one in (tmp_path / "results/tiny_experiment/data/fold_3").glob("*.csv"))
+    assert made == ["test.csv", "train.csv", "valid.csv"]
+
+
 @pytest.mark.parametrize(("seeds", "visible"), [("0 1 2", {"0,2", "1,3"}), ("0", {"0,1,2,3"})])
 def test_gpus_are_dealt_out_and_a_cell_has_one_job_at_a_time(world, tmp_path, seeds, visible):
     """Two jobs at once on four GPUs; a stand-in for bash notes what each call of run.sh is given."""
