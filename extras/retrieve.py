@@ -118,7 +118,7 @@ def embed(args, gold, corpus):
 def result_row(gold: dict, clip: dict, similarity: float, digest: str, model: str) -> dict[str, str]:
     """The row of a retrieved clip: the columns of its gold clip, whose path becomes source_path."""
     from synthio.captions.pools import label_prompt
-    from synthio.manifest import CONTENT, DURATION, MODEL, PATH, PROMPT, SOURCE, SOURCE_CONTENT, prompt_cell
+    from synthio.manifest import CONTENT, DURATION, MODEL, PATH, PROMPT, RETRIEVED, SOURCE, SOURCE_CONTENT, prompt_cell
 
     return gold | {
         PATH: clip[PATH],
@@ -127,7 +127,7 @@ def result_row(gold: dict, clip: dict, similarity: float, digest: str, model: st
         CONTENT: digest,
         DURATION: clip.get(DURATION, ""),
         PROMPT: label_prompt(prompt_cell(gold)),
-        MODEL: f"retrieved by {model}",
+        MODEL: f"{RETRIEVED}{model}",
         "retrieval_cosine": f"{similarity:.6f}",
     }
 

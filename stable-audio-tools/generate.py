@@ -288,6 +288,7 @@ def main() -> int:
         read_manifest,
         write_manifest,
     )
+    from synthio.models.hub import exact_name
     from synthio.models.load import load_text_to_audio
 
     quiet_libraries()
@@ -315,7 +316,12 @@ def main() -> int:
         rows_in=len(table),
         options={**vars(args), **sampling},
         inputs=[args.input_csv],
-        notes={"model": identity, "made_now": made, "latent_seconds": round(model.max_seconds, 3)},
+        notes={
+            "model": identity,
+            "source": exact_name(args.model),
+            "made_now": made,
+            "latent_seconds": round(model.max_seconds, 3),
+        },
     )
     print(f"{len(rows)} clips, {made} of them generated now, {sampling}", file=sys.stderr)
     return 0

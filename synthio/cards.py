@@ -7,16 +7,50 @@ folders of the machine are left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from synthio.cli import printable
-from synthio.files import EMBEDDED
+from synthio.files import EMBEDDED, ROOT
 from synthio.model_ids import is_hub_id, split_id
 
-EMBEDDED_LICENCE = "CC BY-NC"
+UNKNOWN_LICENCE = "not known here"
+LICENCES = Path(__file__).with_name("licences.toml")
 LICENCE_LINE = re.compile(r"^license:[ \t]*([\w.+-]+)[ \t]*$", re.MULTILINE)
+LICENCE_NAME = re.compile(r"^license_name:[ \t]*([\w.+-]+)[ \t]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Licence:
+    """A licence of models, as licences.toml has it.
+
+    Attributes:
+        name: in print.
+        see: where its text is, a URL for one of the hub.
+        models: hub ids that are under it, `*` for any end.
+        names: what front matter of a card calls it; the first is ours.
+        outputs, derivatives: what it says of sounds that the model makes, and of adapters that are trained on it.
+    """
+
+    name: str
+    see: str
+    models: tuple[str, ...]
+    names: tuple[str, ...]
+    outputs: tuple[str, ...]
+    derivatives: tuple[str, ...]
+
+
+@cache
+def known_licences() -> tuple[Licence, ...]:
+    """All of licences.toml."""
+    tables = tomllib.loads(LICENCES.read_text(encoding="utf-8")).values()
+    lists = ("models", "names", "outputs", "derivatives")
+    return tuple(Licence(table["name"], table["see"], **{key: tuple(table[key]) for key in lists}) for table in tables)
 
 
 # Also the marks without which an address or a name (www., ://, @) becomes no link of its own.
@@ -53,15 +87,58 @@ def model_name(model: str) -> str:
     return model if is_hub_id(model) else Path(model).name
 
 
+def known_licence(model: str) -> Licence | None:
+    """The licence of a model whose clauses are known here; no hub is asked.
+
+    A folder is asked for the front matter of its card.
+    """
+    if is_embedded(model):
+        return next(one for one in known_licences() if "embedded" in one.models)
+    if is_hub_id(model):
+        repo = split_id(model)[0]
+        return next((one for one in known_licences() if any(fnmatchcase(repo, name) for name in one.models)), None)
+    name = _front_matter(model)
+    return next((one for one in known_licences() if name in one.names), None)
+
+
+def _front_matter(folder: str) -> str:
+    """What the card of a model's folder calls its licence; '' where it says nothing."""
+    card = Path(folder) / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    found, named = LICENCE_LINE.search(text), LICENCE_NAME.search(text)
+    if found and found[1] == "other" and named:
+        return named[1]
+    return found[1] if found else ""
+
+
 def licence_of(model: str) -> str:
     """What is known here of a model's licence, without marks of Markdown; no hub is asked."""
-    if is_embedded(model):
-        return f"{EMBEDDED_LICENCE}, see extras/embedded/README.md of Synthio"
+    if known := known_licence(model):
+        return f"{known.name}, see {known.see}"
     if is_hub_id(model):
         return f"see https://huggingface.co/{split_id(model)[0]}"
-    card = Path(model) / "README.md"
-    found = LICENCE_LINE.search(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
-    return found[1] if found else "not known here"
+    return _front_matter(model) or UNKNOWN_LICENCE
+
+
+def shared_licence(models: Iterable[str]) -> str:
+    """The front matter that says the licence of what comes of these models; '' where none of theirs is known here."""
+    for model in models:
+        if known := known_licence(model):
+            link = f"license_link: {known.see}\n" if known.see.startswith("https://") else ""
+            return f"license: other\nlicense_name: {known.names[0]}\n{link}"
+    return ""
+
+
+def citation() -> str:
+    """How to cite the method, as BibTeX, from CITATION.cff."""
+    import yaml
+
+    paper = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["references"][0]
+    authors = " and ".join(f"{one['family-names']}, {one['given-names']}" for one in paper["authors"])
+    return (
+        f"@inproceedings{{synthio{paper['year']}, title={{{paper['title']}}}, author={{{authors}}}, "
+        f"booktitle={{{paper['conference']['name']}}}, year={{{paper['year']}}}, url={{{paper['url']}}}}}"
+    )
 
 
 def render(template: Path, values: Mapping[str, Any]) -> str:
@@ -84,6 +161,7 @@ def described(model: str) -> dict[str, Any]:
     """A model as the templates want it."""
     return {
         "name": model_name(model),
+        "id": model,
         "licence": licence_of(model),
         "is_embedded": is_embedded(model),
         "is_hub_id": is_hub_id(model),

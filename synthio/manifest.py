@@ -34,6 +34,7 @@ DATASET, SPLIT, FOLD, GROUP = "dataset", "split_name", "fold", "group"
 SOURCE, SEED, MODEL, SCORE, REASON = "source_path", "seed", "model", "clap_score", "reason"
 CONTENT, SOURCE_CONTENT, DURATION = "sha256", "source_sha256", "duration_s"
 LEAVES = "leaf_labels"  # of multi-label data whose labels hold their parents: the labels that are no parent of others
+RETRIEVED = "retrieved by "  # begins `model` of a recording that stands where a generated clip would
 UNMATCHED = "unmatched_path"  # a generated clip before it was heard through the gold clips' channel
 CHANNEL_SEED = "channel_seed"  # of the noise of that channel
 RESEMBLES = "resembles"  # the clip that a generated one is a near-duplicate of

@@ -56,3 +56,37 @@ def test_a_card_names_models_without_folders_of_the_machine(tmp_path):
     (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     assert cards.licence_of(str(tmp_path)) == "apache-2.0"
     assert cards.escape("a|b\n<img> `x` *_") == "a\\|b \\<img\\> \\`x\\` \\*\\_"
+
+
+CARD = "---\nlicense: other\nlicense_name: stable-audio-community\n---\n"
+
+
+def test_licences_of_generators(tmp_path):
+    """Of the hub by name, of a folder by its card, whatever its revision; nobody else's."""
+    stability = cards.known_licence("stabilityai/stable-audio-open-1.0@main")
+    assert stability is not None and stability.name == "Stability AI Community License"
+    assert any("1,000,000" in clause for clause in stability.outputs)
+    assert cards.known_licence("stabilityai/stable-diffusion-3") is None and cards.known_licence("me/x") is None
+    (tmp_path / "README.md").write_text(CARD)
+    assert cards.known_licence(str(tmp_path)) == stability
+    assert cards.licence_of(str(tmp_path)) == f"{stability.name}, see {stability.see}"
+    embedded = str(cards.EMBEDDED / "text_to_audio")
+    assert cards.shared_licence(["me/x", embedded]) == "license: other\nlicense_name: cc-by-nc\n"
+    assert "license_link: https://stability.ai" in cards.shared_licence([str(tmp_path), embedded])
+    assert cards.shared_licence(["me/x"]) == ""
+
+
+def test_the_documented_licences_are_those_of_the_cards():
+    text = (cards.ROOT / "docs/models.md").read_text(encoding="utf-8")
+    table = text[text.index("## Text to audio") :].split("\n\n")[1]
+    for row in table.splitlines()[2:]:
+        model, _, licence, _ = (cell.strip() for cell in row.strip("|").split("|"))
+        known = cards.known_licence(model.strip("`"))
+        assert (known is None) == ("not stated" in licence)
+        assert known is None or licence.split(",")[0] == known.name.removesuffix(" License")
+
+
+def test_the_citation_is_that_of_citation_cff():
+    said = cards.citation()
+    assert said.startswith("@inproceedings{synthio2025, title={Synthio: ") and "Ghosh, Sreyan and Kumar, Sonal" in said
+    assert said.endswith("url={https://openreview.net/forum?id=bR1J7SpzrD}}") and said.count("{") == said.count("}")

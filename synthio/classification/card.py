@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synthio.cards import described, render
+from synthio.cards import described, render, shared_licence
 from synthio.classification.options import HEADS_ALONE, Recipe
 from synthio.options import declared
 
@@ -39,6 +39,7 @@ def classifier_card(record: Mapping[str, Any]) -> str:
     """
     from synthio.classification.intervals import basis
 
+    models = base_models(record["options"])
     frames = record.get("input", {}).get("frames")
     return render(
         Path(__file__).with_name("model_card.md.j2"),
@@ -53,7 +54,8 @@ def classifier_card(record: Mapping[str, Any]) -> str:
             "temperature": record["calibration"]["temperature"],
             "calibration": {when: record["calibration"][when] for when in ("before", "after")},
             "seconds": frames and frames / 100,
-            "models": base_models(record["options"]),
+            "models": models,
+            "licence": shared_licence(model["id"] for model in models),
             "training": training_rows(record),
             "versions": record["versions"],
         },

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from synthio.cli import UserError, first_line
-from synthio.model_ids import split_id
+from synthio.model_ids import is_hub_id, split_id
 
 TIMEOUT_S = 5.0
 WEIGHTS = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")
@@ -121,6 +121,12 @@ def cached_revision(model: str) -> str:
         return revision
     path = kept / "refs" / revision
     return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def exact_name(model: str) -> str:
+    """A model's name with the commit that is in the cache, `owner/name@commit`; a folder's as it is."""
+    commit = cached_revision(model) if is_hub_id(model) else ""
+    return f"{split_id(model)[0]}@{commit}" if commit else model
 
 
 def snapshot(model: str, patterns: Sequence[str] | None = None) -> Path:

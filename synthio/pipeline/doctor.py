@@ -133,7 +133,8 @@ def existing(folder: Path) -> Path:
 
 def outputs_need(steps: Sequence[Step], variables: Mapping[str, str]) -> list[Need]:
     """Room for the synthetic audio, about."""
-    clips = sum(work.rows for work in works_of(steps, variables) if work.kind in SAMPLED)
+    works = [work for work in works_of(steps, variables) if work.kind in SAMPLED]
+    clips = sum(work.rows * (2 if work.kind == "generate" else 1) for work in works)  # dataset/ has copies of the kept
     model = loaded_models(steps).get("text_to_audio_model", "embedded")
     size_mb = EMBEDDED_CLIP_MB if is_embedded("text_to_audio_model", model) else CLIP_MB
     return [Need(Path(variables["work"]), clips * size_mb / 1000, "synthetic audio")] if clips else []

@@ -530,7 +530,7 @@ def sections(run: Run, clips: pd.DataFrame, options: PageOptions) -> dict[str, A
 
     pictures, no_map = map_of(run, clips, options.map)  # first: it scores the gold clips
     return {
-        "title": run.work.absolute().name,
+        "title": run.name,
         "remarks": run.remarks,
         "timings": timings_of(run),
         "versions": versions_of(run.records.values()),

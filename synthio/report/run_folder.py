@@ -73,6 +73,11 @@ class Run:
     false_alarms: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
+    @property
+    def name(self) -> str:
+        """Of the run: that of its folder."""
+        return self.work.absolute().name
+
 
 def read_run(work: Path) -> Run:
     """Read everything that belongs to W/scores.json.

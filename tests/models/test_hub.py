@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from synthio.files import EMBEDDED
-from synthio.models.hub import cached_revision, needed_files
+from synthio.models.hub import cached_revision, exact_name, needed_files
 from tests.hub_server import COMMIT, Repo, hub_server
 from tests.pipeline.toy import DIFFUSERS, TRANSFORMERS
 
@@ -28,6 +28,8 @@ def test_a_revision_is_what_is_loaded(run_script, tmp_path, monkeypatch):
         assert done.returncode == 2 and "some/ast@v2: it has no revision 'v2'" in done.stderr
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     assert [cached_revision(f"some/ast{end}") for end in ("", "@v1", f"@{TAGGED}")] == ["", TAGGED, TAGGED]
+    assert exact_name("some/ast@v1") == f"some/ast@{TAGGED}" and exact_name("some/ast") == "some/ast"
+    assert exact_name(str(tmp_path)) == str(tmp_path)
     load = "import sys; from synthio.models.ast_model import load_pretrained_ast; load_pretrained_ast(sys.argv[1])"
     offline = known | {"HF_HUB_OFFLINE": "1"}
     assert run_script("-c", load, "some/ast@v1", env=offline).returncode == 0
