@@ -112,7 +112,7 @@ def all_rounds(csvs: Sequence[str]) -> Arm:
 
     tables = [read_manifest(csv, check_files=False) for csv in csvs]
     table = pd.concat(tables, ignore_index=True)
-    unlike = [not reason or rejection_of(reason) == "unlike" for reason in table[REASON]]
+    unlike = table[REASON].map(lambda reason: not reason or rejection_of(reason) == "unlike").astype(bool)
     return Arm(table[unlike], csvs[0])
 
 

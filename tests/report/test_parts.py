@@ -108,6 +108,17 @@ def test_what_is_measured_of_a_run(run):
     ]
 
 
+def test_a_filter_that_drops_nothing_is_compared_with_nothing(run):
+    """Its tables of rejected clips have a header and no row."""
+    for number in (0, 1):
+        csv = run / f"round_{number}/rejected.csv"
+        csv.write_text(csv.read_text().splitlines()[0] + "\n")
+    ears = Ears(level, judge, Reference(level([str(run / "gold/0.wav")], ""), 0.1))
+    found = measure_parts(options_of(run), arm(run, "merged"), arm(run, "gold"), ears, seed=0)
+    assert list(found["parts"]) == ["alignment", "captions", "channel"]
+    assert [(row["kept"], row["dropped"]) for row in found["rounds"]] == [(6, 0), (2, 0)]
+
+
 def test_without_a_judge_and_without_parts(run):
     ears = Ears(level, None, Reference(level([str(run / "gold/0.wav")], ""), 0.1))
     assert np.isnan(hits_of(arm(run, "gold"), ears)).all()
