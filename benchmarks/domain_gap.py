@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 ROOM_S, BAND_HZ, HUM = 0.5, (300, 3400), ((100, 0.01), (300, 0.006))  # of the telephone; tones and amplitudes
 ARMS = ("unaligned", "matched", "dpo", "dpo_matched")
-HEADS = ("probe_ast", "probe")
+HEADS = ("probe_ast", "probe", "fusion")
 MEASURES = {"fad": 1, "kad": 1, "diversity": 3, "agreement": 3}  # digits
 COMPARED = (
     *(("unaligned", "gold"), ("matched", "gold")),

@@ -70,14 +70,45 @@ forget_jobs() { # STEP; settle_jobs has seen that none is at work
     rm -rf "$work/jobs/$1" || true
 }
 
+forks="" # name of the process that imports torch and the like once, and forks: see synthio/pipeline/forks.py
+
+# Start it where several steps ahead would import them. A fork cannot use a GPU, and must end with the driver.
+serve_forks() { # STEPS AHEAD...
+    local line name count=0
+    [[ -z $forks && ${#devices[@]} -eq 0 && ${#guard[@]} -gt 0 && $OSTYPE == linux* ]] || return 0
+    for line; do
+        IFS=$'\t' read -r _ name _ <<<"$line"
+        if [[ $line == *_model=* && -z ${pythons[$name]:-} ]]; then count=$((count + 1)); fi
+    done
+    ((count > 2)) || return 0
+    forks=synthio-$$-$RANDOM$RANDOM
+    "${guard[@]}" "$python" -P "$root/synthio/pipeline/forks.py" serve "$forks" </dev/null >/dev/null 2>&1 9>&- &
+    disown
+}
+
+# Set the array `command`: what loads a model in the main environment is run by a fork.
+through_forks() { # COMMAND...
+    local i
+    command=("$@")
+    [[ -n $forks && ${models[*]} == *_model=* && ${#together[@]} -eq 0 ]] || return 0
+    for i in "${!command[@]}"; do
+        if [[ ${command[i]} == "$python" ]]; then
+            command=("${@:1:i+1}" -I -S "$root/synthio/pipeline/forks.py" run "$forks" "${@:i+2}")
+            return
+        fi
+    done
+}
+
 # A job runs in the background, in a process group of its own.
 start_here() { # LOG COMMAND...
-    local log=$1
+    local log=$1 command
     shift
+    serve_forks "${ahead[@]}"
+    through_forks "$@"
     mkdir -p "${log%/*}"
     : >"$log" # it is there before the reader opens it
     set -m
-    "${guard[@]}" "$@" </dev/null >"$log" 2>&1 9>&- &
+    "${guard[@]}" "${command[@]}" </dev/null >"$log" 2>&1 9>&- &
     job_logs+=("$log") job_pids+=("$!")
     set +m
 }
