@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import mmap
 import re
 import struct
 import zlib
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from synthio.cli import UserError
+from synthio.file_bytes import FileBytes, FileRange
 
 # Every suffix of a file that can be read; what lies in the file is told by its bytes. docs/audio.md names the decoders.
 AUDIO_SUFFIXES = tuple(
@@ -41,15 +41,14 @@ class Container:
     kind: str
     parts: Parts
 
-    def sources(self, path: Path) -> Iterator[str | io.BytesIO]:
-        """What decoders open, one after the other: the path, or each part in memory."""
+    def sources(self, path: Path) -> Iterator[str | io.BufferedReader]:
+        """What decoders open, one after the other: the path, or each part as if it were a file."""
         if len(self.parts) == 1:
             yield str(path)
             return
         with path.open("rb") as stream:
             for start, end in self.parts:
-                stream.seek(start)
-                yield io.BytesIO(stream.read(end - start))
+                yield io.BufferedReader(FileRange(stream, start, end))
 
 
 def is_sound_name(path: Path) -> bool:
@@ -86,8 +85,8 @@ def _look(stream: BinaryIO, size: int) -> Container:
     elif kind in _DECLARED:
         _check_declared(stream, head, _DECLARED[kind](stream, head), size)
     elif kind in _PARTS or kind in _SECOND:
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return Container(kind, _PARTS[kind](data) if kind in _PARTS else _only_part(kind, data))
+        data = FileBytes(stream)
+        return Container(kind, _PARTS[kind](data) if kind in _PARTS else _only_part(kind, data))
     return Container(kind, ((0, size),))
 
 
@@ -355,17 +354,17 @@ _SECOND = {
 }
 
 
-def _only_part(kind: str, data: mmap.mmap) -> Parts:
+def _only_part(kind: str, data: FileBytes) -> Parts:
     """All of a file, which may hold one sound alone."""
-    header = re.compile(_SECOND[kind], re.DOTALL)
-    first = header.search(data)
-    second = first and header.search(data, first.end())
-    if second:
-        raise _joined(second.start())
+    headers = data.places(re.compile(_SECOND[kind], re.DOTALL))
+    next(headers, None)
+    second = next(headers, None)
+    if second is not None:
+        raise _joined(second)
     return ((0, len(data)),)
 
 
-def _ogg_parts(data: mmap.mmap) -> Parts:
+def _ogg_parts(data: FileBytes) -> Parts:
     """The links of a chained Ogg file. A page is a header of 27 bytes, the table of segment sizes, the segments.
 
     Pages that begin a stream stand together at the start of a link. Behind the last page there may be tags.
@@ -389,7 +388,7 @@ def _ogg_parts(data: mmap.mmap) -> Parts:
         at = end
     if at > len(data):
         raise _truncated(len(data), at)
-    if data.find(b"OggS\0", at) >= 0:
+    if any(True for _ in data.places(re.compile(rb"OggS\0"), at)):
         raise BadAudio(f"damaged: no page of Ogg at byte {at}, but others behind it")
     return _ranges(starts, len(data))
 
@@ -407,7 +406,7 @@ def _is_page_whole(page: bytes) -> bool:
     return crc.to_bytes(4, "big").translate(_TURNED) == page[22:26]
 
 
-def _mpeg_parts(data: mmap.mmap) -> Parts:
+def _mpeg_parts(data: FileBytes) -> Parts:
     """The sounds of MP3 files that were joined: each begins with a tag or with a frame that holds a Xing header.
 
     Decoders take the first header for that of the whole.
@@ -428,15 +427,15 @@ def _mpeg_parts(data: mmap.mmap) -> Parts:
     return parts
 
 
-def _tags(data: mmap.mmap) -> dict[int, int]:
+def _tags(data: FileBytes) -> dict[int, int]:
     """Start -> end of the ID3v2 tags of an MP3 file: at its start, before a frame, or before another tag."""
-    found = {at: at + _id3_size(data[at : at + 10]) for at in _places(rb"ID3[\x02-\x04]", data)}
+    found = {at: at + _id3_size(data[at : at + 10]) for at in data.places(re.compile(rb"ID3[\x02-\x04]"))}
     return {at: end for at, end in found.items() if at == 0 or end in found or _is_frame(data, end)}
 
 
-def _xing_headers(data: mmap.mmap) -> Iterator[tuple[int, int]]:
+def _xing_headers(data: FileBytes) -> Iterator[tuple[int, int]]:
     """(start of the frame, bytes it declares from there on or 0) of each Xing or Info header of an MP3 file."""
-    for name in _places(rb"Xing|Info", data):
+    for name in data.places(re.compile(rb"Xing|Info")):
         for side in (32, 17, 9):  # side information of MPEG-1 stereo, mono or MPEG-2 stereo, MPEG-2 mono
             at = name - 4 - side
             if at >= 0 and _is_frame(data, at) and _side_bytes(data[at : at + 4]) == side:
@@ -445,7 +444,7 @@ def _xing_headers(data: mmap.mmap) -> Iterator[tuple[int, int]]:
                 yield at, int.from_bytes(data[length : length + 4], "big") if flags & 2 else 0
 
 
-def _is_frame(data: mmap.mmap, at: int) -> bool:
+def _is_frame(data: FileBytes, at: int) -> bool:
     """Whether the header of an MPEG frame of layer 3 stands here."""
     head = data[at : at + 4]
     return (
@@ -463,12 +462,8 @@ def _side_bytes(head: bytes) -> int:
     return (17 if mono else 32) if mpeg1 else (9 if mono else 17)
 
 
-def _places(pattern: bytes, data: mmap.mmap) -> list[int]:
-    return [found.start() for found in re.finditer(pattern, data)]
-
-
 def _ranges(starts: list[int], end: int) -> Parts:
     return tuple(zip(starts, [*starts[1:], end], strict=True))
 
 
-_PARTS: dict[str, Callable[[mmap.mmap], Parts]] = {"OGG": _ogg_parts, "MPEG": _mpeg_parts}
+_PARTS: dict[str, Callable[[FileBytes], Parts]] = {"OGG": _ogg_parts, "MPEG": _mpeg_parts}

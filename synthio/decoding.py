@@ -23,7 +23,7 @@ from synthio.containers import BadAudio, Container, read_container, unsaid_bytes
 
 BLOCK = 1 << 18  # samples (of all channels) that are decoded at once
 
-Source = str | io.BytesIO
+Source = str | io.BufferedReader
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _open(source: Source, container: Container, path: Path) -> Iterator[Stream]:
             if not more:
                 raise BadAudio("empty: 0 samples")
             reason = f"its header says 0 samples, though {more} bytes follow; mend it"
-    if isinstance(source, io.BytesIO):
+    if isinstance(source, io.BufferedReader):
         source.seek(0)
     with _open_av(source, reason) as stream:
         yield stream

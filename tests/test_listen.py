@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import soundfile
+from transformers import ASTForAudioClassification
 
 from synthio.audio import write_wav
+from synthio.files import EMBEDDED
+from synthio.models.strict import load_network
 from tests.classification.listeners import LABELS, save_ast, save_head, save_world
 from tests.classification.toy_clips import PITCHES
 from tests.rows import rows_of
@@ -32,6 +39,16 @@ def world(tmp_path_factory):
         write_wav(folder / name, audio, 16000)
     (folder / "in/broken.wav").write_bytes(b"RIFF no sound")
     return folder
+
+
+@pytest.fixture
+def embedded_ast(tmp_path):
+    """The embedded AST as ast/train.py saves it, with the labels that it knows."""
+    model = load_network(ASTForAudioClassification, EMBEDDED / "ast", "classifier").float()
+    model.config.problem_type = "single_label_classification"
+    model.save_pretrained(tmp_path / "embedded")
+    shutil.copy(EMBEDDED / "ast/preprocessor_config.json", tmp_path / "embedded")
+    return tmp_path / "embedded"
 
 
 def listen(world, out, *words, model="head", **changes):
@@ -118,3 +135,37 @@ def test_what_is_refused(world, tmp_path):
     assert done.returncode == 2
     done = listen(world, tmp_path, model="nothing")
     assert done.returncode == 2 and "no classifier there" in done.stderr
+
+
+def peak_mb(model, recording, out) -> float:
+    """The most memory that listen.py takes as a process of its own, on one thread."""
+    words = ["--model", model, "--input", recording, "--output", out / "events.csv", "--threshold", 0.5]
+    code = (
+        "import pathlib, runpy, sys\n"
+        "sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print('peak', pathlib.Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, SCRIPT, *map(str, words), "--device", "cpu"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "events in" in done.stdout, done.stderr
+    return int(done.stdout.split("peak ")[1]) * 1024 / 1e6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_memory_does_not_grow_with_a_recording(embedded_ast, tmp_path):
+    """30 minutes take what 3 do: their file is 140 MB larger, and there are 750 windows more."""
+    peaks = []
+    for minutes in (3, 30):
+        name = tmp_path / f"{minutes}.flac"
+        with soundfile.SoundFile(name, "w", 44100, 1) as file:
+            for k in range(minutes):
+                file.write(np.random.default_rng(k).uniform(-0.1, 0.1, 60 * 44100))
+        peaks.append(peak_mb(embedded_ast, name, tmp_path / f"{minutes}"))
+    assert peaks[1] < peaks[0] + 20 and peaks[1] <= 500, peaks

@@ -22,6 +22,8 @@ from synthio.classification.windows import STEPS_PER_S, spans
 from synthio.cli import UserError
 from synthio.files import files_in, sha256_file, sha256_value
 
+BLOCK_ROWS = 4096  # windows whose answers are kept together
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -81,6 +83,32 @@ def hop_of(window: int, overlap: float) -> int:
     return max(1, round(window * (1 - overlap)))
 
 
+class _Rows:
+    """Rows of a table that come a few at a time, for hours.
+
+    They are copied into blocks. Small arrays that stay would lie among the large ones that a network makes and lets
+    go, so that these never find room where they were: in two hours that was 250 MB.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[np.ndarray] = []
+        self._room = 0  # in the last of them
+
+    def add(self, rows: np.ndarray) -> None:
+        while len(rows):
+            if not self._room:
+                self._blocks.append(np.empty((BLOCK_ROWS, *rows.shape[1:]), rows.dtype))
+                self._room = BLOCK_ROWS
+            start = BLOCK_ROWS - self._room
+            part, rows = rows[: self._room], rows[self._room :]
+            self._blocks[-1][start : start + len(part)] = part
+            self._room -= len(part)
+
+    def whole(self) -> np.ndarray:
+        rows = np.concatenate(self._blocks)
+        return rows[: len(rows) - self._room]
+
+
 def hear(path: str | Path, classifier: Classifier, hop: int, tell: Callable[[float], None] | None = None) -> Heard:
     """What a classifier says of each window of a sound.
 
@@ -93,17 +121,16 @@ def hear(path: str | Path, classifier: Classifier, hop: int, tell: Callable[[flo
     Raises:
         BadAudio: the sound cannot be read to its end.
     """
-    starts: list[int] = []
-    chances, end = [], 0.0
+    starts, chances, end = _Rows(), _Rows(), 0.0
     for span in spans(path, classifier.rates, classifier.window, hop):
-        starts += [span.start + start for start in span.starts]
-        chances.append(classifier.score(span))
+        starts.add(span.start + np.array(span.starts))
+        chances.add(classifier.score(span))
         end = max(end, span.end)
         if tell:
             tell(end / STEPS_PER_S)
-    begins = np.array(starts) / STEPS_PER_S
+    begins = starts.whole() / STEPS_PER_S
     ends = np.minimum(begins + classifier.window / STEPS_PER_S, end / STEPS_PER_S)
-    return Heard(begins, ends, np.concatenate(chances))
+    return Heard(begins, ends, chances.whole())
 
 
 def hear_once(

@@ -19,7 +19,7 @@ import numpy as np
 from synthio.audio import mix_down, open_audio
 
 STEPS_PER_S = 100
-WINDOWS_AT_ONCE = 16
+WINDOWS_AT_ONCE = 8  # with 16, the embedded AST is 6 % faster and takes 23 MB more
 
 
 @dataclass(frozen=True)
