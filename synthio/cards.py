@@ -162,6 +162,7 @@ def described(model: str) -> dict[str, Any]:
     return {
         "name": model_name(model),
         "id": model,
+        "repo": split_id(model)[0],
         "licence": licence_of(model),
         "is_embedded": is_embedded(model),
         "is_hub_id": is_hub_id(model),
