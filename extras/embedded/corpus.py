@@ -22,7 +22,7 @@ from synthio import sounds
 from synthio.audio import read_audio
 from synthio.captions.pools import label_prompt
 from synthio.cli import in_range, new_parser, progress, run_main
-from synthio.data.inspect_sound import end_with_parent
+from synthio.data.workers import end_with_parent
 from synthio.files import atomic_path
 from synthio.manifest import label_words, read_table
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthio.cli import in_range, new_parser, pick_device
-from synthio.data.inspect_sound import end_with_parent
+from synthio.data.workers import end_with_parent
 from synthio.files import sha256_value
 from synthio.options import Device, add_options
 

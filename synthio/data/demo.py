@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthio.cli import UserError, progress
 from synthio.data.common import SPLITS, WHERE, Dataset, Listing, PrepareOptions, list_clips
+from synthio.data.workers import available_cores, spread
 from synthio.files import ROOT
 from synthio.options import option
 
@@ -34,6 +35,7 @@ SNR_DB = (-6.0, 9.0)
 AMBIGUOUS_SCENES = ("light rain", "wind", "a busy street", "a forest with birds")
 AMBIGUOUS_SNR_DB = (1.0, 9.0)
 DURATION_S = (2.0, 4.0)
+FEW = 64  # clips: below that, starting processes costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,24 @@ def demo_clip(seed: int, split: int, i: int, label: str) -> Clip:
     return make_clip(label, rng, duration_s, background=scene, snr_db=snr_db, second_event=second)
 
 
+def write_demo_clip(clip: tuple[int, int, int, str, Path]) -> None:
+    """The clip of (seed, split, number, label) as a WAV file."""
+    from synthio.audio import write_wav
+
+    seed, split, number, label, path = clip
+    made = demo_clip(seed, split, number, label)
+    write_wav(path, made.audio[None], made.sample_rate)
+
+
+def make_clips(clips: Sequence[tuple[int, int, int, str, Path]]) -> None:
+    """Those that are not there yet, on all cores."""
+    missing = [clip for clip in clips if not clip[-1].is_file()]
+    some = len(missing) >= FEW and available_cores() > 1
+    made = spread(write_demo_clip, missing, chunk=4) if some else map(write_demo_clip, missing)
+    for _ in progress(made, "demo clips", total=len(missing)):
+        pass
+
+
 def begin_demo(folder: Path, meta: Mapping[str, object]) -> None:
     """Keep the clips that lie there when they were made the same way; otherwise remove them and their CSVs."""
     from synthio.files import read_json, write_json
@@ -103,7 +123,6 @@ def begin_demo(folder: Path, meta: Mapping[str, object]) -> None:
 
 def read_demo(options: DemoOptions) -> Listing:
     """Make the clips that are not there yet."""
-    from synthio.audio import write_wav
     from synthio.files import sha256_file, sha256_value
     from synthio.sounds import DEMO_LABELS
 
@@ -113,15 +132,14 @@ def read_demo(options: DemoOptions) -> Listing:
             raise UserError(f"--{split} {getattr(options, split)} is less than the {len(labels)} classes")
     engine = sha256_value([sha256_file(p) for p in sorted((ROOT / "synthio/sounds").glob("*.py"))])
     begin_demo(folder, {"seed": options.seed, "classes": options.classes, "recipe": DEMO_RECIPE, "engine": engine})
-    rows = []
+    rows, clips = [], []
     for number, split in enumerate(SPLITS):
-        for i in progress(range(getattr(options, split)), f"demo {split}"):
+        for i in range(getattr(options, split)):
             label = labels[i % len(labels)]
             path = folder / "audio" / split / f"{i:04d}_{label}.wav"
-            if not path.is_file():
-                clip = demo_clip(options.seed, number, i, label)
-                write_wav(path, clip.audio[None], clip.sample_rate)
+            clips.append((options.seed, number, i, label, path))
             rows.append({"path": path, "label": label, "split_name": split, WHERE: f"demo {split} clip {i}"})
+    make_clips(clips)
     return list_clips(rows)
 
 

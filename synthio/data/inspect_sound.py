@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from synthio.audio import BadAudio, ContentHash, Stream, mix_down, open_audio
-from synthio.cli import UserError, progress
+from synthio.cli import progress
+from synthio.data.workers import available_cores, spread
 
 SHORT_S = 0.1
 LOUD_DB = 20.0  # over full scale: more than recorders of floats leave as headroom
 CANCELLED_DB, SILENT_DB = 40.0, 80.0  # the mono mix is so far below the channels, on average
-MOST_WORKERS = 32  # disks are not faster for more
 _CHUNK = 32  # clips that are handed to a worker at once
 _FEW = 2000  # clips: below that, starting processes costs more than it saves
 
@@ -78,66 +77,15 @@ def _listen(stream: Stream) -> Sound:
 
 
 def inspect_all(paths: Sequence[str]) -> list[Sound]:
-    """Decode clips on all cores; the order stays.
+    """Decode clips on all cores; the order stays. Threads do for few clips.
 
     Raises:
         UserError: a process that decodes was killed.
     """
-    from concurrent.futures.process import BrokenProcessPool
-
-    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
-    try:
-        with _workers(len(paths)) as pool:
-            return list(progress(_flat(pool.map(_inspect_chunk, chunks)), "listening", total=len(paths)))
-    except BrokenProcessPool:
-        raise UserError("a process that decodes clips was killed (by the system, for want of memory?)") from None
-
-
-def _inspect_chunk(paths: Sequence[str]) -> list[Sound]:
-    return [inspect(path) for path in paths]
-
-
-def _flat(chunks: Iterator[list[Sound]]) -> Iterator[Sound]:
-    for sounds in chunks:
-        yield from sounds
-
-
-def _workers(clips: int) -> Executor:
-    """Threads for few clips, else processes: what Python does for a short clip holds its lock as long as decoding."""
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor
 
     cores = available_cores()
-    if clips < _FEW or cores == 1:
-        return ThreadPoolExecutor(cores)
-    context = multiprocessing.get_context("forkserver")  # a process that was forked has no threads of ours
-    context.set_forkserver_preload([__name__])
-    return ProcessPoolExecutor(cores, context, initializer=end_with_parent)
-
-
-def end_with_parent() -> None:
-    """Let a worker (a process of multiprocessing) end when its parent does, killed or not, without a word at Ctrl-C."""
-    import multiprocessing
-    import os
-    import signal
-    import threading
-    from multiprocessing.connection import wait
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    sentinel = parent.sentinel
-
-    def watch() -> None:
-        wait([sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def available_cores() -> int:
-    """Cores that this process may use, and that are worth using."""
-    import os
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_WORKERS)
+    if len(paths) >= _FEW and cores > 1:  # what Python does for a short clip holds its lock as long as decoding
+        return list(progress(spread(inspect, paths, _CHUNK), "listening", total=len(paths)))
+    with ThreadPoolExecutor(cores) as pool:
+        return list(progress(pool.map(inspect, paths), "listening", total=len(paths)))

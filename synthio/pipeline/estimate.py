@@ -33,8 +33,8 @@ MODELS = {
 }
 DEMO_CLIPS = (200, 60, 100)  # train, valid, test
 LABELS = 10  # of the demo; how many others have is not known before the clips are read
-# Steps of the sampler for the embedded model: with its own weights, and with those for few steps, where 8 without guidance
-# and the decoding take the time of 3 of the others.
+# Steps of the sampler for the embedded model: with its own weights, and with those for few steps, whose 8 without
+# guidance take the time of 3 of the others, decoding included.
 OWN_STEPS, AUTO_STEPS = 24, 3
 # Share of a round's clips that the filter drops; 57 of 200 and 13 of 57 in a run with earlier models.
 DROPPED = 0.27

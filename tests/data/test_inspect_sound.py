@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from synthio.audio import content_hash, mix_down, read_audio
-from synthio.data import inspect_sound
+from synthio.data import inspect_sound, workers
 from synthio.data.inspect_sound import Sound, inspect, inspect_all
 from tests.encoders import encode, tone
 from tests.running import check_workers_end
@@ -62,7 +62,8 @@ def test_reasons(make_wav, tmp_path):
 def test_all_in_order_by_processes_and_by_threads(make_wav, monkeypatch, few):
     monkeypatch.setattr(inspect_sound, "_FEW", few)
     monkeypatch.setattr(inspect_sound, "_CHUNK", 3)
-    monkeypatch.setattr(inspect_sound, "available_cores", lambda: 2)
+    for module in (inspect_sound, workers):
+        monkeypatch.setattr(module, "available_cores", lambda: 2)
     paths = [str(make_wav(f"{i}.wav", 0.1 + i / 100, seed=i)) for i in range(8)]
     sounds = inspect_all([*paths, "/not/there.wav"])
     assert [sound.duration_s for sound in sounds] == [pytest.approx(0.1 + i / 100) for i in range(8)] + [0]
@@ -73,7 +74,8 @@ def test_workers_end_with_the_stage_that_is_killed(make_wav, tmp_path):
     """SIGKILL leaves no process behind."""
     path = make_wav("a.wav", 30.0, sample_rate=48000)
     code = (
-        "from synthio.data import inspect_sound as i; i._FEW = 0; i.available_cores = lambda: 2\n"
+        "from synthio.data import inspect_sound as i, workers as w; i._FEW = 0\n"
+        "i.available_cores = w.available_cores = lambda: 2\n"
         f"print('ready', flush=True); i.inspect_all([{str(path)!r}] * 100000)"
     )
     check_workers_end(code, 4)  # the stage, the fork server, its tracker, a worker
