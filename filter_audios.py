@@ -6,7 +6,8 @@
 
 Each clip gets `clap_score`, the cosine between the clip and "Sound of a {label}", and `clap_probability`,
 sigmoid(scale * cosine) with the model's own learned scale, which is what the paper's threshold of 0.85 refers to.
-What the same threshold means as a cosine is printed, because it differs from model to model.
+What the same threshold means as a cosine is printed, because it differs from model to model. PeAudio also learnt a
+bias, so that its sigmoid is a probability, and its vectors are no unit ones: `clap_score` is their product.
 
 Threshold kinds:
   absolute        keep what reaches --threshold; `auto` takes a threshold for each class from the validation clips
@@ -50,7 +51,9 @@ def draw_scores(table, column: str, limits, title: str, scorer, path: Path) -> N
     from synthio.manifest import PROBABILITY, SCORE
 
     if column == PROBABILITY:
-        cosines = {name: cosine_at(limit.value, scorer.logit_scale) for name, limit in limits.items()}
+        cosines = {
+            name: cosine_at(limit.value, scorer.logit_scale, scorer.logit_bias) for name, limit in limits.items()
+        }
         column, limits = SCORE, {name: Limit(value) for name, value in cosines.items() if math.isfinite(value)}
     draw(table, column, limits, title, path)
 
@@ -67,13 +70,16 @@ def summary(table, counts: dict[str, int], words: str) -> str:
     return f"kept {len(table) - sum(counts.values())} of {len(table)} clips; {words}"
 
 
-def report(table, counts: dict[str, int], words: str, limits) -> None:
-    """Print what was kept, why the others were not, and which classes had too few validation clips."""
+def report(table, counts: dict[str, int], words: str, limits, kind: str) -> None:
+    """Print what was kept, why the others were not, and which classes had too few validation clips.
+
+    `kind` is the similarity of the model.
+    """
     from synthio.filtering.thresholds import MIN_VALID_CLIPS
     from synthio.manifest import SCORE
 
     cosines = sorted(float(cell) for cell in table[SCORE] if cell)
-    spread = f"cosines {cosines[0]:.3f} to {cosines[-1]:.3f}" if cosines else "no scores"
+    spread = f"{kind}s {cosines[0]:.3f} to {cosines[-1]:.3f}" if cosines else "no scores"
     dropped = ", ".join(f"{count} {cause}" for cause, count in counts.items() if count) or "none"
     print(f"{summary(table, counts, words)}; {spread}; rejected: {dropped}", file=sys.stderr)
     pooled = [name for name, limit in limits.items() if "quantile of all" in limit.origin]
@@ -133,9 +139,10 @@ def main() -> int:
     title = summary(table, counts, words)
     draw_scores(steps[-1], column, limits, title, scorer, Path(args.kept_csv).with_suffix(".png"))
     thresholds = {name: vars(limit) for name, limit in limits.items()}
-    notes = {"logit_scale": scorer.logit_scale, "score": column, "thresholds": thresholds, "rejected": counts}
+    learnt = {"logit_scale": scorer.logit_scale, "logit_bias": scorer.logit_bias, "similarity": scorer.similarity}
+    notes = {**learnt, "score": column, "thresholds": thresholds, "rejected": counts}
     write(steps[-1], args, fingerprint(args.model), notes)
-    report(steps[-1], counts, words, limits)
+    report(steps[-1], counts, words, limits, scorer.similarity)
     return 0
 
 

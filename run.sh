@@ -24,18 +24,18 @@ num_iters=2                # whole 1..100: synthetic clips for each gold clip (p
 use_label=false            # bool: prompts are "Sound of a <label>", no captions
 plain_caption=false        # bool: prompts from each clip's own caption, without MixCap's pool
 plain_wo_caption=false     # bool: prompts from label and domain alone
-supcon=false               # bool: a contrastive loss beside AST's cross-entropy; in a run also prompts that go beyond each label
+supcon=false               # bool: a contrastive loss beside the classifier's cross-entropy; in a run also prompts that go beyond each label
 initialize_audio=false     # bool: generation starts from the gold clip plus noise (paper: false)
 init_noise_level=0.6       # number 0.01..1: for initialize_audio=true, level of the noise; 0.01 keeps the gold clip, 1 forgets it
 channel_match=false        # bool: generated clips are heard through the recording chain of the gold clips: room, tone, bandwidth, level, noise, estimated from all of them (paper: false)
 clap_filter=true           # bool: drop the clips that do not sound like their label
-clap_threshold=0.85        # number 0..1 or auto: least sigmoid(scale * cosine) of a kept clip, 0 keeps all; auto: like real clips (paper: 0.85)
+clap_threshold=0.85        # number 0..1 or auto: least sigmoid(scale * cosine) of a kept clip, of PeAudio a probability; 0 keeps all; auto: like real clips (paper: 0.85)
 iterative=true             # bool: self-reflection, new prompts for the clips that were dropped
 reflect_rounds=2           # whole 0..100: rounds of self-reflection, at most; they end when each class has num_iters for each gold clip
 balance=false              # bool: cut the synthetic clips so that no class has a larger share of its quota than another
 only_synthetic=false       # bool: train on the synthetic clips without the gold ones
 classifier=auto            # auto|fusion|probe|ast: what is saved as the classifier; all are trained and shown. auto: the fusion of what the models know and what the clips teach, unless validation clips say clearly that another is better
-use_ast=true               # bool: fine-tune AST; false: only heads on frozen embeddings, and classifier=auto means probe
+use_ast=true               # bool: fine-tune ast_model; false: only heads on frozen embeddings, and classifier=auto means probe
 zero_shot=false            # bool: for use_ast=false and augment=false: CLAP takes the label whose prompts are nearest
 other_class=false          # bool: train one more classifier, with a label other for what is none of the labels: from clips that the filter rejected and from other_csv; the end says how many false alarms that saves
 other_csv=""               # text: for other_class=true, CSV (path) or folder of sounds that are none of the labels, such as the background
@@ -44,8 +44,8 @@ domain=""                  # text: where the sounds come from, for the prompts (
 # -- models: embedded, a folder, or a Hugging Face id
 text_to_audio_model=embedded # text: Stable Audio in diffusers' format, or a model of stable-audio-tools
 dtype=auto                 # auto|float32|float16|bfloat16: precision of the text-to-audio model; auto: float16 to generate with a full-size one on CUDA, else float32. Training takes bfloat16 where float16 is asked for
-clap_model=embedded        # text: transformers' ClapModel, a .pt file of laion_clap, msclap:2022, msclap:2023, or a .pth file of msclap
-ast_model=embedded         # text: transformers' AST, or a .pth checkpoint of the AST repository
+clap_model=embedded        # text: transformers' ClapModel or PeAudio, a .pt file of laion_clap, msclap:2022, msclap:2023, or a .pth file of msclap
+ast_model=embedded         # text: transformers' AST or another audio classifier of it (Wav2Vec2, HuBERT, Whisper, ...), or a .pth checkpoint of the AST repository
 captioner=embedded         # text: what describes the gold clips: embedded, gama, or an audio LLM's folder or Hugging Face id
 caption_instruction=auto   # text: what a captioner that is a model is asked; auto: our wording, but no words for a model with 'captioner' in its name, which takes sound alone; none: no words
 caption_max_tokens=256     # whole 1..: longest caption of a captioner that is a model, in tokens
@@ -101,7 +101,7 @@ ast_num_steps=150          # whole 1..: optimiser steps, as many with synthetic 
 ast_epochs=0               # number 0..: passes over the training clips (paper: 50); 0: ast_num_steps counts
 ast_learning_rate=3e-4     # number 0..: highest learning rate of the classifier (paper, for a model 80 times larger: 1e-5)
 ast_batch_size=16          # whole 1..: clips in a step of the classifier (paper: 48)
-ast_precision=auto         # auto|float32|bfloat16: what AST multiplies in when it is trained; auto: bfloat16 on a GPU that has it, else float32. It is scored in float32
+ast_precision=auto         # auto|float32|bfloat16: what the classifier multiplies in when it is trained; auto: bfloat16 on a GPU that has it, else float32. It is scored in float32
 ast_optimizer=adamw        # adamw|adam: optimiser of the classifier; adam (paper) has the weight decay in the gradient
 ast_schedule=cosine        # cosine|step: how the learning rate of the classifier goes. cosine: it rises in the first tenth of the steps and falls to 0; step: it falls by 15 % after each epoch from the fifth on (paper)
 ast_head_init=names        # names|probe|random: where the new head starts. names: at a linear probe and what the pretrained head says, where that has names for every label; probe: at the probe alone; random (paper)
@@ -109,7 +109,7 @@ ast_wise_ft_alpha=auto     # number 0..1 or auto: share of the trained weights i
 ast_class_weights=false    # bool: each class has the same weight in the loss
 synthetic_weight=auto      # number 0.. or auto: how often a synthetic clip comes for one time that a gold one does; auto: what is best on the validation clips, 0 where they do not help there (paper: 1)
 ast_waveform_augment=none  # none|noise|pitch|speed|chain: changes each clip anew at each step; pitch keeps the tempo (the paper's), speed changes both by resampling; chain: gain, noise, pitch, shift, filter
-ast_spec_augment=false     # bool: mask a band of frequencies and a stretch of time, at each step (SpecAugment)
+ast_spec_augment=false     # bool: mask a band of frequencies and a stretch of time, at each step (SpecAugment); of AST alone
 ast_mixup=0                # number 0..: alpha of mixup's Beta distribution; 0: no mixup
 supcon_weight=1            # number 0..: for supcon=true, weight of the contrastive loss; cross-entropy has 1
 supcon_temperature=0.1     # number 0.001..: for supcon=true, temperature of the contrastive loss (its paper: 0.1)

@@ -33,6 +33,7 @@ from synthio.classification.script import (
 )
 from synthio.cli import new_parser, run_main
 from synthio.files import EMBEDDED
+from synthio.models.classifiers import CLASSIFIER_HELP
 from synthio.models.load import SCORER_HELP
 from synthio.options import add_options, from_args
 
@@ -43,7 +44,7 @@ def get_parser():
     add = parser.add_argument
     add("--heads", nargs="+", default=["all"], metavar="HEAD", help="all, or the names of some heads")
     add("--clap_model", default=str(EMBEDDED / "clap"), help=SCORER_HELP)
-    add("--ast_model", default=str(EMBEDDED / "ast"), help="AST folder, hub id or .pth checkpoint")
+    add("--ast_model", default=str(EMBEDDED / "ast"), help=CLASSIFIER_HELP)
     add_options(parser, Recipe, only=HEADS_ALONE)
     add_options(parser, Hearing)
     return parser

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train AST on labelled clips and test it once.
+"""Train AST, or another classifier of transformers, on labelled clips and test it once.
 
     python ast/train.py --train_csv train.csv --valid_csv valid.csv --test_csv test.csv \\
         --output_folder W/classifier/synthio
@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from synthio.classification.options import NO_AUGMENT, Recipe, TakingOver
+from synthio.classification.options import Recipe, TakingOver
 from synthio.classification.script import (
     Evaluation,
     is_synthetic,
@@ -38,13 +38,14 @@ from synthio.classification.script import (
 from synthio.classification.weighting import describe_choice
 from synthio.cli import UserError, compile_network, new_parser, pick_device, run_main
 from synthio.files import EMBEDDED
+from synthio.models.classifiers import CLASSIFIER_HELP
 from synthio.options import Compiling, add_options, from_args
 from synthio.tracking import Tracking, open_tracker
 
 
 def get_parser():
     parser = new_parser(__doc__)
-    parser.add_argument("--model", default=str(EMBEDDED / "ast"), help="AST folder, hub id or .pth checkpoint")
+    parser.add_argument("--model", default=str(EMBEDDED / "ast"), help=CLASSIFIER_HELP)
     for options in (Evaluation, Recipe, TakingOver, Compiling, Tracking):
         add_options(parser, options)
     return parser
@@ -89,41 +90,6 @@ def run_key(args, recipe, device: str, tables, labels) -> str:
     return sha256_value([vars(recipe), made, model, device.partition(":")[0], labels, clips, known])
 
 
-def read_training_data(args, tables, targets, config):
-    """(train split, validation split, normalisation): the model's own, the length that of the real training clips."""
-    from synthio.classification.augment import MAX_SPEED
-    from synthio.classification.training import (
-        Normalisation,
-        choose_frames,
-        log_mel,
-        make_split,
-        read_features,
-        read_waveforms,
-    )
-    from synthio.manifest import PATH
-    from synthio.models.ast_model import load_extractor
-    from synthio.models.fbank import SAMPLE_RATE, num_frames, num_samples
-
-    limit = num_frames(round(args.max_length_s * SAMPLE_RATE)) if args.max_length_s else config.max_length
-    bands, waveforms, paths = config.num_mel_bins, (), tables["train"][PATH]
-    if args.waveform_augment == NO_AUGMENT:
-        train = read_features(paths, args.train_csv, bands, limit)
-    else:
-        longest = round(MAX_SPEED * num_samples(limit))
-        waveforms = [waveform[:longest].copy() for waveform in read_waveforms(paths, args.train_csv)]
-        train = [log_mel(waveform, bands, limit) for waveform in waveforms]
-    valid = read_features(tables["valid"][PATH], args.valid_csv, bands, limit)
-    synthetic, extractor = is_synthetic(tables["train"]), load_extractor(args.model)
-    heard = [len(clip) for clip, made in zip(train, synthetic, strict=True) if not made or synthetic.all()]
-    norm = Normalisation(
-        choose_frames([limit] if args.max_length_s else heard, limit, config, args.input_length),
-        extractor.mean,
-        extractor.std,
-    )
-    train = make_split(train, targets["train"], norm, waveforms, synthetic)
-    return train, make_split(valid, targets["valid"], norm), norm
-
-
 def take_over_finished(args, key: str, model, tracker, processes):
     """The state of the training of `key` if it is finished in another folder, and its weights in `model`; else None."""
     from synthio.classification.finished import take_over
@@ -136,7 +102,7 @@ def take_over_finished(args, key: str, model, tracker, processes):
     return state
 
 
-def train_ast(args, model, splits, recipe, device: str, checkpoints, on_eval, known, processes):
+def train_network(args, model, splits, recipe, device: str, checkpoints, on_eval, known, processes):
     """Train on (training, validation) split; returns the state, with the weights of the chosen step in `model`."""
     from synthio.classification.contrastive import first_stage
     from synthio.classification.supcon import SupConAst
@@ -161,20 +127,6 @@ def report_evaluation(folder: Path, recipe, state, tracker) -> None:
         flush=True,
     )
     tracker.follow(state.history)
-
-
-def save_model(model, norm, folder: Path) -> None:
-    """Model and feature extractor, as transformers' pipeline wants them."""
-    from transformers import ASTFeatureExtractor
-
-    from synthio.files import atomic_folder
-
-    extractor = ASTFeatureExtractor(
-        max_length=norm.frames, num_mel_bins=model.config.num_mel_bins, mean=norm.mean, std=norm.std
-    )
-    with atomic_folder(folder) as temporary:
-        model.save_pretrained(temporary)
-        extractor.save_pretrained(temporary)
 
 
 def test_once(args, model, norm, tables, targets, valid):
@@ -204,14 +156,21 @@ def main() -> int:
     tables, labels, targets = read_splits(data, args.multi_label)
     recipe = make_recipe(args, len(tables["train"]))
     from synthio.classification.finished import head_of, keep_training
+    from synthio.classification.reading import (
+        check_recipe,
+        load_trainable,
+        read_own_head,
+        read_training_data,
+        save_network,
+    )
     from synthio.classification.training import rows_of_labels, settle_weights
-    from synthio.models.ast_model import load_ast, load_ast_config, read_own_head
     from synthio.training import Checkpoint
 
     tracker = open_tracker(from_args(Tracking, args), f"classifier {Path(args.output_folder).name}", vars(args))
     device, folder = start_clean(data, processes.is_main)
-    train, valid, norm = read_training_data(args, tables, targets, load_ast_config(args.model))
-    model = load_ast(args.model, labels, norm.frames, args.multi_label, args.seed).to(device)
+    check_recipe(args.model, recipe)
+    train, valid, norm = read_training_data(args.model, data, tables, targets, recipe)
+    model = load_trainable(args.model, labels, norm, args.multi_label, args.seed).to(device)
     known = rows_of_labels(read_own_head(args.model), labels) if recipe.head_init == "names" else None
     train, recipe, choice = settle_weights(model, train, valid, recipe, device, known, processes)
     if choice:
@@ -220,7 +179,7 @@ def main() -> int:
     checkpoints = [Checkpoint(folder / name, key) for name in ("checkpoint.pt", "contrastive.pt")]
     read_s = time.monotonic() - started
     on_eval = partial(report_evaluation, folder, recipe, tracker=tracker)
-    state = take_over_finished(args, key, model, tracker, processes) or train_ast(
+    state = take_over_finished(args, key, model, tracker, processes) or train_network(
         args, model, (train, valid), recipe, device, checkpoints, on_eval, known, processes
     )
     processes.leave()
@@ -230,7 +189,7 @@ def main() -> int:
     write_history(folder / "history.csv", state.history, recipe.multi_label)  # after a kill no evaluation may be left
     tested, head = time.monotonic(), head_of(model)
     result = test_once(args, model, norm, tables, targets, valid)
-    save_model(model, norm, folder / "model")
+    save_network(model, norm, folder / "model")
     keep_training(folder, key, state, head)
     best = state.best_row()
     recipe = replace(recipe, wise_ft_alpha=best["alpha"])
@@ -239,7 +198,8 @@ def main() -> int:
         "best_step": state.best_step,
         "num_steps": recipe.num_steps,
         "best_valid": (best["valid_score"], best["valid_loss"]),
-        "input": vars(norm),
+        "input": norm.record(),
+        "network": type(model).__name__,
         "synthetic_weights": choice,
         "seconds": {"read": read_s, "train": state.seconds, "test": time.monotonic() - tested},
         "options": {**vars(args), **vars(recipe), "device": device},

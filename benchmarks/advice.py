@@ -38,6 +38,7 @@ from synthio.cli import (
     str2bool,
 )
 from synthio.files import EMBEDDED
+from synthio.models.classifiers import CLASSIFIER_HELP
 from synthio.options import Device, add_options
 from synthio.report.advise import DRAWS, HEADS
 
@@ -56,7 +57,7 @@ def get_parser():
     add("--synthetic_weight", type=number_or_word(0), default=AUTO, help="as for ast/heads.py")
     add("--curve", type=str2bool, default=True, help="measure the learning curve, too")
     add("--draws", type=in_range(int, 1), default=DRAWS, help="of folds")
-    add("--ast_model", default=str(EMBEDDED / "ast"), help="AST folder, hub id or .pth checkpoint")
+    add("--ast_model", default=str(EMBEDDED / "ast"), help=CLASSIFIER_HELP)
     add("--clap_model", default=str(EMBEDDED / "clap"), help="CLAP folder or hub id")
     add("--cache_folder", required=True, help="folder that keeps embeddings")
     add("--output_csv", type=Path, required=True, help="a row for each draw and head")

@@ -26,6 +26,7 @@ import numpy as np
 from synthio.classification.script import SPLITS
 from synthio.cli import in_range, new_parser, pick_device, quiet_libraries, run_main, set_threads
 from synthio.files import EMBEDDED
+from synthio.models.classifiers import CLASSIFIER_HELP
 from synthio.options import Device, add_options
 
 BANDS, LONGEST = 64, 3000  # of the log-mels; frames
@@ -40,7 +41,7 @@ def add_draw_options(parser) -> None:
     add("--num_samples", type=in_range(int, 1), default=50, help="training clips to draw, stratified")
     add("--seeds", nargs="+", type=in_range(int, 0), default=[0], help="of the draws")
     add("--paired", action="store_true", help="one seed for each split")
-    add("--ast_model", default=str(EMBEDDED / "ast"), help="AST folder, hub id or .pth checkpoint")
+    add("--ast_model", default=str(EMBEDDED / "ast"), help=CLASSIFIER_HELP)
     add("--clap_model", default=str(EMBEDDED / "clap"), help="CLAP folder or hub id")
     add("--cache_folder", required=True, help="folder that keeps embeddings")
     add_options(parser, Device)

@@ -153,11 +153,14 @@ def main() -> int:
     import numpy as np
 
     from synthio.classification.portable import PortableAst
-    from synthio.classification.saved import AstClassifier, load_classifier
+    from synthio.classification.saved import AstClassifier, SoundClassifier, load_classifier
     from synthio.files import atomic_path, write_json
     from synthio.manifest import versions
 
     classifier = load_classifier(args.model)
+    if isinstance(classifier, SoundClassifier):
+        kind = type(classifier.model).__name__
+        raise UserError(f"{args.model}: a {kind}, whose sound goes through Python before it; only an AST is exported")
     if not isinstance(classifier, AstClassifier):
         raise UserError(f"{args.model}: a head on frozen models, not an AST; give the run's classifier/synthio_ast")
     (rate,), labels, multi_label = classifier.rates, classifier.labels, classifier.multi_label

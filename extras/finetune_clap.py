@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from synthio.cli import new_parser, pick_device, quiet_libraries, run_main, set_threads
+from synthio.cli import UserError, new_parser, pick_device, quiet_libraries, run_main, set_threads
 from synthio.files import EMBEDDED
 from synthio.filtering.options import FinetuneOptions
 from synthio.models.load import SCORER_HELP
@@ -54,6 +54,8 @@ def main() -> int:
     quiet_libraries()
     set_threads()
     folder, scorer = Path(args.output_folder), load_scorer(args.model, pick_device(args.device))
+    if not scorer.trainable:
+        raise UserError(f"{args.model}: is not fine-tuned here, for it was trained by another loss than CLAP's")
     csvs = (args.train_csv, args.valid_csv)
     clips = {csv: [sha256_file(path) for path in read_manifest(csv)[PATH]] for csv in csvs}
     options = {name: value for name, value in vars(args).items() if name not in ("device", "output_folder")}

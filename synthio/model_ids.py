@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+OWN_CODE = "it needs code of its own (auto_map), which is never run; name a model of transformers' own classes"
 MAIN = "main"  # the revision that counts where none is named
 HUB_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@(\w[\w./-]*))?")
 
@@ -24,3 +25,11 @@ def source(model: str) -> dict[str, str]:
     """What `from_pretrained` of transformers is told of a folder or a hub id."""
     repo, revision = split_id(model)
     return {"pretrained_model_name_or_path": repo, "revision": revision}
+
+
+def auto_source(model: str) -> dict[str, str | bool]:
+    """`source` for transformers' Auto classes, which could else ask on a terminal whether to run a model's own code.
+
+    It is never run: what a folder or the hub brings beside weights and settings stays unread.
+    """
+    return {**source(model), "trust_remote_code": False}

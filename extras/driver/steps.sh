@@ -504,6 +504,7 @@ make_ready() {
         lock
         make_main_environment
         helper -m synthio.pipeline.sweep "$work" "$embeddings_folder"
+        printf '%s\n' "${ahead[@]}" | helper -m synthio.pipeline.suits "${variables[@]}" || exit 2 # it has said why
         announce
         make_own_environments
     fi

@@ -23,7 +23,7 @@ from synthio.audio import fit_length
 from synthio.captions.requests import Captioner, CaptionerOptions, one_line
 from synthio.cli import UserError, pick_device, quiet_libraries, set_threads
 from synthio.files import fingerprint
-from synthio.model_ids import source
+from synthio.model_ids import auto_source, source
 from synthio.models.strict import load_network, refusing
 
 MIN_SAMPLES = 1600  # 0.1 s: the encoders make nothing of less
@@ -161,9 +161,9 @@ def load_processor(family: Family, model: str) -> transformers.ProcessorMixin:
     if not family.sees:
         return kind.from_pretrained(**source(model))
     stored, _ = kind.get_processor_dict(**source(model))
-    tokenizer = transformers.AutoTokenizer.from_pretrained(**source(model))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(**auto_source(model))
     return hearing_only(kind)(
-        feature_extractor=transformers.AutoFeatureExtractor.from_pretrained(**source(model)),
+        feature_extractor=transformers.AutoFeatureExtractor.from_pretrained(**auto_source(model)),
         tokenizer=tokenizer,
         chat_template=stored.get("chat_template") or tokenizer.chat_template,
     )

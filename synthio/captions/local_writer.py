@@ -24,7 +24,7 @@ from synthio.captions.chat_writer import ChatWriter, Question, Reply
 from synthio.captions.requests import WriterOptions
 from synthio.cli import UserError, pick_device, quiet_libraries, set_threads
 from synthio.files import fingerprint
-from synthio.model_ids import source
+from synthio.model_ids import auto_source
 from synthio.models.strict import load_network, refusing
 
 BATCH_SIZE = 8
@@ -49,7 +49,7 @@ class LocalWriter(ChatWriter):
         dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
         what = "caption writer"
         with refusing(what, model):
-            self.tokenizer = AutoTokenizer.from_pretrained(**source(model), padding_side="left")
+            self.tokenizer = AutoTokenizer.from_pretrained(**auto_source(model), padding_side="left")
             self.model = load_network(AutoModelForCausalLM, model, what, may_have_more=True, dtype=dtype)
         if not self.tokenizer.chat_template:
             raise UserError(

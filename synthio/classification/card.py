@@ -56,6 +56,7 @@ def classifier_card(record: Mapping[str, Any]) -> str:
             "seconds": frames and frames / 100,
             "models": models,
             "licence": shared_licence(model["id"] for model in models),
+            "network": record.get("network", ""),
             "training": training_rows(record),
             "versions": record["versions"],
         },

@@ -84,12 +84,12 @@ def probabilities_of(
     """What a saved classifier of either kind says of clips, [N, C]; `models` as in `saved_probabilities`."""
     from synthio.classification.metrics import probabilities
     from synthio.classification.pool import is_pool
-    from synthio.classification.saved import load_saved_ast, saved_probabilities
+    from synthio.classification.saved import load_saved, saved_probabilities
     from synthio.classification.training import predict_clips
 
     if is_pool(folder / "model"):
         return saved_probabilities(folder / "model", paths, cache_folder, csv, models, device)[0]
-    model, norm = load_saved_ast(folder / "model", device)
+    model, norm = load_saved(folder / "model", device)
     multi_label = model.config.problem_type == "multi_label_classification"
     return probabilities(predict_clips(model, norm, paths, csv, batch_size, device), multi_label)
 

@@ -1,7 +1,7 @@
-"""What a finished training of AST leaves, so that the same one is not done again.
+"""What a finished training leaves, so that the same one is not done again.
 
-    state = take_over(other_folder, key, ast) or fit(...)    # the key: a hash of all that shapes the weights
-    keep_training(folder, key, state, head_of(ast))    # once model/ is there
+    state = take_over(other_folder, key, model) or fit(...)    # the key: a hash of all that shapes the weights
+    keep_training(folder, key, state, head_of(model))    # once model/ is there
 
 The second classifier of a run trains on the gold clips alone where synthetic ones do not help on the validation clips:
 that training is the first one's, to the bit.
@@ -17,18 +17,19 @@ import torch
 
 from synthio.classification.script import FINISHED
 from synthio.files import sha256_file, sha256_value
+from synthio.models.classifiers import linear_name
 from synthio.training import Checkpoint
 
 if TYPE_CHECKING:
     from synthio.classification.training import Fitting
 
-HEAD = "classifier.dense."  # the weights that calibration changes
 WEIGHTS = "model/model.safetensors"
 
 
 def head_of(model) -> dict[str, torch.Tensor]:
-    """A copy, on the CPU, of the weights of an AST that calibration changes."""
-    return {name: tensor.cpu().clone() for name, tensor in model.state_dict().items() if name.startswith(HEAD)}
+    """A copy, on the CPU, of the weights of a classifier that calibration changes."""
+    head = linear_name(model)
+    return {name: tensor.cpu().clone() for name, tensor in model.state_dict().items() if name.startswith(head)}
 
 
 def keep_training(folder: Path, key: str, state: Fitting, head: dict[str, torch.Tensor]) -> None:
@@ -44,18 +45,18 @@ def keep_training(folder: Path, key: str, state: Fitting, head: dict[str, torch.
 
 
 def take_over(folder: str | Path, key: str, model) -> Fitting | None:
-    """Bring an AST to the weights that a finished training chose, if it is the one of this key; returns its state.
+    """Bring a network to the weights that a finished training chose, if it is the one of this key; returns its state.
 
     Args:
         folder: its output folder.
         key: of the training that is wanted.
-        model: from `load_ast`, of the same labels and input length.
+        model: untrained, of the same labels and input length.
 
     Returns:
         The state without tensors, whose `seconds` are 0; None where the folder has no such training, or one whose files
         are damaged or not those that it left. The model is as it was then.
     """
-    from synthio.classification.saved import load_saved_ast
+    from synthio.classification.saved import load_saved
     from synthio.classification.training import Fitting
 
     folder, state = Path(folder), Fitting()
@@ -63,7 +64,7 @@ def take_over(folder: str | Path, key: str, model) -> Fitting | None:
         return None
     if not _file(folder, key).restore(state, {}):
         return None
-    saved, _ = load_saved_ast((folder / WEIGHTS).parent, "cpu")
+    saved, _ = load_saved((folder / WEIGHTS).parent, "cpu")
     model.load_state_dict({**saved.state_dict(), **state.best_state})
     return replace(state, best_state={})
 

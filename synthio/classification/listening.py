@@ -17,14 +17,14 @@ from synthio.captions.pools import zero_shot_prompts
 from synthio.classification.embeddings import EmbeddingCache, embed_clips
 from synthio.classification.experts import Features
 from synthio.files import sha256_value
-from synthio.models.load import load_scorer
+from synthio.models.load import load_embedder, load_scorer
 
 
 class Listener:
     """An AST and a CLAP, or one of them, each loaded when it is first needed.
 
     Args:
-        models: kind ("ast", "clap") -> model, see `load_pretrained_ast` and `load_scorer`.
+        models: kind ("ast", "clap") -> model, see `load_embedder` and `load_scorer`.
         cache_folder: keeps embeddings by content.
         device: torch device.
         batch_size: clips embedded at once.
@@ -39,9 +39,7 @@ class Listener:
 
     @cached_property
     def ast(self):
-        from synthio.models.ast_model import AstEmbedder
-
-        return AstEmbedder(self.models["ast"], self.device)
+        return load_embedder(self.models["ast"], self.device)
 
     @cached_property
     def clap(self):
@@ -55,7 +53,7 @@ class Listener:
     @property
     def logit_scale(self) -> float:
         """What CLAP multiplies its cosines with."""
-        return self.caches["clap"].fact("logit_scale", lambda: float(self.clap.logit_scale))
+        return self.caches["clap"].fact("logit_scale", lambda: float(self.clap.cosine_scale))
 
     def hear(self, paths: Sequence[str], csv: str | Path) -> Features:
         """Embeddings of clips, float32 [N, E] by kind.

@@ -20,7 +20,7 @@ class Scoring(MultiLabel, Seed):
 
 @dataclass(frozen=True)
 class Recipe(Scoring):
-    """How to train an AST. `settle_weights` makes a number of a `synthetic_weight` that is "auto"."""
+    """How to train a classifier. `settle_weights` makes a number of a `synthetic_weight` that is "auto"."""
 
     num_steps: int = option(
         150,
@@ -44,8 +44,8 @@ class Recipe(Scoring):
     )
     precision: str = option(
         AUTO,
-        "what AST multiplies in when it is trained; auto: bfloat16 on a GPU that has it, else float32. It is scored in "
-        "float32",
+        "what the classifier multiplies in when it is trained; auto: bfloat16 on a GPU that has it, else float32. It "
+        "is scored in float32",
         choices=(AUTO, "float32", "bfloat16"),
         driver="ast_precision",
     )
@@ -105,7 +105,7 @@ class Recipe(Scoring):
     )
     spec_augment: bool = option(
         False,
-        "mask a band of frequencies and a stretch of time, at each step (SpecAugment)",
+        "mask a band of frequencies and a stretch of time, at each step (SpecAugment); of AST alone",
         driver="ast_spec_augment",
         card="SpecAugment",
     )
@@ -114,7 +114,7 @@ class Recipe(Scoring):
     )
     supcon: bool = option(
         False,
-        "a contrastive loss beside AST's cross-entropy; in a run also prompts that go beyond each label",
+        "a contrastive loss beside the classifier's cross-entropy; in a run also prompts that go beyond each label",
         driver="supcon",
     )
     supcon_weight: float = option(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,6 +24,11 @@ from synthio.classification.pool import Pool, is_pool, load_pool
 from synthio.classification.windows import STEPS_PER_S, Span
 from synthio.cli import UserError
 from synthio.files import fingerprint, read_object
+from synthio.models.classifiers import is_ast, refuse_misfit
+
+if TYPE_CHECKING:
+    from synthio.classification.training import Input
+    from synthio.models.base import Network
 
 WINDOW_S = 5.0  # of a head that does not say how long its clips were
 MODEL_OF = {"ast": "ast", "ast_logits": "ast", "clap": "clap"}  # kind of embedding -> whose it is
@@ -119,13 +124,13 @@ class Classifier(Protocol):
 def load_classifier(
     folder: str | Path, models: Mapping[str, str] | None = None, device: str = "cpu", window_s: float = 0.0
 ) -> Classifier:
-    """The classifier of a folder: that of a run, or the model/ in it, AST or a head.
+    """The classifier of a folder: that of a run, or the model/ in it, a network or a head.
 
     Args:
         folder: see above.
         models: kind ("ast", "clap") -> where a model is that a head listens through, if it was moved.
         device: torch device.
-        window_s: how much a head hears at once; 0: as much as its clips had. An AST's own input says it.
+        window_s: how much is heard at once; 0: as much as its clips had. An AST's own input says it.
 
     Raises:
         UserError: there is none; a model is not the one it was trained with.
@@ -136,34 +141,75 @@ def load_classifier(
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no classifier there (no config.json); give a run's classifier/synthio")
     said = read_object(folder / LISTENING, "window_s", "ignored", "labels") if (folder / LISTENING).is_file() else None
-    if not is_pool(folder):
-        return AstClassifier(folder, said, device)
-    return PoolClassifier(folder, said, models, device, window_s or (said["window_s"] if said else WINDOW_S))
+    window_s = window_s or (said["window_s"] if said else WINDOW_S)
+    if is_pool(folder):
+        return PoolClassifier(folder, said, models, device, window_s)
+    return (
+        AstClassifier(folder, said, device) if is_ast(str(folder)) else SoundClassifier(folder, said, device, window_s)
+    )
 
 
-def load_saved_ast(folder: Path, device: str):
-    """(model, normalisation of its input) as ast/train.py saved them.
+def load_saved(folder: Path, device: str) -> tuple[Network, Input]:
+    """(network, how it hears) as ast/train.py saved them.
 
     Raises:
         UserError: weights are missing, or none of its; there is no feature extractor.
     """
-    from transformers import ASTForAudioClassification
+    from transformers import ASTForAudioClassification, AutoModelForAudioClassification
 
     from synthio.classification.training import Normalisation
+    from synthio.classification.wave_input import WaveInput
+    from synthio.models.sound_classifier import load_extractor
     from synthio.models.strict import load_network
 
+    if not is_ast(str(folder)):
+        refuse_misfit(str(folder), fine_tuned=True)
+        model = load_network(AutoModelForAudioClassification, folder, "classifier").to(device)
+        return model, WaveInput(load_extractor(str(folder)))
     model = load_network(ASTForAudioClassification, folder, "classifier").to(device)
     extractor = read_object(folder / "preprocessor_config.json", "max_length", "mean", "std")
     return model, Normalisation(extractor["max_length"], extractor["mean"], extractor["std"])
+
+
+class SoundClassifier:
+    """A fine-tuned network of another kind, or any whose head has the labels. See `Classifier`."""
+
+    def __init__(self, folder: Path, said: Mapping[str, Any] | None, device: str, window_s: float):
+        self.model, self.norm = load_saved(folder, device)
+        config = self.model.config
+        self.labels = [config.id2label[i] for i in range(config.num_labels)]
+        self.multi_label = config.problem_type == "multi_label_classification"
+        self.rates: tuple[int, ...] = (self.norm.sample_rate,)
+        self.window = round(window_s * STEPS_PER_S)
+        self.points, self.ignored = said and said["labels"], said["ignored"] if said else []
+        self.identity = [fingerprint(folder / "model.safetensors"), fingerprint(folder / "preprocessor_config.json")]
+        self.device = device
+
+    def score(self, span: Span) -> np.ndarray:
+        import torch
+
+        from synthio.audio import fit_length
+        from synthio.classification.metrics import probabilities
+        from synthio.classification.training import predict
+
+        windows = span.cut(self.norm.sample_rate)
+        clips = [fit_length(window, max(self.norm.least, window.shape[1]))[0] for window in windows]
+        with torch.inference_mode():
+            heard = self.norm.fill([self.norm.hear(clip, self.model.config) for clip in clips])
+            logits = predict(self.model, heard, len(clips), self.device)
+        return probabilities(logits, self.multi_label)
 
 
 class AstClassifier:
     """A fine-tuned AST, or any other whose head has the labels. See `Classifier`."""
 
     def __init__(self, folder: Path, said: Mapping[str, Any] | None, device: str):
+        from synthio.classification.training import Normalisation
         from synthio.models.fbank import SAMPLE_RATE, num_samples
 
-        self.model, self.norm = load_saved_ast(folder, device)
+        self.model, norm = load_saved(folder, device)
+        assert isinstance(norm, Normalisation), "it is an AST"
+        self.norm = norm
         config = self.model.config
         self.labels = [config.id2label[i] for i in range(config.num_labels)]
         self.multi_label = config.problem_type == "multi_label_classification"
@@ -214,10 +260,9 @@ class PoolClassifier:
 
     @cached_property
     def ears(self) -> dict[str, Any]:  # Any: AST or CLAP, both with `sample_rate` and `embed_audio`
-        from synthio.models.ast_model import AstEmbedder
-        from synthio.models.load import load_scorer
+        from synthio.models.load import load_embedder, load_scorer
 
-        load = {"ast": AstEmbedder, "clap": load_scorer}
+        load = {"ast": load_embedder, "clap": load_scorer}
         return {kind: load[kind](model, self.device) for kind, model in self.models.items()}
 
     def score(self, span: Span) -> np.ndarray:

@@ -226,7 +226,7 @@ def write_listening(folder: Path, table, labels, truth, chances, multi_label: bo
         rate, _, frames = probe(path)
         return frames / rate
 
-    if "input" in details:
+    if "frames" in details.get("input", {}):
         window_s = details["input"]["frames"] / 100
     elif DURATION in table.columns and all(table[DURATION]):
         window_s = window_of(table[DURATION].astype(float))

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from synthio.files import stable_seed
+from synthio.models.classifiers import answer, linear_of
 
 PROJECTION_SIZE = 128
 
@@ -31,17 +32,17 @@ class SupConOutput:
 
 
 class SupConAst(nn.Module):
-    """An AST with a projection head on its pooled output; the head is for training alone and is not kept.
+    """A classifier with a projection head on its pooled output; the head is for training alone and is not kept.
 
     Args:
-        ast: ASTForAudioClassification; it is trained in place.
+        ast: ASTForAudioClassification or another one of transformers; it is trained in place.
         seed: of the projection head, two layers as in section 3.1 of the paper.
     """
 
     def __init__(self, ast, seed: int):
         super().__init__()
         self.ast = ast
-        width = ast.config.hidden_size
+        width = linear_of(ast).in_features
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stable_seed(seed, "projection"))
             self.projection = nn.Sequential(
@@ -49,9 +50,9 @@ class SupConAst(nn.Module):
             )
 
     def forward(self, features: torch.Tensor) -> SupConOutput:
-        """Features [B, frames, bands] -> logits and projections."""
-        pooled = self.ast.audio_spectrogram_transformer(features).pooler_output
-        return SupConOutput(self.ast.classifier(pooled), functional.normalize(self.projection(pooled), dim=1))
+        """Features [B, ...] -> logits and projections."""
+        logits, pooled = answer(self.ast, features)
+        return SupConOutput(logits, functional.normalize(self.projection(pooled), dim=1))
 
 
 def supcon_loss(z: torch.Tensor, targets: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The audio classifier: AST of transformers, fitted to a few labelled clips.
+"""The audio classifier: AST, or another one of transformers, fitted to a few labelled clips.
 
     split = make_split(read_features(paths, csv, 128, limit), targets, norm)
     fit(model, train, valid, recipe, device, checkpoint)
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -29,10 +29,12 @@ from synthio.classification.metrics import score_of
 from synthio.classification.optimisation import make_optimizer, rate_at
 from synthio.classification.options import NO_AUGMENT, Recipe
 from synthio.classification.probe import FEW_CLIPS_C, LinearProbe, fit_probe, surprise
-from synthio.classification.supcon import SupConAst, supcon_loss
+from synthio.classification.ragged import Features, over_shapes
+from synthio.classification.supcon import PROJECTION_SIZE, SupConAst, supcon_loss
 from synthio.classification.weighting import choose_synthetic_weight, class_weights, draw_rates
 from synthio.cli import AUTO, UserError, progress
 from synthio.files import stable_seed
+from synthio.models.classifiers import linear_of, read_by_linear
 from synthio.models.fbank import SAMPLE_RATE, WINDOW, kaldi_fbank, num_frames, num_samples
 from synthio.models.precision import autocast
 from synthio.processes import ALONE, Processes
@@ -47,11 +49,49 @@ from synthio.training import (
 )
 
 if TYPE_CHECKING:
-    from synthio.models.ast_model import OwnHead
+    from synthio.models.base import OwnHead
 
 # SpecAugment of AST's ESC-50 recipe: up to 24 of 128 bands and 96 of 512 frames.
 MASKED_BANDS, MASKED_TIME = 24 / 128, 96 / 512
 CLIPS_AT_ONCE = 256  # whose features are kept while the others are read
+
+
+Batch = tuple[Features, torch.Tensor, torch.Tensor]  # features, targets [B, C] and weights in the loss [B]
+
+
+class Input(Protocol):
+    """How a network hears a clip: `Normalisation` for AST, `wave_input.WaveInput` for the others.
+
+    Attributes:
+        sample_rate: in Hz.
+        least: samples that a shorter clip is filled up to, with silence.
+    """
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def least(self) -> int: ...
+
+    def hear(self, waveform: np.ndarray, config: Any) -> torch.Tensor:  # Any: the network's, of transformers
+        """What is kept of a clip [T], float32."""
+        ...
+
+    def fill(self, clips: Sequence[torch.Tensor]) -> Features:
+        """What the network reads of clips that were heard, float32."""
+        ...
+
+    def changed(self, waveforms: Sequence[np.ndarray], features: Features) -> Features:
+        """What it reads of waveforms that were changed, each [T], in place of these features."""
+        ...
+
+    def mixed(self, alpha: float, rng: np.random.Generator, waveforms: Sequence[np.ndarray], batch: Batch) -> Batch:
+        """`mixup` of a batch whose waveforms these are, if there are any."""
+        ...
+
+    def record(self) -> dict[str, Any]:
+        """For scores.json."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -61,23 +101,51 @@ class Normalisation:
     frames: int
     mean: float
     std: float
+    sample_rate: ClassVar[int] = SAMPLE_RATE
+    least: ClassVar[int] = WINDOW
 
     def apply(self, features: torch.Tensor) -> torch.Tensor:
         """(x - mean) / (2 std), which is AST's convention."""
         return (features - self.mean) / (2 * self.std)
+
+    def hear(self, waveform: np.ndarray, config: Any) -> torch.Tensor:  # Any: ASTConfig
+        """See `Input`: log-mels [frames, bands]."""
+        return log_mel(waveform, config.num_mel_bins, self.frames)
+
+    def fill(self, clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        """See `Input`: [N, frames, bands]."""
+        return fill(clips, self)
+
+    def changed(self, waveforms: Sequence[np.ndarray], features: Features) -> torch.Tensor:
+        """See `Input`: [N, frames, bands]."""
+        assert isinstance(features, torch.Tensor), "AST's are of one shape"
+        return changed_features(waveforms, self, features.shape[2])
+
+    def mixed(self, alpha: float, rng: np.random.Generator, waveforms: Sequence[np.ndarray], batch: Batch) -> Batch:
+        """See `Input`; spectrograms are blended."""
+        features, targets, weights = batch
+        assert isinstance(features, torch.Tensor), "AST's are of one shape"
+        features, targets, weights = mixup(alpha, rng, features, targets, weights)
+        return features, targets, weights
+
+    def record(self) -> dict[str, Any]:
+        """See `Input`."""
+        return vars(self)
 
 
 @dataclass(frozen=True)
 class Split:
     """Clips ready for the model: normalised features float16 [N, frames, bands], targets float32 [N, C].
 
-    The waveforms, float32 [T] at 16 kHz, are kept only where they are augmented. Of training clips: `weights` float32
-    [N] in the loss, None: all the same; `is_synthetic` bool [N], None: none is. `settle_weights` sets the weights.
+    Of other networks than AST the features are of each clip's own length, those of validation clips in float32. The
+    waveforms, float32 [T] at the network's rate, are kept only where they are changed. Of training clips: `weights`
+    float32 [N] in the loss, None: all the same; `is_synthetic` bool [N], None: none is. `settle_weights` sets the
+    weights.
     """
 
-    features: torch.Tensor
+    features: Features
     targets: torch.Tensor
-    norm: Normalisation
+    norm: Input
     waveforms: Sequence[np.ndarray] = ()
     weights: torch.Tensor | None = None
     is_synthetic: np.ndarray | None = None
@@ -114,18 +182,20 @@ class Fitting(State):
 # Features
 
 
-def read_waveforms(paths: Sequence[str], csv: str | Path) -> Iterator[np.ndarray]:
-    """Each clip, mono float32 [T] at 16 kHz. One shorter than a frame is filled up with silence.
+def read_waveforms(
+    paths: Sequence[str], csv: str | Path, rate: int = SAMPLE_RATE, least: int = WINDOW
+) -> Iterator[np.ndarray]:
+    """Each clip, mono float32 [T] at a rate in Hz. One of less than `least` samples is filled up with silence.
 
     Raises:
         UserError: a clip cannot be used (CSV, row, path and reason).
     """
     for row, path in enumerate(progress(paths, f"features of {Path(csv).name}"), 1):
         try:
-            audio, _ = read_audio(path, SAMPLE_RATE)
+            audio, _ = read_audio(path, rate)
         except BadAudio as error:
             raise UserError(f"{csv} row {row}: {path}: {error}") from None
-        yield fit_length(audio, max(WINDOW, audio.shape[1]))[0]
+        yield fit_length(audio, max(least, audio.shape[1]))[0]
 
 
 def log_mel(waveform: np.ndarray, num_mel_bins: int, limit: int) -> torch.Tensor:
@@ -174,15 +244,13 @@ def fill(features: Sequence[torch.Tensor], norm: Normalisation, dtype: torch.dty
     return batch
 
 
-def augmented_features(
-    waveforms: Sequence[np.ndarray], norm: Normalisation, num_mel_bins: int, method: str, rng: np.random.Generator
-) -> torch.Tensor:
-    """Features of changed copies of some clips, normalised and padded as in `make_split`, float32 [B, frames, bands].
+def changed_features(changed: Sequence[np.ndarray], norm: Normalisation, num_mel_bins: int) -> torch.Tensor:
+    """Features of waveforms, normalised and padded as in `make_split`, float32 [B, frames, bands].
 
     One filterbank for all: the clips are filled up with silence, and the frames that hear it become padding.
     """
     samples = num_samples(norm.frames)
-    changed = [augment(waveform, SAMPLE_RATE, method, rng)[:samples] for waveform in waveforms]
+    changed = [waveform[:samples] for waveform in changed]
     batch = np.concatenate([fit_length(waveform[None], samples) for waveform in changed])
     features = kaldi_fbank(torch.from_numpy(batch), num_mel_bins)
     counts = torch.tensor([max(1, num_frames(len(waveform))) for waveform in changed])
@@ -190,13 +258,24 @@ def augmented_features(
     return norm.apply(features.masked_fill(padding[:, :, None], 0.0))
 
 
+def draw_mixup(alpha: float, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(share of each of so many clips, the clip that it is blended with): Zhang et al. 2018, equation 1."""
+    return rng.beta(alpha, alpha, count), rng.permutation(count)
+
+
 def mixup(alpha: float, rng: np.random.Generator, *tensors: torch.Tensor) -> list[torch.Tensor]:
     """Blend each clip with another of the batch: features [B, F, M], targets [B, C] and so on by the same weight.
 
-    The weight is Beta(alpha, alpha), one for each clip (Zhang et al. 2018, equation 1).
+    The weight is Beta(alpha, alpha), one for each clip.
     """
-    share = torch.from_numpy(rng.beta(alpha, alpha, len(tensors[0]))).to(tensors[0])
-    other = torch.from_numpy(rng.permutation(len(share))).to(share.device)
+    drawn = draw_mixup(alpha, rng, len(tensors[0]))
+    return blend(*drawn, *tensors)
+
+
+def blend(shares_of: np.ndarray, others: np.ndarray, *tensors: torch.Tensor) -> list[torch.Tensor]:
+    """share * x + (1 - share) * x of the other, of each tensor [B, ...]."""
+    share = torch.from_numpy(shares_of).to(tensors[0])
+    other = torch.from_numpy(others).to(share.device)
     shares = [share.reshape(-1, *[1] * (x.ndim - 1)) for x in tensors]
     return [w * x + (1 - w) * x[other] for w, x in zip(shares, tensors, strict=True)]
 
@@ -254,14 +333,14 @@ def loss_of(
 
 
 @torch.inference_mode()
-def predict(model, features: torch.Tensor, batch_size: int, device: str) -> torch.Tensor:
-    """Logits float32 [N, C] on the CPU of features [N, frames, bands], in evaluation mode."""
+def predict(model, features: Features, batch_size: int, device: str) -> torch.Tensor:
+    """Logits float32 [N, C] on the CPU of the features of N clips, in evaluation mode."""
     model.eval()
     return _in_batches(lambda batch: model(batch).logits, features, batch_size, device)
 
 
 def predict_clips(
-    model, norm: Normalisation, paths: Sequence[str], csv: str | Path, batch_size: int, device: str
+    model, norm: Input, paths: Sequence[str], csv: str | Path, batch_size: int, device: str
 ) -> torch.Tensor:
     """Logits float32 [N, C] of sound files, N >= 1, as the saved model gives them in transformers' pipeline.
 
@@ -269,19 +348,23 @@ def predict_clips(
         UserError: a clip cannot be used (CSV, row, path and reason).
     """
     logits, waiting = [], []
-    for row, waveform in enumerate(read_waveforms(paths, csv), 1):
-        waiting.append(log_mel(waveform, model.config.num_mel_bins, norm.frames))
+    for row, waveform in enumerate(read_waveforms(paths, csv, norm.sample_rate, norm.least), 1):
+        waiting.append(norm.hear(waveform, model.config))
         if len(waiting) == CLIPS_AT_ONCE or row == len(paths):
-            logits.append(predict(model, fill(waiting, norm), batch_size, device))
+            logits.append(predict(model, norm.fill(waiting), batch_size, device))
             waiting = []
     return torch.cat(logits)
 
 
 def _in_batches(
-    function: Callable[[torch.Tensor], torch.Tensor], features: torch.Tensor, batch_size: int, device: str
+    function: Callable[[torch.Tensor], torch.Tensor], features: Features, batch_size: int, device: str
 ) -> torch.Tensor:
     """function(features on the device), float32 on the CPU, at most `batch_size` clips at a time, fewer if need be."""
-    return torch.stack(Halving(batch_size).run(lambda part: function(part.to(device).float()).float().cpu(), features))
+
+    def run(clips: torch.Tensor) -> torch.Tensor:
+        return torch.stack(Halving(batch_size).run(lambda part: function(part.to(device).float()).float().cpu(), clips))
+
+    return over_shapes(run, features)
 
 
 def evaluate(model, split: Split, recipe: Recipe, device: str) -> tuple[float, float]:
@@ -381,8 +464,8 @@ def fit_head(model, train: Split, valid: Split, recipe: Recipe, device: str, kno
         shares, offset = fit_weights(logits, valid.targets.numpy(), recipe.multi_label)
         probe = LinearProbe.summed((probe, known), shares, offset)
     with torch.no_grad():
-        model.classifier.dense.weight.copy_(torch.from_numpy(probe.weight))
-        model.classifier.dense.bias.copy_(torch.from_numpy(probe.bias))
+        linear_of(model).weight.copy_(torch.from_numpy(probe.weight))
+        linear_of(model).bias.copy_(torch.from_numpy(probe.bias))
 
 
 def rows_of_labels(head: OwnHead | None, labels: Sequence[str]) -> LinearProbe | None:
@@ -402,17 +485,16 @@ def rows_of_labels(head: OwnHead | None, labels: Sequence[str]) -> LinearProbe |
 
 
 @torch.inference_mode()
-def _pooled(model, features: torch.Tensor, batch_size: int, device: str) -> torch.Tensor:
+def _pooled(model, features: Features, batch_size: int, device: str) -> torch.Tensor:
     """What the linear layer of the head reads, float32 [N, H] on the CPU."""
     model.eval()
-    body, norm = model.audio_spectrogram_transformer, model.classifier.layernorm
-    return _in_batches(lambda batch: norm(body(batch).pooler_output), features, batch_size, device)
+    return _in_batches(partial(read_by_linear, model), features, batch_size, device)
 
 
 @torch.no_grad()
 def scale_logits(model, temperature: float, offset: float) -> None:
-    """Turn an AST's logits into logits / temperature + offset, in its own weights, so that any program has them."""
-    dense = model.classifier.dense
+    """Turn a network's logits into logits / temperature + offset, in its own weights, so that any program has them."""
+    dense = linear_of(model)
     dense.weight.div_(temperature)
     dense.bias.div_(temperature).add_(offset)
 
@@ -444,12 +526,15 @@ def train_step(
     rows = torch.from_numpy(_drawn_rows(train, recipe, step))
     features, targets = train.features[rows].float(), train.targets[rows]
     weights = torch.ones(len(rows)) if train.weights is None else train.weights[rows]
+    waveforms = [train.waveforms[row] for row in rows] if train.waveforms else []
     if recipe.waveform_augment != NO_AUGMENT:
-        waveforms = [train.waveforms[row] for row in rows]
-        features = augmented_features(waveforms, train.norm, features.shape[2], recipe.waveform_augment, rng)
+        rate = train.norm.sample_rate
+        waveforms = [augment(waveform, rate, recipe.waveform_augment, rng) for waveform in waveforms]
+        features = train.norm.changed(waveforms, features)
     if recipe.mixup > 0:
-        features, targets, weights = mixup(recipe.mixup, rng, features, targets, weights)
+        features, targets, weights = train.norm.mixed(recipe.mixup, rng, waveforms, (features, targets, weights))
     if recipe.spec_augment:
+        assert isinstance(features, torch.Tensor), "of other networks than AST it is refused"
         features = spec_augment(features, rng)
     set_learning_rate(optimizer, rate_at(step, len(train.features), recipe))
     model.train()
@@ -464,7 +549,7 @@ def train_step(
 
 def _set_gradient(
     model,
-    batch: tuple[torch.Tensor, ...],
+    batch: Batch,
     step: int,
     recipe: Recipe,
     device: str,
@@ -473,8 +558,8 @@ def _set_gradient(
 ) -> float:
     """Give the parameters the gradient of a step's loss, computed `size` clips at a time; returns the loss.
 
-    Of the clips that this process computes: their part of both. Dropout, which AST has none of, would draw other masks
-    for another number of processes.
+    Of the clips that this process computes: their part of both. Dropout, which AST has none of, draws other masks for
+    another number of processes.
     """
     # dropout takes no generator; `fit` shields the state
     torch.manual_seed(stable_seed(recipe.seed, "step", step) + processes.rank)
@@ -484,20 +569,35 @@ def _set_gradient(
     if recipe.supcon_weight > 0:
         _check_whole(count, len(mine), size, processes.count)
     for rows in mine.split(size) if len(mine) else ():
-        features, targets, weights = (tensor[rows].to(device) for tensor in batch)
+        features, targets, weights = batch[0][rows].to(device), batch[1][rows].to(device), batch[2][rows].to(device)
         with autocast(device, recipe.precision):
-            output = model(features)
+            logits, projections = _outputs(model, features, recipe)
         loss = contrast = torch.zeros((), device=device)
         if recipe.cross_entropy:
-            loss = len(rows) / count * loss_of(output.logits.float(), targets, recipe.multi_label, weights)
+            loss = len(rows) / count * loss_of(logits.float(), targets, recipe.multi_label, weights)
         if recipe.supcon_weight > 0:  # of the whole batch, in each process
-            projected = processes.joined(output.projected.float(), count)
+            projected = processes.joined(projections.float(), count)
             contrast = supcon_loss(projected, batch[1].to(device), recipe.supcon_temperature)
             loss = loss + recipe.supcon_weight * contrast
         check_finite(loss, "training loss", step)
         loss.backward()
         total += loss.item() - (1 - 1 / processes.count) * recipe.supcon_weight * contrast.item()
     return total
+
+
+def _outputs(model, features: Features, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+    """(logits [B, C], projections [B, P]) of a batch; P is 0 where the recipe has no contrastive loss."""
+
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        output = model(batch)
+        return torch.cat([output.logits, output.projected], dim=1) if recipe.supcon_weight > 0 else output.logits
+
+    if isinstance(features, torch.Tensor):
+        output = model(features)
+        return output.logits, output.projected if recipe.supcon_weight > 0 else output.logits[:, :0]
+    both = over_shapes(run, features)
+    classes = both.shape[1] - (PROJECTION_SIZE if recipe.supcon_weight > 0 else 0)
+    return both[:, :classes], both[:, classes:]
 
 
 def _check_whole(count: int, mine: int, size: int, processes: int) -> None:
@@ -599,11 +699,16 @@ def _averaged(model, start: dict[str, torch.Tensor], alpha: float) -> Iterator[N
         yield
         return
     trained = _copy_state(model)
-    model.load_state_dict({name: torch.lerp(start[name], tensor, alpha) for name, tensor in trained.items()})
+    model.load_state_dict({name: _mean(start[name], tensor, alpha) for name, tensor in trained.items()})
     try:
         yield
     finally:
         model.load_state_dict(trained)
+
+
+def _mean(start: torch.Tensor, trained: torch.Tensor, alpha: float) -> torch.Tensor:
+    """The weighted mean; a whole number, such as how often a batch norm was asked, stays that of the training."""
+    return torch.lerp(start, trained, alpha) if trained.is_floating_point() else trained
 
 
 def _record(state: Fitting, model, train_loss: float, valid_loss: float, score: float, alpha: float) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from synthio.classification.metrics import probabilities
-from synthio.classification.saved import load_saved_ast as load
-from synthio.classification.training import Normalisation, predict_clips
+from synthio.classification.saved import load_saved as load
+from synthio.classification.training import Input, predict_clips
 from synthio.cli import UserError
 from synthio.files import read_object
 from synthio.manifest import split_labels
@@ -36,7 +36,7 @@ def find_model(folder: str) -> Path:
     return model
 
 
-def class_probabilities(model, norm: Normalisation, paths: Sequence[str], csv: str, device: str) -> np.ndarray:
+def class_probabilities(model, norm: Input, paths: Sequence[str], csv: str, device: str) -> np.ndarray:
     """Probabilities float64 [N, C] of N >= 1 clips, classes in the order of the model's config."""
     multi_label = model.config.problem_type == "multi_label_classification"
     return probabilities(predict_clips(model, norm, paths, csv, BATCH, device), multi_label)

@@ -79,5 +79,6 @@ def threshold_words(limits: Mapping[str, Limit], column: str, scorer: AudioTextS
     if options.threshold == AUTO:
         return f"auto threshold: {spread}"
     threshold = float(options.threshold)
-    limit = cosine_at(threshold, scorer.logit_scale)
-    return f"threshold {threshold:g} is cosine {limit:.3f} at scale {scorer.logit_scale:.1f}"
+    limit, bias = cosine_at(threshold, scorer.logit_scale, scorer.logit_bias), scorer.logit_bias
+    at = f"scale {scorer.logit_scale:.1f}" + (f" and bias {bias:.1f}" if bias else "")
+    return f"threshold {threshold:g} is {scorer.similarity} {limit:.3f} at {at}"

@@ -29,7 +29,7 @@ FULL_SCALE = 0.999  # 16-bit files end at 32767 / 32768, lossy ones a little bel
 
 @dataclass(frozen=True)
 class Heard:
-    """One clip: CLAP embedding [E], spectral embedding [32, N]; or the reason why the clip must not be used."""
+    """One clip: what its score is made of [E], spectral embedding [32, N]; or why the clip must not be used."""
 
     vector: np.ndarray | None
     spectrum: np.ndarray | None
@@ -56,7 +56,7 @@ def hear_batch(paths, scorer, max_clipped: float, fitting: Halving) -> list[Hear
     """Read and embed clips."""
     loaded = [load_clip(path, max_clipped) for path in paths]
     good = [(audio, rate) for audio, rate, reason in loaded if not reason]
-    vectors = iter(fitting.run(scorer.embed_audio, [resample(a, r, scorer.sample_rate) for a, r in good]))
+    vectors = iter(fitting.run(scorer.score_audio, [resample(a, r, scorer.sample_rate) for a, r in good]))
     spectra = (spectral_embedding(resample(a, r, SAMPLE_RATE)) for a, r in good)
     return [Heard(None, None, reason) if reason else Heard(next(vectors), next(spectra), "") for _, _, reason in loaded]
 
@@ -73,11 +73,11 @@ def score(table, heard, scorer):
     """Add clap_score, clap_probability and the reason of unusable clips; rows stay in order."""
     prompts = [label_prompt(cell) for cell in prompt_cells(table)]
     distinct = sorted(set(prompts))
-    texts = dict(zip(distinct, scorer.embed_text(distinct), strict=True)) if distinct else {}
+    texts = dict(zip(distinct, scorer.score_text(distinct), strict=True)) if distinct else {}
     cosines = [
         math.nan if clip.reason else float(clip.vector @ texts[prompt])
         for clip, prompt in zip(heard, prompts, strict=True)
     ]
-    chances = [probability(cosine, scorer.logit_scale) for cosine in cosines]
+    chances = [probability(cosine, scorer.logit_scale, scorer.logit_bias) for cosine in cosines]
     reasons = [clip.reason for clip in heard]
     return table.assign(**{SCORE: score_cells(cosines), PROBABILITY: score_cells(chances), REASON: reasons})

@@ -14,7 +14,8 @@ class FilterOptions:
 
     threshold: float | str = option(
         0.85,
-        "least sigmoid(scale * cosine) of a kept clip, 0 keeps all; auto: like real clips (paper: 0.85)",
+        "least sigmoid(scale * cosine) of a kept clip, of PeAudio a probability; 0 keeps all; auto: like real clips "
+        "(paper: 0.85)",
         low=0,
         high=1,
         words=(AUTO,),

@@ -44,16 +44,16 @@ class Limit:
     origin: str = ""
 
 
-def probability(cosine: float, scale: float) -> float:
-    """The paper's score sigmoid(scale * cosine), in (0, 1)."""
-    return 1 / (1 + math.exp(-scale * cosine))
+def probability(cosine: float, scale: float, bias: float = 0.0) -> float:
+    """The paper's score sigmoid(scale * cosine), in (0, 1); of a model with a bias sigmoid(scale * product + bias)."""
+    return 1 / (1 + math.exp(-(scale * cosine + bias)))
 
 
-def cosine_at(threshold: float, scale: float) -> float:
-    """The cosine whose probability is `threshold`."""
+def cosine_at(threshold: float, scale: float, bias: float = 0.0) -> float:
+    """The cosine, or product, whose probability is `threshold`."""
     if threshold in (0, 1):
         return math.inf if threshold else -math.inf
-    return math.log(threshold / (1 - threshold)) / scale
+    return (math.log(threshold / (1 - threshold)) - bias) / scale
 
 
 def score_cells(values: Sequence[float] | np.ndarray) -> list[str]:

@@ -105,8 +105,8 @@ def clap_scores(losers: pd.DataFrame, model: str, device: str, cache_csv: Path) 
     for start in progress(range(0, len(missing), BATCH), "dpo: scoring batches"):
         rows = missing[start : start + BATCH]
         clips = [read_clip(path, scorer.sample_rate, mono=True) for path in losers[PATH].iloc[rows]]
-        texts = scorer.embed_text([keys[row][1] for row in rows])
-        cosines = (np.stack(fitting.run(scorer.embed_audio, clips)) * texts).sum(axis=1)
+        texts = scorer.score_text([keys[row][1] for row in rows])
+        cosines = (np.stack(fitting.run(scorer.score_audio, clips)) * texts).sum(axis=1)
         # Six decimals, as everywhere: equal sounds must not differ by the rounding of a sum.
         known |= {keys[row]: round(float(cosine), 6) for row, cosine in zip(rows, cosines, strict=True)}
         _write_scores(known, cache_csv)

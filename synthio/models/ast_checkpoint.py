@@ -18,7 +18,6 @@ import torch
 from synthio.cli import UserError
 from synthio.models.checkpoint_file import read_checkpoint
 
-SUFFIXES = (".pth", ".pt")
 HEAD_WIDTH = 64  # of one attention head, in every DeiT
 NORM_EPSILON = 1e-6  # of timm's vision transformers
 NUM_MEL_BINS = 128
@@ -43,11 +42,6 @@ BLOCK_NAMES = {
     "mlp.fc1": "mlp.fc1",
     "mlp.fc2": "mlp.fc2",
 }
-
-
-def is_ast_checkpoint(name: str | Path) -> bool:
-    """Whether a model's name is that of a checkpoint file, and not of a folder or hub id."""
-    return Path(name).suffix in SUFFIXES and not Path(name).is_dir()
 
 
 def read_ast_checkpoint(path: str | Path, frequency_stride: int = 0, time_stride: int = 0):

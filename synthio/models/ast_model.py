@@ -8,9 +8,7 @@ A model is named by a folder, a hub id, or a checkpoint of the AST repository (`
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +18,15 @@ from torch.nn import functional
 from synthio.audio import cut_windows
 from synthio.cli import UserError
 from synthio.files import read_object, stable_seed
-from synthio.model_ids import source
-from synthio.models.ast_checkpoint import is_ast_checkpoint, read_ast_checkpoint
+from synthio.model_ids import auto_source, source
+from synthio.models.ast_checkpoint import read_ast_checkpoint
+from synthio.models.base import OwnHead, head_names
+from synthio.models.classifiers import AST, is_ast_checkpoint
 from synthio.models.fbank import SAMPLE_RATE, kaldi_fbank, num_samples
 from synthio.models.strict import finite_number, load_reported, refusing
 
 SPECIAL_TOKENS = 2  # AST's cls and distillation token
 WINDOWS_AT_ONCE = 16
-UNNAMED = re.compile(r"LABEL_\d+")  # what transformers calls a class without a name
 
 
 def resize_positions(positions: torch.Tensor, bands: int, time_steps: int) -> torch.Tensor:
@@ -72,9 +71,9 @@ def load_ast_config(name: str):
     if is_ast_checkpoint(name):
         return read_ast_checkpoint(name)[0]
     with refusing("AST", name):
-        config = AutoConfig.from_pretrained(**source(name))
-    if config.model_type != "audio-spectrogram-transformer":
-        raise UserError(f"AST '{name}': is a '{config.model_type}', not an audio-spectrogram-transformer")
+        config = AutoConfig.from_pretrained(**auto_source(name))
+    if config.model_type != AST:
+        raise UserError(f"AST '{name}': is a '{config.model_type}', not an {AST}")
     return config
 
 
@@ -155,18 +154,6 @@ def _reset_head(model, seed: int) -> None:
     head.dense.bias.zero_()
 
 
-@dataclass(frozen=True)
-class OwnHead:
-    """A pretrained head as a linear layer on the normalised pooled output, and the names of its K classes.
-
-    weight float32 [K, E] and bias [K] hold what scale and shift its own LayerNorm has, so that they suit a new one.
-    """
-
-    names: list[str]
-    weight: np.ndarray
-    bias: np.ndarray
-
-
 def read_own_head(name: str) -> OwnHead | None:
     """The pretrained head of an AST; None where the checkpoint has none, or no names for its classes.
 
@@ -175,18 +162,12 @@ def read_own_head(name: str) -> OwnHead | None:
     """
     model, has_head = _load(name)
     with refusing("AST", name):
-        names = _head_names(model.config, has_head)
+        names = head_names(model.config, has_head)
     if not names:
         return None
     norm, dense = model.classifier.layernorm, model.classifier.dense
     with torch.no_grad():
         return OwnHead(names, (dense.weight * norm.weight).numpy(), (dense.bias + dense.weight @ norm.bias).numpy())
-
-
-def _head_names(config, has_head: bool) -> list[str]:
-    """The classes of a pretrained head; empty where there is none, or its classes have no names."""
-    names = [config.id2label[i] for i in range(config.num_labels)]
-    return names if has_head and not any(map(UNNAMED.fullmatch, names)) else []
 
 
 class AstEmbedder:
@@ -216,7 +197,7 @@ class AstEmbedder:
         self.body.requires_grad_(False).eval().to(self.device)
         self.extractor = load_extractor(model)
         with refusing("AST", model):
-            self.names = _head_names(whole.config, has_head)
+            self.names = head_names(whole.config, has_head)
 
     @torch.no_grad()
     def name(self, pooled: np.ndarray) -> np.ndarray:

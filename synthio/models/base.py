@@ -7,6 +7,7 @@ noise.
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ Part = Literal["text", "sound"]
 # A network whose class is a library's: torch declares each attribute of a Module as `Tensor | Module`, of which
 # mypy lets nothing be called, counted or read.
 Network: TypeAlias = Any
+UNNAMED = re.compile(r"LABEL_\d+")  # what transformers calls a class without a name
 WINDOWS_AT_ONCE = 32  # of long clips, in a scorer
 
 
@@ -225,6 +227,9 @@ class AudioTextScorer(ABC):
         window_s: length of the fixed windows that a clip is cut into; their embeddings are averaged.
         logit_scale: the learned scale of the cosine. A probability sigmoid(scale * cosine) means different things
             for different models, because this differs.
+        logit_bias: what is added to it; 0: nothing. A model that learnt one was trained to say whether a text suits a
+            sound, so that the sigmoid is a probability.
+        similarity: what is scaled: "cosine", or "product" of vectors that are no unit ones.
         module: the network.
         device: where tensors belong.
         trainable: the parameters that fine-tuning changes, by name: neither scales of the cosine nor fixed filters.
@@ -234,6 +239,8 @@ class AudioTextScorer(ABC):
     sample_rate: int
     window_s: float
     logit_scale: float
+    logit_bias: float = 0.0
+    similarity: Literal["cosine", "product"] = "cosine"
     module: Network
     device: torch.device
     trainable: dict[str, torch.nn.Parameter]
@@ -272,6 +279,19 @@ class AudioTextScorer(ABC):
         means = [part.mean(dim=0) for part in vectors.split([len(w) for w in windows])]
         return unit(torch.stack(means)).cpu().numpy()
 
+    @property
+    def cosine_scale(self) -> float:
+        """The scale of a cosine of its unit vectors."""
+        return self.logit_scale
+
+    def score_audio(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Mono clips [1, T] -> vectors [N, E] whose product with those of texts is the `similarity`."""
+        return self.embed_audio(clips)
+
+    def score_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts -> vectors [N, E], as `score_audio`."""
+        return self.embed_text(texts)
+
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:
         """Texts -> unit vectors [N, E] float32."""
@@ -297,3 +317,22 @@ def reach_of(decoder: Network) -> int:
 def unit(x: torch.Tensor) -> torch.Tensor:
     """Vectors [..., E] at length 1."""
     return torch.nn.functional.normalize(x, dim=-1)
+
+
+@dataclass(frozen=True)
+class OwnHead:
+    """A classifier's pretrained head as a linear layer on what a new one reads, and the names of its K classes.
+
+    weight float32 [K, E] and bias [K]. AST's hold what scale and shift its own LayerNorm has, so that they suit a new
+    one; those of others are both layers of the head.
+    """
+
+    names: list[str]
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+def head_names(config, has_head: bool) -> list[str]:
+    """The classes of a pretrained head; empty where there is none, or its classes have no names."""
+    names = [config.id2label[i] for i in range(config.num_labels)]
+    return names if has_head and not any(map(UNNAMED.fullmatch, names)) else []

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from synthio.files import scratch_folder
-from synthio.model_ids import source
-from synthio.models.base import AudioTextScorer, unit
+from synthio.model_ids import auto_source, source
+from synthio.models.base import AudioTextScorer, Network, unit
 from synthio.models.strict import load_network, refusing
 
 
@@ -34,7 +34,7 @@ class ClapScorer(AudioTextScorer):
 
         with refusing("CLAP model", model):
             self.extractor = ClapFeatureExtractor.from_pretrained(**source(model))
-            self.tokenizer = AutoTokenizer.from_pretrained(**source(model))
+            self.tokenizer = AutoTokenizer.from_pretrained(**auto_source(model))
             self.take(load_network(ClapModel, model, "CLAP model", dtype=torch.float32), device)
             self.sample_rate = int(self.extractor.sampling_rate)
             self.window_s = float(self.extractor.max_length_s)
@@ -65,11 +65,16 @@ class ClapScorer(AudioTextScorer):
 
     def save(self, folder: Path) -> None:
         """Write extractor, tokenizer and model; the weights come last, so a folder that has them is whole."""
-        with scratch_folder(folder) as temporary:
-            for part in (self.extractor, self.tokenizer, self.module):
-                part.save_pretrained(temporary)
-            for path in sorted(temporary.iterdir(), key=lambda path: path.suffix == ".safetensors"):
-                path.replace(folder / path.name)
+        save_parts(folder, self.extractor, self.tokenizer, self.module)
+
+
+def save_parts(folder: Path, *parts: Network) -> None:
+    """Write parts of transformers into a folder that is there, its weights last."""
+    with scratch_folder(folder) as temporary:
+        for part in parts:
+            part.save_pretrained(temporary)
+        for path in sorted(temporary.iterdir(), key=lambda path: path.suffix == ".safetensors"):
+            path.replace(folder / path.name)
 
 
 def _vectors(out) -> torch.Tensor:

@@ -146,7 +146,7 @@ class DiffusersTextToAudio(PipelineModel):
         self.projection = load_network(
             StableAudioProjectionModel, folder / "projection_model", "projection", torch_dtype=torch.float32
         )
-        self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+        self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", trust_remote_code=False)
         config = self.module.config
         self.latent_shape = (config.in_channels, config.sample_size)
         self.sample_rate = self.vae.config.sampling_rate

@@ -6,13 +6,16 @@ loaded. One request a model, and one more where access is granted by the file.
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from synthio.cli import UserError, first_line
+from synthio.files import Json, read_object
 from synthio.model_ids import is_hub_id, split_id
 
 TIMEOUT_S = 5.0
@@ -183,3 +186,29 @@ def file_names(model: str) -> tuple[str, ...]:
         return ()
     except (HTTPError, OSError):  # the second: HF_HUB_OFFLINE, and requests, which older clients use
         return cached_names(model)
+
+
+def read_hub_object(model: str, name: str) -> dict[str, Json] | None:
+    """A small JSON file of a model, from the cache or else from the hub, which leaves nothing in the cache.
+
+    Returns:
+        None where it cannot be seen: no such model or file, no access, no network, or no client in this Python.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    if not is_hub_id(model) or importlib.util.find_spec("huggingface_hub") is None:
+        return None
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+
+    repo, revision = split_id(model)
+    kept = try_to_load_from_cache(repo, name, revision=revision)
+    if isinstance(kept, str):
+        return read_object(kept)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            got = hf_hub_download(repo, name, revision=revision, local_dir=folder, etag_timeout=TIMEOUT_S)
+        except (HfHubHTTPError, HFValidationError, HTTPError, OSError):  # the last: HF_HUB_OFFLINE
+            return None
+        return read_object(got)

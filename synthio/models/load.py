@@ -9,13 +9,15 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from synthio.cli import UserError, making_of
 from synthio.model_ids import is_hub_id, split_id
 from synthio.models import CHECKPOINT_SUFFIXES
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from synthio.models.base import AudioTextScorer, TextToAudio
 
 Backend = Literal["diffusers", "stable_audio_tools"]
@@ -111,7 +113,8 @@ def _load_text_to_audio(model: str, adapter: str | None, device: str, dtype: str
 
 
 SCORER_HELP = (
-    "CLAP: folder or hub id of transformers, .pt file of laion_clap, msclap:2022, msclap:2023 or .pth file of msclap"
+    "CLAP: folder or hub id of transformers (ClapModel, PeAudio), .pt file of laion_clap, msclap:2022, msclap:2023 or "
+    ".pth file of msclap"
 )
 
 
@@ -143,6 +146,12 @@ def load_scorer(model: str, device: str = "cpu") -> AudioTextScorer:
 def _load_scorer(model: str, device: str) -> AudioTextScorer:
     backend = scorer_backend_of(model)
     if backend == "transformers":
+        from synthio.models.classifiers import PE_AUDIO, kind_of
+
+        if kind_of(model) in PE_AUDIO:
+            from synthio.models.pe_audio import PeAudioScorer
+
+            return PeAudioScorer(model, device)
         from synthio.models.clap import ClapScorer
 
         return ClapScorer(model, device)
@@ -158,3 +167,45 @@ def _load_scorer(model: str, device: str) -> AudioTextScorer:
     from synthio.models.laion_clap import LaionClapScorer
 
     return LaionClapScorer(model, device)
+
+
+class AudioEmbedder(Protocol):
+    """A frozen network that hears.
+
+    Attributes:
+        sample_rate: in Hz.
+        names: the K classes of its pretrained head; empty where it has none, or no names for it.
+    """
+
+    sample_rate: int
+    names: list[str]
+
+    def embed_audio(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Mono clips [1, T] at `sample_rate` -> float32 [N, E]."""
+        ...
+
+    def name(self, pooled: np.ndarray) -> np.ndarray:
+        """What the pretrained head says of these vectors: logits float32 [N, K] of `names`."""
+        ...
+
+
+def load_embedder(model: str, device: str = "cpu") -> AudioEmbedder:
+    """A frozen network for embeddings, by the folder, hub id or `.pth` file of a classifier or encoder.
+
+    Raises:
+        UserError: the model cannot be had, is not whole, or is none that hears.
+    """
+    from synthio.models.classifiers import FROZEN, is_ast, kind_of, refuse_misfit
+
+    refuse_misfit(model, fine_tuned=False)
+    if kind_of(model) in FROZEN:
+        from synthio.models.frozen_encoder import FrozenEncoder
+
+        return FrozenEncoder(model, device)
+    if is_ast(model):
+        from synthio.models.ast_model import AstEmbedder
+
+        return AstEmbedder(model, device)
+    from synthio.models.sound_classifier import SoundEmbedder
+
+    return SoundEmbedder(model, device)

@@ -85,7 +85,7 @@ class StableAudio3(PipelineModel):
         self.duration = load_network(
             StableAudio3DurationEmbedder, folder / "duration_embedder", "duration embedder", torch_dtype=torch.float32
         )
-        self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+        self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", trust_remote_code=False)
         self.sample_rate = self.vae.config.sampling_rate
         self.channels = self.vae.config.audio_channels
         self.hop = self.vae.downsampling_ratio

@@ -20,7 +20,7 @@ import torch
 from synthio.cli import UserError, first_line
 from synthio.errors import trouble
 from synthio.files import read_object
-from synthio.model_ids import source
+from synthio.model_ids import OWN_CODE, auto_source, source
 from synthio.models.base import Network
 
 State = Mapping[str, torch.Tensor]
@@ -28,6 +28,7 @@ State = Mapping[str, torch.Tensor]
 OBSOLETE = re.compile(
     r"(position_ids|token_type_ids|attn\.bias|attn\.masked_bias|num_batches_tracked|relative_position_index|inv_freq)$"
 )
+UNBOUNDED = re.compile(r"(input|output)_(min|max)$")  # limits of Gemma 4's layers, infinite where there is none
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 MEND = "is it whole? get it again, or name another"
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
@@ -56,6 +57,8 @@ def refusing(what: str, name: str | Path) -> Iterator[None]:
         is_absent = isinstance(error, OSError) and error.errno in ABSENT
         if trouble(error) and not is_absent:
             raise
+        if "trust_remote_code" in str(error):  # what transformers says of a model of another class than its own
+            raise UserError(f"{what} '{name}': {OWN_CODE}") from None
         kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
         raise UserError(f"{what} '{name}' could not be loaded ({kind}{first_line(error)}); {MEND}") from None
 
@@ -93,7 +96,8 @@ def load_reported(
     for library in ("transformers", "diffusers"):  # what they warn of over many lines is refused here in one
         logging.getLogger(library).setLevel(logging.ERROR)
     with refusing(what, name or ""):
-        named = {"pretrained_model_name_or_path": None} if name is None else source(str(name))
+        find = auto_source if kind.__name__.startswith("Auto") else source
+        named = {"pretrained_model_name_or_path": None} if name is None else find(str(name))
         network, report = kind.from_pretrained(
             **named, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
@@ -162,7 +166,12 @@ def refuse_misfits(
 
 def check_finite(state: State, where: str) -> None:
     """Refuse weights that are no numbers."""
-    bad = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+
+    def is_bad(name: str, tensor: torch.Tensor) -> bool:
+        bounded = tensor.nan_to_num(nan=torch.nan, posinf=0, neginf=0) if UNBOUNDED.search(name) else tensor
+        return tensor.is_floating_point() and not bool(bounded.isfinite().all())
+
+    bad = [name for name, tensor in state.items() if is_bad(name, tensor)]
     if bad:
         raise UserError(f"{where}: {len(bad)} of its weights hold NaN or infinity: {listed(bad)}; {MEND}")
 

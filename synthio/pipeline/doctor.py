@@ -39,6 +39,7 @@ from synthio.pipeline.estimate import (
 from synthio.pipeline.memory import Peak, peaks
 from synthio.pipeline.sizes import sizes_of
 from synthio.pipeline.steps import Step, loaded_models, read_steps, steps_ahead
+from synthio.pipeline.suits import misfits, remarks
 
 MISSING = 2
 CSV_VARIABLES = {"train": "input_train_file", "valid": "valid_csv", "test": "test_csv"}
@@ -422,6 +423,8 @@ def examine(steps: Sequence[Step], variables: Mapping[str, str], lacks: Sequence
     csvs, longest_s = check_csvs(variables)
     yield from check_memory(steps, variables, longest_s)
     yield from models
+    yield from (Finding("MISSING", text) for text in misfits(loaded, variables))
+    yield from (Finding("note", text) for text in remarks(loaded, variables))
     yield from check_writer(steps, variables)
     yield from csvs
     yield Finding("ok", f"time: {expected_time(steps, variables)}")

@@ -11,7 +11,8 @@ has to hold the libraries of all its models. The environment is one of extras/en
     later     a hub id, and this Python lacks the hub's client, which .venv has
     conflict  no environment has the libraries of all
 
-It asks the hub for a list of files at most, and only for a text-to-audio model that it does not know.
+It asks the hub for a list of files at most, and only for a text-to-audio model that it does not know; and for a
+config.json, only where another model of the step needs an older transformers.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import sys
 from collections.abc import Collection, Sequence
 
 from synthio.cli import new_parser, run_main
+from synthio.models.classifiers import FROZEN, kind_of
 from synthio.models.load import known_backend, scorer_backend_of
 from synthio.pipeline.steps import read_steps
 
@@ -31,6 +33,7 @@ ENVIRONMENTS = {
     "clap": {"laion_clap", "msclap", "transformers"},
     "gama": {"gama"},
 }
+OLD = ("clap",)  # of these, with a transformers that lacks the classes of `classifiers.FROZEN`
 # Variable of a model -> that of the interpreter of a step which loads it first.
 INTERPRETERS = {
     "text_to_audio_model": "stable_audio_env",
@@ -57,6 +60,12 @@ def library_of(variable: str, model: str) -> str | None:
     if variable in ("clap_model", "probe_clap_model"):
         return scorer_backend_of(model)
     return "gama" if model == "gama" else "transformers"
+
+
+def is_new(variable: str, model: str) -> bool:
+    """Whether older versions of transformers lack the class of a model."""
+    is_theirs = variable in ("ast_model", "clap_model", "probe_clap_model")
+    return is_theirs and library_of(variable, model) == "transformers" and kind_of(model) in FROZEN
 
 
 def interpreter_variable(variable: str, model: str, named: Collection[str]) -> str:
@@ -89,6 +98,8 @@ def answer(models: Sequence[tuple[str, str]], named: Collection[str] = ()) -> tu
             return interpreter, "unknown", variable
         libraries.add(library)
     fitting = [name for name, loads in ENVIRONMENTS.items() if libraries <= loads]
+    if fitting and fitting[0] in OLD and any(is_new(variable, model) for variable, model in models):
+        fitting = []
     return interpreter, fitting[0] if fitting else "conflict", first
 
 

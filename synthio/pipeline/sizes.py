@@ -223,3 +223,17 @@ def parameters_in(path: Path, prefix: str = "") -> int:
     return sum(
         prod(entry["shape"]) for name, entry in head.items() if name != "__metadata__" and name.startswith(prefix)
     )
+
+
+def scalar_in(path: Path, name: str) -> float | None:
+    """A number of a safetensors file, float16 or float32; None: the file has none of this name, or is damaged."""
+    forms = {"F16": "<e", "F32": "<f"}
+    try:
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            entry = json.loads(stream.read(length))[name]
+            stream.seek(8 + length + entry["data_offsets"][0])
+            form = forms[entry["dtype"]]
+            return float(struct.unpack(form, stream.read(struct.calcsize(form)))[0])
+    except (OSError, ValueError, KeyError, TypeError, struct.error):
+        return None

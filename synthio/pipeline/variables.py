@@ -93,7 +93,7 @@ class Method:
         choices=("auto", "fusion", "probe", "ast"),
     )
     use_ast: bool = option(
-        True, "fine-tune AST; false: only heads on frozen embeddings, and classifier=auto means probe"
+        True, "fine-tune ast_model; false: only heads on frozen embeddings, and classifier=auto means probe"
     )
     zero_shot: bool = option(
         False, "for use_ast=false and augment=false: CLAP takes the label whose prompts are nearest"
@@ -118,9 +118,14 @@ class Models:
     text_to_audio_model: str = option("embedded", "Stable Audio in diffusers' format, or a model of stable-audio-tools")
     clap_model: str = option(
         "embedded",
-        "transformers' ClapModel, a .pt file of laion_clap, msclap:2022, msclap:2023, or a .pth file of msclap",
+        "transformers' ClapModel or PeAudio, a .pt file of laion_clap, msclap:2022, msclap:2023, or a .pth file of "
+        "msclap",
     )
-    ast_model: str = option("embedded", "transformers' AST, or a .pth checkpoint of the AST repository")
+    ast_model: str = option(
+        "embedded",
+        "transformers' AST or another audio classifier of it (Wav2Vec2, HuBERT, Whisper, ...), or a .pth checkpoint of "
+        "the AST repository",
+    )
 
 
 @dataclass(frozen=True)

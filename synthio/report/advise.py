@@ -21,6 +21,7 @@ from synthio.classification.options import HEADS_ALONE, Recipe
 from synthio.classification.script import Hearing
 from synthio.cli import UserError, new_parser, pick_device, printable, quiet_libraries, run_main, set_threads
 from synthio.files import EMBEDDED
+from synthio.models.classifiers import CLASSIFIER_HELP
 from synthio.models.load import SCORER_HELP
 from synthio.options import Device, add_options, from_args, option
 
@@ -61,7 +62,7 @@ class AdviceOptions(Hearing, Device):
     made_csv: str = option("", "clips that were generated for the labels: path, label", required=True)
     classes_csv: str = option("", "CSV whose labels are the classes; empty takes those of the gold clips")
     output_json: str = option("", "output; a .txt with the table lies beside it", required=True)
-    ast_model: str = option(str(EMBEDDED / "ast"), "AST folder, hub id or .pth checkpoint")
+    ast_model: str = option(str(EMBEDDED / "ast"), CLASSIFIER_HELP)
     clap_model: str = option(str(EMBEDDED / "clap"), SCORER_HELP)
 
     # those of the classifiers

@@ -459,12 +459,20 @@ def project(vectors: np.ndarray) -> tuple[np.ndarray, list[float]]:
 
 
 def add_gold_scores(
-    clips: pd.DataFrame, vectors: np.ndarray, rows: Sequence[int], texts: Mapping[str, np.ndarray], scale: float | None
+    clips: pd.DataFrame,
+    vectors: np.ndarray,
+    rows: Sequence[int],
+    texts: Mapping[str, np.ndarray],
+    scale: float | None,
+    similarity: str = "cosine",
 ) -> None:
-    """Give the embedded gold clips the scores that the filter gives to generated ones; `scale` is its logit scale."""
+    """Give the embedded gold clips the scores that the filter gives to generated ones, where these are cosines.
+
+    `scale` is its logit scale.
+    """
     from synthio.manifest import SCORE, prompt_cells
 
-    if SCORE not in clips:
+    if SCORE not in clips or similarity != "cosine":  # these vectors are unit ones
         return
     cells = dict(zip(clips.index, prompt_cells(clips), strict=True))
     for vector, row in zip(vectors, rows, strict=True):
@@ -492,7 +500,7 @@ def map_of(run: Run, clips: pd.DataFrame, choice: str) -> tuple[list[Picture], s
         return [], "The CLAP model of the run cannot be loaded here."
     if len(rows) < 3:
         return [], "Fewer than three clips can be read."
-    add_gold_scores(clips, vectors, rows, texts, record.get("logit_scale"))
+    add_gold_scores(clips, vectors, rows, texts, record.get("logit_scale"), record.get("similarity", "cosine"))
     points, shares = project(vectors)
     pictures = []
     for title, column in (("By kind", "kind"), ("By label", LABEL)):

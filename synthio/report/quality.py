@@ -41,6 +41,7 @@ from synthio.cli import (
 )
 from synthio.files import EMBEDDED
 from synthio.filtering.options import FilterOptions
+from synthio.models.classifiers import CLASSIFIER_HELP
 from synthio.options import Device, Seed, add_options, from_args, option
 from synthio.report.again import PartsOptions
 
@@ -63,7 +64,7 @@ class QualityOptions(PartsOptions, Device, Seed):
     valid_csv: str = option("", "validation clips", required=True)
     test_csv: str = option("", "test clips, for duplicates alone; empty: none")
     output_json: str = option("", "output: the measures", required=True)
-    ast_model: str = option(str(EMBEDDED / "ast"), "AST whose embeddings are compared")
+    ast_model: str = option(str(EMBEDDED / "ast"), "whose embeddings are compared: " + CLASSIFIER_HELP)
     clap_model: str = option("", "CLAP folder or hub id; empty: no agreement by CLAP")
     classifier: str = option(
         "", "output folder of ast/train.py, or of a head of ast/heads.py, on gold clips; empty: none"

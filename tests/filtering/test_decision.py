@@ -10,7 +10,7 @@ from synthio.filtering.options import FilterOptions
 
 
 class Scorer:
-    logit_scale = 10.0
+    logit_scale, logit_bias, similarity = 10.0, 0.0, "cosine"
 
 
 @pytest.fixture
@@ -57,3 +57,17 @@ def test_a_threshold_is_said_as_a_probability_and_as_a_cosine(table):
     assert threshold_words(limits, column, Scorer(), options) == (
         "the best 50 % of each class: clap_score 0.100 to 0.200 in 2 classes"
     )
+
+
+class Sigmoid(Scorer):
+    """A model with a bias."""
+
+    logit_scale, logit_bias, similarity = 10.0, -2.0, "product"
+
+
+def test_a_probability_is_said_as_the_product_that_has_it(table):
+    """sigmoid(10 x - 2) is 0.8 at x = (ln(4) + 2) / 10."""
+    options = FilterOptions(threshold=0.8)
+    _, column, limits = decide(table, Sigmoid(), options, "x.csv", "cpu")
+    said = "threshold 0.8 is product 0.339 at scale 10.0 and bias -2.0"
+    assert threshold_words(limits, column, Sigmoid(), options) == said

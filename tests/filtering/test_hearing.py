@@ -33,9 +33,9 @@ def test_a_constant_is_silence_and_stereo_is_heard_as_its_mean(make_wav):
 class Scorer:
     """Every label but rain is up."""
 
-    logit_scale = 2.0
+    logit_scale, logit_bias = 2.0, 0.0
 
-    def embed_text(self, texts):
+    def score_text(self, texts):
         self.asked = texts
         return np.array([[1.0, 0.0] if "rain" in text else [0.0, 1.0] for text in texts])
 
@@ -50,3 +50,6 @@ def test_scores_are_the_cosine_and_its_probability_and_unusable_clips_have_none(
     chances = [1 / (1 + math.exp(-2 * cosine)) for cosine in (0.6, 0.8)]
     assert list(scored["clap_probability"]) == [f"{chance:.6f}" for chance in chances] + [""]
     assert list(scored["reason"]) == ["", "", "silent"] and list(scored["path"]) == ["a", "b", "c"]
+    scorer.logit_bias = -1.0
+    chances = [1 / (1 + math.exp(1 - 2 * product)) for product in (0.6, 0.8)]
+    assert list(score(table, heard, scorer)["clap_probability"]) == [f"{chance:.6f}" for chance in chances] + [""]

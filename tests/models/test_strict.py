@@ -8,14 +8,16 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoTokenizer
 
 from synthio.classification.pool import load_pool
 from synthio.cli import UserError
 from synthio.filtering.agreement import load as load_classifier
+from synthio.model_ids import auto_source
 from synthio.models.adapters import FILES, make_trainable, record_of, write_adapter
 from synthio.models.ast_model import load_extractor, load_pretrained_ast
 from synthio.models.load import load_scorer, load_text_to_audio
-from synthio.models.strict import refusing
+from synthio.models.strict import load_network, refusing
 from tests.classification.toy_clips import save_tiny_ast
 from tests.tiny_models import save_clap, save_text_to_audio
 
@@ -222,3 +224,21 @@ def test_a_full_disk_and_used_up_memory_are_no_damage():
             raise error
     with pytest.raises(UserError, match=r"model 'x' could not be loaded \(KeyError: 'a'\)"), refusing("model", "x"):
         raise KeyError("a")
+
+
+def test_a_model_of_code_of_its_own_is_refused_in_one_line_and_never_run(tmp_path):
+    """Nobody is asked either, on a terminal or not; a class of the library's own is loaded in its place."""
+    folder = tmp_path / "glap"
+    folder.mkdir()
+    own = {"model_type": "glap", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps(own))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    save_file({"x": torch.zeros(1)}, folder / "model.safetensors")
+    words = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(words))
+    message = r"model '.*glap': it needs code of its own \(auto_map\), which is never run; name a model of"
+    with pytest.raises(UserError, match=message):
+        load_network(AutoModel, folder, "model")
+    with pytest.raises(UserError, match=message), refusing("model", folder):
+        AutoTokenizer.from_pretrained(**auto_source(str(folder)))
+    assert not (tmp_path / "ran").exists()

@@ -87,6 +87,16 @@ def test_one_environment_has_to_hold_all_models_of_a_step(models, told):
     assert " ".join(answer(pairs)).startswith(told)
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"), [("pe_audio", "conflict"), ("hubert", "clap"), ("embedding_gemma2", "conflict")]
+)
+def test_a_class_that_older_libraries_lack_needs_the_main_one(tmp_path, kind, told):
+    (tmp_path / "config.json").write_text(f'{{"model_type": "{kind}"}}')
+    model = ("ast_model", str(tmp_path))
+    assert answer([("clap_model", "a.pt"), model])[1] == told
+    assert answer([("clap_model", "a/b"), model])[1] == answer([model])[1] == "main"
+
+
 def test_what_the_user_names_is_not_looked_up():
     """Nothing answers there, so a look-up would say unknown; GAMA's process runs beside the step all the same."""
     words = ["text_to_audio_model=me/tools", "clap_model=msclap:2023", "clap_model=a.pt", "captioner=gama"]
