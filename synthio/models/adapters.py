@@ -28,8 +28,8 @@ from synthio.models.strict import State, check_finite, compare, read_safetensors
 # Audio 3's and stable-audio-tools'
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "to_qkv", "to_kv", "to_out")
 # The frequencies of a time embedding are constants, though Stable Audio Open and stable-audio-tools keep them as a
-# parameter. Of Stable Audio 3, what stands for padding belongs to the condition, and the layers for inpainting are not
-# used.
+# parameter. Of Stable Audio 3, what stands for padding belongs to the condition, and the layers for inpainting get
+# nothing but zeros.
 NOT_TRAINED = ("time_proj.", "timestep_features.", "prompt_padding_embedding", "to_local_embed.")
 MARKER = "synthio_adapter.json"
 # the files of each kind, weights last

@@ -184,7 +184,7 @@ class TextToAudio(ABC):
 
     def frames_for(self, seconds: float) -> int:
         """Latent frames that the network is given for a clip of this length: those it fills, or always all of them."""
-        return self.sounding_frames(seconds) if self.variable_length else self.latent_shape[1]
+        return self.grid.taken(self.sounding_frames(seconds)) if self.variable_length else self.latent_shape[1]
 
     def check_finite(self, latents: torch.Tensor) -> None:
         """Refuse to decode what an overflow has left.

@@ -26,20 +26,27 @@ from synthio.models.strict import finite_number, load_network
 
 SIGMAS = (("sigma_min", 0.3), ("sigma_max", 500.0))  # and what the scheduler's class takes where it is silent
 DISTILLED = "distilled"  # folder of a second transformer
+INDEX, CONFIG = "model_index.json", "model_config.json"  # in diffusers' format, and as Stability AI publishes
 COMPONENTS = ("transformer", "vae", "text_encoder", "tokenizer", "projection_model", "scheduler")
 
 
 def resolve_folder(model: str) -> Path:
     """A local folder as it is; a hub id through huggingface_hub's cache (downloaded on first use).
 
+    Of Stable Audio 3 as it is published, what it is converted to.
+
     Raises:
         UserError: no such folder, no such hub id, or no access to it.
     """
-    if Path(model).is_dir():
-        return Path(model)
-    if not is_hub_id(model):
+    if not Path(model).is_dir() and not is_hub_id(model):
         raise UserError(f"no model folder at '{model}' (a hub id looks like 'owner/name')")
-    return snapshot(model, ["model_index.json", *(f"{part}/*" for part in (*COMPONENTS, "duration_embedder"))])
+    folder = Path(model) if Path(model).is_dir() else snapshot(model, [INDEX, CONFIG])
+    if (folder / CONFIG).is_file() and not (folder / INDEX).is_file():
+        from synthio.models.published_stable_audio_3 import PATTERNS, prepare
+
+        return prepare(folder if Path(model).is_dir() else snapshot(model, PATTERNS), model)
+    parts = (INDEX, *(f"{part}/*" for part in (*COMPONENTS, "duration_embedder")))
+    return folder if Path(model).is_dir() else snapshot(model, parts)
 
 
 def load_pipeline(model: str, adapter: str | None, device: str, dtype: str, distilled: bool = False) -> TextToAudio:

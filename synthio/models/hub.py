@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from synthio.cli import UserError, first_line
+from synthio.errors import trouble
 from synthio.files import Json, read_object
 from synthio.model_ids import is_hub_id, split_id
 
@@ -59,14 +60,8 @@ def look_up(model: str) -> Access:
     Raises:
         ValueError: that cannot be the id of a model.
     """
-    from huggingface_hub import HfApi, get_token
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HTTPError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError
 
     repo, revision = split_id(model)
     try:
@@ -79,20 +74,49 @@ def look_up(model: str) -> Access:
         if info.gated or info.private:
             ask_for_file(model, missing[0])
         return Access("download", sum(sizes[name] for name in missing), names)
-    except GatedRepoError as error:
+    except (HTTPError, ConnectionError) as error:  # the second: HF_HUB_OFFLINE
+        refused = refusal(error, revision)
+        return Access("cached") if refused.state == "unreachable" and has_snapshot(model) else refused
+
+
+def refusal(error: Exception, revision: str) -> Access:
+    """What an error of the hub's client says of a model."""
+    from huggingface_hub import get_token
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    if isinstance(error, GatedRepoError):
         if error.response.status_code == 403:
             return Access("no_licence")
         return Access("bad_token" if get_token() else "no_token")
-    except RepositoryNotFoundError:
+    if isinstance(error, RepositoryNotFoundError):
         return Access("not_found")
-    except RevisionNotFoundError:
-        return Access("failed", reason=f"it has no revision '{revision}'")
-    except HfHubHTTPError as error:
+    if isinstance(error, RevisionNotFoundError):
+        return Access("failed", reason=f"it has no revision '{revision}'; look at its page")
+    if isinstance(error, HfHubHTTPError) and error.response is not None:
         if error.response.status_code == 401:
             return Access("bad_token")
-        return Access("failed", reason=f"the hub answers {error.response.status_code}")
-    except (HTTPError, ConnectionError):  # the second: HF_HUB_OFFLINE
-        return Access("cached" if has_snapshot(model) else "unreachable")
+        return Access("failed", reason=f"the hub answers {error.response.status_code}; try again later")
+    return Access("unreachable")
+
+
+def problem(access: Access, model: str) -> str:
+    """Why a model cannot be had, and what mends it."""
+    from huggingface_hub.constants import ENDPOINT
+
+    page = f"{ENDPOINT}/{split_id(model)[0]}"
+    return {
+        "no_token": f"gated (401); accept its licence at {page}, put a token in HF_TOKEN",
+        "bad_token": "the hub refuses your token (401); make a new one, or unset HF_TOKEN",
+        "no_licence": f"your token has no access (403); accept the licence at {page}",
+        "not_found": f"no such model, or a private one (needs HF_TOKEN); look at {page}",
+        "unreachable": f"not in the cache, and {ENDPOINT} is out of reach; go online once",
+        "failed": access.reason,
+    }[access.state]
 
 
 def ask_for_file(model: str, name: str) -> None:
@@ -141,18 +165,26 @@ def snapshot(model: str, patterns: Sequence[str] | None = None) -> Path:
 
     Raises:
         UserError: it cannot be had.
+        OSError: the disk is full.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError
 
     repo, revision = split_id(model)
     try:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=list(patterns) if patterns else None))
-    except (HfHubHTTPError, HFValidationError, OSError) as error:  # the last: neither in the cache nor in reach
-        raise UserError(
-            f"model '{model}' is no local file or folder and could not be had from the hub: {first_line(error)}. "
-            "A gated model needs its licence accepted on its page and a token (HF_TOKEN)"
-        ) from None
+    except HFValidationError as error:
+        raise UserError(f"model '{model}' is no local file or folder, and no hub id: {first_line(error)}") from None
+    except (HTTPError, LocalEntryNotFoundError, ConnectionError) as error:
+        raise UserError(f"model '{model}' is no local file or folder; on the hub: {_why(error, model)}") from None
+    except OSError as error:
+        if trouble(error):
+            raise
+        raise UserError(f"model '{model}' is no local file or folder; on the hub: {_why(error, model)}") from None
+
+
+def _why(error: Exception, model: str) -> str:
+    return problem(refusal(error, split_id(model)[1]), model)
 
 
 def has_snapshot(model: str) -> bool:

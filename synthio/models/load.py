@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from synthio.cli import UserError, making_of
 from synthio.model_ids import is_hub_id, split_id
-from synthio.models import CHECKPOINT_SUFFIXES
+from synthio.models import CHECKPOINT_SUFFIXES, is_published_stable_audio_3
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 Backend = Literal["diffusers", "stable_audio_tools"]
 # Which library's files a hub id has. Stable Audio Open 1.0 has both kinds: diffusers needs no environment of its own.
-# Stable Audio 3 is published in a third format, and read by diffusers when it is converted (docs/models.md).
+# Stable Audio 3 is published in a third one, which is converted to that of diffusers.
 HUB_BACKENDS: dict[str, Backend] = {
     "stabilityai/stable-audio-open-1.0": "diffusers",
-    "stabilityai/stable-audio-3-small-sfx": "diffusers",
-    "stabilityai/stable-audio-3-small-sfx-base": "diffusers",
+    **{
+        f"stabilityai/stable-audio-3-{size}{kind}": "diffusers"
+        for size in ("small-sfx", "small-music", "medium")
+        for kind in ("", "-base")
+    },
     "stabilityai/stable-audio-open-small": "stable_audio_tools",
     "sonalkum/synthio-stable-audio-open": "stable_audio_tools",
 }
@@ -59,7 +62,7 @@ def known_backend(model: str) -> Backend | None:
 
 def _told_by(names: Sequence[str]) -> Backend:
     is_tools = "model_config.json" in names and "model_index.json" not in names
-    return "stable_audio_tools" if is_tools else "diffusers"
+    return "stable_audio_tools" if is_tools and not is_published_stable_audio_3(names) else "diffusers"
 
 
 def backend_of(model: str) -> Backend:

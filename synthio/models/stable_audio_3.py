@@ -1,5 +1,7 @@
 """Stable Audio 3 (small-sfx, small-music, medium), in the folder layout of diffusers' StableAudio3Pipeline.
 
+As it is published it has another layout, which `published_stable_audio_3` converts.
+
 A rectified flow over the latents of AutoencoderSAME. T5Gemma reads the prompt; what is padding of it is one learned
 vector. The length in seconds is embedded, attended to as the last token, and added to every layer. "No condition" is
 the empty prompt, with the length.
@@ -19,7 +21,8 @@ from pathlib import Path
 import torch
 
 from synthio.cli import UserError
-from synthio.models.base import Condition, Sampling
+from synthio.files import read_object
+from synthio.models.base import Condition, Network, Sampling
 from synthio.models.pipeline_model import PipelineModel, check_parts, read_scheduler
 from synthio.models.strict import load_network
 
@@ -50,6 +53,17 @@ def check_scheduler(folder: Path) -> bool:
     return bool(config.get("stochastic_sampling", False))
 
 
+def autoencoder_of(folder: Path) -> type[Network]:
+    """The class of the folder's autoencoder: SAME-L is diffusers' own, SAME-S is not."""
+    if read_object(folder / "vae/config.json").get("_class_name") == "ChunkedSAME":
+        from synthio.models.same import ChunkedSAME
+
+        return ChunkedSAME
+    from diffusers import AutoencoderSAME
+
+    return AutoencoderSAME
+
+
 class StableAudio3(PipelineModel):
     """See `TextToAudio`.
 
@@ -69,7 +83,7 @@ class StableAudio3(PipelineModel):
     variable_length = True
 
     def __init__(self, folder: Path, name: str, adapter: str | None = None, device: str = "cpu", dtype: str = "auto"):
-        from diffusers import AutoencoderSAME, StableAudio3DiTModel
+        from diffusers import StableAudio3DiTModel
         from diffusers.pipelines.stable_audio_3 import StableAudio3DurationEmbedder
         from transformers import AutoTokenizer, T5GemmaEncoderModel
 
@@ -78,7 +92,7 @@ class StableAudio3(PipelineModel):
         self.distilled = check_scheduler(folder)
         self.sampling = DISTILLED if self.distilled else BASE
         self.module = load_network(StableAudio3DiTModel, folder / "transformer", "transformer", torch_dtype=self.dtype)
-        self._set_vae(AutoencoderSAME, folder / "vae", self.dtype)
+        self._set_vae(autoencoder_of(folder), folder / "vae", self.dtype)
         self.text_encoder = load_network(
             T5GemmaEncoderModel, folder / "text_encoder", "text encoder", dtype=torch.float32
         )
@@ -90,9 +104,11 @@ class StableAudio3(PipelineModel):
         self.channels = self.vae.config.audio_channels
         self.hop = self.vae.downsampling_ratio
         frames = int(self.duration.config.max_val * self.sample_rate / self.hop)
-        self.latent_shape = (self.vae.config.latent_dim, frames)
+        self.frame_step = getattr(self.vae, "frame_step", 1)
+        self.latent_shape = (self.vae.config.latent_dim, frames // self.frame_step * self.frame_step)
         # Part of the conditioner in training, though the transformer keeps it: taken before an adapter comes on it.
         self._padding = self.module.prompt_padding_embedding.detach().to(self.device, torch.float32, copy=True)
+        self._inpainted = self.module.config.local_add_cond_dim  # before an adapter comes on it
         self._place(adapter, self.text_encoder, self.duration)
 
     @torch.no_grad()
@@ -121,11 +137,17 @@ class StableAudio3(PipelineModel):
         return Condition(torch.cat([self._text(prompts), length], dim=1), length, torch.cat([empty, length], dim=1))
 
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
-        """The transformer's output [B, D, L] at times t [B]."""
+        """The transformer's output [B, D, L] at times t [B].
+
+        The layers for inpainting are told that nothing is kept, as in the makers' code: they were trained so, and what
+        they add for it is not zero. diffusers' pipeline for text leaves them out.
+        """
         assert condition.pooled is not None, "made by `condition`"
+        latents = latents.to(self.dtype)
         return self.module(
-            latents.to(self.dtype),
+            latents,
             t,
+            local_add_cond=latents.new_zeros(len(latents), self._inpainted, latents.shape[2]),
             encoder_hidden_states=condition.cross.to(self.dtype),
             global_hidden_states=condition.pooled[:, 0].to(self.dtype),
             return_dict=False,

@@ -23,7 +23,8 @@ from pathlib import Path
 from synthio.cli import AUTO, new_parser, run_main
 from synthio.files import ROOT
 from synthio.model_ids import split_id
-from synthio.models.hub import look_up
+from synthio.models import is_published_stable_audio_3
+from synthio.models.hub import look_up, problem
 from synthio.options import WHOLE
 from synthio.pipeline.estimate import (
     SAMPLED,
@@ -282,34 +283,29 @@ def hub_cache() -> Path:
 
 def check_hub(name: str, repo: str, variables: Mapping[str, str]) -> tuple[Finding, float]:
     """(finding, GB to download) of a hub model."""
-    from huggingface_hub.constants import ENDPOINT
-
-    page, what = f"{ENDPOINT}/{split_id(repo)[0]}", f"{name} {repo}"
+    what = f"{name} {repo}"
     try:
         access = look_up(repo)
     except ValueError:
         return Finding("MISSING", f"{what}: neither a file or folder that is there nor a hub id (owner/name)"), 0.0
     gb = access.missing_bytes / 1e9
-    lines = {
-        "cached": Finding("ok", f"{what}: in the cache"),
-        "download": Finding("ok", f"{what}: to download, {gb:.1f} GB"),
-        "no_token": Finding("MISSING", f"{what}: gated (401); accept its licence at {page}, put a token in HF_TOKEN"),
-        "bad_token": Finding("MISSING", f"{what}: the hub refuses your token (401); make a new one, or unset HF_TOKEN"),
-        "no_licence": Finding("MISSING", f"{what}: your token has no access (403); accept the licence at {page}"),
-        "not_found": Finding("MISSING", f"{what}: no such model, or a private one (needs HF_TOKEN); look at {page}"),
-        "unreachable": Finding("MISSING", f"{what}: not in the cache, and {ENDPOINT} is out of reach; go online once"),
-        "failed": Finding("MISSING", f"{what}: {access.reason}; try again later"),
-    }
     if name == "text_to_audio_model" and repo == variables[name] and is_other_format(access.names, variables):
         mend = "convert it (docs/models.md) and name the folder"
         return Finding("MISSING", f"{what}: not in diffusers' format (no model_index.json); {mend}"), gb
-    return lines[access.state], gb
+    if access.state == "cached":
+        return Finding("ok", f"{what}: in the cache"), gb
+    if access.state == "download" and is_published_stable_audio_3(access.names):
+        return Finding("ok", f"{what}: to download, {gb:.1f} GB, and converted once, as much again"), 2 * gb
+    if access.state == "download":
+        return Finding("ok", f"{what}: to download, {gb:.1f} GB"), gb
+    return Finding("MISSING", f"{what}: {problem(access, repo)}"), gb
 
 
 def is_other_format(names: Sequence[str], variables: Mapping[str, str]) -> bool:
     """Whether diffusers, in the main environment, is asked to load a repository that is not made for it."""
     by_diffusers = "stable_audio" not in variables.get("own_envs", "").split() and not variables["stable_audio_env"]
-    return bool(names) and by_diffusers and "model_index.json" not in names
+    known = "model_index.json" in names or is_published_stable_audio_3(names)
+    return bool(names) and by_diffusers and not known
 
 
 def check_gama(variables: Mapping[str, str]) -> list[Finding]:

@@ -8,15 +8,7 @@ What is in the cache already is not downloaded again. HF_HUB_OFFLINE, HF_HOME an
 from __future__ import annotations
 
 from synthio.cli import UserError, new_parser, run_main
-from synthio.models.hub import look_up, needed_files, snapshot
-
-WHY_NOT = {
-    "no_token": "it is gated, and there is no token (HF_TOKEN)",
-    "bad_token": "the token is not accepted",
-    "no_licence": "its licence was not accepted with this token",
-    "not_found": "the hub has no such model",
-    "unreachable": "the hub cannot be reached, and the cache has no copy",
-}
+from synthio.models.hub import look_up, needed_files, problem, snapshot
 
 
 def get_parser():
@@ -35,7 +27,7 @@ def fetch(model: str) -> bool:
     if access.state == "cached":
         return False
     if access.state != "download":
-        raise UserError(f"{model}: {WHY_NOT.get(access.state, access.reason)}; sh run.sh --check says what mends it")
+        raise UserError(f"{model}: {problem(access, model)}")
     print(f"downloading {model}: {access.missing_bytes / 1e9:.1f} GB", flush=True)
     snapshot(model, needed_files(access.names))
     return True

@@ -158,7 +158,7 @@ def frames_for(sizes: Sizes, options: Mapping[str, str], longest_s: float | None
     if longest_s is None:
         return sizes.grid.frames
     if sizes.is_variable:
-        return sizes.grid.filled(longest_s)
+        return sizes.grid.taken(sizes.grid.filled(longest_s))
     return sizes.grid.chosen(options.get("--latent_seconds", AUTO), longest_s)
 
 

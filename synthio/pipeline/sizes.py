@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from synthio.model_ids import split_id
+from synthio.models import is_published_stable_audio_3
 from synthio.models.lengths import Grid, oobleck_reach
 
-TEXT_PARAMETERS = {"t5-base": 110_000_000, "google/flan-t5-large": 341_000_000}  # of the encoders
+# of the encoders
+TEXT_PARAMETERS = {"t5-base": 110_000_000, "google/flan-t5-large": 341_000_000, "google/t5gemma-b-b-ul2": 281_600_000}
 STRIDES = (8, 8, 4, 4, 2)  # of Stable Audio Open's decoder
 Config = Mapping[str, Any]  # JSON of a library
 
@@ -68,6 +70,13 @@ def open_grid(frames: int, hop: int, sample_rate: int, strides: Sequence[int], s
     return Grid(frames, frames * hop / sample_rate, oobleck_reach(strides), step)
 
 
+def three_grid(frames: int, hop: int, sample_rate: int, chunk: int = 0, strides: Sequence[int] = (1,)) -> Grid:
+    """The frames of a Stable Audio 3, in multiples of what a chunk of its autoencoder holds; 0: it has none."""
+    step = max(chunk // stride for stride in strides) if chunk else 1
+    frames = frames // step * step
+    return Grid(frames, frames * hop / sample_rate, step=step)
+
+
 SAO = Sizes(
     family="open",
     parameters=1_057_000_000,
@@ -83,8 +92,35 @@ SAO = Sizes(
     hop=2048,
     channels=(128, 128),
 )
+# Its small models; max_length of the prompt, memory tokens and frames by the config of the base.
+SA3_SMALL = Sizes(
+    family="three",
+    parameters=459_000_000,
+    text_parameters=TEXT_PARAMETERS["google/t5gemma-b-b-ul2"],
+    sound_parameters=108_000_000,
+    width=1024,
+    layers=20,
+    attended=257,
+    context=1024,
+    extra=64,
+    depth=256,
+    grid=three_grid(1300, 4096, 44100, 32, (16,)),
+    hop=4096,
+    is_variable=True,
+)
+SA3_MEDIUM = replace(
+    SA3_SMALL,
+    parameters=1_453_000_000,
+    sound_parameters=852_000_000,
+    width=1536,
+    layers=24,
+    context=1536,
+    grid=three_grid(4096, 4096, 44100),
+)
 # Their papers' and configs' sizes, for what is not on this disk yet.
 PUBLISHED = {
+    **{f"stabilityai/stable-audio-3-small-{kind}": SA3_SMALL for kind in ("sfx", "sfx-base", "music", "music-base")},
+    **{f"stabilityai/stable-audio-3-{kind}": SA3_MEDIUM for kind in ("medium", "medium-base")},
     "stabilityai/stable-audio-open-1.0": SAO,
     "sonalkum/synthio-stable-audio-open": replace(
         SAO,
@@ -112,7 +148,8 @@ def sizes_of(model: str) -> Sizes | None:
             return _of_pipeline(path)
         folder = path if path.is_dir() else path.parent
         if path.exists() and (folder / "model_config.json").is_file():
-            return _of_tools(folder, path)
+            names = [entry.name for entry in folder.iterdir()]
+            return _of_published(folder) if is_published_stable_audio_3(names) else _of_tools(folder, path)
     except (OSError, ValueError, KeyError, TypeError, struct.error):  # the stage that loads it says what is wrong
         return None
     return PUBLISHED.get(split_id(model)[0])
@@ -176,7 +213,35 @@ def _of_three(network: Config, vae: Config, duration: Config, counts: Sequence[i
         context=network["embed_dim"],
         extra=network["num_memory_tokens"],
         depth=network["io_channels"],
-        grid=Grid(frames, frames * hop / vae["sampling_rate"]),
+        grid=three_grid(frames, hop, vae["sampling_rate"], vae.get("chunk_size", 0), vae["encoder_strides"]),
+        hop=hop,
+        is_variable=True,
+    )
+
+
+def _of_published(folder: Path) -> Sizes:
+    """Stable Audio 3 as it is published."""
+    config = read_json(folder / "model_config.json")
+    dit, coder = config["model"]["diffusion"]["config"], config["model"]["pretransform"]["config"]
+    parts = {part["id"]: part["config"] for part in config["model"]["conditioning"]["configs"]}
+    encoder, hop, rate = coder["encoder"]["config"], coder["downsampling_ratio"], config["sample_rate"]
+    weights = folder / "model.safetensors"
+    sound = parameters_in(weights, "pretransform.")
+    text = sum(parameters_in(path, "model.encoder.") for path in folder.glob("t5gemma*/*.safetensors"))
+    chunk = 0 if encoder.get("sliding_window") else encoder.get("chunk_size", 128)
+    frames = int(parts["seconds_total"].get("max_val", 1) * rate / hop)
+    return Sizes(
+        family="three",
+        parameters=parameters_in(weights) - sound,
+        text_parameters=text,
+        sound_parameters=sound,
+        width=dit["embed_dim"],
+        layers=dit["depth"],
+        attended=parts["prompt"].get("max_length", 128) + 1,
+        context=dit["embed_dim"],
+        extra=dit["num_memory_tokens"],
+        depth=dit["io_channels"],
+        grid=three_grid(frames, hop, rate, chunk, encoder["strides"]),
         hop=hop,
         is_variable=True,
     )

@@ -12,6 +12,7 @@ from synthio.files import EMBEDDED
 from synthio.models.load import load_text_to_audio
 from synthio.pipeline.sizes import PUBLISHED, sizes_of
 from tests.programs.small_tools_model import config_of
+from tests.published_stable_audio_3 import save_published
 from tests.tiny_models import save_stable_audio_3, save_text_to_audio
 
 
@@ -19,11 +20,18 @@ def count(module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-@pytest.mark.parametrize("name", ["open", "three", "embedded"])
-def test_a_folder_tells_what_the_loaded_model_has(tmp_path, name):
-    folder = {"open": save_text_to_audio, "three": save_stable_audio_3}.get(name, lambda _: EMBEDDED / "text_to_audio")(
-        tmp_path / name
-    )
+SAVED = {
+    "open": save_text_to_audio,
+    "three": save_stable_audio_3,
+    "published": save_published,
+    "embedded": lambda _: EMBEDDED / "text_to_audio",
+}
+
+
+@pytest.mark.parametrize("name", list(SAVED))
+def test_a_folder_tells_what_the_loaded_model_has(tmp_path, name, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "hf"))
+    folder = SAVED[name](tmp_path / name)
     model, sizes = load_text_to_audio(str(folder)), sizes_of(str(folder))
     # a file holds buffers, too: frequencies, and the embedded decoder's latents
     assert sizes.parameters == pytest.approx(count(model.module), rel=1e-3)
@@ -34,7 +42,7 @@ def test_a_folder_tells_what_the_loaded_model_has(tmp_path, name):
     assert sizes.hop_s == pytest.approx(model.hop / model.sample_rate)
     if name != "three":
         assert sizes.grid == model.grid
-    assert (sizes.is_variable, sizes.is_small) == (name == "three", name == "embedded")
+    assert (sizes.is_variable, sizes.is_small) == (name in ("three", "published"), name == "embedded")
     cross = model.condition(["dog"], [1.0]).cross
     assert sizes.attended == cross.shape[1]
     x = torch.randn(1, *model.latent_shape)
@@ -70,3 +78,27 @@ def test_what_is_not_on_this_disk_is_known_as_published_or_not_at_all(tmp_path):
     (tmp_path / "transformer").mkdir()
     (tmp_path / "transformer/config.json").write_text("{")
     assert sizes_of(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize(("name", "differential"), [("small-sfx", False), ("medium-base", True)])
+def test_stable_audio_3_as_its_makers_print_its_config(name, differential):
+    """The networks with these sizes; the published file of small-sfx-base has 2,270,384,940 bytes."""
+    from diffusers import AutoencoderSAME, StableAudio3DiTModel
+
+    from synthio.models.same import ChunkedSAME
+
+    sizes = PUBLISHED[f"stabilityai/stable-audio-3-{name}"]
+    with torch.device("meta"):
+        network = StableAudio3DiTModel(
+            embed_dim=sizes.width,
+            depth=sizes.layers,
+            num_heads=sizes.width // 64,
+            use_differential_attention=differential,
+        )
+        large = {"encoder_channels": 256, "encoder_transformer_depths": (12,)}
+        sound = AutoencoderSAME(**large) if differential else ChunkedSAME()
+    assert sizes.parameters == pytest.approx(count(network), rel=1e-3)
+    assert sizes.sound_parameters == pytest.approx(count(sound), rel=3e-3)
+    if not differential:
+        header = 2_270_384_940 - 4 * (count(network) + count(sound) + 768 * 257)
+        assert 50_000 < header < 150_000, "the rest is the list of its weights"
