@@ -4,11 +4,13 @@
     python gama_csv_inf.py --input_csv W/train_100.csv --output_csv W/captions.csv --captioner embedded
     python gama_csv_inf.py ... --captioner Qwen/Qwen2-Audio-7B-Instruct
     python gama_csv_inf.py ... --captioner gama --gama_dir GAMA --gama_checkpoint stage5/pytorch_model.bin
+    python gama_csv_inf.py ... --captioner openai --caption_model MODEL --caption_base_url http://localhost:8080/v1
 
 The output is the input with a column `caption`. The embedded captioner measures the clip (level, pitch, number and pace
 of sounds, background) and has no weights. Audio LLMs of transformers are known by their config: Qwen2-Audio,
-Qwen2.5-Omni, Qwen3-Omni, Audio Flamingo 3. `gama` is the paper's captioner, run from a clone of its repository.
-Captions are kept in <output>.cache.jsonl as they come, so an interrupted run goes on where it stopped.
+Qwen2.5-Omni, Qwen3-Omni, Audio Flamingo 3 and Next. `gama` is the paper's captioner, run from a clone of its
+repository. `openai` is a model that hears on a server of that protocol. Captions are kept in <output>.cache.jsonl as
+they come, so an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -58,8 +60,13 @@ def caption_rows(table, csv: str, captioner, cache) -> list[str]:
     for start in progress(range(0, len(missing), size), "caption: batches"):
         batch = missing[start : start + size]
         clips = read_clips([(row + 1, record) for row, record in batch], csv, captioner.sample_rate)
-        for (row, _), caption in zip(batch, fitting.run(captioner.describe, clips), strict=True):
-            cache.put(questions[row], caption)
+        served = captioner.is_served
+        for k, caption in (
+            captioner.describe_each(clips) if served else enumerate(fitting.run(captioner.describe, clips))
+        ):
+            cache.put(questions[batch[k][0]], caption)
+    if missing and (spent := captioner.spent()):
+        print(spent, file=sys.stderr)
     return [cache.get(one) for one in questions]
 
 

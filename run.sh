@@ -46,19 +46,21 @@ text_to_audio_model=embedded # text: Stable Audio in diffusers' format, or a mod
 dtype=auto                 # auto|float32|float16|bfloat16: precision of the text-to-audio model; auto: float16 to generate with a full-size one on CUDA, else float32. Training takes bfloat16 where float16 is asked for
 clap_model=embedded        # text: transformers' ClapModel or PeAudio, a .pt file of laion_clap, msclap:2022, msclap:2023, or a .pth file of msclap
 ast_model=embedded         # text: transformers' AST or another audio classifier of it (Wav2Vec2, HuBERT, Whisper, ...), or a .pth checkpoint of the AST repository
-captioner=embedded         # text: what describes the gold clips: embedded, gama, or an audio LLM's folder or Hugging Face id
+captioner=embedded         # text: what describes the gold clips: embedded, gama, openai, or an audio LLM's folder or Hugging Face id
 caption_instruction=auto   # text: what a captioner that is a model is asked; auto: our wording, but no words for a model with 'captioner' in its name, which takes sound alone; none: no words
 caption_max_tokens=256     # whole 1..: longest caption of a captioner that is a model, in tokens
 caption_batch_size=8       # whole 1..: clips that a captioner that is a model describes at once
+caption_model=""           # text: for captioner=openai, name of a model that hears, on a server of OpenAI's protocol (llama.cpp, vLLM, OpenAI)
+caption_base_url=""        # text: for captioner=openai, the server, http://localhost:8080/v1, whose key is in CAPTION_API_KEY; empty: that of OPENAI_BASE_URL, else OpenAI, with OPENAI_API_KEY
 gama_dir=""                # text: for captioner=gama, clone of its repository, with the folder of its base model in it
 gama_checkpoint=""         # text: for captioner=gama, its weights, a file or the folder of one
 caption_writer=embedded    # text: what writes the prompts: embedded, openai, or a chat model's folder or Hugging Face id
 llm_model=""               # text: for caption_writer=openai, whose key is in OPENAI_API_KEY: name of the model there
 llm_base_url=""            # text: for caption_writer=openai, the server, http://localhost:8000/v1; empty: OPENAI_BASE_URL, else OpenAI
-llm_max_calls=0            # whole 0..: for caption_writer=openai, calls that stage 5, and each round of 8, may make; 0: no limit
-llm_max_tokens=0           # whole 0..: for caption_writer=openai, tokens that a step may send and receive; 0: no limit
-llm_input_price=0          # number 0..: for caption_writer=openai, price of a million tokens sent; 0: costs are not told
-llm_output_price=0         # number 0..: for caption_writer=openai, price of a million tokens received; 0: costs are not told
+llm_max_calls=0            # whole 0..: for a server (caption_writer=openai, captioner=openai), calls that stages 2 and 5, and each round of 8, may make; 0: no limit
+llm_max_tokens=0           # whole 0..: for a server (caption_writer=openai, captioner=openai), tokens that a step may send and receive; 0: no limit
+llm_input_price=0          # number 0..: for a server (caption_writer=openai, captioner=openai), price of a million tokens sent; 0: costs are not told
+llm_output_price=0         # number 0..: for a server (caption_writer=openai, captioner=openai), price of a million tokens received; 0: costs are not told
 # -- generation
 latent_seconds=auto        # number 0.1.. or auto or model: length of the latents that are made and trained on. auto: the longest training clip and what the decoder hears beyond it, at most the model's; model: always the model's; a number: seconds. The embedded model keeps its own under auto (paper: model)
 sampler=auto               # auto|euler|heun|dpmpp_2m|dpmpp_2m_sde|dpmpp_3m_sde|pingpong: solver; auto: what suits the model; heun and pingpong are for rectified flows alone
@@ -268,6 +270,10 @@ caption_gold() {
     if [[ $captioner == gama ]]; then
         reads+=("$gama_checkpoint")
         options+=(--gama_dir "$gama_dir" --gama_checkpoint "$gama_checkpoint" --gama_env "$gama_env")
+    fi
+    if [[ $captioner == openai ]]; then
+        caption_served
+        return
     fi
     run_sharded 2 caption "$caption_batch_size" gama_csv_inf.py "${options[@]}"
 }

@@ -1,11 +1,13 @@
 """A server on loopback that speaks OpenAI's chat protocol and misbehaves on demand.
 
 Its "model" obeys rules: it takes the phrases of a caption apart at the commas, and makes prompts of label, number and
-a word of its own. What it was sent is kept.
+a word of its own; of a sound it says pitch and length. What it was sent is kept.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import threading
@@ -36,8 +38,39 @@ def value(text: str, name: str) -> Any:
     return json.loads(found.group(1)) if found else None
 
 
+def words_of(message: dict) -> str:
+    """The text of a message, whose content may be a list of parts."""
+    content = message["content"]
+    return content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
+
+
+def sounds_in(body: dict) -> list[tuple[Any, int]]:
+    """(samples [T], sample rate) of the sounds of a request; one that is no WAV file fails."""
+    import soundfile
+
+    parts = [part for m in body["messages"] if isinstance(m["content"], list) for part in m["content"]]
+    found = []
+    for part in parts:
+        if part["type"] == "input_audio":
+            assert set(part["input_audio"]) == {"data", "format"} and part["input_audio"]["format"] == "wav"
+            data = base64.b64decode(part["input_audio"]["data"], validate=True)
+            with soundfile.SoundFile(io.BytesIO(data)) as file:
+                assert (file.format, file.subtype, file.channels) == ("WAV", "PCM_16", 1)
+                found.append((file.read(), file.samplerate))
+    return found
+
+
+def heard(body: dict) -> str:
+    """What the model hears in a sound: how long it is, and whether it is high."""
+    ((samples, rate),) = sounds_in(body)
+    crossings = sum((samples[1:] > 0) != (samples[:-1] > 0)) / 2
+    return f"a tone of {crossings / len(samples) * rate:.0f} Hz for {len(samples) / rate:.2f} seconds"
+
+
 def reply_to(body: dict) -> str:
     """What the model says, by its rules."""
+    if sounds_in(body):
+        return heard(body)
     text = body["messages"][1]["content"]
     if '"events"' in text and "caption of a recording" in text:
         parts = [part.strip(" .") for part in value(text, "caption").split(",")]
@@ -133,7 +166,7 @@ class ChatServer:
 
 def completion(answer: Answer, body: dict) -> bytes:
     """A whole chat completion around the model's reply."""
-    sent = sum(len(message["content"]) for message in body["messages"]) // 4
+    sent = sum(len(words_of(message)) for message in body["messages"]) // 4
     value = {
         "id": "chatcmpl-1",
         "object": "chat.completion",

@@ -41,7 +41,8 @@ def byte_tokenizer():
 
     vocabulary = {character: k for k, character in enumerate(sorted(ByteLevel.alphabet()))}
     tokenizer = Qwen2Tokenizer(vocab=vocabulary, eos_token="<|im_end|>", extra_special_tokens=MARKERS)
-    tokenizer.add_tokens([AddedToken("<|im_start|>", special=True), AddedToken("<sound>", special=True)])
+    more = ("<|im_start|>", "<sound>", "<|sound_bos|>", "<|sound_eos|>")
+    tokenizer.add_tokens([AddedToken(word, special=True) for word in more])
     return tokenizer
 
 
@@ -118,6 +119,27 @@ def save_audio_flamingo(folder: Path, seed: int = 0) -> Path:
     )
     model = built(AudioFlamingo3ForConditionalGeneration, config, seed)
     return save(folder, model, 2, "<sound>", AudioFlamingo3Processor)
+
+
+def save_music_flamingo(folder: Path, seed: int = 0) -> Path:
+    """Audio Flamingo Next, which has Music Flamingo's classes: windows of 2 s, and the time of each frame turned in."""
+    from transformers import MusicFlamingoConfig, MusicFlamingoForConditionalGeneration, MusicFlamingoProcessor
+
+    audio = {
+        "num_mel_bins": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "hidden_size": 16,
+        "max_source_positions": 100,
+    }
+    config = MusicFlamingoConfig(
+        audio_config=audio,
+        text_config=text_config() | {"model_type": "qwen2"},
+        **marker_ids(audio_token_id="<sound>", audio_bos_token_id="<|sound_bos|>", audio_eos_token_id="<|sound_eos|>"),
+    )
+    model = built(MusicFlamingoForConditionalGeneration, config, seed)
+    return save(folder, model, 2, "<sound>", MusicFlamingoProcessor)
 
 
 def save_qwen2_5_omni(folder: Path, seed: int = 0) -> Path:
@@ -212,4 +234,5 @@ SAVERS = {
     "qwen2_5_omni": save_qwen2_5_omni,
     "qwen3_omni_moe": save_qwen3_omni,
     "audioflamingo3": save_audio_flamingo,
+    "musicflamingo": save_music_flamingo,
 }

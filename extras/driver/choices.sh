@@ -24,6 +24,11 @@ check_choices() {
     else
         [[ -z $gama_dir$gama_checkpoint ]] || refuse "gama_dir and gama_checkpoint go with captioner=gama"
     fi
+    if [[ $captioner == openai ]]; then
+        [[ -n $caption_model ]] || refuse "captioner=openai needs --caption_model, the name of a model on the server that hears"
+    else
+        [[ -z $caption_model$caption_base_url ]] || refuse "caption_model and caption_base_url go with captioner=openai"
+    fi
     if [[ $caption_writer == openai ]]; then
         [[ -n $llm_model ]] || refuse "caption_writer=openai needs --llm_model, the name of a model on the server"
     else
@@ -140,7 +145,7 @@ resolve_paths() {
     heads_clap=clap_model # the variable whose CLAP all heads on frozen embeddings hear
     if [[ -n $probe_clap_model ]]; then heads_clap=probe_clap_model; fi
     ast_model=$(model_path "$ast_model" ast)
-    [[ $captioner == embedded || $captioner == gama ]] || captioner=$(model_path "$captioner" "")
+    [[ $captioner == embedded || $captioner == gama || $captioner == openai ]] || captioner=$(model_path "$captioner" "")
     set_writer
     is_demo=false
     if [[ -z $input_train_file ]]; then

@@ -1,7 +1,13 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # arrays that step reads and variables of the driver that reads this file
 # Stage functions of run.sh's recipe that only some variables ask for: a corpus in place of the generator, a fine-tuned
-# CLAP or a classifier in the filter, classes of equal shares, a label for what is none of the others, advice in place of
+# CLAP or a classifier in the filter, captions by a server, classes of equal shares, a label for what is none of the others, advice in place of
 # a run, the gold clips' recording chain, what each part bought.
+
+# Captions by a server: one process, whose limits are those of the stage.
+caption_served() {
+    words_of CaptionerOptions gama_dir gama_checkpoint gama_env
+    step 2 caption gama_csv_inf.py --input_csv "${reads[0]}" --output_csv "${writes[0]}" "${words[@]}"
+}
 
 # The nearest clips of a corpus stand where the generated ones would.
 retrieve() { # NUMBER OUTPUT

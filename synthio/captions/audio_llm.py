@@ -1,11 +1,12 @@
-"""Captions by an audio LLM of transformers: Qwen2-Audio, Qwen2.5-Omni, Qwen3-Omni, Audio Flamingo 3.
+"""Captions by an audio LLM of transformers: Qwen2-Audio, Qwen2.5-Omni, Qwen3-Omni, Audio Flamingo 3 and Next.
 
     captioner = AudioLlm("Qwen/Qwen2-Audio-7B-Instruct", CaptionerOptions(device="cuda"))
     captioner.describe([clip])
 
 Of the omni models only the thinker is loaded, which hears and writes; the talker's weights are left where they are.
 A clip longer than a model's window is treated as its own processor states: Qwen2-Audio hears the first 30 s,
-Qwen2.5-Omni the first 300 s, Audio Flamingo 3 up to 600 s in windows of 30 s, Qwen3-Omni the whole clip.
+Qwen2.5-Omni the first 300 s, Audio Flamingo 3 up to 600 s in windows of 30 s, Audio Flamingo Next and Music Flamingo as
+much as their processor says (1200 s or more), Qwen3-Omni the whole clip.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Family:
         since: the first version of transformers that has them.
         sees: the processor has parts for images and videos, which need torchvision; they are left out.
         text_first: the instruction stands before the sound in the chats it was trained on.
+        sound_alone: those made for captions were trained on sound without words.
     """
 
     model: str
@@ -46,10 +48,13 @@ class Family:
     since: str
     sees: bool = False
     text_first: bool = False
+    sound_alone: bool = False
 
 
 _QWEN2_5_OMNI = Family("Qwen2_5OmniThinkerForConditionalGeneration", "Qwen2_5OmniProcessor", "4.52", sees=True)
-_QWEN3_OMNI = Family("Qwen3OmniMoeThinkerForConditionalGeneration", "Qwen3OmniMoeProcessor", "4.57", sees=True)
+_QWEN3_OMNI = Family(
+    "Qwen3OmniMoeThinkerForConditionalGeneration", "Qwen3OmniMoeProcessor", "4.57", sees=True, sound_alone=True
+)
 FAMILIES = {
     "qwen2_audio": Family("Qwen2AudioForConditionalGeneration", "Qwen2AudioProcessor", "4.45"),
     "qwen2_5_omni": _QWEN2_5_OMNI,
@@ -59,6 +64,8 @@ FAMILIES = {
     "audioflamingo3": Family(
         "AudioFlamingo3ForConditionalGeneration", "AudioFlamingo3Processor", "5.0", text_first=True
     ),
+    # Music Flamingo, and Audio Flamingo Next, which is published in its format
+    "musicflamingo": Family("MusicFlamingoForConditionalGeneration", "MusicFlamingoProcessor", "5.3", text_first=True),
 }
 
 
@@ -87,7 +94,7 @@ class AudioLlm(Captioner):
             self.model = load_model(family, model, dtype, self.device)
         self.processor.tokenizer.padding_side = "left"
         self.sample_rate = self.processor.feature_extractor.sampling_rate
-        instruction = options.instruction_for(self.name)
+        instruction = options.instruction_for(self.name, family.sound_alone)
         self.prompt = self._prompt(instruction, family.text_first)
         self.settings = self._settings(options.max_new_tokens)
         self.key = (self.name, fingerprint(model), instruction, options.max_new_tokens)

@@ -37,7 +37,7 @@ from synthio.captions.pools import (
     telling_words,
     words_of,
 )
-from synthio.captions.requests import CaptionRequest, CaptionWriter, Extraction, WriterOptions
+from synthio.captions.requests import CaptionRequest, CaptionWriter, Extraction, ServerOptions, WriterOptions
 from synthio.cli import UserError, progress
 
 PROMPTS_FILE = Path(__file__).with_name("prompts.toml")
@@ -77,17 +77,17 @@ class Question:
         messages: (role, text) in order.
         seed: of the sampling.
         temperature: of the sampling; 0: the likeliest words.
-        schema: of the reply.
+        schema: of the reply; None: any text is one.
         usual_tokens: length of a usual reply, for the estimate.
     """
 
     messages: tuple[tuple[str, str], ...]
     seed: int
     temperature: float
-    schema: type[BaseModel]
+    schema: type[BaseModel] | None
     usual_tokens: int
 
-    def chat(self) -> list[dict[str, str]]:
+    def chat(self) -> list[dict[str, Any]]:
         """The messages as chat models take them."""
         return [{"role": role, "content": text} for role, text in self.messages]
 
@@ -248,7 +248,7 @@ class ChatWriter(CaptionWriter):
     def _key(self, question: Question) -> list:
         """All that decides a reply."""
         sampling = [question.seed, question.temperature, self.options.reply_tokens]
-        return [self.name, question.messages, sampling, question.schema.__name__]
+        return [self.name, question.messages, sampling, question.schema.__name__ if question.schema else ""]
 
     def _expected(self, what: str, questions: Sequence[Question], of: int) -> str:
         """The calls, tokens and costs that lie ahead, about."""
@@ -270,8 +270,7 @@ class ChatWriter(CaptionWriter):
         )
 
     def _price(self, sent: int, got: int) -> str:
-        price = (sent * self.options.input_price + got * self.options.output_price) / 1e6
-        return f", costs {price:.4f}" if self.options.input_price or self.options.output_price else ""
+        return price_of(self.options, sent, got)
 
 
 class Told:
@@ -328,6 +327,12 @@ def entry_for(request: CaptionRequest) -> str:
     if request.caption:
         return "plain"
     return "mixcap" if request.pool.events or request.pool.backgrounds else "plain_wo_caption"
+
+
+def price_of(options: ServerOptions, sent: int, got: int) -> str:
+    """What tokens cost, as the end of a sentence; "" where no price is given."""
+    price = (sent * options.input_price + got * options.output_price) / 1e6
+    return f", costs {price:.4f}" if options.input_price or options.output_price else ""
 
 
 def tokens_in(size: int) -> int:

@@ -10,7 +10,8 @@ def load_captioner(name: str, options: CaptionerOptions | None = None) -> Captio
     """A captioner by name.
 
     Args:
-        name: "embedded" (measured acoustics, no weights), "gama", or the folder or hub id of an audio LLM.
+        name: "embedded" (measured acoustics, no weights), "gama", "openai" (any server of that protocol that takes
+            sound), or the folder or hub id of an audio LLM.
         options: of the models.
 
     Raises:
@@ -24,9 +25,14 @@ def load_captioner(name: str, options: CaptionerOptions | None = None) -> Captio
         from synthio.captions.gama import Gama
 
         return Gama(options or CaptionerOptions())
+    if name == "openai":
+        from synthio.captions.openai_captioner import OpenAICaptioner
+
+        return OpenAICaptioner(options or CaptionerOptions())
     if not may_be_model(name):
         raise UserError(
-            f"captioner '{name}' is not known; use 'embedded', 'gama', or an audio LLM's folder or hub id (owner/name)"
+            f"captioner '{name}' is not known; use 'embedded', 'gama', 'openai', or an audio LLM's folder or hub id "
+            "(owner/name)"
         )
     from synthio.captions.audio_llm import AudioLlm
 

@@ -1,4 +1,5 @@
-"""A caption writer on a server that speaks OpenAI's chat protocol: OpenAI itself, vLLM, llama.cpp, Ollama and so on.
+"""A model on a server that speaks OpenAI's chat protocol, OpenAI itself, vLLM, llama.cpp, Ollama and so on; and a
+caption writer that is one.
 
 The key comes from OPENAI_API_KEY and goes nowhere but to the server: where a reply repeats it, it is masked. Calls run
 at once, up to `concurrency` of them; one thread alone decides what is sent, so the limits hold to the call, and a pause
@@ -21,13 +22,15 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 
-from synthio.captions.chat_writer import ChatWriter, Question, Reply, tokens_in
-from synthio.captions.requests import WriterOptions
+from synthio.captions.chat_writer import ChatWriter, Question, Reply, price_of, tokens_in
+from synthio.captions.requests import ServerOptions, WriterOptions
 from synthio.cli import UserError
 
 TRIES = 7  # of a call that fails for no fault of its own
@@ -42,28 +45,58 @@ OPTIONAL = ("response_format", "max_tokens", "temperature", "seed")
 _REFUSED_TEXT = re.compile(r"content.?(filter|policy|management)|context.?length|maximum context|safety", re.IGNORECASE)
 
 
-class OpenAIWriter(ChatWriter):
-    """See `ChatWriter`.
+@dataclass(frozen=True)
+class Asked:
+    """A model on a server, and what messages call what decides it.
 
-    Raises:
-        UserError: no model is named, or there is neither a key nor a base URL.
+    Attributes:
+        user: what wants it, as an option: "--writer openai".
+        model, base_url: of the options of the names `model_option` and `url_option`.
+        key: the environment variable that holds the key.
+        reply_tokens: the longest reply.
+        kept_in: the file that keeps the replies.
     """
 
-    def __init__(self, options: WriterOptions):
-        if not options.model:
-            raise UserError("--writer openai needs --llm_model, the name of a model on the server")
-        super().__init__(options.model, options)
-        base_url = options.base_url or os.environ.get("OPENAI_BASE_URL", "")
-        check_url(base_url)
-        self._secret = os.environ.get("OPENAI_API_KEY", "").strip()
+    user: str
+    model: str
+    base_url: str
+    reply_tokens: int
+    kept_in: str
+    model_option: str = "--llm_model"
+    url_option: str = "--llm_base_url"
+    key: str = "OPENAI_API_KEY"
+
+
+class Server:
+    """A model behind OpenAI's chat protocol.
+
+    Args:
+        asked: which one.
+        options: limits and prices.
+
+    Attributes:
+        counts: calls and tokens so far; who asks may count more in it.
+
+    Raises:
+        UserError: no model is named, there is neither a key nor a base URL, or one of these cannot be.
+    """
+
+    def __init__(self, asked: Asked, options: ServerOptions):
+        self.asked, self.options = asked, options
+        self.counts = dict.fromkeys(("calls", "prompt_tokens", "completion_tokens"), 0)
+        if not asked.model:
+            raise UserError(f"{asked.user} needs {asked.model_option}, the name of a model on the server")
+        base_url = asked.base_url or os.environ.get("OPENAI_BASE_URL", "")
+        check_url(base_url, asked)
+        self._secret = os.environ.get(asked.key, "").strip()
         if not self._secret and not base_url:
-            raise UserError("--writer openai needs a key in the variable OPENAI_API_KEY, or --llm_base_url of a server")
+            raise UserError(f"{asked.user} needs a key in the variable {asked.key}, or {asked.url_option} of a server")
         if not self._secret.isascii() or not self._secret.isprintable():
-            raise UserError("OPENAI_API_KEY holds characters that no key has; copy the key once more")
+            raise UserError(f"{asked.key} holds characters that no key has; copy the key once more")
         self._key_pattern = key_pattern(self._secret)
         if self._key_pattern and self._key_pattern.search(base_url):
             raise UserError(
-                "--llm_base_url holds the key, and is written into records; give it in OPENAI_API_KEY alone"
+                f"{asked.url_option} holds the key, and is written into records; give it in {asked.key} alone"
             )
         self._base_url = base_url
         self._server = f"the server at {base_url or 'OpenAI'}"
@@ -78,11 +111,17 @@ class OpenAIWriter(ChatWriter):
             base_url=self._base_url or None,
             timeout=self.options.timeout_s,
             max_retries=0,
-            http_client=BoundedClient(),
+            http_client=BoundedClient(self.asked.url_option),
         )
 
-    def _complete(self, questions: Sequence[Question]) -> Iterator[tuple[int, Reply]]:
-        """See `ChatWriter`. An error that makes going on useless is raised when the calls in flight have been kept."""
+    def complete(self, questions: Sequence[Question]) -> Iterator[tuple[int, Reply]]:
+        """(number, reply) of each question, in any order, as they come.
+
+        An error that makes going on useless is raised when the calls in flight have been kept.
+
+        Raises:
+            UserError: the server refuses, fails for long, or a limit is reached.
+        """
         waiting, tries = deque(range(len(questions))), [0] * len(questions)
         running: dict[Future, int] = {}
         stop: UserError | None = None
@@ -120,22 +159,19 @@ class OpenAIWriter(ChatWriter):
             await asyncio.sleep(pause)
         async with asyncio.timeout(self.options.timeout_s):
             return await client.chat.completions.create(
-                model=self.options.model,
+                model=self.asked.model,
                 messages=question.chat(),  # type: ignore[arg-type]  # one dict for all roles, not a class for each
                 **self._settings(question),
             )
 
     def _settings(self, question: Question) -> dict[str, Any]:
         """The optional parts of a request that the server has not refused yet."""
-        schema = {"name": question.schema.__name__, "strict": True, "schema": question.schema.model_json_schema()}
-        length = self.options.reply_tokens
-        wanted = {
-            "response_format": {"type": "json_schema", "json_schema": schema},
-            "max_tokens": length,
-            "temperature": question.temperature,
-            "seed": question.seed,
-        }
-        settings = {name: value for name, value in wanted.items() if name not in self._given_up}
+        length = self.asked.reply_tokens
+        wanted: dict[str, Any] = {"max_tokens": length, "temperature": question.temperature, "seed": question.seed}
+        if question.schema is not None:
+            schema = {"name": question.schema.__name__, "strict": True, "schema": question.schema.model_json_schema()}
+            wanted["response_format"] = {"type": "json_schema", "json_schema": schema}
+        settings = {name: wanted[name] for name in OPTIONAL if name in wanted and name not in self._given_up}
         # its newer name, which older servers do not know
         return settings if "max_tokens" in settings else settings | {"max_completion_tokens": length}
 
@@ -171,7 +207,7 @@ class OpenAIWriter(ChatWriter):
         """What follows an HTTP error: a pause, a request with less in it, a reply without text, or the end."""
         status, said = error.status_code, self._said(error)
         if status in (401, 403):  # the server's own words may hold a part of the key
-            raise UserError(f"the server refuses the key (HTTP {status}); set OPENAI_API_KEY to one that it knows")
+            raise UserError(f"the server refuses the key (HTTP {status}); set {self.asked.key} to one that it knows")
         if status == 429 and error.code != "insufficient_quota":
             self._at_once = max(1, self._at_once // 2)
             self._pause("the server asks for fewer calls (HTTP 429)", tries, error.response.headers)
@@ -230,7 +266,7 @@ class OpenAIWriter(ChatWriter):
         options, counts = self.options, self.counts
         if options.max_calls and counts["calls"] >= options.max_calls:
             return f"{options.max_calls} calls (--llm_max_calls)"
-        most = sum(question.size() // 3 + options.reply_tokens for question in held)
+        most = sum(question.size() // 3 + self.asked.reply_tokens for question in held)
         if options.max_tokens and counts["prompt_tokens"] + counts["completion_tokens"] + most > options.max_tokens:
             return f"{options.max_tokens} tokens (--llm_max_tokens)"
         return ""
@@ -238,14 +274,34 @@ class OpenAIWriter(ChatWriter):
     def _limit_error(self, limit: str, left: int) -> UserError:
         counts = self.counts
         sent, got = counts["prompt_tokens"], counts["completion_tokens"]
+        costs = price_of(self.options, sent, got)
         return UserError(
             f"the limit of {limit} allows no further call; spent: {counts['calls']} calls, {sent} tokens sent and "
-            f"{got} received{self._price(sent, got)}; {left} requests have no reply yet. Raise the limit, or repeat "
-            f"the command as it is to spend as much again: {self._go_on()}"
+            f"{got} received{costs}; {left} requests have no reply yet. Raise the limit, or repeat the command as it "
+            f"is to spend as much again: {self._go_on()}"
         )
 
     def _go_on(self) -> str:
-        return f"the replies so far are in {self.options.cache}, and the same command goes on from there"
+        return f"the replies so far are in {self.asked.kept_in}, and the same command goes on from there"
+
+
+class OpenAIWriter(ChatWriter):
+    """See `ChatWriter`.
+
+    Raises:
+        UserError: see `Server`.
+    """
+
+    def __init__(self, options: WriterOptions):
+        asked = Asked("--writer openai", options.model, options.base_url, options.reply_tokens, options.cache)
+        self._at = Server(asked, options)
+        super().__init__(options.model, options)
+        self.counts |= self._at.counts
+        self._at.counts = self.counts
+
+    def _complete(self, questions: Sequence[Question]) -> Iterator[tuple[int, Reply]]:
+        """See `ChatWriter`."""
+        return self._at.complete(questions)
 
 
 class UnusableResponse(Exception):
@@ -253,12 +309,17 @@ class UnusableResponse(Exception):
 
 
 class BoundedClient(openai.DefaultAsyncHttpxClient):
-    """The HTTP client: it reads at most MAX_RESPONSE_BYTES of a response, decompressed, and goes nowhere else."""
+    """The HTTP client: it reads at most MAX_RESPONSE_BYTES of a response, decompressed, and goes nowhere else.
 
-    def __init__(self) -> None:
+    Args:
+        url_option: what gave the address, for the message.
+    """
+
+    def __init__(self, url_option: str) -> None:
         # other ways to compress than these could hold a gigabyte in a kilobyte
         headers = {"Accept-Encoding": "gzip, deflate"}
-        super().__init__(follow_redirects=False, headers=headers, event_hooks={"response": [refuse_redirection]})
+        refuse = partial(refuse_redirection, url_option=url_option)
+        super().__init__(follow_redirects=False, headers=headers, event_hooks={"response": [refuse]})
 
     async def send(self, request, **options):
         """See httpx; the body has been read.
@@ -280,8 +341,8 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
         return type(response)(response.status_code, headers=headers, content=bytes(content), request=request)
 
 
-async def refuse_redirection(response) -> None:
-    """What a server names may be any host or file: it would get the captions.
+async def refuse_redirection(response, url_option: str) -> None:
+    """What a server names may be any host or file: it would get captions, or sounds.
 
     Raises:
         UnusableResponse: the response is a redirection.
@@ -290,7 +351,7 @@ async def refuse_redirection(response) -> None:
         place = response.headers.get("location", "")[:MAX_LOCATION_CHARS]
         raise UnusableResponse(
             f"sends the call elsewhere (HTTP {response.status_code}{place and f', to {place}'}), where it does not go; "
-            "give the address that answers itself in --llm_base_url"
+            f"give the address that answers itself in {url_option}"
         )
 
 
@@ -340,7 +401,7 @@ def key_pattern(key: str) -> re.Pattern[str] | None:
     return re.compile("".join(parts), re.IGNORECASE)
 
 
-def check_url(url: str) -> None:
+def check_url(url: str, asked: Asked) -> None:
     """Refuse a base URL that is none, or that holds a secret: it is written into the record of the output."""
     if not url:
         return
@@ -349,9 +410,9 @@ def check_url(url: str) -> None:
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError("--llm_base_url is no http(s) address; such as http://localhost:8000/v1")
+        raise UserError(f"{asked.url_option} is no http(s) address; such as http://localhost:8000/v1")
     if parts.username or parts.password or parts.query:
-        raise UserError("--llm_base_url holds a user, a password or a query; give the key in OPENAI_API_KEY instead")
+        raise UserError(f"{asked.url_option} holds a user, a password or a query; give the key in {asked.key} instead")
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -80,8 +80,51 @@ class PromptOptions(Seed):
     )
 
 
+SERVED = "for a server (caption_writer=openai, captioner=openai), "
+
+
 @dataclass(frozen=True)
-class WriterOptions(Device):
+class ServerOptions:
+    """How a model behind OpenAI's chat protocol is asked, for captions or for prompts."""
+
+    concurrency: int = option(8, "openai: calls in flight at once", low=1, high=256, flag="llm_concurrency")
+    timeout_s: float = option(120.0, "openai: longest wait for a reply, in seconds", low=0.1, flag="llm_timeout_s")
+    max_calls: int = option(
+        0,
+        f"{SERVED}calls that stages 2 and 5, and each round of 8, may make; 0: no limit",
+        low=0,
+        flag="llm_max_calls",
+        driver="llm_max_calls",
+        inert=True,
+    )
+    max_tokens: int = option(
+        0,
+        f"{SERVED}tokens that a step may send and receive; 0: no limit",
+        low=0,
+        flag="llm_max_tokens",
+        driver="llm_max_tokens",
+        inert=True,
+    )
+    input_price: float = option(
+        0.0,
+        f"{SERVED}price of a million tokens sent; 0: costs are not told",
+        low=0,
+        flag="llm_input_price",
+        driver="llm_input_price",
+        inert=True,
+    )
+    output_price: float = option(
+        0.0,
+        f"{SERVED}price of a million tokens received; 0: costs are not told",
+        low=0,
+        flag="llm_output_price",
+        driver="llm_output_price",
+        inert=True,
+    )
+
+
+@dataclass(frozen=True)
+class WriterOptions(ServerOptions, Device):
     """How a language model is asked. What has `openai` in its help matters to a server alone."""
 
     cache: str = option("", "JSON Lines file that keeps the replies of language models; empty: <output>.cache.jsonl")
@@ -101,40 +144,6 @@ class WriterOptions(Device):
         flag="llm_base_url",
         driver="llm_base_url",
     )
-    concurrency: int = option(8, "openai: calls in flight at once", low=1, high=256, flag="llm_concurrency")
-    timeout_s: float = option(120.0, "openai: longest wait for a reply, in seconds", low=0.1, flag="llm_timeout_s")
-    max_calls: int = option(
-        0,
-        "for caption_writer=openai, calls that stage 5, and each round of 8, may make; 0: no limit",
-        low=0,
-        flag="llm_max_calls",
-        driver="llm_max_calls",
-        inert=True,
-    )
-    max_tokens: int = option(
-        0,
-        "for caption_writer=openai, tokens that a step may send and receive; 0: no limit",
-        low=0,
-        flag="llm_max_tokens",
-        driver="llm_max_tokens",
-        inert=True,
-    )
-    input_price: float = option(
-        0.0,
-        "for caption_writer=openai, price of a million tokens sent; 0: costs are not told",
-        low=0,
-        flag="llm_input_price",
-        driver="llm_input_price",
-        inert=True,
-    )
-    output_price: float = option(
-        0.0,
-        "for caption_writer=openai, price of a million tokens received; 0: costs are not told",
-        low=0,
-        flag="llm_output_price",
-        driver="llm_output_price",
-        inert=True,
-    )
 
 
 # What an audio LLM is asked. The answer is a caption as it is, so it must be one sentence and hold no guesses.
@@ -145,12 +154,12 @@ INSTRUCTION = (
 
 
 @dataclass(frozen=True)
-class CaptionerOptions(Device):
-    """How a captioner is run."""
+class CaptionerOptions(ServerOptions, Device):
+    """How a captioner is run. What has `openai` in its help matters to a server alone."""
 
     captioner: str = option(
         BUILT_IN,
-        "what describes the gold clips: embedded, gama, or an audio LLM's folder or Hugging Face id",
+        "what describes the gold clips: embedded, gama, openai, or an audio LLM's folder or Hugging Face id",
         driver="captioner",
     )
     instruction: str = option(
@@ -165,6 +174,19 @@ class CaptionerOptions(Device):
     batch_size: int = option(
         8, "clips that a captioner that is a model describes at once", low=1, driver="caption_batch_size"
     )
+    server_model: str = option(
+        "",
+        "for captioner=openai, name of a model that hears, on a server of OpenAI's protocol (llama.cpp, vLLM, OpenAI)",
+        flag="caption_model",
+        driver="caption_model",
+    )
+    server_url: str = option(
+        "",
+        "for captioner=openai, the server, http://localhost:8080/v1, whose key is in CAPTION_API_KEY; empty: that of "
+        "OPENAI_BASE_URL, else OpenAI, with OPENAI_API_KEY",
+        flag="caption_base_url",
+        driver="caption_base_url",
+    )
     gama_dir: str = option(
         "", "for captioner=gama, clone of its repository, with the folder of its base model in it", driver="gama_dir"
     )
@@ -178,10 +200,15 @@ class CaptionerOptions(Device):
         inert=True,
     )
 
-    def instruction_for(self, model: str) -> str:
-        """The words that go with a sound. Qwen3-Omni's captioner was trained on sound without any."""
+    def instruction_for(self, model: str, may_be_alone: bool = True) -> str:
+        """The words that go with a sound. Qwen3-Omni's captioner was trained on sound without any.
+
+        Args:
+            model: its name.
+            may_be_alone: models of its family that are made for captions take none.
+        """
         if self.instruction == "auto":
-            return "" if "captioner" in model.lower() else INSTRUCTION
+            return "" if may_be_alone and "captioner" in model.lower() else INSTRUCTION
         return "" if self.instruction == "none" else self.instruction
 
 
@@ -193,16 +220,26 @@ class Captioner(ABC):
         key: all that decides a caption besides the sound; captions are kept by it.
         sample_rate: in Hz; clips are resampled to it.
         batch_size: clips it takes at once.
+        is_served: a server answers for it, each clip by itself, as `describe_each` tells.
     """
 
     name: str
     key: tuple
     sample_rate: int
     batch_size: int
+    is_served: bool = False
 
     @abstractmethod
     def describe(self, clips: Sequence[np.ndarray]) -> list[str]:
         """Mono clips [1, T] at `sample_rate` -> one caption each. A caption never depends on the other clips."""
+
+    def describe_each(self, clips: Sequence[np.ndarray]) -> Iterator[tuple[int, str]]:
+        """(number, caption) of each clip, in any order, as they come."""
+        yield from enumerate(self.describe(clips))
+
+    def spent(self) -> str:
+        """What the captions took, where that is more than time."""
+        return ""
 
 
 class CaptionWriter(ABC):

@@ -333,6 +333,20 @@ def check_writer(steps: Sequence[Step], variables: Mapping[str, str]) -> list[Fi
     return [*findings, Finding("ok", calls_line(steps, variables))]
 
 
+def check_captioner(steps: Sequence[Step], variables: Mapping[str, str]) -> list[Finding]:
+    """Key and calls of a captioner on a server, in the step that asks it."""
+    if loaded_models(steps_ahead(steps, variables)).get("captioner") != "openai":
+        return []
+    findings = []
+    url, key = variables["caption_base_url"], os.environ.get("OPENAI_API_KEY", "").strip()
+    if not url and not key and not os.environ.get("OPENAI_BASE_URL"):
+        mend = "put its key in OPENAI_API_KEY, or set caption_base_url (and CAPTION_API_KEY, if that server wants one)"
+        findings.append(Finding("MISSING", f"captioner openai: {mend}"))
+    calls = clips_of(steps, variables)
+    told = "not known, the clips cannot be counted yet" if calls is None else f"about {calls}, each with a clip's sound"
+    return [*findings, Finding("note" if calls is None else "ok", f"calls of the captioner: {told}")]
+
+
 def asked_entries(steps: Sequence[Step], variables: Mapping[str, str]) -> Iterator[tuple[str, int, int]]:
     """(entry of the prompts file, calls, tokens of a usual reply, as in synthio.captions.chat_writer) of each step."""
     ahead = steps_ahead(steps, variables)
@@ -419,6 +433,7 @@ def examine(steps: Sequence[Step], variables: Mapping[str, str], lacks: Sequence
     csvs, longest_s = check_csvs(variables)
     yield from check_memory(steps, variables, longest_s)
     yield from models
+    yield from check_captioner(steps, variables)
     yield from (Finding("MISSING", text) for text in misfits(loaded, variables))
     yield from (Finding("note", text) for text in remarks(loaded, variables))
     yield from check_writer(steps, variables)

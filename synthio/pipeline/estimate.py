@@ -296,7 +296,7 @@ def in_words(seconds: float) -> str:
 def shown_model(variable: str, model: str, variables: Mapping[str, str]) -> str:
     """A model as short as it can be said."""
     if model == "openai":
-        return variables["llm_model"]
+        return variables["caption_model" if variable == "captioner" else "llm_model"]
     return "embedded" if is_embedded(variable, model) else Path(model).name if Path(model).exists() else model
 
 

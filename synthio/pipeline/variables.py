@@ -273,7 +273,13 @@ SECTIONS: tuple[tuple[str, tuple[str | type, ...]], ...] = (
     ),
     (
         "models: embedded, a folder, or a Hugging Face id",
-        ("text_to_audio_model dtype", Models, CaptionerOptions, "caption_writer", PromptOptions, WriterOptions),
+        (
+            "text_to_audio_model dtype",
+            Models,
+            CaptionerOptions,
+            "caption_writer llm_model llm_base_url llm_max_calls llm_max_tokens llm_input_price llm_output_price",
+            PromptOptions,
+        ),
     ),
     ("generation", ("latent_seconds", SamplingOptions)),
     ("filter", (FilterOptions, "filter_w_finetune", FinetuneOptions)),

@@ -66,14 +66,14 @@ def test_a_prompt_of_a_batch_gives_the_logits_that_it_gives_alone(captioners, ki
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["qwen2_audio", "audioflamingo3"])
+@pytest.mark.parametrize("kind", ["qwen2_audio", "audioflamingo3", "musicflamingo"])
 def test_captions_are_those_of_the_library_itself(folders, captioners, kind):
     """The other two processors need torchvision, so there is nothing to compare them with."""
     from transformers import AutoProcessor
 
     processor = AutoProcessor.from_pretrained(folders[kind])
     words, clip = {"type": "text", "text": INSTRUCTION}, {"type": "audio", "audio": CLIPS[1][0]}
-    chat = [{"role": "user", "content": [words, clip] if kind == "audioflamingo3" else [clip, words]}]
+    chat = [{"role": "user", "content": [words, clip] if "flamingo" in kind else [clip, words]}]
     inputs = processor.apply_chat_template(
         chat, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt"
     )
@@ -88,7 +88,7 @@ def test_what_a_processor_cuts_off_is_not_heard(captioners, kind, window_s):
     assert captioners[kind].describe([np.concatenate([start, rest], axis=1)]) == captioners[kind].describe([start])
 
 
-@pytest.mark.parametrize("kind", ["qwen3_omni_moe", "audioflamingo3"])
+@pytest.mark.parametrize("kind", ["qwen3_omni_moe", "audioflamingo3", "musicflamingo"])
 def test_a_clip_longer_than_a_window_is_heard_whole(captioners, kind):
     start, rest = sound(2, 300), sound(1.5, 5000)
     assert captioners[kind].describe([np.concatenate([start, rest], axis=1)]) != captioners[kind].describe([start])
@@ -128,6 +128,11 @@ def test_a_model_made_for_captions_gets_no_words(tmp_path):
     captioner = AudioLlm(str(folder), OPTIONS)
     assert captioner.prompt.startswith("<|im_start|>user\n<|audio_bos|><|AUDIO|><|audio_eos|><|im_end|>\n")
     assert captioner.describe(CLIPS[:1])
+
+
+def test_audio_flamingo_is_asked_even_where_it_is_made_for_captions(tmp_path):
+    folder = SAVERS["musicflamingo"](tmp_path / "audio-flamingo-next-captioner-hf")
+    assert INSTRUCTION in AudioLlm(str(folder), OPTIONS).prompt
 
 
 def test_what_decides_a_caption_is_in_its_key(folders, tmp_path):

@@ -500,6 +500,8 @@ def test_a_stage_whose_input_is_missing(world):
         (["--captioner", "gama"], "--gama_dir: no such folder: ''"),
         (["--captioner", "gama", "--gama_dir", "."], "--gama_checkpoint: no such file: ''"),
         (["--gama_checkpoint", "x"], "gama_dir and gama_checkpoint go with captioner=gama"),
+        (["--captioner", "openai"], "captioner=openai needs --caption_model"),
+        (["--caption_base_url", "http://x/v1"], "caption_model and caption_base_url go with captioner=openai"),
         (["--captioner", "./not/there"], "no such model folder: ./not/there"),
         (["--dpo", "false", "--dpo_ckpt_folder", "."], "dpo is false"),
         (["--dpo_train_parts", "neck"], "'neck' is none of lora, prefix, all"),

@@ -267,6 +267,17 @@ def test_calls_and_costs_follow_the_prompts(plan):
     assert priced.endswith(f"; costs about {(sent * 10 + 14000 * 20) / 1e6:.2f}")
 
 
+def test_a_captioner_on_a_server_wants_a_key_or_an_address(plan, monkeypatch):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    asked = {"captioner": "openai", "caption_model": "ears"}
+    missing, calls = doctor.check_captioner(*plan(**asked))
+    assert missing.level == "MISSING" and "put its key in OPENAI_API_KEY, or set caption_base_url" in missing.text
+    assert (calls.level, calls.text) == ("ok", "calls of the captioner: about 100, each with a clip's sound")
+    assert len(doctor.check_captioner(*plan(**asked, caption_base_url="http://localhost:8080/v1"))) == 1
+    assert doctor.check_captioner(*plan()) == [] and doctor.check_captioner(*plan(**asked, stage=3)) == []
+
+
 def test_the_token_estimate_is_that_of_the_writer():
     """Of usual values, within a third of what the writer itself counts before it asks."""
     from synthio.captions.chat_writer import ChatWriter, tokens_in
