@@ -232,7 +232,7 @@ def _of_published(folder: Path) -> Sizes:
     frames = int(parts["seconds_total"].get("max_val", 1) * rate / hop)
     return Sizes(
         family="three",
-        parameters=parameters_in(weights) - sound,
+        parameters=parameters_in(weights, "model."),
         text_parameters=text,
         sound_parameters=sound,
         width=dit["embed_dim"],
