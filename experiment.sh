@@ -233,7 +233,7 @@ job_key() { # COMMAND...; where it runs is no part of it
 
 sum_given() { # the driver by content, the models by name, size and time
     local path models=()
-    for path in "$text_to_audio_model" "$clap_model" "$ast_model" "$captioner" "$caption_writer"; do # absolute
+    for path in "${generators[@]}" "$clap_model" "$ast_model" "$captioner" "$caption_writer"; do # absolute
         if [[ -e $path ]]; then models+=("$path"); fi
     done
     given_sum=$({

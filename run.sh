@@ -42,7 +42,7 @@ other_csv=""               # text: for other_class=true, CSV (path) or folder of
 retrieval_csv=""           # text: CSV of a corpus (path): its clips nearest to the gold ones by CLAP, in place of generated ones
 domain=""                  # text: where the sounds come from, for the prompts ("urban street recordings")
 # -- models: embedded, a folder, or a Hugging Face id
-text_to_audio_model=embedded # text: Stable Audio in diffusers' format, or a model of stable-audio-tools
+text_to_audio_model=embedded # text: Stable Audio in diffusers' format or as published, or a model of stable-audio-tools; several, parted by commas, share the clips of each label, and the report compares them
 dtype=auto                 # auto|float32|float16|bfloat16: precision of the text-to-audio model; auto: float16 to generate with a full-size one on CUDA, else float32. Training takes bfloat16 where float16 is asked for
 clap_model=embedded        # text: transformers' ClapModel or PeAudio, a .pt file of laion_clap, msclap:2022, msclap:2023, or a .pth file of msclap
 ast_model=embedded         # text: transformers' AST or another audio classifier of it (Wav2Vec2, HuBERT, Whisper, ...), or a .pth checkpoint of the AST repository
@@ -223,7 +223,7 @@ stratify() {
 synthesise() {
     local round kept=("$work/round_0/kept.csv")
     rejected=() # of each round that was filtered; filter fills it
-    adapter=() # options for generate; align sets them
+    adapters=() # folders, one a generator; align sets them
     [[ -n $retrieval_csv ]] || prepare_prompts
     generate_and_filter 0 6 7
     if $clap_filter; then
@@ -237,6 +237,8 @@ synthesise() {
     fi
     generate_again
     if $clap_filter && ((attribution_clips)); then parts+=(--kept_csvs "${kept[@]}"); fi
+    made_by=() # options of quality
+    if ((${#generators[@]} > 1)); then made_by=(--made_csvs "${kept[@]}"); fi
     if $balance; then
         balance_classes "${kept[@]}"
         kept=("$work/balanced.csv")
@@ -280,25 +282,31 @@ caption_gold() {
 
 # Stages 3 and 4.
 align() {
-    local round
+    local round member
     $dpo || return 0
     if [[ -n $dpo_ckpt_folder ]]; then
-        adapter=(--adapter "$dpo_ckpt_folder")
+        adapters=("$dpo_ckpt_folder")
         return
     fi
     if [[ $dpo_loss == dpo ]]; then
         write_captions 3 loser_prompts template "$train_csv" "$work/dpo/prompts.csv" --num_captions "$dpo_losers"
     fi
-    for ((round = 1; round <= dpo_rounds; round++)); do align_round "$round"; done
+    for member in "${!generators[@]}"; do
+        for ((round = 1; round <= dpo_rounds; round++)); do align_round "$round"; done
+    done
 }
 
-# Generate losers with the adapter there is, and train on from it.
+# Generate losers with the adapter there is, and train on from it; both of the generator `member`.
 align_round() { # ROUND
-    local suffix=_$1 earlier="" options=() gold=("$train_csv" "$valid") loaded=("text_to_audio_model=$text_to_audio_model")
-    if (($1 == 1)); then suffix=""; else earlier=${adapter[1]}; fi
+    local suffix=_$1 earlier=${adapters[member]:-} options=() gold=("$train_csv" "$valid") tag
+    local model=${generators[member]} loaded=("text_to_audio_model=${generators[member]}")
+    if (($1 == 1)); then suffix=""; fi
+    tag_member
+    suffix=$tag$suffix
     if [[ $dpo_loss == dpo ]]; then
         options+=(--losers_csv "$work/dpo/losers$suffix.csv")
-        generate 3 "losers$suffix" "$work/dpo/prompts.csv" "${options[1]}" "$output_folder/dpo_losers" "${adapter[@]}"
+        generate 3 "losers$suffix" "$work/dpo/prompts.csv" "${options[1]}" "$output_folder/dpo_losers" \
+            ${earlier:+--adapter "$earlier"}
         gold+=("${options[1]}")
     fi
     if [[ -n $earlier ]]; then
@@ -309,11 +317,11 @@ align_round() { # ROUND
         options+=(--scorer "$clap_model")
         loaded+=("clap_model=$clap_model")
     fi
-    adapter=(--adapter "$work/dpo/adapter$suffix")
-    models=("${loaded[@]}") reads=("${gold[@]}") writes=("${adapter[1]}")
-    words_of PreferenceOptions
+    adapters[member]=$work/dpo/adapter$suffix
+    models=("${loaded[@]}") reads=("${gold[@]}") writes=("${adapters[member]}")
+    words_for_member PreferenceOptions
     train 4 "dpo$suffix" dpo_train.py --gold_csv "$train_csv" --valid_csv "$valid" "${options[@]}" \
-        --output_folder "${adapter[1]}" --model "$text_to_audio_model" "${words[@]}" --device "$device" \
+        --output_folder "${adapters[member]}" --model "$model" "${words[@]}" --device "$device" \
         "${compiling[@]}" "${tracking[@]}"
 }
 
@@ -331,14 +339,14 @@ write_captions() { # NUMBER NAME MODE INPUT OUTPUT [OPTIONS...]
 
 # Generate and filter the prompts of a round. Stages 6 and 7, or 8 and 8.
 generate_and_filter() { # ROUND GENERATE_NUMBER FILTER_NUMBER
-    local round=$1 folder=$work/round_$1 options=("${adapter[@]}") suffix=_$1 form=generated
+    local round=$1 folder=$work/round_$1 options=() suffix=_$1 form=generated
     if ((round == 0)); then suffix=""; fi
     if $initialize_audio; then options+=(--initialize_audio true --init_noise_level "$init_noise_level"); fi
     if $channel_match; then form=unmatched; fi
     if [[ -n $retrieval_csv ]]; then
         retrieve "$2" "$folder/generated.csv"
     else
-        generate "$2" "generate$suffix" "$folder/prompts.csv" "$folder/$form.csv" "$output_folder/round_$round" \
+        generate_shared "$2" "$suffix" "$folder/prompts.csv" "$folder/$form.csv" "$output_folder/round_$round" \
             "${options[@]}"
         match_channel "$round" "$2" "channel$suffix"
     fi
@@ -347,12 +355,13 @@ generate_and_filter() { # ROUND GENERATE_NUMBER FILTER_NUMBER
     filter "$round" "$3" "filter$suffix"
 }
 
-generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
-    models=("text_to_audio_model=$text_to_audio_model") reads=("$3" "$train_csv") writes=("$4")
+generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]; of the generator `member`, else the first
+    local model=${generators[${member:-0}]}
+    models=("text_to_audio_model=$model") reads=("$3" "$train_csv") writes=("$4")
     if [[ ${6:-} == --adapter ]]; then reads+=("$7"); fi
     words_of SamplingOptions initialize_audio init_noise_level # of no losers
     run_sharded "$1" "$2" "$generate_batch_size" stable-audio-tools/generate.py --output_folder "$5" --whole_csv "$3" \
-        --gold_csv "$train_csv" --model "$text_to_audio_model" "${words[@]}" --device "$device" "${compiling[@]}" "${@:6}"
+        --gold_csv "$train_csv" --model "$model" "${words[@]}" --device "$device" "${compiling[@]}" "${@:6}"
 }
 
 # Only the options that this kind of filter reads are given to it: a change of the others must not run it again.
@@ -425,10 +434,10 @@ measure_quality() {
     if $use_ast; then judge=$work/classifier/gold_only_ast; fi
     models=("$heads_clap=${!heads_clap}" "ast_model=$ast_model")
     reads=("$output_csv_path" "$train_csv" "$valid" "$test" "$judge") writes=("$work/quality.json")
-    csvs_among "${parts[@]}"
+    csvs_among "${parts[@]}" "${made_by[@]}"
     step 10 quality -m synthio.report.quality --input_csv "$output_csv_path" --gold_csv "$train_csv" --valid_csv "$valid" \
         --test_csv "$test" --classifier "$judge" --ast_model "$ast_model" --clap_model "${!heads_clap}" \
-        --classifier_weight "$classifier_weight" --duplicate_cosine "$duplicate_cosine" "${parts[@]}" \
+        --classifier_weight "$classifier_weight" --duplicate_cosine "$duplicate_cosine" "${parts[@]}" "${made_by[@]}" \
         --output_json "$work/quality.json" --cache_folder "$embeddings_folder" --seed "$seed" --device "$device"
 }
 

@@ -128,7 +128,7 @@ def metadata_row(record: dict[str, str], csv: str, run: Run) -> dict:
     from synthio.report.dataset_card import generator_of
 
     name = sha256_value(os.path.relpath(record[PATH], Path(csv).absolute().parent))[:16]
-    synthetic, generator = is_synthetic(record), generator_of(run.records)
+    synthetic, generator = is_synthetic(record), generator_of(run.records, record.get(MODEL, ""))
     return {
         "file_name": f"audio/{name}{Path(record[PATH]).suffix.lower()}",
         "label": record[LABEL],

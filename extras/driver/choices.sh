@@ -125,6 +125,22 @@ model_path() { # VALUE EMBEDDED-NAME: folder or hub id
     fi
 }
 
+# Set the array `generators`, the models of text_to_audio_model, and that to their paths or ids.
+resolve_generators() {
+    local i k
+    split_generators "$text_to_audio_model"
+    for i in "${!generators[@]}"; do
+        generators[i]=$(model_path "${generators[i]}" text_to_audio) || exit
+        for ((k = 0; k < i; k++)); do
+            [[ ${generators[k]} != "${generators[i]}" && ! ${generators[k]} -ef ${generators[i]} ]] ||
+                refuse "--text_to_audio_model names ${generators[i]} twice; name each generator once"
+        done
+    done
+    text_to_audio_model=$(IFS=,; printf '%s' "${generators[*]}")
+    ((${#generators[@]} == 1)) || [[ -z $dpo_ckpt_folder ]] ||
+        refuse "dpo_ckpt_folder is the adapter of one generator, and text_to_audio_model names ${#generators[@]}"
+}
+
 resolve_paths() {
     local name
     for name in input_train_file valid_csv test_csv output_folder output_csv_path dpo_ckpt_folder results_root gama_dir \
@@ -135,7 +151,7 @@ resolve_paths() {
     work=$results_root/$dataset_name
     output_folder=${output_folder:-${work}_synthetic}
     embeddings_folder=${embeddings_folder:-$work/embeddings}
-    text_to_audio_model=$(model_path "$text_to_audio_model" text_to_audio)
+    resolve_generators
     clap_model=$(model_path "$clap_model" clap)
     if [[ -n $probe_clap_model ]]; then
         probe_clap_model=$(model_path "$probe_clap_model" clap)

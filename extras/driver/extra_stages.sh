@@ -3,6 +3,42 @@
 # CLAP or a classifier in the filter, captions by a server, classes of equal shares, a label for what is none of the others, advice in place of
 # a run, the gold clips' recording chain, what each part bought.
 
+# Set `tag`, what names of a generator other than the first have; the first one's are those of a run with one.
+tag_member() {
+    tag=""
+    if ((member)); then tag=_m$((member + 1)); fi
+}
+
+# words_of, with what suits the size of the generator `member` in place of what suits another one's.
+words_for_member() { # CLASS
+    local name
+    if ! is_full_size "${generators[member]}"; then
+        for name in "${!sized[@]}"; do local "$name=${sized[$name]}"; done
+    fi
+    words_of "$1"
+}
+
+# Generate a table of prompts: with several generators each has its share of each label's. Stages 6 and 8.
+generate_shared() { # NUMBER SUFFIX INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]
+    local member=0 tag shares=() clips=()
+    if ((${#generators[@]} == 1)); then
+        generate "$1" "generate$2" "$3" "$4" "$5" ${adapters[0]:+--adapter "${adapters[0]}"} "${@:6}"
+        return
+    fi
+    for member in "${!generators[@]}"; do
+        shares+=("${3%.csv}_m$((member + 1)).csv") clips+=("${4%.csv}_m$((member + 1)).csv")
+    done
+    reads=("$3") writes=("${shares[@]}")
+    step "$1" "deal$2" -m synthio.generation.shares deal --input_csv "$3" --output_csvs "${shares[@]}"
+    for member in "${!generators[@]}"; do
+        tag_member
+        generate "$1" "generate$tag$2" "${shares[member]}" "${clips[member]}" "$5" \
+            ${adapters[member]:+--adapter "${adapters[member]}"} "${@:6}"
+    done
+    reads=("$3" "${clips[@]}") writes=("$4")
+    step "$1" "gather$2" -m synthio.generation.shares gather --input_csv "$3" --made_csvs "${clips[@]}" --output_csv "$4"
+}
+
 # Captions by a server: one process, whose limits are those of the stage.
 caption_served() {
     words_of CaptionerOptions gama_dir gama_checkpoint gama_env
@@ -87,7 +123,8 @@ give_advice() {
     local made=$work/advise/generated.csv
     reads=("$train_csv") writes=("$work/advise/prompts.csv")
     step 5 prompts_advise -m synthio.captions.samples --input_csv "$train_csv" --output_csv "${writes[0]}" --seed "$seed"
-    generate 6 generate_advise "$work/advise/prompts.csv" "$made" "$output_folder/advise"
+    adapters=()
+    generate_shared 6 _advise "$work/advise/prompts.csv" "$made" "$output_folder/advise"
     models=("$heads_clap=${!heads_clap}" "ast_model=$ast_model")
     reads=("$made" "$train_csv" "$valid" "$work/checked/train.csv") writes=("$work/advise.json" "$work/advise.txt")
     step 10 advise -m synthio.report.advise --gold_csv "$train_csv" --valid_csv "$valid" --made_csv "$made" \
@@ -106,6 +143,7 @@ generate_again() {
     local folder=$work/again form=generated
     parts=(--attribution_clips "$attribution_clips")
     if $channel_match; then form=unmatched; fi
+    if ((${#generators[@]} > 1)); then form+=_m1; fi # the parts are those of the first
     { $quality && ((attribution_clips)) && [[ -z $retrieval_csv ]]; } || return 0
     if $dpo && [[ -z $dpo_ckpt_folder && $dpo_loss == dpo ]]; then parts+=(--losers_csv "$work/dpo/losers.csv"); fi
     if ! $use_label && ! $initialize_audio; then parts+=(--first_csv "$work/round_0/$form.csv"); fi
@@ -113,7 +151,8 @@ generate_again() {
     writes=("$folder/prompts.csv")
     csvs_among "${parts[@]}"
     step 9 again_prompts -m synthio.report.again "${parts[@]}" --output_csv "${writes[0]}"
-    generate 9 again "$folder/prompts.csv" "$folder/generated.csv" "$output_folder/again" "${adapter[@]}"
+    generate 9 again "$folder/prompts.csv" "$folder/generated.csv" "$output_folder/again" \
+        ${adapters[0]:+--adapter "${adapters[0]}"}
     parts+=(--again_csv "$folder/generated.csv")
 }
 

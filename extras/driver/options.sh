@@ -75,9 +75,15 @@ check_variables() {
     check_kind profile "${kinds[profile]}"
     while read -r name value; do defaults[$name]=$value; done <"$root/extras/driver/defaults.txt"
     [[ $profile == embedded ]] || take profiles.txt "$profile" "profile $profile sets"
-    for name in text_to_audio_model ast_model; do
-        if is_full_size "${!name}"; then take sizes.txt "$name" "$name of full size sets"; fi
+    declare -gA sized=() # of what the size of a generator sets, the values without
+    split_generators "$text_to_audio_model"
+    for name in "${generators[@]}"; do
+        if is_full_size "$name"; then
+            take sizes.txt text_to_audio_model "text_to_audio_model of full size sets"
+            break
+        fi
     done
+    if is_full_size "$ast_model"; then take sizes.txt ast_model "ast_model of full size sets"; fi
     for name in "${names[@]}"; do check_kind "$name" "${kinds[$name]}"; done
 }
 
@@ -165,10 +171,21 @@ take() { # TABLE COLUMN WHAT-SETS
         value=${row[column]}
         [[ $value != - && -z ${given[$name]:-} && ${!name} == "${defaults[$name]}" ]] || continue
         [[ $name != llm_model || $caption_writer == openai ]] || continue # it goes with a server alone
+        if [[ $2 == text_to_audio_model ]]; then sized[$name]=${!name}; fi
         printf -v "$name" %s "$value"
         sets+=("$name=$value")
     done <"$root/extras/$1"
     if ((${#sets[@]})); then taken+=("$3 ${sets[*]}"); fi
+}
+
+# Set the array `generators` to the models that text_to_audio_model names, parted by commas; a path may hold some.
+split_generators() { # VALUE
+    generators=("$1")
+    local model
+    if [[ ! -e $1 && $1 == *,* ]]; then IFS=, read -ra generators <<<"$1,"; fi
+    for model in "${generators[@]}"; do
+        [[ -n $model ]] || refuse "--text_to_audio_model: '$1' has no model before or after a comma"
+    done
 }
 
 # Whether a model has more than some 20 million parameters, 80 MB of weights. One that is not on this disk has.

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,7 @@ from synthio.pipeline.estimate import (
 )
 from synthio.pipeline.memory import Peak, peaks
 from synthio.pipeline.sizes import sizes_of
-from synthio.pipeline.steps import Step, loaded_models, read_steps, steps_ahead
+from synthio.pipeline.steps import Step, loaded_models, models_of, read_steps, steps_ahead
 from synthio.pipeline.suits import misfits, remarks
 
 MISSING = 2
@@ -137,8 +137,8 @@ def outputs_need(steps: Sequence[Step], variables: Mapping[str, str]) -> list[Ne
     """Room for the synthetic audio, about."""
     works = [work for work in works_of(steps, variables) if work.kind in SAMPLED]
     clips = sum(work.rows * (2 if work.kind == "generate" else 1) for work in works)  # dataset/ has copies of the kept
-    model = loaded_models(steps).get("text_to_audio_model", "embedded")
-    size_mb = EMBEDDED_CLIP_MB if is_embedded("text_to_audio_model", model) else CLIP_MB
+    own = all(is_embedded("text_to_audio_model", model) for model in models_of(steps, "text_to_audio_model"))
+    size_mb = EMBEDDED_CLIP_MB if own else CLIP_MB
     return [Need(Path(variables["work"]), clips * size_mb / 1000, "synthetic audio")] if clips else []
 
 
@@ -177,9 +177,9 @@ def free_gpu_gb(names: Sequence[str]) -> dict[str, float]:
     }
 
 
-def check_gpu(loaded: Mapping[str, str], variables: Mapping[str, str]) -> list[Finding]:
+def check_gpu(loaded: Iterable[tuple[str, str]], variables: Mapping[str, str]) -> list[Finding]:
     """Memory of the largest model against what is free: stages run one after the other."""
-    models = [model for name, model in loaded.items() if model != "openai" and not is_embedded(name, model)]
+    models = [model for name, model in loaded if model != "openai" and not is_embedded(name, model)]
     known = {model: GPU_GB[model] for model in models if model in GPU_GB}
     if not models:
         return [Finding("ok", f"{variables['machine']}: the embedded models need no GPU")]
@@ -220,23 +220,24 @@ def check_memory(steps: Sequence[Step], variables: Mapping[str, str], longest_s:
     """
     on_gpu, findings = not variables["machine"].startswith("CPU"), []
     owner, there = memory_there(variables)
-    first = {step.number: step for step in reversed(steps_ahead(steps, variables)) if step.kind in ("dpo", "generate")}
-    for stage, step in sorted(first.items()):
-        if stage not in (4, 6):
-            continue
-        model = dict(step.models)["text_to_audio_model"]
-        sizes = sizes_of(model)
+    first: dict[tuple[int, str], Step] = {}
+    for step in steps_ahead(steps, variables):
+        if step.number in (4, 6) and step.kind in ("dpo", "generate"):
+            first.setdefault((step.number, dict(step.models)["text_to_audio_model"]), step)
+    several = len({model for _, model in first}) > 1
+    for (stage, model), step in sorted(first.items(), key=lambda pair: pair[0][0]):
+        sizes, what = sizes_of(model), f"stage {stage}" + (f", {Path(model).name}" if several else "")
         if sizes is None:
-            findings.append(Finding("note", f"memory of stage {stage}: the sizes of {model} are not known here"))
+            findings.append(Finding("note", f"memory of {what}: the sizes of {model} are not known here"))
         else:
             needed = list(peaks(stage, sizes, step.options, longest_s, on_gpu))
-            findings.append(memory_finding(stage, needed, owner, there))
+            findings.append(memory_finding(what, needed, owner, there))
     return findings
 
 
-def memory_finding(stage: int, needed: Sequence[Peak], owner: str, there: float | None) -> Finding:
+def memory_finding(what: str, needed: Sequence[Peak], owner: str, there: float | None) -> Finding:
     """One line: what is needed, what there is, and the first settings that fit in it."""
-    text = f"memory of stage {stage}, computed: {needed[0].text()}"
+    text = f"memory of {what}, computed: {needed[0].text()}"
     if there is None:
         return Finding("note", f"{text}; what {owner} has free is not known")
     text = f"{text}; {owner} has {there:.1f}"
@@ -252,10 +253,10 @@ def memory_finding(stage: int, needed: Sequence[Peak], owner: str, there: float 
 # ---- models
 
 
-def check_models(loaded: Mapping[str, str], variables: Mapping[str, str]) -> tuple[list[Finding], list[Need]]:
+def check_models(loaded: Iterable[tuple[str, str]], variables: Mapping[str, str]) -> tuple[list[Finding], list[Need]]:
     """Every model that this run reads: a folder, in the cache, to download, or out of reach."""
     findings, needs = [], []
-    for name, model in loaded.items():
+    for name, model in loaded:
         if is_embedded(name, model) or model == "openai":
             continue
         if name == "captioner" and model == "gama":
@@ -289,7 +290,11 @@ def check_hub(name: str, repo: str, variables: Mapping[str, str]) -> tuple[Findi
     except ValueError:
         return Finding("MISSING", f"{what}: neither a file or folder that is there nor a hub id (owner/name)"), 0.0
     gb = access.missing_bytes / 1e9
-    if name == "text_to_audio_model" and repo == variables[name] and is_other_format(access.names, variables):
+    if (
+        name == "text_to_audio_model"
+        and repo in variables[name].split(",")
+        and is_other_format(access.names, variables)
+    ):
         mend = "convert it (docs/models.md) and name the folder"
         return Finding("MISSING", f"{what}: not in diffusers' format (no model_index.json); {mend}"), gb
     if access.state == "cached":
@@ -321,7 +326,7 @@ def check_gama(variables: Mapping[str, str]) -> list[Finding]:
 
 def check_writer(steps: Sequence[Step], variables: Mapping[str, str]) -> list[Finding]:
     """Key, calls, tokens and costs of the model that writes prompts, in the steps that load it."""
-    writer = loaded_models(steps_ahead(steps, variables)).get("caption_writer", "embedded")
+    writer = dict(loaded_models(steps_ahead(steps, variables))).get("caption_writer", "embedded")
     if writer == "embedded":
         return []
     findings = []
@@ -335,7 +340,7 @@ def check_writer(steps: Sequence[Step], variables: Mapping[str, str]) -> list[Fi
 
 def check_captioner(steps: Sequence[Step], variables: Mapping[str, str]) -> list[Finding]:
     """Key and calls of a captioner on a server, in the step that asks it."""
-    if loaded_models(steps_ahead(steps, variables)).get("captioner") != "openai":
+    if "openai" not in models_of(steps_ahead(steps, variables), "captioner"):
         return []
     findings = []
     url, key = variables["caption_base_url"], os.environ.get("OPENAI_API_KEY", "").strip()
@@ -434,8 +439,8 @@ def examine(steps: Sequence[Step], variables: Mapping[str, str], lacks: Sequence
     yield from check_memory(steps, variables, longest_s)
     yield from models
     yield from check_captioner(steps, variables)
-    yield from (Finding("MISSING", text) for text in misfits(loaded, variables))
-    yield from (Finding("note", text) for text in remarks(loaded, variables))
+    yield from (Finding("MISSING", text) for text in misfits(dict(loaded), variables))
+    yield from (Finding("note", text) for text in remarks(dict(loaded), variables))
     yield from check_writer(steps, variables)
     yield from csvs
     yield Finding("ok", f"time: {expected_time(steps, variables)}")

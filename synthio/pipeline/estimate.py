@@ -177,6 +177,11 @@ def written_rows(step: Step, read: Sequence[int | None]) -> list[int | None]:
         parts = read if step.kind == "merge" else read[1:]
         return [None if None in parts else sum(part or 0 for part in parts)]
     first, options = read[0], step.options
+    if step.kind == "deal":  # what is over goes to the first
+        parts_ = len(step.writes)
+        return [None if first is None else (first + parts_ - 1 - i) // parts_ for i in range(parts_)]
+    if step.kind == "gather":
+        return [first]
     if step.kind == "again_prompts":
         return [sum(min(rows or 0, int(options["--attribution_clips"])) for rows in read)]
     if int(options.get("--num_samples", 0)):
@@ -306,7 +311,8 @@ def clips_line(steps: Sequence[Step], variables: Mapping[str, str]) -> str:
     gold, kinds = clips_of(steps, variables), [step.kind for step in steps]
     if gold is None:
         return "not counted yet"
-    made = [rows[step.writes[0]] for step, _ in followed if step.kind in ("generate", "retrieve")]
+    whole = ("gather",) if "gather" in kinds else ("generate", "retrieve")
+    made = [rows[step.writes[0]] for step, _ in followed if step.kind in whole]
     if not made:
         return f"{gold} gold, none synthetic"
     text = f"{gold} gold, {made[0]} synthetic"
@@ -320,12 +326,12 @@ def clips_line(steps: Sequence[Step], variables: Mapping[str, str]) -> str:
 def start_lines(steps: Sequence[Step], variables: Mapping[str, str]) -> list[str]:
     """What will run, on what, and roughly how long."""
     used = loaded_models(steps_ahead(steps, variables))
-    models = {name: shown_model(name, model, variables) for name, model in used.items()}
-    names = ", ".join(f"{name.removesuffix('_model')} {model}" for name, model in models.items())
+    models = [(name, shown_model(name, model, variables)) for name, model in used]
+    names = ", ".join(f"{name.removesuffix('_model')} {model}" for name, model in models)
     return [
         f"{variables['dataset_name']}: stages {variables['stage']} to {variables['stop_stage']}",
         f"    machine  {variables['machine']}",
-        f"    models   {'embedded' if set(models.values()) == {'embedded'} else names or 'none'}",
+        f"    models   {'embedded' if {model for _, model in models} == {'embedded'} else names or 'none'}",
         f"    clips    {clips_line(steps, variables)}",
         f"    time     {expected_time(steps, variables)}",
     ]

@@ -45,8 +45,8 @@ class Step:
 
 
 def kind_of(name: str) -> str:
-    """The name of a step without its round or classifier."""
-    return re.sub(r"_(\d+|gold_only|synthio|other|advise)$", "", name)
+    """The name of a step without its generator, round or classifier."""
+    return re.sub(r"(_m\d+)?(_(\d+|gold_only|synthio|other|advise))?$", "", name)
 
 
 def options_of(words: Sequence[str]) -> dict[str, str]:
@@ -72,12 +72,17 @@ def steps_ahead(steps: Iterable[Step], variables: Mapping[str, str]) -> list[Ste
     return [step for step in steps if step.name in names]
 
 
-def loaded_models(steps: Sequence[Step]) -> dict[str, str]:
-    """Variable -> model, of all that the steps load and none of them makes."""
+def loaded_models(steps: Sequence[Step]) -> list[tuple[str, str]]:
+    """(variable, model) of all that the steps load and none of them makes, each once; a variable may have several."""
     made = [path for step in steps for path in step.writes]
-    found: dict[str, str] = {}
-    for variable, model in (pair for step in steps for pair in step.models):
-        is_made = any(model == path or model.startswith(f"{path}/") for path in made)
-        if not is_made:
-            found[variable] = model
-    return found
+    pairs = dict.fromkeys(pair for step in steps for pair in step.models)
+    return [
+        (variable, model)
+        for variable, model in pairs
+        if not any(model == path or model.startswith(f"{path}/") for path in made)
+    ]
+
+
+def models_of(steps: Sequence[Step], variable: str) -> list[str]:
+    """The models of one variable that the steps load and none of them makes."""
+    return [model for name, model in loaded_models(steps) if name == variable]

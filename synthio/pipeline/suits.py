@@ -104,7 +104,7 @@ def remarks(loaded: Mapping[str, str], variables: Mapping[str, str]) -> Iterator
 
 def main() -> int:
     variables = parse_variables(get_parser().parse_args().variables)
-    loaded = loaded_models(steps_ahead(read_steps(sys.stdin), variables))
+    loaded = dict(loaded_models(steps_ahead(read_steps(sys.stdin), variables)))
     found = list(misfits(loaded, variables))
     for text in found[1:]:
         print(text, file=sys.stderr)

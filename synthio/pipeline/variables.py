@@ -115,7 +115,11 @@ class Method:
 class Models:
     """What the scripts call --model."""
 
-    text_to_audio_model: str = option("embedded", "Stable Audio in diffusers' format, or a model of stable-audio-tools")
+    text_to_audio_model: str = option(
+        "embedded",
+        "Stable Audio in diffusers' format or as published, or a model of stable-audio-tools; several, parted by "
+        "commas, share the clips of each label, and the report compares them",
+    )
     clap_model: str = option(
         "embedded",
         "transformers' ClapModel or PeAudio, a .pt file of laion_clap, msclap:2022, msclap:2023, or a .pth file of "

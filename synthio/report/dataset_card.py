@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from synthio.cards import UNKNOWN_LICENCE, citation, described, known_licence, model_name, render, shared_licence
+from synthio.report.run_folder import ALSO
 
 # What a dataset card calls the models: stage of its record, option, name.
 PARTS = (
@@ -47,11 +48,14 @@ NO_MODEL = "embedded"  # a captioner or writer of this name is a program without
 def models_used(records: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The models behind a run's clips, from the records of its stages."""
     found = []
-    for stage, option, part in PARTS:
+    seen: set[tuple[str, str]] = set()  # a generator has a record in each round
+    also = [(name, "model", PARTS[0][2]) for name in records if name.startswith(ALSO)]
+    for stage, option, part in (PARTS[0], *also, *PARTS[1:]):
         options = records.get(stage, {}).get("options", {})
         model = options.get(option)
-        if not model:
+        if not model or (part, model) in seen:
             continue
+        seen.add((part, model))
         row = {"part": part, **described(model)}
         if options.get("llm_model"):
             row |= {"name": options["llm_model"], "licence": "the terms of the server that ran it"}
@@ -71,22 +75,37 @@ class Generator:
         name: `owner/name@revision` of one of the hub.
         licence: as a card says it.
         clauses: what the licence says of the clips; empty where that is not known.
+        called: what the column `model` of its clips begins with.
     """
 
     name: str
     licence: str
     clauses: tuple[str, ...] = ()
+    called: str = ""
 
 
-def generator_of(records: Mapping[str, Mapping[str, Any]]) -> Generator:
-    """What generated a run's clips, from the record of that stage; without one, nothing is known."""
-    record = records.get("generate", {})
-    model = record.get("options", {}).get("model", "")
-    if not model:
-        return Generator("a model that is not known here", UNKNOWN_LICENCE)
-    known = known_licence(model)
-    said = described(model)
-    return Generator(model_name(record.get("source", model)), said["licence"], known.outputs if known else ())
+def generators_of(records: Mapping[str, Mapping[str, Any]]) -> list[Generator]:
+    """What generated a run's clips, from the records of that stage; without one, nothing is known."""
+    found: dict[str, Generator] = {}
+    for name, record in records.items():
+        model = record.get("options", {}).get("model", "")
+        if model and model not in found and (name == "generate" or name.startswith(ALSO)):
+            known, said = known_licence(model), described(model)
+            exact, called = model_name(record.get("source", model)), Path(model).name if Path(model).is_dir() else model
+            found[model] = Generator(exact, said["licence"], known.outputs if known else (), called)
+    return [*found.values()] or [Generator("a model that is not known here", UNKNOWN_LICENCE)]
+
+
+def generator_of(records: Mapping[str, Mapping[str, Any]], clip: str = "") -> Generator:
+    """What generated a clip, by its column `model`; without one, what generated all, several named together."""
+    several = generators_of(records)
+    if len(several) == 1:
+        return several[0]
+    for one in several:
+        if clip.startswith(f"{one.called}@"):
+            return one
+    licences = dict.fromkeys(one.licence for one in several)
+    return Generator(" and ".join(one.name for one in several), "; ".join(licences))
 
 
 def responsible(made: int, recordings: int, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -141,7 +160,7 @@ def dataset_card(
             "counts": {label: (counts.get(label, 0), rejected.get(label, 0)) for label in {*counts, *rejected}},
             "total_rejected": sum(rejected.values()),
             "generators": generators,
-            "generator": generator_of(records),
+            "makers": generators_of(records),
             "licence": shared_licence(row["id"] for row in models),
             "columns": {name: meaning for name, (_, meaning) in COLUMNS.items()},
             "limits": LIMITS,

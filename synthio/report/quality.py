@@ -18,8 +18,10 @@
   balance     clips of each class, and how even they are
   captions    distinct n-grams of the prompts
   attribution what each part of the method bought: clips without it and with it (synthio/report/attribution.py)
+  generators  where there are several: what share of each one's clips the filter kept, and agreement, distances and
+              diversity of what it kept (synthio/report/by_generator.py)
 
-Every number but those of attribution is there for each class and for all.
+Every number but those of attribution and generators is there for each class and for all.
 """
 
 from __future__ import annotations
@@ -44,6 +46,9 @@ from synthio.filtering.options import FilterOptions
 from synthio.models.classifiers import CLASSIFIER_HELP
 from synthio.options import Device, Seed, add_options, from_args, option
 from synthio.report.again import PartsOptions
+from synthio.report.by_generator import lines as generator_lines
+from synthio.report.by_generator import shown
+from synthio.report.by_generator import table as generator_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,6 +75,9 @@ class QualityOptions(PartsOptions, Device, Seed):
         "", "output folder of ast/train.py, or of a head of ast/heads.py, on gold clips; empty: none"
     )
     cache_folder: str = option("", "folder that keeps embeddings; empty: embeddings beside the output")
+    made_csvs: tuple[str, ...] = option(
+        (), "kept clips of each round, to compare generators; none: they are not compared"
+    )
 
     # those of the filter
     classifier_weight: float = FilterOptions.classifier_weight
@@ -384,7 +392,8 @@ def measure(options: QualityOptions, device: str) -> dict[str, Any]:
     tables, judge = read_tables(options), open_judge(options, device)
     vectors = embed(options, tables, device)
     bandwidth = median_distance(vectors["valid"]) if len(vectors["valid"]) > 1 else 1.0
-    parts = (tables, vectors, bandwidth, measure_agreement(options, tables, judge, device), duplicates(options, tables))
+    judged = measure_agreement(options, tables, judge, device)
+    parts = (tables, vectors, bandwidth, judged, duplicates(options, tables))
     classes = {name: classes_of(table) for name, table in tables.items()}
     names = sorted({*classes["gold"], *classes["synthetic"]})
     per_class = []
@@ -398,7 +407,14 @@ def measure(options: QualityOptions, device: str) -> dict[str, Any]:
         overall.setdefault("balance", {})[f"evenness_{key}"] = evenness(counts)
     sizes = {"dimensions": int(vectors["gold"].shape[1]), "bandwidth": bandwidth}
     bought = attribution(options, tables, Reference(vectors["valid"], bandwidth), judge, device)
-    return {**sizes, "overall": overall, "per_class": per_class, "attribution": bought}
+    record = {**sizes, "overall": overall, "per_class": per_class, "attribution": bought}
+    if options.made_csvs:
+        from synthio.report.by_generator import compare
+
+        hits_ = {judge_: by_set["synthetic"] for judge_, by_set in judged.items()}
+        heard = (vectors["synthetic"], vectors["valid"], bandwidth, hits_)
+        record["generators"] = compare(tables["synthetic"], options.made_csvs, *heard, options.seed)
+    return record
 
 
 def attribution(options: QualityOptions, tables, reference: Reference, judge: Judge | None, device: str):
@@ -410,10 +426,6 @@ def attribution(options: QualityOptions, tables, reference: Reference, judge: Ju
     ears = Ears(lambda paths, csv: listener.hear(paths, csv)["ast"], judge, reference)
     synthetic, gold = (Arm(tables[name], options.csv(name)) for name in ("synthetic", "gold"))
     return measure_parts(options, synthetic, gold, ears, seed=options.seed)
-
-
-def shown(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def distance_text(record: Mapping[str, Any]) -> str:
@@ -441,7 +453,8 @@ def lines(record: Mapping[str, Any]) -> list[str]:
         for judge, by_set in whole["agreement"].items()
     ]
     second.append(f"distinct-2 of the prompts {shown(whole['captions']['distinct_2'])}")
-    return [first, "; ".join(second), *part_lines(record.get("attribution", {"parts": {}}))]
+    bought_lines = part_lines(record.get("attribution", {"parts": {}}))
+    return [first, "; ".join(second), *generator_lines(record.get("generators", [])), *bought_lines]
 
 
 def table(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -462,7 +475,14 @@ def table(record: Mapping[str, Any]) -> dict[str, Any]:
         row += [f"{shown(a, digits)} ({shown(b, digits)})" for a, b, digits in pairs]
         row += [str(part["duplicates"][name]) for name in ("gold", "synthetic")]
         rows.append([*row, shown(part["captions"]["distinct_2"])])
-    return {"header": header, "rows": rows, "judges": record["judges"], "bought": bought(record)}
+    several = generator_table(record.get("generators", []))
+    return {
+        "header": header,
+        "rows": rows,
+        "judges": record["judges"],
+        "bought": bought(record),
+        "generators": several,
+    }
 
 
 def bought(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -483,7 +503,8 @@ def main() -> int:
     set_threads()
     options = from_args(QualityOptions, args, **{name: getattr(args, name) for name in OF_THE_FILTER})
     record = measure(options, pick_device(options.device))
-    more = (options.test_csv, options.losers_csv, options.first_csv, options.again_csv, *options.kept_csvs)
+    rounds = (*options.kept_csvs, *options.made_csvs)
+    more = (options.test_csv, options.losers_csv, options.first_csv, options.again_csv, *rounds)
     inputs = [path for path in (*map(options.csv, SETS), *more) if path]
     notes = judge_notes(options)
     judges = {

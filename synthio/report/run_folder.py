@@ -15,12 +15,15 @@ from typing import Any
 
 import pandas as pd
 
+from synthio.cards import model_name
 from synthio.cli import UserError
 from synthio.files import fingerprint, read_json, read_object, sha256_file
+from synthio.generation.shares import GENERATORS
 from synthio.manifest import CAPTION, LABEL, MODEL, PATH, PROMPT, read_manifest, read_table
 
 ADAPTER = re.compile(r"\+adapter@([0-9a-f]+)")
 OF_A_METHOD = ("name", "file", "metric", "interval_95", "macro_f1", "train", "test")
+ALSO = "generate by "  # of the records of further generators, before their names
 HISTORY = "history.csv"  # of AST's training, over its steps
 
 
@@ -174,7 +177,11 @@ def locate(recorded: str, work: Path) -> Path:
 def read_record(csv: Path) -> dict[str, Any]:
     """The record beside a CSV or folder, or {}; of a table that was made in shards, that of the first shard."""
     path = csv.with_suffix(".json")
-    record = read_object(path, mend=f"make {csv.name} again") if path.is_file() else {}
+    return of_shards(read_object(path, mend=f"make {csv.name} again") if path.is_file() else {})
+
+
+def of_shards(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with what the first of its shards says, if it was made in shards."""
     shards = record.get("shards") or []
     return (
         shards[0] | {name: record[name] for name in ("sha256", "inputs", "rows_in", "rows_out")} if shards else record
@@ -214,8 +221,16 @@ def generation_records(folder: Path) -> dict[str, dict[str, Any]]:
     """The records of a round's clips: of what generated them and, if they went through it, of the channel matching."""
     made = read_record(folder / "generated.csv")
     if "channel" not in made:
+        return by_generator(made)
+    return by_generator(read_record(folder / "unmatched.csv")) | {"channel": made}
+
+
+def by_generator(made: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The record of a round's generator; of several, the first's, and the others' by their names."""
+    if GENERATORS not in made:
         return {"generate": made}
-    return {"generate": read_record(folder / "unmatched.csv"), "channel": made}
+    first, *others = map(of_shards, made[GENERATORS])
+    return {"generate": first} | {f"{ALSO}{model_name(one['options']['model'])}": one for one in others}
 
 
 def read_round(folder: Path, parts: set[str]) -> Round | None:

@@ -105,7 +105,7 @@ def test_a_limit_holds_to_the_call_and_the_same_command_goes_on(gold):
     with ChatServer() as server:
         for _ in range(2):
             done, _ = caption(gold, server, "--llm_max_calls", 5, ok=False)
-            assert f"the limit of 5 calls (--llm_max_calls) allows no further call; spent: 5 calls, " in done.stderr
+            assert "the limit of 5 calls (--llm_max_calls) allows no further call; spent: 5 calls, " in done.stderr
         caption(gold, server, "--llm_max_calls", 5)
         assert len(server.bodies) == 12
 

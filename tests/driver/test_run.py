@@ -517,6 +517,9 @@ def test_a_stage_whose_input_is_missing(world):
         (["--input_train_file", "t.csv", "--valid_csv", "v", "--test_csv", "w"], "--input_train_file: no such CSV"),
         (["--dpo_ckpt_folder", "/not/there"], "no such folder: /not/there"),
         (["--text_to_audio_model", "./not/there"], "no such model folder: ./not/there"),
+        (["--text_to_audio_model", "embedded,"], "'embedded,' has no model before or after a comma"),
+        (["--text_to_audio_model", "embedded,a/b,a/b"], "names a/b twice; name each generator once"),
+        (["--text_to_audio_model", "a/b,c/d", "--dpo_ckpt_folder", str(ROOT)], "is the adapter of one generator"),
         (["--stable_audio_env", "/not/there"], "neither a venv folder"),
         (["--dataset_name", "ast"], "is a folder of this program"),
         (["--dataset_name", "../up"], "cannot name a folder"),
@@ -534,6 +537,43 @@ def test_a_mistake_is_refused_before_anything_runs(tmp_path, words, part):
     assert done.returncode == 2 and done.stdout == ""
     assert part in done.stderr and done.stderr.startswith("run.sh: ") and done.stderr.count("\n") == 1, done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_two_generators_share_the_clips_of_each_label_and_are_compared(world, finished):
+    """Each has its adapter; what the first one's losers and adapter are is what a run with it alone has."""
+    save_text_to_audio(world / "models/t2b", "v", seed=5)
+    words = options("two generators", text_to_audio_model="models/t2a,models/t2b", attribution_clips=2)
+    done = call(*words, cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    work, alone = world / "two generators/tiny set", finished[0] / "tiny set"
+    assert (work / "dpo/losers.csv").read_bytes() == (alone / "dpo/losers.csv").read_bytes()
+    weights = "dpo/adapter/adapter_model.safetensors"
+    assert (work / weights).read_bytes() == (alone / weights).read_bytes()
+    assert (work / "dpo/adapter_m2/adapter_model.safetensors").is_file()
+    rows = rows_of(work / "round_0/generated.csv")
+    prompts = rows_of(work / "round_0/prompts.csv")
+    assert [(row["prompt"], row["seed"]) for row in rows] == [(row["prompt"], row["seed"]) for row in prompts]
+    made = {(row["label"], row["model"].split("@")[0]) for row in rows}
+    assert made == {(label, name) for label in LABELS for name in ("t2a", "t2b")}
+    assert all("+adapter@" in row["model"] for row in rows)
+    for label in LABELS:
+        names = [row["model"].split("@")[0] for row in rows if row["label"] == label]
+        assert names.count("t2a") - names.count("t2b") in (0, 1)
+    record = json.loads((work / "quality.json").read_text())
+    assert [one["generator"].split("@")[0] for one in record["generators"]] == ["t2a", "t2b"]
+    assert sum(one["made"] for one in record["generators"]) >= len(rows)
+    assert "The generators beside each other" in (work / "report.html").read_text(encoding="utf-8")
+    card = (work / "dataset/README.md").read_text(encoding="utf-8")
+    assert "| text-to-audio | t2a |" in card and "| text-to-audio | t2b |" in card
+    again = call(*words, cwd=world)
+    assert again.returncode == 0 and set(re.findall(r"^    (running|up to date)", again.stdout, re.M)) == {"up to date"}
+    sharded = call(
+        *options("one shard", text_to_audio_model="models/t2a,models/t2b", cpu_shards=1, stop_stage=6), cwd=world
+    )
+    assert sharded.returncode == 0, sharded.stdout + sharded.stderr
+    audio = "tiny set_synthetic/round_0"
+    assert sounds(world / "one shard" / audio) == sounds(world / "two generators" / audio)
 
 
 def test_help_names_every_variable_with_its_default(tmp_path):

@@ -208,11 +208,11 @@ def test_gpu_memory(tmp_path, monkeypatch, free_mib, level, part):
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     known, two = {"text_to_audio_model": "stabilityai/stable-audio-open-1.0"}, {"machine": "GPU 0, GPU-b"}
-    found = only(check_gpu(known, two))
+    found = only(check_gpu(known.items(), two))
     assert found[0] == level and part in found[1] and "takes 5.3 GB or more" in found[1]
-    assert "is not known" in only(check_gpu({"text_to_audio_model": "owner/model"}, two))[1]
-    assert only(check_gpu(known, {"machine": "CPU, processes: 1"}))[1].startswith("no GPU is used")
-    assert only(check_gpu({"clap_model": "embedded"}, two))[0] == "ok"
+    assert "is not known" in only(check_gpu([("text_to_audio_model", "owner/model")], two))[1]
+    assert only(check_gpu(known.items(), {"machine": "CPU, processes: 1"}))[1].startswith("no GPU is used")
+    assert only(check_gpu([("clap_model", "embedded")], two))[0] == "ok"
 
 
 @pytest.mark.parametrize(
@@ -239,6 +239,17 @@ def test_memory_of_stages_4_and_6_and_what_to_change(plan, monkeypatch, free_gb,
     assert tuple(one.level for one in found) == levels
     assert [one.text.split(",")[0] for one in found] == ["memory of stage 4", "memory of stage 6"]
     assert all(part in one.text for part, one in zip(parts, found, strict=True)), found
+
+
+def test_the_memory_of_each_generator_is_told(plan):
+    several = "embedded,stabilityai/stable-audio-3-small-sfx-base"
+    found = check_memory(*plan(text_to_audio_model=several), 4.0)
+    assert [one.text.split(", computed")[0] for one in found] == [
+        "memory of stage 4, text_to_audio",
+        "memory of stage 4, stable-audio-3-small-sfx-base",
+        "memory of stage 6, text_to_audio",
+        "memory of stage 6, stable-audio-3-small-sfx-base",
+    ]
 
 
 def test_memory_that_cannot_be_computed_or_compared_is_said(plan, monkeypatch):

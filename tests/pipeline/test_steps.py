@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from synthio.pipeline.steps import loaded_models, steps_ahead
+from synthio.files import EMBEDDED
+from synthio.pipeline.estimate import clips_line, follow_rows
+from synthio.pipeline.steps import kind_of, loaded_models, models_of, steps_ahead
 from tests.driver_plan import planned
 
 # Options -> the models that a run with them loads, by the variable that names them.
@@ -46,13 +48,34 @@ def test_what_is_checked_is_what_the_run_loads(tmp_path, words):
     steps, variables = planned("--results_root", tmp_path, *words.split(), cwd=tmp_path)
     ahead = steps_ahead(steps, variables)
     loaded = loaded_models(ahead)
-    assert set(loaded) == set(LOADS[words].split())
+    assert {variable for variable, _ in loaded} == set(LOADS[words].split())
     for step in ahead:
         named = {value for option, value in step.options.items() if option in MODEL_OPTIONS}
         assert {model for _, model in step.models} == named, step.name
     made = {str(tmp_path / "demo/clap_finetuned"), str(tmp_path / "demo/clap_finetuned/clap.pth")}
     all_named = {value for step in ahead for option, value in step.options.items() if option in MODEL_OPTIONS}
-    assert set(loaded.values()) == all_named - made
+    assert {model for _, model in loaded} == all_named - made
+
+
+def test_of_several_generators_each_is_aligned_and_makes_its_share(tmp_path):
+    words = ["--results_root", tmp_path, "--text_to_audio_model", "embedded,owner/large", "--dpo_rounds", "2"]
+    steps, variables = planned(*words, cwd=tmp_path)
+    by_name = {step.name: step for step in steps}
+    own = str(EMBEDDED / "text_to_audio")
+    assert models_of(steps, "text_to_audio_model") == [own, "owner/large"]
+    assert by_name["dpo_m2_2"].models == (("text_to_audio_model", "owner/large"),)
+    assert by_name["dpo_m2_2"].options["--init_adapter"].endswith("dpo/adapter_m2")
+    assert by_name["generate_m2_1"].options["--adapter"].endswith("dpo/adapter_m2_2")
+    assert by_name["generate"].options["--adapter"].endswith("dpo/adapter_2")
+    assert by_name["filter"].reads[0] == by_name["gather"].writes[0]
+    assert by_name["again"].models == (("text_to_audio_model", own),)
+    sizes = [by_name[name].options for name in ("dpo", "dpo_m2")]
+    assert [(one["--num_steps"], one["--batch_size"]) for one in sizes] == [("150", "8"), ("500", "4")]
+    assert {kind_of(name) for name in ("losers_m2", "losers_m2_2", "generate_m3_1")} == {"losers", "generate"}
+    rows = follow_rows(steps)[1]
+    made = [rows[by_name[name].writes[0]] for name in ("generate", "generate_m2", "gather")]
+    assert made == [50, 50, 100]
+    assert "100 synthetic before the filter" in clips_line(steps, variables)
 
 
 def test_channel_matching_stands_between_generator_and_filter(tmp_path):

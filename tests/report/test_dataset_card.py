@@ -23,4 +23,22 @@ def test_models_of_a_run():
         "prompts": ("gpt-x", "the terms of the server that ran it"),
     }
     card = dataset_card.dataset_card("x", {"a": 1}, {"b": 2}, ["m@0"], records, [], [])
+    assert "text_to_audio: " in card
     assert card.startswith("---\nlicense: other\nlicense_name: cc-by-nc\n") and "| b | 0 | 2 |" in card
+
+
+def test_of_several_generators_each_is_named_with_its_licence():
+    records = {
+        "generate": {"options": {"model": "stabilityai/stable-audio-open-1.0"}},
+        "generate by owner/other": {"options": {"model": "owner/other"}},
+        "generate 1": {"options": {"model": "stabilityai/stable-audio-open-1.0"}},
+        "generate by owner/other 1": {"options": {"model": "owner/other"}},
+    }
+    several = dataset_card.generators_of(records)
+    assert [one.called for one in several] == ["stabilityai/stable-audio-open-1.0", "owner/other"]
+    assert dataset_card.generator_of(records, "owner/other@0123+adapter@45").called == "owner/other"
+    whole = dataset_card.generator_of(records)
+    assert whole.name.endswith(" and owner/other") and "; see https://huggingface.co/owner/other" in whole.licence
+    assert [row["name"] for row in dataset_card.models_used(records)] == [one.called for one in several]
+    card = dataset_card.dataset_card("x", {"a": 1}, {}, ["m@0"], records, [], [])
+    assert "owner/other: see " in card and card.count("Not known here") == 1
