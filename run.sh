@@ -7,7 +7,7 @@ if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi #
 # ==== variables
 # Paths start at the folder you call from. A word before the colon says what is allowed.
 # -- data
-profile=embedded           # embedded|stable_audio_open|stable_audio_3|paper_models|paper: models and what suits them, set together; what you set wins
+profile=embedded           # embedded|stable_audio_open|stable_audio_3|laptop|paper_models|paper: models and what suits them, set together; what you set wins
 dataset_name=demo          # text: names the outputs, ./<dataset_name>/ and ./<dataset_name>_synthetic/
 input_train_file=""        # text: CSV of the training clips (path, label); all three CSVs empty: a demo set is made
 valid_csv=""               # text: CSV of the validation clips; they choose the step of the classifier
@@ -319,7 +319,9 @@ align_round() { # ROUND
     fi
     adapters[member]=$work/dpo/adapter$suffix
     models=("${loaded[@]}") reads=("${gold[@]}") writes=("${adapters[member]}")
-    words_for_member PreferenceOptions
+    suit_member
+    words_of PreferenceOptions
+    suited=()
     train 4 "dpo$suffix" dpo_train.py --gold_csv "$train_csv" --valid_csv "$valid" "${options[@]}" \
         --output_folder "${adapters[member]}" --model "$model" "${words[@]}" --device "$device" \
         "${compiling[@]}" "${tracking[@]}"

@@ -126,6 +126,7 @@ def save_music_flamingo(folder: Path, seed: int = 0) -> Path:
     from transformers import MusicFlamingoConfig, MusicFlamingoForConditionalGeneration, MusicFlamingoProcessor
 
     audio = {
+        "model_type": "audioflamingo3_encoder",
         "num_mel_bins": 16,
         "num_hidden_layers": 1,
         "num_attention_heads": 2,

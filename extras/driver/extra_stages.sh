@@ -9,13 +9,11 @@ tag_member() {
     if ((member)); then tag=_m$((member + 1)); fi
 }
 
-# words_of, with what suits the size of the generator `member` in place of what suits another one's.
-words_for_member() { # CLASS
+# Fill `suited`, which words_of heeds, with what suits the size of the generator `member` in place of another one's.
+suit_member() {
     local name
-    if ! is_full_size "${generators[member]}"; then
-        for name in "${!sized[@]}"; do local "$name=${sized[$name]}"; done
-    fi
-    words_of "$1"
+    suited=()
+    is_full_size "${generators[member]}" || for name in "${!sized[@]}"; do suited[$name]=${sized[$name]}; done
 }
 
 # Generate a table of prompts: with several generators each has its share of each label's. Stages 6 and 8.

@@ -1,6 +1,8 @@
 # shellcheck shell=bash disable=SC2004,SC2034,SC2154 # variables of the driver that reads this file, some by name
 # Options: `--name value` for each variable of a block, its kind, and help read from the block.
 
+declare -A sized=() suited=() # what the size of a generator sets, as it is without; and what words_of heeds instead
+
 # Set REPLY to a text without what a terminal would obey (synthio/cli.py says which characters and why): each such
 # character is a question mark. It counts bytes, so that it is the same in every locale.
 printable() { # TEXT
@@ -75,7 +77,6 @@ check_variables() {
     check_kind profile "${kinds[profile]}"
     while read -r name value; do defaults[$name]=$value; done <"$root/extras/driver/defaults.txt"
     [[ $profile == embedded ]] || take profiles.txt "$profile" "profile $profile sets"
-    declare -gA sized=() # of what the size of a generator sets, the values without
     split_generators "$text_to_audio_model"
     for name in "${generators[@]}"; do
         if is_full_size "$name"; then
@@ -243,6 +244,6 @@ words_of() { # CLASS [VARIABLES TO LEAVE OUT...]
     local kind option name left_out=" ${*:2} "
     words=()
     while read -r kind option name; do
-        if [[ $kind == "$1" && $left_out != *" $name "* ]]; then words+=("$option" "${!name}"); fi
+        if [[ $kind == "$1" && $left_out != *" $name "* ]]; then words+=("$option" "${suited[$name]-${!name}}"); fi
     done <"$root/extras/driver/words.txt"
 }

@@ -35,6 +35,7 @@ from synthio.pipeline.estimate import (
     is_on,
     parse_variables,
     rows_in,
+    suits_a_cpu,
     works_of,
 )
 from synthio.pipeline.memory import Peak, peaks
@@ -184,7 +185,10 @@ def check_gpu(loaded: Iterable[tuple[str, str]], variables: Mapping[str, str]) -
     if not models:
         return [Finding("ok", f"{variables['machine']}: the embedded models need no GPU")]
     if variables["machine"].startswith("CPU"):
-        return [Finding("note", "no GPU is used; models of full size take hours on a CPU, and twice the memory")]
+        slow = [model for model in models if not suits_a_cpu(model)]
+        if not slow:
+            return [Finding("ok", f"{variables['machine']}: {', '.join(models)} run there; see the time below")]
+        return [Finding("note", f"no GPU is used; {', '.join(slow)} take hours on a CPU, and twice the memory")]
     if not known:
         return [Finding("note", f"{variables['machine']}: what {', '.join(models)} need is not known")]
     model, gb = max(known.items(), key=lambda pair: pair[1])
@@ -443,7 +447,7 @@ def examine(steps: Sequence[Step], variables: Mapping[str, str], lacks: Sequence
     yield from (Finding("note", text) for text in remarks(dict(loaded), variables))
     yield from check_writer(steps, variables)
     yield from csvs
-    yield Finding("ok", f"time: {expected_time(steps, variables)}")
+    yield Finding("ok", f"time: {expected_time(steps, variables, longest_s)}")
 
 
 def main() -> int:

@@ -21,6 +21,7 @@ from pathlib import Path
 from synthio.captions.samples import SampleOptions
 from synthio.cli import UserError, new_parser, run_main
 from synthio.files import EMBEDDED
+from synthio.pipeline.sizes import sizes_of
 from synthio.pipeline.steps import Step, kind_of, loaded_models, options_of, read_steps, steps_ahead
 
 MODELS = {
@@ -64,6 +65,15 @@ MEASURED = {
     "advise": (0.25, 10.0),
     "report": (0.05, 5.0),
 }
+
+
+# Of models of full size on one core of a CPU, about, for they differ threefold: seconds to hear a clip of up
+# to 10 s (CLAP), and numbers of multiplications in a second (a diffusion transformer, an autoencoder).
+HEARD_S = {"laion/clap-htsat-unfused": 0.4}
+PASS_HZ, CODE_HZ = 3.5e10, 3.5e10
+MOST_ON_A_CPU = 1_000_000_000  # parameters of a generator
+CLIP_S = 10.0  # where the training clips' lengths are not known
+SAME_TOKENS = 17  # of its autoencoder, a latent frame
 
 
 @dataclass(frozen=True)
@@ -252,7 +262,9 @@ def work_of(stage: str, rows: int, words: Sequence[str]) -> Work:
     return Work(stage, rows, steps, batch, model)
 
 
-def seconds_of(work: Work, earlier: Sequence[tuple[Work, float]], measured: bool) -> float | None:
+def seconds_of(
+    work: Work, earlier: Sequence[tuple[Work, float]], measured: bool, longest_s: float | None = None
+) -> float | None:
     """Seconds of a stage: from the same one of an earlier run, from one of its kind, from the measured run; or None."""
     for same in (lambda then: then.stage == work.stage, lambda then: then.kind == work.kind):
         for then, seconds in earlier:
@@ -261,10 +273,39 @@ def seconds_of(work: Work, earlier: Sequence[tuple[Work, float]], measured: bool
                 return guess
     if not work.model and work.kind not in MEASURED:
         return START_S
-    if work.kind not in MEASURED or not (is_own(work.model) and (measured or work.kind in ON_CPU)):
+    if work.kind not in MEASURED or not (measured or work.kind in ON_CPU):
         return None
     unit, start = MEASURED[work.kind]
-    return start + unit * work.amount()
+    if work.kind in SAMPLED and not is_own(work.model):
+        each = sampled_s(work, longest_s or CLIP_S)
+        return None if each is None else start + each * work.rows
+    more = heard_s(work.model)
+    if more is None or (more and work.kind in STEPPED):
+        return None
+    return start + unit * work.amount() + more * work.rows
+
+
+def heard_s(models: str) -> float | None:
+    """Seconds on a CPU that models beside the embedded ones take for a clip; None: not known."""
+    others = [name for name in models.split(",") if not is_own(name)]
+    return None if set(others) - HEARD_S.keys() else sum(HEARD_S[name] for name in others)
+
+
+def suits_a_cpu(model: str) -> bool:
+    """Whether a model of full size is one whose time on a CPU is known here, and is no matter of days."""
+    sizes = sizes_of(model)
+    return model in HEARD_S or (sizes is not None and sizes.family == "three" and sizes.parameters < MOST_ON_A_CPU)
+
+
+def sampled_s(work: Work, seconds: float) -> float | None:
+    """Seconds on a CPU to make a clip of this length with a Stable Audio 3; None: its sizes are not known."""
+    sizes, steps = sizes_of(work.model), work.steps
+    if sizes is None or sizes.family != "three":
+        return None
+    passes = (steps or 8) if sizes.is_distilled else 2 * (steps or 100)  # guidance wants two
+    frames = sizes.grid.taken(sizes.grid.filled(seconds))
+    sounding = sizes.sound_parameters / 2 * frames * SAME_TOKENS
+    return passes * sizes.parameters * (frames + sizes.extra) / PASS_HZ + sounding / CODE_HZ
 
 
 def is_own(model: str) -> bool:
@@ -273,14 +314,14 @@ def is_own(model: str) -> bool:
     return all(name in ("", "embedded") or Path(name).parent == weights for name in model.split(","))
 
 
-def expected_time(steps: Sequence[Step], variables: Mapping[str, str]) -> str:
-    """'about 14 min, if nothing is up to date (...)', or 'unknown: ...'."""
+def expected_time(steps: Sequence[Step], variables: Mapping[str, str], longest_s: float | None = None) -> str:
+    """'about 14 min, if nothing is up to date (...)', or 'unknown: ...'; `longest_s`: of the training clips."""
     if clips_of(steps, variables) is None:
         return "unknown: the training clips cannot be counted"
     earlier = read_durations(Path(variables["work"]) / "durations.tsv", variables["machine"])
     on_cpu = variables["machine"].startswith("CPU")
     works = works_of(steps, variables)
-    guesses = [seconds_of(work, earlier, on_cpu) for work in works]
+    guesses = [seconds_of(work, earlier, on_cpu, longest_s) for work in works]
     unknown = dict.fromkeys(work.kind for work, guess in zip(works, guesses, strict=True) if guess is None)
     if unknown:
         return f"unknown; not timed yet with these models on this machine: {', '.join(unknown)}"

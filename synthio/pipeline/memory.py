@@ -184,7 +184,8 @@ def generation_of(sizes: Sizes, options: Mapping[str, str], longest_s: float | N
     """The work of stage 6 by the words of its step."""
     half = on_gpu and not sizes.is_small
     asked = {"auto": "float16" if half else "float32"}.get(options["--dtype"], options["--dtype"])
-    passes = 1 if float(options["--cfg_scale"]) == 1 else 2
+    scale = float(options["--cfg_scale"])
+    passes = 1 if scale == 1 or (scale == 0 and sizes.is_distilled) else 2
     return Generation(int(options["--batch_size"]), frames_for(sizes, options, longest_s), passes, BYTES[asked])
 
 

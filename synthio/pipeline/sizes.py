@@ -40,6 +40,7 @@ class Sizes:
         is_exact: weights are in float32 whatever the precision (stable-audio-tools).
         is_variable: latents are as long as their clip.
         is_small: the embedded model, in float32 unless told otherwise.
+        is_distilled: a Stable Audio 3 for few steps without guidance.
     """
 
     family: str
@@ -58,6 +59,7 @@ class Sizes:
     is_exact: bool = False
     is_variable: bool = False
     is_small: bool = False
+    is_distilled: bool = False
 
     @property
     def hop_s(self) -> float:
@@ -119,8 +121,11 @@ SA3_MEDIUM = replace(
 )
 # Their papers' and configs' sizes, for what is not on this disk yet.
 PUBLISHED = {
-    **{f"stabilityai/stable-audio-3-small-{kind}": SA3_SMALL for kind in ("sfx", "sfx-base", "music", "music-base")},
-    **{f"stabilityai/stable-audio-3-{kind}": SA3_MEDIUM for kind in ("medium", "medium-base")},
+    **{
+        f"stabilityai/stable-audio-3-{name}{end}": replace(sizes, is_distilled=not end)
+        for name, sizes in (("small-sfx", SA3_SMALL), ("small-music", SA3_SMALL), ("medium", SA3_MEDIUM))
+        for end in ("", "-base")
+    },
     "stabilityai/stable-audio-open-1.0": SAO,
     "sonalkum/synthio-stable-audio-open": replace(
         SAO,
@@ -167,7 +172,9 @@ def _of_pipeline(folder: Path) -> Sizes:
     parts = ("transformer", "text_encoder", "vae")
     counts = [sum(map(parameters_in, (folder / part).glob("*.safetensors"))) for part in parts]
     if network["_class_name"] == "StableAudio3DiTModel":
-        return _of_three(network, vae, read_json(folder / "duration_embedder/config.json"), counts, tokens)
+        three = _of_three(network, vae, read_json(folder / "duration_embedder/config.json"), counts, tokens)
+        scheduler = read_json(folder / "scheduler/scheduler_config.json")
+        return replace(three, is_distilled=bool(scheduler.get("stochastic_sampling")))
     is_small = vae["_class_name"] == "MelAutoencoder"
     hop, grid = _sound_of(vae, network["sample_size"])
     return Sizes(
@@ -244,6 +251,7 @@ def _of_published(folder: Path) -> Sizes:
         grid=three_grid(frames, hop, rate, chunk, encoder["strides"]),
         hop=hop,
         is_variable=True,
+        is_distilled=config["model"]["diffusion"].get("diffusion_objective") == "rf_denoiser",
     )
 
 

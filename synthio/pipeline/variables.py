@@ -46,7 +46,7 @@ class Data:
     profile: str = option(
         "embedded",
         "models and what suits them, set together; what you set wins",
-        choices=("embedded", "stable_audio_open", "stable_audio_3", "paper_models", "paper"),
+        choices=("embedded", "stable_audio_open", "stable_audio_3", "laptop", "paper_models", "paper"),
     )
     dataset_name: str = option("demo", "names the outputs, ./<dataset_name>/ and ./<dataset_name>_synthetic/")
     input_train_file: str = option(

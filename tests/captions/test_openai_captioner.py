@@ -78,7 +78,7 @@ def test_without_an_address_it_is_the_server_and_the_key_of_openai(monkeypatch):
 
 
 def test_what_the_script_writes_and_that_nothing_is_asked_twice(gold):
-    with ChatServer() as server:
+    with ChatServer(lambda _, body: Answer(heard(body), delay_s=0.2)) as server:
         done, rows = caption(gold, server)
         assert [row["caption"] for row in rows] == [f"a tone of {300 + 100 * k} Hz for 0.30 seconds" for k in range(12)]
         assert "captions done: 12 calls" in done.stderr and 1 < server.most_at_once <= 8

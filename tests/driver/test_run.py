@@ -517,6 +517,10 @@ def test_a_stage_whose_input_is_missing(world):
         (["--input_train_file", "t.csv", "--valid_csv", "v", "--test_csv", "w"], "--input_train_file: no such CSV"),
         (["--dpo_ckpt_folder", "/not/there"], "no such folder: /not/there"),
         (["--text_to_audio_model", "./not/there"], "no such model folder: ./not/there"),
+        (
+            ["--text_to_audio_model", "embedded,stabilityai/stable-audio-3-small-sfx@v1"],
+            "stabilityai/stable-audio-3-small-sfx@v1 is distilled, which an alignment would undo; set dpo=false, or",
+        ),
         (["--text_to_audio_model", "embedded,"], "'embedded,' has no model before or after a comma"),
         (["--text_to_audio_model", "embedded,a/b,a/b"], "names a/b twice; name each generator once"),
         (["--text_to_audio_model", "a/b,c/d", "--dpo_ckpt_folder", str(ROOT)], "is the adapter of one generator"),
@@ -526,7 +530,7 @@ def test_a_stage_whose_input_is_missing(world):
         (["--device", "cuda:1"], "choose GPUs by CUDA_VISIBLE_DEVICES"),
         (
             ["--profile", "papers"],
-            "'papers' is none of embedded, stable_audio_open, stable_audio_3, paper_models, paper",
+            "'papers' is none of embedded, stable_audio_open, stable_audio_3, laptop, paper_models, paper",
         ),
         (["--profile", "paper"], "--gama_dir: no such folder: ''"),
         (["demo"], "'demo' is no option"),
@@ -622,20 +626,20 @@ def what_is_set(driver, *words):
     return {who: dict(word.split("=", 1) for word in text.split()) for who, text in sets}, done.stdout
 
 
-@pytest.mark.parametrize("name", ["stable_audio_open", "stable_audio_3", "paper_models", "paper"])
+@pytest.mark.parametrize("name", ["stable_audio_open", "stable_audio_3", "laptop", "paper_models", "paper"])
 def test_a_profile_sets_models_and_their_sizes_what_suits_them(bare, tmp_path, name):
     (tmp_path / "weights.bin").touch()
     gama = ["--gama_dir", tmp_path, "--gama_checkpoint", tmp_path / "weights.bin"]
     sets, text = what_is_set(bare, "--profile", name, *(gama if name.startswith("paper") else []))
-    sizes = table_of("sizes.txt")
-    assert sets == {
-        f"profile {name}": table_of("profiles.txt")[name],
-        "text_to_audio_model of full size": sizes["text_to_audio_model"],
-        "ast_model of full size": sizes["ast_model"],
-    }
+    sizes, wanted = table_of("sizes.txt"), table_of("profiles.txt")[name]
+    large = [model for model in ("text_to_audio_model", "ast_model") if model in wanted]
+    assert sets == {f"profile {name}": wanted} | {f"{model} of full size": sizes[model] for model in large}
     sets = {variable: value for part in sets.values() for variable, value in part.items()}
-    assert f"--model {sets['text_to_audio_model']} " in text and f"--learning_rate {sets['ast_learning_rate']} " in text
-    assert f"--num_steps {sets.get('num_steps', 0)} " in text and f"--captioner {sets['captioner']} " in text
+    rate = sets.get("ast_learning_rate", "3e-4")
+    assert f"--model {sets['text_to_audio_model']} " in text and f"--learning_rate {rate} " in text
+    assert f"--num_steps {sets.get('num_steps', 0)} " in text
+    assert f"--captioner {sets.get('captioner', 'embedded')} " in text
+    assert ("dpo_train.py" in text) == (sets.get("dpo") != "false")
 
 
 @pytest.mark.parametrize("model", ["hub id", "folder", "file", "small folder"])

@@ -213,6 +213,12 @@ def test_gpu_memory(tmp_path, monkeypatch, free_mib, level, part):
     assert "is not known" in only(check_gpu([("text_to_audio_model", "owner/model")], two))[1]
     assert only(check_gpu(known.items(), {"machine": "CPU, processes: 1"}))[1].startswith("no GPU is used")
     assert only(check_gpu([("clap_model", "embedded")], two))[0] == "ok"
+    small = [
+        ("text_to_audio_model", "stabilityai/stable-audio-3-small-sfx"),
+        ("clap_model", "laion/clap-htsat-unfused"),
+    ]
+    level, text = only(check_gpu(small, {"machine": "CPU, processes: 1"}))
+    assert level == "ok" and text.endswith("run there; see the time below")
 
 
 @pytest.mark.parametrize(

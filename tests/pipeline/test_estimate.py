@@ -90,6 +90,25 @@ def test_other_models_and_other_machines_are_unknown(plan):
     assert text.endswith(": caption, generate, filter, classify, heads, quality")
 
 
+def test_the_laptops_profile_is_timed_before_its_first_run(plan):
+    """By the sizes of Stable Audio 3 small and what LAION's CLAP takes to hear a clip."""
+    steps, variables = plan(profile="laptop")
+    assert re.fullmatch(
+        r"about \d.* if nothing is up to date \(as measured on one core\)", expected_time(steps, variables)
+    )
+
+    def seconds(longest_s, **changes):
+        works = works_of(*plan(**{"profile": "laptop"} | changes))
+        return sum(seconds_of(work, [], True, longest_s) for work in works if work.kind in ("generate", "filter"))
+
+    assert seconds(2.0) < seconds(4.0) < seconds(10.0)
+    many, few = seconds(4.0, num_steps=16), seconds(4.0, num_steps=4)
+    assert seconds(4.0) - few == pytest.approx((many - seconds(4.0)) / 2)  # 8 steps are its own
+    base = {"text_to_audio_model": "stabilityai/stable-audio-3-small-sfx-base"}
+    assert seconds(4.0, **base) > 15 * (seconds(4.0) - seconds(4.0, num_steps=1)), "100 steps of two passes"
+    assert expected_time(steps, variables | {"machine": "GPU 0"}).startswith("unknown")
+
+
 def test_what_an_earlier_run_took_counts_scaled_by_the_work(plan):
     def line(stage, seconds, rows, command, machine=CPU):
         return "\t".join([stage, seconds, rows, machine, command])

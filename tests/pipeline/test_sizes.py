@@ -42,6 +42,7 @@ def test_a_folder_tells_what_the_loaded_model_has(tmp_path, name, monkeypatch):
     assert sizes.hop_s == pytest.approx(model.hop / model.sample_rate)
     if name != "three":
         assert sizes.grid == model.grid
+    assert sizes.is_distilled == getattr(model, "distilled", False) == (name == "published")
     assert (sizes.is_variable, sizes.is_small) == (name in ("three", "published"), name == "embedded")
     cross = model.condition(["dog"], [1.0]).cross
     assert sizes.attended == cross.shape[1]
