@@ -9,7 +9,8 @@ calibrate the probabilities. `gold_and_valid` is the fusion with the validation 
 models know none of the labels is left out. The test clips are read once all heads are fitted.
 
 Outputs, a folder a head: model/ (config.json, model.safetensors and a card; synthio.classification.saved reads it),
-scores.json, predictions.csv, valid_predictions.csv.
+scores.json, predictions.csv, valid_predictions.csv. doubts.csv is of the training clips: how sure a probe that has not
+seen a clip is of its label, and what it hears instead; the report shows the most doubtful ones to be heard.
 """
 
 from __future__ import annotations
@@ -76,27 +77,48 @@ def score_head(args, folder: Path, pool, task, test, tables, labels, targets, de
     print(f"{folder.name}: test {metric} {record[metric]:.3f}, valid {score:.3f}", flush=True)
 
 
+def write_doubts(folder: Path, table, features, targets, labels, options: dict) -> None:
+    """What a probe that has not seen them says of the training clips."""
+    from synthio.classification.doubts import CONFIDENCE, DOUBTS, HEARD_AS, HEARD_CONFIDENCE, find_doubts
+    from synthio.classification.experts import beside
+    from synthio.classification.heads import BOTH
+    from synthio.classification.labels import groups_of
+    from synthio.classification.script import is_synthetic
+    from synthio.manifest import LABEL, PATH, write_table
+
+    choice = {name: options[name] for name in ("multi_label", "seed")}
+    found = find_doubts(beside(features, BOTH), targets, labels, is_synthetic(table), groups=groups_of(table), **choice)
+    if found is None:
+        return
+    chances = {CONFIDENCE: found.confidence, HEARD_CONFIDENCE: found.heard_confidence}
+    cells = {name: [f"{value:.6f}" if value == value else "" for value in values] for name, values in chances.items()}
+    write_table(table[[PATH, LABEL]].assign(**cells, **{HEARD_AS: found.heard_as}), folder / DOUBTS)
+
+
 def main() -> int:
     args = get_parser().parse_args()
     started = time.monotonic()
     data, hearing = from_args(Evaluation, args), from_args(Hearing, args)
     tables, labels, targets = read_splits(data, args.multi_label)
     device, folder = start_clean(data)
+    from synthio.classification.doubts import DOUBTS
     from synthio.classification.heads import HEADS, fit_head, fittable
     from synthio.classification.listening import Listener
     from synthio.classification.tasks import prepare
     from synthio.manifest import PATH
 
+    (folder / DOUBTS).unlink(missing_ok=True)
     for name in HEADS:  # of an earlier run: it must not stand beside these
         shutil.rmtree(folder / name, ignore_errors=True)
     models = {"ast": args.ast_model, "clap": args.clap_model}
     listener = Listener(models, hearing.cache(data.output_folder), device, hearing.batch_size)
     options = {name: getattr(args, name) for name in HEADS_ALONE}
     prepared = prepare(listener, tables, data.csvs, targets, labels, **options)
-    read_s = time.monotonic() - started
+    read_s, train = time.monotonic() - started, tables["train"][PATH]
     names = fittable(prepared.task) if args.heads == ["all"] else args.heads
     pools = {name: fit_head(name, prepared.task) for name in names}
     fitted_s = time.monotonic() - started - read_s
+    write_doubts(folder, tables["train"], listener.hear(train, args.train_csv), targets["train"], labels, options)
     test = listener.hear(tables["test"][PATH], args.test_csv)
     details = {
         "seconds": {"read": read_s, "train": fitted_s, "test": time.monotonic() - started - read_s - fitted_s},

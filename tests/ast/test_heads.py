@@ -19,6 +19,7 @@ from synthio.models.ast_model import AstEmbedder
 from synthio.models.fbank import SAMPLE_RATE
 from synthio.models.load import load_scorer
 from tests.classification.toy_clips import PITCHES, add_mislabelled, save_named_ast, save_tiny_ast, save_tones
+from tests.rows import rows_of
 from tests.scripts import ROOT, call_script
 from tests.tiny_models import save_clap
 
@@ -63,7 +64,7 @@ def fitted(data, tmp_path_factory):
 
 def test_every_head_has_a_folder_with_everything(data, fitted):
     out, printed = fitted
-    assert {path.name for path in out.iterdir()} == ALL
+    assert {path.name for path in out.iterdir()} == ALL | {"doubts.csv"}
     lines = dict(line.split(": ", 1) for line in printed.splitlines())
     assert list(lines) == [name for name in TITLES if name in ALL]
     for name in ALL:
@@ -76,6 +77,16 @@ def test_every_head_has_a_folder_with_everything(data, fitted):
         found = re.fullmatch(r"test accuracy (\S+), valid (\S+)", lines[name])
         assert found.groups() == (f"{scores['accuracy']:.3f}", f"{scores['best_valid']['accuracy']:.3f}")
     assert record_of(out / "probe")["accuracy"] > 0.8 and record_of(out / "fusion")["accuracy"] > 0.8
+
+
+def test_it_says_how_sure_it_is_of_training_clips_that_it_has_not_seen(data, fitted):
+    rows, clips = rows_of(fitted[0] / "doubts.csv"), rows_of(data / "train.csv")
+    assert [row["label"] for row in rows] == [clip["label"] for clip in clips]
+    sure = [row for row in rows if row["heard_as"] == row["label"]]
+    assert len(sure) >= 0.7 * len(rows)
+    for row in rows:
+        assert 0 < float(row["label_probability"]) <= float(row["heard_probability"]) < 1
+    assert all(row["label_probability"] == row["heard_probability"] for row in sure)
 
 
 def test_what_the_scores_say_is_in_the_predictions(fitted):
@@ -181,7 +192,7 @@ def test_runs_share_a_cache_and_test_clips_do_not_touch_the_models(data, tmp_pat
 
 def test_without_a_cache_folder_embeddings_lie_in_the_output(data, tmp_path):
     assert run(data, tmp_path, "zero_shot", cache_folder="").returncode == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"zero_shot", "embeddings"}
+    assert {path.name for path in tmp_path.iterdir()} == {"zero_shot", "embeddings", "doubts.csv"}
 
 
 def test_multi_label(data, tmp_path):
