@@ -34,6 +34,7 @@ iterative=true             # bool: self-reflection, new prompts for the clips th
 reflect_rounds=2           # whole 0..100: rounds of self-reflection, at most; they end when each class has num_iters for each gold clip
 balance=false              # bool: cut the synthetic clips so that no class has a larger share of its quota than another
 only_synthetic=false       # bool: train on the synthetic clips without the gold ones
+review=""                  # text: review.csv as report.html saves it: clips that a listener keeps, drops or relabels, for a rerun
 classifier=auto            # auto|fusion|probe|ast: what is saved as the classifier; all are trained and shown. auto: the fusion of what the models know and what the clips teach, unless validation clips say clearly that another is better
 use_ast=true               # bool: fine-tune ast_model; false: only heads on frozen embeddings, and classifier=auto means probe
 zero_shot=false            # bool: for use_ast=false and augment=false: CLAP takes the label whose prompts are nearest
@@ -183,14 +184,16 @@ END
 recipe() {
     if $is_demo; then prepare_demo; fi
     check_inputs
+    check_review
     stratify
     if $advise; then
         give_advice
         return
     fi
-    if $augment; then synthesise; fi
+    gold=$train_csv # as it trains
+    if $augment; then synthesise; else apply_review; fi
     if $other_class; then gather_other; fi
-    classify gold_only "$train_csv"
+    classify gold_only "$gold"
     if $augment; then
         measure_quality
         classify synthio "$output_csv_path"
@@ -221,7 +224,7 @@ stratify() {
 
 # Stages 2 to 9: from the gold clips to the CSV that the second classifier is trained on.
 synthesise() {
-    local round kept=("$work/round_0/kept.csv")
+    local round heard kept=("$work/round_0/kept.csv")
     rejected=() # of each round that was filtered; filter fills it
     adapters=() # folders, one a generator; align sets them
     [[ -n $retrieval_csv ]] || prepare_prompts
@@ -235,6 +238,7 @@ synthesise() {
     else
         kept=("$work/round_0/generated.csv") # nothing is rejected
     fi
+    heard=("${kept[@]}" "${rejected[@]}")
     generate_again
     if $clap_filter && ((attribution_clips)); then parts+=(--kept_csvs "${kept[@]}"); fi
     made_by=() # options of quality
@@ -243,7 +247,8 @@ synthesise() {
         balance_classes "${kept[@]}"
         kept=("$work/balanced.csv")
     fi
-    $only_synthetic || kept=("$train_csv" "${kept[@]}")
+    apply_review
+    $only_synthetic || kept=("$gold" "${kept[@]}")
     reads=("${kept[@]}") writes=("$output_csv_path")
     step 9 merge merge_csv.py --input_csvs "${kept[@]}" --output_csv "$output_csv_path"
     reads=("$output_csv_path") writes=("$work/dataset")

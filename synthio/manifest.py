@@ -42,11 +42,12 @@ PROBABILITY = "clap_probability"  # sigmoid(scale * clap_score)
 AGREEMENT = "classifier_probability"  # of the clip's label
 JOINT = "rank_score"  # of both, by rank within the class
 NEAREST = "nearest_cosine"  # to the most alike of the clips that must not be copied
+REVIEW = "review"  # what a listener decided about a clip
 ROW = "row"  # the place of a row in the table that was dealt out to shards
 # Columns that stages write and read. Stage 0 moves a user's column of such a name out of the way (`input_<name>`).
 OWN_COLUMNS = (
     *(CAPTION, PROMPT, SPLIT, SOURCE, SEED, MODEL, SCORE, REASON, SOURCE_CONTENT, RESEMBLES, PROBABILITY, AGREEMENT),
-    *(JOINT, NEAREST, ROW, UNMATCHED, CHANNEL_SEED),
+    *(JOINT, NEAREST, ROW, UNMATCHED, CHANNEL_SEED, REVIEW),
 )
 PATH_COLUMNS = (PATH, SOURCE, RESEMBLES, UNMATCHED)
 LABEL_SEPARATOR = ";"
@@ -100,8 +101,13 @@ def has_several_labels(cells: Iterable[str]) -> bool:
     return any(len(split_labels(cell)) > 1 for cell in cells)
 
 
-def read_table(path: str | Path, required: Sequence[str] = ()) -> pd.DataFrame:
+def read_table(path: str | Path, required: Sequence[str] = (), mend: str = "") -> pd.DataFrame:
     """Read any CSV as text.
+
+    Args:
+        path: the CSV.
+        required: columns it must have.
+        mend: what to do about another form of table, for messages; empty: let it be made a CSV of clips.
 
     Raises:
         UserError: the file is missing, is not a CSV, or lacks a required column (the message lists those found).
@@ -116,7 +122,8 @@ def read_table(path: str | Path, required: Sequence[str] = ()) -> pd.DataFrame:
     if form.kind == "csv" and form.has_header:
         faults += header_faults(form.header, required)
     if faults:
-        raise UserError(f"{path}: {'; '.join(faults)}; this makes CSVs of it: {mend_command(path)}")
+        mend = mend or f"this makes CSVs of it: {mend_command(path)}"
+        raise UserError(f"{path}: {'; '.join(faults)}; {mend}")
     return load(path, form)
 
 

@@ -62,6 +62,7 @@ check_choices() {
     [[ -z $other_csv || -e $other_csv ]] || refuse "--other_csv: no such CSV file or folder: $other_csv"
     [[ $other_class == false || -n $other_csv ]] || { $augment && $clap_filter; } ||
         refuse "other_class=true without other_csv has nothing but what a filter rejects: it needs augment and clap_filter"
+    [[ -z $review || -f $review ]] || lack "--review: no such CSV file: $review (report.html saves it)"
     [[ -z $retrieval_csv || -f $retrieval_csv ]] || refuse "--retrieval_csv: no such CSV file: $retrieval_csv"
     [[ -z $dpo_ckpt_folder || -d $dpo_ckpt_folder ]] || refuse "--dpo_ckpt_folder: no such folder: $dpo_ckpt_folder"
     case $dataset_name in
@@ -165,7 +166,7 @@ resolve_generators() {
 resolve_paths() {
     local name
     for name in input_train_file valid_csv test_csv output_folder output_csv_path dpo_ckpt_folder results_root gama_dir \
-        gama_checkpoint other_csv retrieval_csv embeddings_folder; do
+        gama_checkpoint other_csv retrieval_csv review embeddings_folder; do
         printf -v "$name" %s "$(absolute "${!name}")"
     done
     results_root=${results_root:-$root}

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # arrays that step reads and variables of the driver that reads this file
 # Stage functions of run.sh's recipe that only some variables ask for: a corpus in place of the generator, a fine-tuned
-# CLAP or a classifier in the filter, captions by a server, classes of equal shares, a label for what is none of the others, advice in place of
-# a run, the gold clips' recording chain, what each part bought.
+# CLAP or a classifier in the filter, captions by a server, classes of equal shares, a label for what is none of the others,
+# advice in place of a run, the gold clips' recording chain, what each part bought, what a listener decided.
 
 # Set `tag`, what names of a generator other than the first have; the first one's are those of a run with one.
 tag_member() {
@@ -91,7 +91,7 @@ balance_classes() { # KEPT...
 
 # The clips of a label for what is none of the others. In stage 9, so that too few of them are told before any training.
 gather_other() {
-    local csvs=("$train_csv" "$valid" "$test" "$work/checked/train.csv") thrown=()
+    local csvs=("$gold" "$valid" "$test" "$work/checked/train.csv") thrown=()
     other=$work/other
     if $augment; then
         csvs[0]=$output_csv_path thrown=("${rejected[@]}")
@@ -167,4 +167,34 @@ match_channel() { # ROUND NUMBER NAME
     reads=("$folder/unmatched.csv" "$train_csv" "${options[@]:1}") writes=("$folder/generated.csv")
     step "$2" "$3" -m synthio.generation.match_channel --input_csv "${reads[0]}" --gold_csv "$train_csv" \
         --output_csv "${writes[0]}" --output_folder "$output_folder/round_$1_matched" "${options[@]}"
+}
+
+# What a listener decided, against the clips that are there now: all that is wrong with it is told before anything runs.
+check_review() {
+    local drawn=() found
+    [[ -n $review ]] || return 0
+    reads=("$review" "$work"/checked/{train,valid,test}.csv)
+    for found in "$work"/round_[0-9]*/generated.csv; do if [[ -f $found ]]; then reads+=("$found"); fi; done
+    if [[ -f $train_csv ]]; then drawn=(--gold_csv "$train_csv"); fi
+    reads+=("${drawn[@]:1}") writes=("$work/checked/review.csv")
+    step 0 check_review -m synthio.data.review check --review_csv "$review" --work "$work" "${drawn[@]}" \
+        --output_csv "${writes[0]}" --multi_label "$multi_label"
+}
+
+# The same decisions on the clips that train: after all generation, so that none is done again. Reads and sets the array
+# `kept` of synthesise, `rejected` and `gold`; all rounds are in `heard`.
+apply_review() {
+    local options=(--gold_csv "$train_csv" --gold_output "${train_csv%.csv}_reviewed.csv")
+    [[ -n $review ]] || return 0
+    reads=("$review" "$train_csv" "$work"/checked/{train,valid,test}.csv) writes=("$work/decisions.csv" "${options[3]}")
+    gold=${options[3]}
+    if $augment; then
+        reads+=("${kept[@]}" "${heard[@]}")
+        options+=(--kept_csvs "${kept[@]}" --made_csvs "${heard[@]}" --rejected_csvs "${rejected[@]}"
+            --kept_output "$work/reviewed.csv" --rejected_output "$work/reviewed_rejected.csv")
+        kept=("$work/reviewed.csv") rejected=("$work/reviewed_rejected.csv")
+        writes+=("${kept[@]}" "${rejected[@]}")
+    fi
+    step 9 review -m synthio.data.review apply --review_csv "$review" --work "$work" "${options[@]}" \
+        --output_csv "${writes[0]}" --multi_label "$multi_label"
 }

@@ -426,6 +426,25 @@ def check_csvs(variables: Mapping[str, str]) -> tuple[list[Finding], float | Non
     ], max(seconds, default=None)
 
 
+def check_review(variables: Mapping[str, str]) -> list[Finding]:
+    """What stage 0 would say of the decisions of a listener."""
+    review = variables.get("review", "")
+    if not review or not Path(review).is_file():
+        return []  # run.sh says that it is not there
+    if not can_import("pandas"):
+        return [Finding("note", f"{review}: not looked at until .venv is there")]
+    from synthio.cli import UserError
+    from synthio.data.review import clips_in, find_problems, read_review
+
+    try:
+        decisions, clips = read_review(review), clips_in(Path(variables["work"]))
+    except UserError as error:
+        return [Finding("MISSING", one_line(str(error)))]
+    findings = find_problems(review, decisions, clips, is_on(variables, "multi_label"))
+    lines = [Finding("MISSING", one_line(line)) for line in findings.lines()]
+    return lines or [Finding("ok", f"{review}: {len(decisions)} decisions")]
+
+
 # ---- the report
 
 
@@ -447,6 +466,7 @@ def examine(steps: Sequence[Step], variables: Mapping[str, str], lacks: Sequence
     yield from (Finding("note", text) for text in remarks(dict(loaded), variables))
     yield from check_writer(steps, variables)
     yield from csvs
+    yield from check_review(variables)
     yield Finding("ok", f"time: {expected_time(steps, variables, longest_s)}")
 
 

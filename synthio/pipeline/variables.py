@@ -85,6 +85,10 @@ class Method:
     balance: bool = option(
         False, "cut the synthetic clips so that no class has a larger share of its quota than another"
     )
+    review: str = option(
+        "",
+        "review.csv as report.html saves it: clips that a listener keeps, drops or relabels, for a rerun",
+    )
     only_synthetic: bool = option(False, "train on the synthetic clips without the gold ones")
     classifier: str = option(
         "auto",
@@ -271,7 +275,7 @@ SECTIONS: tuple[tuple[str, tuple[str | type, ...]], ...] = (
         (
             "augment dpo dpo_ckpt_folder num_iters use_label plain_caption plain_wo_caption supcon initialize_audio",
             "init_noise_level channel_match clap_filter clap_threshold iterative reflect_rounds balance only_synthetic",
-            "classifier use_ast zero_shot other_class other_csv retrieval_csv domain",
+            "review classifier use_ast zero_shot other_class other_csv retrieval_csv domain",
             Method,
         ),
     ),

@@ -4,7 +4,8 @@
 
 It is made of the files that the stages wrote; the one thing it computes anew is the map of CLAP embeddings, which are
 kept in W/embeddings. A section whose files are not there (no preference training, no filter, no synthetic clips) is
-left out. Labels, captions and file names are text in it, whatever they hold, and the page allows no script at all.
+left out. Labels, captions and file names are text in it, whatever they hold; the page allows no script but its own, in
+which clips are kept, dropped and relabelled by ear (synthio.data.review).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from synthio.cli import UserError, new_parser, quiet_libraries, run_main, set_threads
 from synthio.manifest import PROBABILITY
 from synthio.options import ReportClips, add_options, from_args, option
+from synthio.report.gallery import CLIP_SECONDS, KINDS, cards_of, doubtful_clips, draw_clips, render, told
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,14 +31,12 @@ if TYPE_CHECKING:
 
     from synthio.report.run_folder import Method, Run
 
-KINDS = ("gold", "kept", "rejected")
+TEMPLATE = "report.html.j2"
 MAP_CLIPS = 200  # more dots would hide each other
 MAP_SECONDS = 10  # of a clip that the map hears
 MAP_MODEL_MB = 100  # a larger CLAP takes minutes on a CPU
 MAX_PHRASES = 24  # of a label that are listed
 MAX_OPTION_LETTERS = 300
-CARD_COLUMNS = ("label", "kind", "round", "duration_s", "text", "clap_score", PROBABILITY, "reason")
-CARD_LETTERS = 1500  # of a clip's own HTML
 SCORE_NAMES = {"clap_score": "CLAP score (cosine)", PROBABILITY: "sigmoid(scale × cosine)"}
 DPO_CURVES = {"loss": ("loss", 0.6931), "accuracy": ("implicit accuracy", 0.5), "margin": ("reward margin", 0.0)}
 
@@ -45,7 +45,7 @@ DPO_CURVES = {"loss": ("loss", 0.6931), "accuracy": ("implicit accuracy", 0.5), 
 class PageOptions(ReportClips):
     """What the page shows of the run, and how large it may become."""
 
-    clip_seconds: float = option(10.0, "of each, at most", low=0.1, high=60)
+    clip_seconds: float = option(CLIP_SECONDS, "of each, at most", low=0.1, high=60)
     max_megabytes: float = option(20.0, "size of the file, at most", low=1)
     map: str = option(
         "auto",
@@ -295,49 +295,7 @@ def captions_of(run: Run) -> list[dict[str, Any]]:
     return [row for row in found if row["lists"]]
 
 
-# Clips
-
-
-def draw_clips(clips: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The clips to show: a draw by hash, not a choice, that is even over kinds and within a kind over labels."""
-    from synthio.files import sha256_value
-    from synthio.manifest import LABEL, PATH
-
-    order = clips.assign(draw=[sha256_value(Path(path).name) for path in clips[PATH]]).sort_values("draw")
-    order["turn"] = order.groupby(["kind", LABEL]).cumcount()
-    order = order.sort_values(["turn", LABEL, "draw"])
-    order["turn"] = order.groupby("kind").cumcount()
-    order["kind_turn"] = order["kind"].map(KINDS.index)
-    return order.sort_values(["turn", "kind_turn"]).head(count).drop(columns=["draw", "turn", "kind_turn"])
-
-
-def sound_of(path: str, seconds: float) -> dict[str, str]:
-    """audio and spectrogram of a clip's first seconds as data URIs, or the problem with it; the others are ""."""
-    from synthio.audio import BadAudio, read_audio
-    from synthio.report.figures import ogg, spectrogram_png
-
-    try:
-        audio, rate = read_audio(path)
-    except BadAudio as error:
-        return {"audio": "", "spectrogram": "", "problem": str(error)}
-    audio = audio[:, : max(1, round(seconds * rate))]
-    return {"audio": ogg(audio, rate), "spectrogram": spectrogram_png(audio, rate), "problem": ""}
-
-
-def gallery_of(clips: pd.DataFrame, options: PageOptions, budget: int) -> list[dict[str, Any]]:
-    """One record for each clip shown, sorted by label and kind; stops where `budget` (characters) is used up."""
-    from synthio.manifest import LABEL, PATH, SOURCE
-
-    cards: list[dict[str, Any]] = []
-    for record in draw_clips(clips, options.max_clips).to_dict("records"):
-        card = {name: record.get(name, "") for name in CARD_COLUMNS}
-        card |= {"file": Path(record[PATH]).name, "source": Path(record.get(SOURCE, "")).name}
-        card |= sound_of(record[PATH], options.clip_seconds)
-        budget -= sum(len(str(value)) for value in card.values()) + CARD_LETTERS
-        if budget < 0:
-            break
-        cards.append(card)
-    return sorted(cards, key=lambda card: (card[LABEL], KINDS.index(card["kind"]), card["round"], card["file"]))
+# Scores of the filter
 
 
 def limits_of(record: Mapping[str, Any], classes: Sequence[str]) -> tuple[str, dict[str, float]]:
@@ -516,20 +474,6 @@ def map_of(run: Run, clips: pd.DataFrame, choice: str) -> tuple[list[Picture], s
 # The page
 
 
-def render(page: Mapping[str, Any]) -> str:
-    """The HTML. Autoescape is on for everything; nothing is marked as safe."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(page)
-
-
 def sections(run: Run, clips: pd.DataFrame, options: PageOptions) -> dict[str, Any]:
     """All that the page shows but for the clips."""
     from synthio.classification.false_alarms import lines_of
@@ -543,7 +487,7 @@ def sections(run: Run, clips: pd.DataFrame, options: PageOptions) -> dict[str, A
         "timings": timings_of(run),
         "versions": versions_of(run.records.values()),
         "stages": options_of(run),
-        "gold_count": len(run.gold),
+        "gold_count": len(run.gold) - run.dropped_gold,
         "rounds": rounds_of(run),
         "scores": scores_of(run),
         "compared": compared_of(run),
@@ -563,7 +507,30 @@ def sections(run: Run, clips: pd.DataFrame, options: PageOptions) -> dict[str, A
         "clip_count": len(clips),
         "clip_seconds": options.clip_seconds,
         "cards": [],
+        "doubtful": [],
+        "review": review_of(run, clips),
     }
+
+
+def review_of(run: Run, clips: pd.DataFrame) -> dict[str, Any]:
+    """What the page's script is told: the labels, and what was decided before."""
+    from synthio.data.review import COLUMNS, named_by
+    from synthio.manifest import LABEL, all_labels, has_several_labels
+
+    cells = clips.loc[clips["kind"] == "gold", LABEL].tolist()
+    earlier = [named_by(row, run.work) for row in run.review.to_dict("records")]
+    return told(run.name, "review.csv", COLUMNS, all_labels(cells), has_several_labels(cells), earlier)
+
+
+def fill_gallery(page: dict[str, Any], run: Run, clips: pd.DataFrame, options: PageOptions) -> None:
+    """Add the clips, as many as the size of the file allows: doubtful ones, those that were decided about, others."""
+    doubts = doubtful_clips(clips, run.doubts, options.max_clips // 3)
+    others = clips.drop(index=doubts.index)
+    decided = set(zip(run.review["sha256"], run.review["label"], strict=True))
+    drawn = draw_clips(others, options.max_clips - len(doubts), decided)
+    budget = int(options.max_megabytes * 1e6) - len(render(TEMPLATE, page).encode())
+    page["doubtful"], left = cards_of(doubts, run.work, options.clip_seconds, budget)
+    page["cards"], _ = cards_of(drawn, run.work, options.clip_seconds, left)
 
 
 def main() -> int:
@@ -578,13 +545,13 @@ def main() -> int:
     run = read_run(work)
     clips = all_clips(run)
     page = sections(run, clips, options)
-    page["cards"] = gallery_of(clips, options, int(options.max_megabytes * 1e6) - len(render(page).encode()))
-    html = render(page)
+    fill_gallery(page, run, clips, options)
+    html = render(TEMPLATE, page)
     size_mb = len(html.encode()) / 1e6
     if size_mb > options.max_megabytes:
         raise UserError(f"{work}: {size_mb:.1f} MB without any clip; raise --max_megabytes")
     write_text(output, html)
-    print(f"{output} ({size_mb:.1f} MB, {len(page['cards'])} of {len(clips)} clips)")
+    print(f"{output} ({size_mb:.1f} MB, {len(page['cards']) + len(page['doubtful'])} of {len(clips)} clips)")
     return 0
 
 

@@ -16,10 +16,12 @@ from typing import Any
 import pandas as pd
 
 from synthio.cards import model_name
+from synthio.classification.doubts import CONFIDENCE, DOUBTS, HEARD_AS, HEARD_CONFIDENCE
 from synthio.cli import UserError
+from synthio.data.review import COLUMNS, DECISION, DROP, GOLD, KIND
 from synthio.files import fingerprint, read_json, read_object, sha256_file
 from synthio.generation.shares import GENERATORS
-from synthio.manifest import CAPTION, LABEL, MODEL, PATH, PROMPT, read_manifest, read_table
+from synthio.manifest import CAPTION, CONTENT, LABEL, MODEL, PATH, PROMPT, read_manifest, read_table
 
 ADAPTER = re.compile(r"\+adapter@([0-9a-f]+)")
 OF_A_METHOD = ("name", "file", "metric", "interval_95", "macro_f1", "train", "test")
@@ -58,7 +60,8 @@ class Run:
     training; `trainings` are those of AST, whether or not it became the classifier; `compared` has a record for all
     that was trained, and `verdict` says what synthetic clips are worth, `false_alarms`
     how often other sounds are taken for a label; `records` is stage -> the record beside its
-    output; `quality` is quality.json; `remarks` says what was left out and why.
+    output; `quality` is quality.json; `remarks` says what was left out and why. `review` is what a listener decided:
+    `gold` and the rounds are the clips before that. `doubts` is what ast/heads.py heard in training clips.
     """
 
     work: Path
@@ -71,6 +74,8 @@ class Run:
     pools: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
+    review: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*COLUMNS, KIND], dtype=str))
+    doubts: pd.DataFrame = field(default_factory=pd.DataFrame)
     compared: list[dict[str, Any]] = field(default_factory=list)
     verdict: str = ""
     false_alarms: dict[str, Any] = field(default_factory=dict)
@@ -80,6 +85,13 @@ class Run:
     def name(self) -> str:
         """Of the run: that of its folder."""
         return self.work.absolute().name
+
+    @property
+    def dropped_gold(self) -> int:
+        """Training clips that the listener dropped."""
+        keys = set(zip(self.gold.get(CONTENT, []), self.gold[LABEL], strict=False))
+        dropped = self.review[(self.review[KIND] == GOLD) & (self.review[DECISION] == DROP)]
+        return sum(key in keys for key in zip(dropped[CONTENT], dropped[LABEL], strict=True))
 
 
 def read_run(work: Path) -> Run:
@@ -93,7 +105,13 @@ def read_run(work: Path) -> Run:
     csvs = [locate(method.scores["options"]["train_csv"], work) for method in methods]
     compared = totals.get("trained", [])
     trainings = read_trainings(work, compared, methods)
+    reviewed = read_record(csvs[0]).get("options", {})
+    if "review_csv" in reviewed:
+        csvs[0] = locate(reviewed["gold_csv"], work)
     run = Run(work, methods, trainings, totals["seconds"], read_manifest(csvs[0], check_files=False))
+    run.doubts = read_doubts(work, summary=totals["methods"][-1])
+    if "review_csv" in reviewed:
+        run.review = read_manifest(locate(reviewed["output_csv"], work), COLUMNS, check_files=False)
     run.compared, run.verdict = compared, totals.get("verdict", {}).get("line", "")
     run.false_alarms = totals.get("false_alarms", {})
     run.records = {"check": read_record(work / "checked/train.csv"), "stratify": read_record(csvs[0])}
@@ -161,6 +179,15 @@ def read_trainings(work: Path, compared: list[dict[str, Any]], methods: list[Met
     return found or [method for method in methods if not method.history.empty]
 
 
+def read_doubts(work: Path, summary: Mapping[str, Any]) -> pd.DataFrame:
+    """What the heads beside a classifier heard in the training clips; empty where there are none."""
+    folder = (work / summary["file"]).parent
+    path = folder.with_name(f"{folder.name}_heads") / DOUBTS
+    if not path.is_file():
+        return pd.DataFrame()
+    return read_manifest(path, (PATH, LABEL, CONFIDENCE, HEARD_AS, HEARD_CONFIDENCE), check_files=False)
+
+
 def read_quality(work: Path, merged_csv: Path) -> dict[str, Any]:
     """What quality.json says, if it is of these synthetic clips; else nothing."""
     path = work / "quality.json"
@@ -196,9 +223,10 @@ def as_numbers(table: pd.DataFrame) -> pd.DataFrame:
 def add_synthetic(run: Run, merged: Mapping[str, Any]) -> None:
     """Fill in the rounds that the training CSV was joined from, and what they came from."""
     parts = set(merged.get("inputs", {}).values())
-    balanced = run.work / "balanced.csv"  # between the rounds and the training CSV, with balance=true
-    if balanced.is_file() and sha256_file(balanced) in parts:
-        parts |= set(read_record(balanced).get("inputs", {}).values())
+    for between in ("reviewed.csv", "balanced.csv"):  # the rounds and the training CSV, with review and balance
+        csv = run.work / between
+        if csv.is_file() and sha256_file(csv) in parts:
+            parts |= set(read_record(csv).get("inputs", {}).values())
     for folder in sorted(run.work.glob("round_[0-9]*"), key=lambda path: int(path.name.split("_")[1])):
         found = read_round(folder, parts)
         if found is None:
