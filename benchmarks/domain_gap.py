@@ -49,6 +49,7 @@ def get_parser():
     add_draw_options(parser)
     add = parser.add_argument
     add("--domain", choices=["telephone", "plain"], default="plain", help="what the real clips are heard through")
+    add("--prompts", choices=["template", "mixcap"], default="template", help="a sentence a label, or the run's own")
     add("--num_steps", type=in_range(int, 1), default=12, help="sampling steps")
     add("--dpo_draws", type=in_range(int, 0), default=0, help="draws that are aligned, too")
     add("--work", type=Path, required=True, help="folder of all that is made")
@@ -110,21 +111,18 @@ def generate(args, prompts: Path, csv: Path, *options) -> Path:
     return csv
 
 
-def write_prompts(folder: Path, gold, seed: int) -> None:
-    """gold.csv and prompts.csv: "Sound of a <label>", twice for each gold clip."""
+def write_prompts(folder: Path, gold, mode: str, seed: int) -> None:
+    """gold.csv and prompts.csv: two prompts for each gold clip, which mixcap captions first."""
     from synthio.manifest import write_table
 
     if not (folder / "prompts.csv").is_file():
-        write_table(gold, folder / "gold.csv")
-        words = ["--mode", "template", "--num_captions", 2, "--seed", seed]
-        run(
-            "generate_captions_gpt.py",
-            "--input_csv",
-            folder / "gold.csv",
-            "--output_csv",
-            folder / "prompts.csv",
-            *words,
-        )
+        heard = folder / "gold.csv"
+        write_table(gold, heard)
+        if mode == "mixcap":
+            heard = folder / "captions.csv"
+            run("gama_csv_inf.py", "--input_csv", folder / "gold.csv", "--output_csv", heard)
+        words = ["--mode", mode, "--num_captions", 2, "--seed", seed]
+        run("generate_captions_gpt.py", "--input_csv", heard, "--output_csv", folder / "prompts.csv", *words)
 
 
 def align(args, folder: Path, gold_csv: Path, seed: int) -> Path:
@@ -161,7 +159,7 @@ def make_arms(args, split: Path, gold, seed: int, is_aligned: bool) -> dict[str,
 
     whole = args.work / split.name
     here = whole / f"n{args.num_samples}_seed{seed}_{args.domain}"
-    write_prompts(whole, gold, seed)
+    write_prompts(whole, gold, args.prompts, seed)
     arms = {"gold": here / "gold.csv", "unaligned": generate(args, whole / "prompts.csv", whole / "unaligned.csv")}
     write_table(hear_domain(gold, args.domain, whole / args.domain), arms["gold"])
     arms["matched"] = match(here, arms["unaligned"], arms["gold"], "matched")
