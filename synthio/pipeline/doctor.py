@@ -61,6 +61,7 @@ GPU_GB = {
     "Qwen/Qwen2.5-Omni-7B": 18,
     "Qwen/Qwen3-Omni-30B-A3B-Captioner": 63,
     "nvidia/audio-flamingo-3-hf": 17,
+    "nvidia/audio-flamingo-next-hf": 17,
     "gama": 14,
     "Qwen/Qwen3-4B-Instruct-2507": 8,
 }

@@ -67,10 +67,10 @@ MEASURED = {
 }
 
 
-# Of models of full size on one core of a CPU, about, for they differ threefold: seconds to hear a clip of up
-# to 10 s (CLAP), and numbers of multiplications in a second (a diffusion transformer, an autoencoder).
-HEARD_S = {"laion/clap-htsat-unfused": 0.4}
-PASS_HZ, CODE_HZ = 3.5e10, 3.5e10
+# Of models of full size on one core, measured with random weights of their sizes (docs/models.md): seconds to hear a
+# clip of up to 10 s (CLAP), to read a prompt (T5Gemma), and multiplications in a second (transformer, autoencoder).
+HEARD_S = {"laion/clap-htsat-unfused": 0.33}
+READ_S, PASS_HZ, CODE_HZ = 0.6, 3.8e10, 4.6e10
 MOST_ON_A_CPU = 1_000_000_000  # parameters of a generator
 CLIP_S = 10.0  # where the training clips' lengths are not known
 SAME_TOKENS = 17  # of its autoencoder, a latent frame
@@ -305,7 +305,7 @@ def sampled_s(work: Work, seconds: float) -> float | None:
     passes = (steps or 8) if sizes.is_distilled else 2 * (steps or 100)  # guidance wants two
     frames = sizes.grid.taken(sizes.grid.filled(seconds))
     sounding = sizes.sound_parameters / 2 * frames * SAME_TOKENS
-    return passes * sizes.parameters * (frames + sizes.extra) / PASS_HZ + sounding / CODE_HZ
+    return READ_S + passes * sizes.parameters * (frames + sizes.extra) / PASS_HZ + sounding / CODE_HZ
 
 
 def is_own(model: str) -> bool:

@@ -8,7 +8,7 @@ Encoding and decoding take as many clips at once as there is room for, so one cl
 units of rows x tokens x width, `Costs` of them a layer: the tensors that torch keeps for the gradients, with attention
 as one kernel that keeps no matrix of tokens x tokens. Tests hold the sums against what small models of the real
 libraries keep alive at once, on a CPU. A GPU adds its context and libraries (`CUDA_GB`, a usual value) and what its
-allocator cannot reuse.
+allocator cannot reuse; without a GPU Python and its libraries count (`PYTHON_GB`), and what reads texts stays beside.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from synthio.cli import AUTO
 from synthio.pipeline.sizes import Sizes
 
 CUDA_GB = 0.5
+PYTHON_GB = 0.7  # of the libraries in memory, where there is no GPU whose memory counts
 GB = 1e9
 LORA_RANK, PREFIX_TOKENS = 16, 20  # defaults of `PreferenceOptions`, which the driver leaves
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -252,7 +253,7 @@ def peaks(
         longest_s: of the training clips; None: not known.
         on_gpu: whether it runs on one.
     """
-    rest_gb = CUDA_GB if on_gpu else 0.0
+    rest_gb = CUDA_GB if on_gpu else PYTHON_GB
     length = f"of latents of {frames_for(sizes, options, longest_s) * sizes.hop_s:.1f} s"
     if stage == 4:
         work = alignment_of(sizes, options, longest_s)
@@ -263,4 +264,6 @@ def peaks(
     batch = generation_of(sizes, options, longest_s, on_gpu)
     for words, several in (("", batch), *cheaper_generations(batch)):
         parts = generation_gb(sizes, several)
+        if not on_gpu:  # else it leaves the GPU while clips are sampled
+            parts |= {"text encoder": 4 * sizes.text_parameters / GB}
         yield Peak(words, parts, f"{several.batch_size} clips {length}", sum(parts.values()) + rest_gb)

@@ -25,6 +25,7 @@ from synthio.files import fingerprint, read_json
 from synthio.pipeline import variables
 from tests.classification.toy_clips import save_tiny_ast
 from tests.cpu_time import children_cpu_s
+from tests.published_stable_audio_3 import save_published
 from tests.rows import rows_of
 from tests.running import processes_of, save_program, wait_until
 from tests.scripts import ROOT, copy_driver
@@ -541,6 +542,26 @@ def test_a_mistake_is_refused_before_anything_runs(tmp_path, words, part):
     assert done.returncode == 2 and done.stdout == ""
     assert part in done.stderr and done.stderr.startswith("run.sh: ") and done.stderr.count("\n") == 1, done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_stable_audio_3_as_it_is_published_is_aligned_and_generates(world):
+    """Two shards want it at once, and one converts it; the next run finds it converted."""
+    save_published(world / "models/sa3", "medium")
+    words = options("published", text_to_audio_model="models/sa3", stop_stage=6)
+    done = call(*words, cwd=world, HF_HOME=str(world / "hf"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("converted once") == 1
+    rows = rows_of(world / "published/tiny set/round_0/generated.csv")
+    assert len(rows) == 12 and all(row["model"].startswith("sa3@") and "+adapter@" in row["model"] for row in rows)
+    again = call(
+        *options("published again", text_to_audio_model="models/sa3", stop_stage=3),
+        cwd=world,
+        HF_HOME=str(world / "hf"),
+    )
+    assert again.returncode == 0 and "converted" not in again.stdout, again.stdout + again.stderr
+    audio = "tiny set_synthetic/dpo_losers"
+    assert sounds(world / "published" / audio) == sounds(world / "published again" / audio)
 
 
 @pytest.mark.slow

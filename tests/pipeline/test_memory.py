@@ -138,6 +138,16 @@ def generate_words(**changes) -> dict[str, str]:
     return {f"--{name}": value for name, value in words.items()}
 
 
+def test_without_a_gpu_python_and_what_reads_prompts_count():
+    """4.8 GB was the peak of a process with random weights of these sizes."""
+    sizes = PUBLISHED["stabilityai/stable-audio-3-small-sfx"]
+    words = generate_words(batch_size="1", cfg_scale="0")
+    one, gpu = (next(peaks(6, sizes, words, 4.0, on_gpu=on_gpu)) for on_gpu in (False, True))
+    assert one.gb == pytest.approx(4.8, rel=TOLERANCE) and "text encoder 1.1" in one.text()
+    assert "text encoder" not in gpu.text() and gpu.gb < 2.5
+    assert memory.generation_of(sizes, words, 4.0, False) == Generation(1, 44, 1, 4)
+
+
 def test_words_of_a_step_become_its_work():
     work = memory.alignment_of(SAO, dpo_words(), 4.0)
     assert work == Alignment("lora", 4, 98, False, 4, 2, 2)  # 87 frames and 11 beyond
