@@ -356,10 +356,11 @@ class Published:
         from transformers import AutoConfig, AutoTokenizer, T5GemmaEncoderModel
 
         source, inner = self.text_source()
-        config = AutoConfig.from_pretrained(source, subfolder=inner)
+        named = {"pretrained_model_name_or_path": source, "subfolder": inner, "trust_remote_code": False}
+        config = AutoConfig.from_pretrained(**named)
         config.is_encoder_decoder = False
         network, report = T5GemmaEncoderModel.from_pretrained(
-            source, subfolder=inner, config=config, dtype="auto", output_loading_info=True
+            source, subfolder=inner, config=config, dtype="auto", use_safetensors=True, output_loading_info=True
         )
         refuse_misfits(str(Path(source) / inner), {*report["missing_keys"]}, (), {}, "the text encoder")
         trained = _take(left, f"{COND}prompt.model.", "")
@@ -367,7 +368,7 @@ class Published:
             compare(network.state_dict(), trained, str(self.folder / WEIGHTS), "the text encoder")
             network.load_state_dict(trained)
         network.save_pretrained(out / "text_encoder")
-        tokenizer = AutoTokenizer.from_pretrained(source, subfolder=inner)
+        tokenizer = AutoTokenizer.from_pretrained(**named)
         tokenizer.model_max_length = int(self.conditioner("prompt").get("max_length", 128))
         tokenizer.save_pretrained(out / "tokenizer")
 

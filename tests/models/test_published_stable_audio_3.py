@@ -249,3 +249,15 @@ def test_a_trained_text_encoder_in_the_checkpoint_counts(published, tmp_path):
     model = load_text_to_audio(str(tmp_path / "other"))
     found = model.text_encoder.state_dict()
     assert found.keys() == trained.keys() and all(torch.equal(found[name], trained[name]) for name in found)
+
+
+def test_code_beside_the_text_encoder_is_not_run(published, tmp_path, run_script):
+    shutil.copytree(published / "small", tmp_path / "other")
+    inner = tmp_path / "other/t5gemma-b-b-ul2"
+    (inner / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Evil: pass\n")
+    for name, auto in (("config.json", "AutoConfig"), ("tokenizer_config.json", "AutoTokenizer")):
+        said = json.loads((inner / name).read_text())
+        value = ["evil.Evil", None] if auto == "AutoTokenizer" else "evil.Evil"
+        (inner / name).write_text(json.dumps(said | {"auto_map": {auto: value}}))
+    done = run_script("-c", LOAD, tmp_path / "other")
+    assert done.returncode == 0 and not (tmp_path / "ran").exists(), done.stderr
