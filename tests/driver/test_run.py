@@ -23,6 +23,7 @@ from synthio.captions.composer import EVENTS
 from synthio.classification.heads import TITLES
 from synthio.files import fingerprint, read_json
 from synthio.pipeline import variables
+from tests.chat_server import ChatServer
 from tests.classification.toy_clips import save_tiny_ast
 from tests.cpu_time import children_cpu_s
 from tests.published_stable_audio_3 import save_published
@@ -542,6 +543,22 @@ def test_a_mistake_is_refused_before_anything_runs(tmp_path, words, part):
     assert done.returncode == 2 and done.stdout == ""
     assert part in done.stderr and done.stderr.startswith("run.sh: ") and done.stderr.count("\n") == 1, done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_captions_come_from_a_server_that_hears(world):
+    """Which is asked once for each clip, whatever the number of shards, and never gets OpenAI's key."""
+    with ChatServer() as server:
+        served = {"captioner": "openai", "caption_model": "ears", "caption_base_url": server.url}
+        words = options("heard", **served, num_samples=6, stop_stage=2)
+        done = call(*words, cwd=world, OPENAI_API_KEY="sk-not-for-others-123456")
+        assert done.returncode == 0, done.stdout + done.stderr
+        rows = rows_of(world / "heard/tiny set/captions.csv")
+        assert len(rows) == 6 and all(row["caption"].startswith("a tone of ") for row in rows)
+        assert server.keys == ["Bearer none"] * 6
+        again = call(*words, cwd=world)
+        assert again.returncode == 0 and stage_answers(again.stdout)["2 caption"].startswith("    up to date")
+        assert len(server.keys) == 6
 
 
 @pytest.mark.slow
