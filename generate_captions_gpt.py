@@ -45,6 +45,9 @@ def get_parser():
     parser = new_parser(__doc__)
     parser.add_argument("--input_csv", required=True, help="gold clips (path, label; caption), or the rejected ones")
     parser.add_argument("--output_csv", required=True, help="output: path, label, prompt, seed")
+    parser.add_argument(
+        "--pool_csv", default="", help="more gold clips (path, label, caption), whose phrases are pooled, too"
+    )
     parser.add_argument("--accepted_csv", nargs="*", default=[], help="clips that were kept (label, prompt)")
     for options in (PromptOptions, WriterOptions):
         add_options(parser, options)
@@ -62,18 +65,29 @@ def writer_of(args):
     return load_writer(writer, from_args(WriterOptions, args, cache=cache))
 
 
-def pools_of(table, writer):
-    """(label -> what may go to all its clips, each clip's own phrases); equal captions are read once."""
+def pools_of(table, writer, others=None):
+    """(label -> what may go to all its clips, each clip's own phrases); equal captions are read once.
+
+    Args:
+        table: the clips, with captions.
+        writer: what reads them.
+        others: more of them, whose phrases go into the pools alone.
+    """
+    import pandas as pd
+
     from synthio.captions.pools import own_phrases, pool_captions
     from synthio.manifest import CAPTION, label_words, prompt_cells
 
+    rows = len(table)
+    if others is not None:
+        table = pd.concat([table, others], ignore_index=True).fillna("")
     cells = prompt_cells(table)
     labels = [label_words(cell) for cell in cells]
     pairs = list(zip(labels, table[CAPTION], strict=True))
     distinct = list(dict.fromkeys(pairs))
     known = dict(zip(distinct, writer.extract(distinct), strict=True))
     pools = pool_captions(cells, [known[pair] for pair in pairs])
-    own = [own_phrases(known[pair], pair[0]) for pair in pairs]
+    own = [own_phrases(known[pair], pair[0]) for pair in pairs[:rows]]
     shared = {phrase for pool in pools.values() for phrase in pool.events + pool.backgrounds}
     private = {phrase for one in own for phrase in one.events + one.backgrounds} - shared
     print(f"{len(shared)} phrases for all clips of a label, {len(private)} for their own clip alone", file=sys.stderr)
@@ -188,6 +202,8 @@ def main() -> int:
     from synthio.captions.requests import Extraction
     from synthio.manifest import PROMPT, clip_keys, prompt_cells, read_manifest, write_manifest
 
+    if args.pool_csv and args.mode != "mixcap":
+        raise UserError(f"--pool_csv goes with --mode mixcap, not with {args.mode}")
     if args.accepted_csv and args.mode != "rewrite":
         raise UserError(f"--accepted_csv goes with --mode rewrite, not with {args.mode}")
     table = read_manifest(args.input_csv, required_columns(args.mode), check_files=False)
@@ -198,7 +214,8 @@ def main() -> int:
         table = as_gold(table)
     else:
         if args.mode == "mixcap":
-            pools, own = pools_of(table, writer)
+            others = read_manifest(args.pool_csv, required_columns(args.mode), False) if args.pool_csv else None
+            pools, own = pools_of(table, writer, others)
         requests = gold_requests(table, clip_keys(table, args.input_csv), args, pools, own)
     if args.mode == "template":
         prompts = [[label_prompt(cell)] * args.num_captions for cell in prompt_cells(table)]
@@ -210,7 +227,7 @@ def main() -> int:
         args.output_csv,
         rows_in=sum(request.count for request in requests),
         options=vars(args),
-        inputs=[args.input_csv, *args.accepted_csv],
+        inputs=[args.input_csv, *args.accepted_csv, *([args.pool_csv] if args.pool_csv else [])],
         notes={"writer": {"name": writer.name, **writer.counts}, "pools": {k: vars(v) for k, v in pools.items()}},
     )
     if len(rows):

@@ -12,6 +12,7 @@ dataset_name=demo          # text: names the outputs, ./<dataset_name>/ and ./<d
 input_train_file=""        # text: CSV of the training clips (path, label); all three CSVs empty: a demo set is made
 valid_csv=""               # text: CSV of the validation clips; they choose the step of the classifier
 test_csv=""                # text: CSV of the test clips; scored once, at the end
+add_csv=""                 # text: CSV of training clips (path, label) that a run is extended by: only what depends on them is done, and the validation and test clips stay what they are
 num_samples=""             # whole 0..: training clips to draw, stratified; 0: all; empty: 50 of the demo set, else all
 multi_label=false          # bool: clips have several labels, joined by ';' in the CSV
 on_bad_audio=stop          # stop|drop: what to do with a clip that is missing or cannot be used; drops are listed in a file
@@ -217,30 +218,22 @@ check_inputs() {
 }
 
 stratify() {
-    reads=("$work/checked/train.csv") writes=("$train_csv")
-    step 1 stratify stratify_dataset.py --input_csv "${reads[0]}" --output_csv "$train_csv" \
+    reads=("$work/checked/train.csv") writes=("$base_csv")
+    step 1 stratify stratify_dataset.py --input_csv "${reads[0]}" --output_csv "$base_csv" \
         --num_samples "$num_samples" --seed "$seed"
+    [[ -z $add_csv ]] || add_clips
 }
 
 # Stages 2 to 9: from the gold clips to the CSV that the second classifier is trained on.
 synthesise() {
-    local round heard kept=("$work/round_0/kept.csv")
+    local heard kept=()
     rejected=() # of each round that was filtered; filter fills it
     adapters=() # folders, one a generator; align sets them
-    [[ -n $retrieval_csv ]] || prepare_prompts
-    generate_and_filter 0 6 7
-    if $clap_filter; then
-        for ((round = 1; ; round++)); do
-            if quota_reached "${kept[@]}" || ((round > rounds)); then break; fi
-            reflect "$round" "${kept[@]}"
-            kept+=("$work/round_$round/kept.csv")
-        done
-    else
-        kept=("$work/round_0/generated.csv") # nothing is rejected
-    fi
-    heard=("${kept[@]}" "${rejected[@]}")
+    make_clips
     generate_again
     if $clap_filter && ((attribution_clips)); then parts+=(--kept_csvs "${kept[@]}"); fi
+    [[ -z $add_csv ]] || make_clips_of_added
+    heard=("${kept[@]}" "${rejected[@]}")
     made_by=() # options of quality
     if ((${#generators[@]} > 1)); then made_by=(--made_csvs "${kept[@]}"); fi
     if $balance; then
@@ -255,21 +248,36 @@ synthesise() {
     step 9 dataset extras/export_dataset.py --input_csv "$output_csv_path" --output_folder "$work/dataset" --work "$work"
 }
 
+# Stages 2 to 8, for the clips of $made_for. Adds what goes on to the array `kept` of its caller.
+make_clips() {
+    local round=1 these=("$part/round_0/kept.csv")
+    [[ -n $retrieval_csv ]] || prepare_prompts
+    generate_and_filter 0 6 7
+    $clap_filter || these=("$part/round_0/generated.csv") # nothing is rejected
+    while $clap_filter && ! quota_reached "${these[@]}" && ((round <= rounds)); do
+        reflect "$round" "${kept[@]}" "${these[@]}"
+        these+=("$part/round_$round/kept.csv")
+        round=$((round + 1))
+    done
+    kept+=("${these[@]}")
+}
+
 # Stages 2 to 5.
 prepare_prompts() {
-    local mode=mixcap source=$work/captions.csv
+    local mode=mixcap source=$part/captions.csv pool=()
     if $supcon; then mode=supcon; fi
     if $use_label; then mode=template; elif $plain_caption; then mode=plain; fi
     if $plain_wo_caption; then mode=plain_wo_caption; fi
-    if [[ $mode == mixcap || $mode == plain ]]; then caption_gold; else source=$train_csv; fi # only these read captions
-    align
-    write_captions 5 captions "$mode" "$source" "$work/round_0/prompts.csv" --num_captions "$num_iters" \
-        --domain "$domain"
+    if [[ $mode == mixcap || $mode == plain ]]; then caption_gold; else source=$made_for; fi # only these read captions
+    if [[ $part == "$work" ]]; then align; fi # what is added does not change the adapter
+    [[ $mode != mixcap || $part == "$work" ]] || pool=(--pool_csv "$work/captions.csv")
+    write_captions 5 captions "$mode" "$source" "$part/round_0/prompts.csv" --num_captions "$num_iters" \
+        --domain "$domain" "${pool[@]}"
 }
 
 caption_gold() {
     local options=(--captioner "$captioner" --device "$device")
-    models=("captioner=$captioner") reads=("$train_csv") writes=("$work/captions.csv")
+    models=("captioner=$captioner") reads=("$made_for") writes=("$part/captions.csv")
     if [[ $captioner != embedded ]]; then
         options+=(--instruction "$caption_instruction" --max_new_tokens "$caption_max_tokens"
             --batch_size "$caption_batch_size")
@@ -294,7 +302,7 @@ align() {
         return
     fi
     if [[ $dpo_loss == dpo ]]; then
-        write_captions 3 loser_prompts template "$train_csv" "$work/dpo/prompts.csv" --num_captions "$dpo_losers"
+        write_captions 3 loser_prompts template "$base_csv" "$work/dpo/prompts.csv" --num_captions "$dpo_losers"
     fi
     for member in "${!generators[@]}"; do
         for ((round = 1; round <= dpo_rounds; round++)); do align_round "$round"; done
@@ -303,7 +311,7 @@ align() {
 
 # Generate losers with the adapter there is, and train on from it; both of the generator `member`.
 align_round() { # ROUND
-    local suffix=_$1 earlier=${adapters[member]:-} options=() gold=("$train_csv" "$valid") tag
+    local suffix=_$1 earlier=${adapters[member]:-} options=() gold=("$base_csv" "$valid") tag
     local model=${generators[member]} loaded=("text_to_audio_model=${generators[member]}")
     if (($1 == 1)); then suffix=""; fi
     tag_member
@@ -327,7 +335,7 @@ align_round() { # ROUND
     suit_member
     words_of PreferenceOptions
     suited=()
-    train 4 "dpo$suffix" dpo_train.py --gold_csv "$train_csv" --valid_csv "$valid" "${options[@]}" \
+    train 4 "dpo$suffix" dpo_train.py --gold_csv "$base_csv" --valid_csv "$valid" "${options[@]}" \
         --output_folder "${adapters[member]}" --model "$model" "${words[@]}" --device "$device" \
         "${compiling[@]}" "${tracking[@]}"
 }
@@ -336,6 +344,7 @@ write_captions() { # NUMBER NAME MODE INPUT OUTPUT [OPTIONS...]
     local number=$1 name=$2 mode=$3
     reads=("$4") writes=("$5")
     shift 5
+    csvs_among "$@"
     if [[ $mode != template ]]; then
         models=("caption_writer=$caption_writer")
         set -- "$@" "${writer[@]}"
@@ -346,35 +355,35 @@ write_captions() { # NUMBER NAME MODE INPUT OUTPUT [OPTIONS...]
 
 # Generate and filter the prompts of a round. Stages 6 and 7, or 8 and 8.
 generate_and_filter() { # ROUND GENERATE_NUMBER FILTER_NUMBER
-    local round=$1 folder=$work/round_$1 options=() suffix=_$1 form=generated
+    local round=$1 folder=$part/round_$1 options=() suffix=_$1 form=generated
     if ((round == 0)); then suffix=""; fi
     if $initialize_audio; then options+=(--initialize_audio true --init_noise_level "$init_noise_level"); fi
     if $channel_match; then form=unmatched; fi
     if [[ -n $retrieval_csv ]]; then
         retrieve "$2" "$folder/generated.csv"
     else
-        generate_shared "$2" "$suffix" "$folder/prompts.csv" "$folder/$form.csv" "$output_folder/round_$round" \
+        generate_shared "$2" "$suffix" "$folder/prompts.csv" "$folder/$form.csv" "$sounds/round_$round" \
             "${options[@]}"
         match_channel "$round" "$2" "channel$suffix"
     fi
     $clap_filter || return 0
-    if ((round == 0)); then prepare_filter; fi
+    if [[ $folder == "$work/round_0" ]]; then prepare_filter; fi
     filter "$round" "$3" "filter$suffix"
 }
 
 generate() { # NUMBER NAME INPUT OUTPUT AUDIO_FOLDER [MORE OPTIONS...]; of the generator `member`, else the first
     local model=${generators[${member:-0}]}
-    models=("text_to_audio_model=$model") reads=("$3" "$train_csv") writes=("$4")
+    models=("text_to_audio_model=$model") reads=("$3" "$base_csv") writes=("$4")
     if [[ ${6:-} == --adapter ]]; then reads+=("$7"); fi
     words_of SamplingOptions initialize_audio init_noise_level # of no losers
     run_sharded "$1" "$2" "$generate_batch_size" stable-audio-tools/generate.py --output_folder "$5" --whole_csv "$3" \
-        --gold_csv "$train_csv" --model "$model" "${words[@]}" --device "$device" "${compiling[@]}" "${@:6}"
+        --gold_csv "$base_csv" --model "$model" "${words[@]}" --device "$device" "${compiling[@]}" "${@:6}"
 }
 
 # Only the options that this kind of filter reads are given to it: a change of the others must not run it again.
 filter() { # ROUND NUMBER NAME
-    local folder=$work/round_$1 k more=() earlier=()
-    models=("clap_model=$filter_clap") reads=("$folder/generated.csv" "$train_csv" "$valid" "$test")
+    local folder=$part/round_$1 k more=() earlier=()
+    models=("clap_model=$filter_clap") reads=("$folder/generated.csv" "$gold_csv" "$valid" "$test")
     case $threshold_kind-$clap_threshold in
         absolute-auto) more=(--threshold auto --auto_quantile "$auto_quantile") ;;
         absolute-*) more=(--threshold "$clap_threshold") ;;
@@ -382,7 +391,8 @@ filter() { # ROUND NUMBER NAME
     esac
     if ((${#filter_classifier[@]})); then reads+=("${filter_classifier[1]}"); fi
     if $drop_repeats; then
-        for ((k = 0; k < $1; k++)); do earlier+=("$work/round_$k/kept.csv"); done
+        earlier=("${kept[@]}") # of the clips that were there before some were added
+        for ((k = 0; k < $1; k++)); do earlier+=("$part/round_$k/kept.csv"); done
         reads+=("${earlier[@]}")
         more+=(--drop_repeats true --earlier_csvs "${earlier[@]}")
     fi
@@ -390,12 +400,12 @@ filter() { # ROUND NUMBER NAME
     rejected+=("${writes[1]}")
     step "$2" "$3" filter_audios.py --input_csv "$folder/generated.csv" --kept_csv "$folder/kept.csv" \
         --rejected_csv "$folder/rejected.csv" --model "$filter_clap" --threshold_kind "$threshold_kind" "${more[@]}" \
-        --gold_csv "$train_csv" --valid_csv "$valid" --test_csv "$test" --duplicate_cosine "$duplicate_cosine" \
+        --gold_csv "$gold_csv" --valid_csv "$valid" --test_csv "$test" --duplicate_cosine "$duplicate_cosine" \
         --max_clipped "$max_clipped" --device "$device"
 }
 
 reflect() { # ROUND KEPT...
-    local round=$1 before=$work/round_$(($1 - 1))/rejected.csv out=$work/round_$1/prompts.csv
+    local round=$1 before=$part/round_$(($1 - 1))/rejected.csv out=$part/round_$1/prompts.csv
     shift
     models=("caption_writer=$caption_writer") reads=("$before" "$@") writes=("$out")
     step 8 "rewrite_$round" generate_captions_gpt.py --mode rewrite --input_csv "$before" --accepted_csv "$@" \
@@ -423,15 +433,6 @@ classify() { # NAME TRAIN_CSV [VALID_CSV CLASSES_CSV]
     reads=("${trained[@]}") writes=("$folder")
     step 10 "choose_$1" -m synthio.classification.choose --classifier "$head" --folders "${trained[@]}" \
         --output_folder "$folder"
-}
-
-train_ast() { # NAME; reads the arrays csvs and options of classify
-    local finished=() # which may be the same training: where no synthetic clip is worth to come
-    if [[ $1 == synthio ]]; then finished=(--finished_folder "$work/classifier/gold_only_ast"); fi
-    models=("ast_model=$ast_model") reads=("${csvs[@]}") writes=("$work/classifier/${1}_ast")
-    words_of Recipe multi_label seed synthetic_weight # which are among the options
-    train 10 "classify_$1" ast/train.py "${options[@]}" --output_folder "${writes[0]}" --model "$ast_model" \
-        "${words[@]}" "${finished[@]}" "${compiling[@]}" "${tracking[@]}"
 }
 
 # The synthetic clips against real ones, by models that did not filter them where there are such.

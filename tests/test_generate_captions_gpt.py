@@ -77,9 +77,30 @@ def test_nothing_rejected_gives_an_empty_table(gold, make_manifest):
     assert len(table) == 0 and {"path", "label", "prompt", "seed"} <= set(table.columns)
 
 
+def test_phrases_of_more_clips_go_into_the_pools_and_get_no_prompts(gold):
+    """What is heard in the pool's clips comes into the others' prompts; the pools are those of both tables."""
+    csv = captioned(gold)
+    table = read_table(csv)
+    few, rest = csv.with_name("few.csv"), csv.with_name("rest.csv")
+    table.iloc[::2].to_csv(few, index=False)
+    table.iloc[1::2].to_csv(rest, index=False)
+    out = write(few, "out.csv", "--mode", "mixcap", "--pool_csv", rest)
+    assert list(dict.fromkeys(out["path"])) == list(table["path"][::2])
+
+    def pools(name):
+        return json.loads(csv.with_name(f"{name}.json").read_text())["pools"]
+
+    write(csv, "whole.csv", "--mode", "mixcap")
+    write(few, "alone.csv", "--mode", "mixcap")
+    together = {label: {kind: sorted(found) for kind, found in pool.items()} for label, pool in pools("out").items()}
+    whole = {label: {kind: sorted(found) for kind, found in pool.items()} for label, pool in pools("whole").items()}
+    assert together == whole and pools("alone") != pools("out")
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
+        (("--mode", "template", "--pool_csv", "x.csv"), "--pool_csv goes with --mode mixcap"),
         (("--mode", "mixcap"), "no column 'caption'"),
         (("--mode", "rewrite"), "no column 'source_path', 'prompt', 'seed'"),
         (("--mode", "template", "--accepted_csv", "x.csv"), "goes with --mode rewrite"),

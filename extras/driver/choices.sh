@@ -58,6 +58,9 @@ check_choices() {
     for name in "${csvs[@]}"; do
         [[ -f ${!name} ]] || lack "--$name: no such CSV file: ${!name}"
     done
+    [[ -z $add_csv || -f $add_csv ]] || lack "--add_csv: no such CSV file: $add_csv"
+    [[ -z $add_csv || -z $retrieval_csv ]] ||
+        refuse "add_csv extends what is generated, and retrieval_csv takes a corpus in its place; drop one of them"
     [[ -z $other_csv ]] || $other_class || refuse "other_csv goes with other_class=true"
     [[ -z $other_csv || -e $other_csv ]] || refuse "--other_csv: no such CSV file or folder: $other_csv"
     [[ $other_class == false || -n $other_csv ]] || { $augment && $clap_filter; } ||
@@ -165,7 +168,7 @@ resolve_generators() {
 
 resolve_paths() {
     local name
-    for name in input_train_file valid_csv test_csv output_folder output_csv_path dpo_ckpt_folder results_root gama_dir \
+    for name in input_train_file valid_csv test_csv add_csv output_folder output_csv_path dpo_ckpt_folder results_root gama_dir \
         gama_checkpoint other_csv retrieval_csv review embeddings_folder; do
         printf -v "$name" %s "$(absolute "${!name}")"
     done
@@ -195,6 +198,10 @@ resolve_paths() {
         if $is_demo; then num_samples=50; else num_samples=0; fi
     fi
     if ((num_samples)); then train_csv=$work/train_$num_samples.csv; else train_csv=$work/train_all.csv; fi
+    base_csv=$train_csv added_csv=$work/checked/added.csv # the clips of the first call, and those of add_csv
+    if [[ -n $add_csv ]]; then train_csv=${base_csv%.csv}_added.csv; fi
+    # Of which clips the stages from 2 to 8 make more, what is gold beside them, where, and how their steps are called.
+    made_for=$base_csv gold_csv=$base_csv part=$work sounds=$output_folder name_end=""
     valid=$work/checked/valid.csv test=$work/checked/test.csv # as they are used
     output_csv_path=${output_csv_path:-${train_csv%.csv}_synthetic.csv}
     rounds=$reflect_rounds

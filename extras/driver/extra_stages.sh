@@ -55,9 +55,9 @@ retrieve() { # NUMBER OUTPUT
 prepare_filter() {
     filter_clap=$clap_model filter_classifier=()
     if $filter_w_finetune; then
-        models=("clap_model=$clap_model") reads=("$train_csv" "$valid") writes=("$work/clap_finetuned")
+        models=("clap_model=$clap_model") reads=("$base_csv" "$valid") writes=("$work/clap_finetuned")
         words_of FinetuneOptions
-        step 7 finetune_clap extras/finetune_clap.py --train_csv "$train_csv" --valid_csv "$valid" \
+        step 7 finetune_clap extras/finetune_clap.py --train_csv "$base_csv" --valid_csv "$valid" \
             --output_folder "$work/clap_finetuned" --model "$clap_model" "${words[@]}" --device "$device"
         case $clap_model in # it stays in the format that it came in
             *.pt) filter_clap=$work/clap_finetuned/clap.pt ;;
@@ -75,9 +75,9 @@ train_filter_classifier() {
     if $planning; then :; elif ((stage <= 7 && 7 <= stop_stage)); then
         say "the test clips of the next step are the validation clips"
     fi
-    models=("ast_model=$ast_model") reads=("$train_csv" "$valid" "$work/checked/train.csv") writes=("$folder")
+    models=("ast_model=$ast_model") reads=("$base_csv" "$valid" "$work/checked/train.csv") writes=("$folder")
     words_of Recipe seed synthetic_weight # trained as the classifier is
-    train 7 filter_classifier ast/train.py --train_csv "$train_csv" --valid_csv "$valid" --test_csv "$valid" \
+    train 7 filter_classifier ast/train.py --train_csv "$base_csv" --valid_csv "$valid" --test_csv "$valid" \
         --classes_csv "${reads[2]}" --output_folder "$folder" --model "$ast_model" "${words[@]}" \
         --seed "$((seed + 1))" --device "$device" "${compiling[@]}"
     filter_classifier=(--classifier "$folder" --classifier_weight "$classifier_weight")
@@ -161,12 +161,40 @@ csvs_among() { # WORDS...; those that are tables are read
 
 # The clips of a round as the gold clips were recorded; the first round's chain serves all.
 match_channel() { # ROUND NUMBER NAME
-    local folder=$work/round_$1 chain=$work/round_0/generated.channel.json options=()
+    local folder=$part/round_$1 chain=$work/round_0/generated.channel.json options=()
     $channel_match || return 0
-    if (($1)); then options=(--channel "$chain"); fi
-    reads=("$folder/unmatched.csv" "$train_csv" "${options[@]:1}") writes=("$folder/generated.csv")
-    step "$2" "$3" -m synthio.generation.match_channel --input_csv "${reads[0]}" --gold_csv "$train_csv" \
-        --output_csv "${writes[0]}" --output_folder "$output_folder/round_$1_matched" "${options[@]}"
+    if [[ $folder != "$work/round_0" ]]; then options=(--channel "$chain"); fi
+    reads=("$folder/unmatched.csv" "$base_csv" "${options[@]:1}") writes=("$folder/generated.csv")
+    step "$2" "$3" -m synthio.generation.match_channel --input_csv "${reads[0]}" --gold_csv "$base_csv" \
+        --output_csv "${writes[0]}" --output_folder "$sounds/round_$1_matched" "${options[@]}"
+}
+
+# The clips of add_csv, checked, and behind those that were drawn: so the rows that were there keep their places.
+add_clips() {
+    words_of CheckOptions
+    $augment || words+=(--augment_only)
+    reads=("$add_csv" "$base_csv" "$valid" "$test" "$work/checked/train.csv") watched=("$add_csv") writes=("$added_csv")
+    step 1 add -m synthio.data.add_clips --add_csv "$add_csv" --train_csv "$base_csv" --valid_csv "$valid" \
+        --test_csv "$test" --classes_csv "${reads[4]}" --output_csv "$added_csv" "${words[@]}"
+    reads=("$base_csv" "$added_csv") writes=("$train_csv")
+    step 1 merge_added merge_csv.py --input_csvs "${reads[@]}" --output_csv "$train_csv"
+}
+
+# Stages 2 and 5 to 8 for these clips alone. Captions, adapter and clips of the others stay: their phrases are in the
+# pool, and their prompts among those that were accepted.
+make_clips_of_added() {
+    local made_for=$added_csv gold_csv=$train_csv part=$work/added sounds=$output_folder/added name_end=_added
+    make_clips
+}
+
+# Train AST, for the classifier of a CSV.
+train_ast() { # NAME; reads the arrays csvs and options of classify
+    local finished=() # which may be the same training: where no synthetic clip is worth to come
+    if [[ $1 == synthio ]]; then finished=(--finished_folder "$work/classifier/gold_only_ast"); fi
+    models=("ast_model=$ast_model") reads=("${csvs[@]}") writes=("$work/classifier/${1}_ast")
+    words_of Recipe multi_label seed synthetic_weight # which are among the options
+    train 10 "classify_$1" ast/train.py "${options[@]}" --output_folder "${writes[0]}" --model "$ast_model" \
+        "${words[@]}" "${finished[@]}" "${compiling[@]}" "${tracking[@]}"
 }
 
 # What a listener decided, against the clips that are there now: all that is wrong with it is told before anything runs.

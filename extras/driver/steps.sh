@@ -305,7 +305,7 @@ run_sharded() { # NUMBER NAME BLOCK_SIZE SCRIPT WORDS...
 }
 
 run_step() { # BLOCK_SIZE, empty for one process; NUMBER NAME SCRIPT WORDS...
-    local block=$1 number=$2 name=$3 started inputs launched interpreter=()
+    local block=$1 number=$2 name=$3${name_end:-} started inputs launched interpreter=()
     shift 3
     [[ $1 == -m ]] || set -- "$root/$1" "${@:2}"
     if $planning; then
@@ -415,7 +415,7 @@ stop_on_failure() { # LABEL LOG...
 
 # Print the gain of the last round. Whether every class has its quota, so that no further round is needed.
 quota_reached() { # KEPT...
-    local csv rejected=() record=(--output_csv "$work/rounds.csv") REPLY status=0
+    local csv rejected=() record=(--output_csv "$part/rounds.csv") REPLY status=0
     ! $planning || return 1
     for csv in "$@"; do
         [[ -f $csv ]] || ! $dry_run || return 1 # not known yet: no
@@ -423,7 +423,7 @@ quota_reached() { # KEPT...
         rejected+=("${csv%/*}/rejected.csv")
     done
     if $dry_run; then record=(); fi
-    ask synthio.filtering.rounds count --gold_csv "$train_csv" --num_iters "$num_iters" --kept_csvs "$@" \
+    ask synthio.filtering.rounds count --gold_csv "$made_for" --num_iters "$num_iters" --kept_csvs "$@" \
         --rejected_csvs "${rejected[@]}" "${record[@]}" || status=$?
     ((status == 0 || status == 3)) || exit 2 # it has said why
     say "$REPLY"

@@ -276,8 +276,11 @@ def several_labels(split: Split) -> Iterator[str]:
             )
 
 
-def unknown_labels(train: Split, other: Split) -> Iterator[str]:
-    """Labels of another split that no training clip has, each with its first row and the nearest that is known."""
+def unknown_labels(train: Split, other: Split, mend: str = "add such clips, or remove the row") -> Iterator[str]:
+    """Labels of another split that no training clip has, each with its first row and the nearest that is known.
+
+    `mend` is what is told where no label is near.
+    """
     known = train.labels()
     held, by_key = set(known), {label_key(label): label for label in known}
     seen = set()
@@ -290,9 +293,7 @@ def unknown_labels(train: Split, other: Split) -> Iterator[str]:
             near = [alike] if alike else []
             if not near and len(seen) <= MAX_LISTED:  # more are not shown, and each is compared with every label
                 near = difflib.get_close_matches(label, known, 1)
-            hint = (
-                f"write it as {spelling(near[0])} (near: {near[0]!r})" if near else "add such clips, or remove the row"
-            )
+            hint = f"write it as {spelling(near[0])} (near: {near[0]!r})" if near else mend
             yield f"{other.where(i)}: label {spelling(label)}: no clip in {train.csv} has this label; {hint}"
 
 

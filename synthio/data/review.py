@@ -131,6 +131,8 @@ def clips_in(work: Path) -> Clips:
     Raises:
         UserError: there is no run.
     """
+    import pandas as pd
+
     from synthio.manifest import CONTENT
 
     checked = {name: work / f"checked/{name}.csv" for name in ("train", "valid", "test")}
@@ -141,8 +143,9 @@ def clips_in(work: Path) -> Clips:
         )
     others = {"validation": checked["valid"], "test": checked["test"]}
     untouchable = {digest: name for name, csv in others.items() for digest in read_gold(csv)[CONTENT]}
-    made = sorted(work.glob("round_[0-9]*/generated.csv"))
-    return Clips(read_gold(checked["train"]), read_made(made), untouchable)
+    made = [csv for part in (work, work / "added") for csv in sorted(part.glob("round_[0-9]*/generated.csv"))]
+    gold = [read_gold(csv) for csv in (checked["train"], work / "checked/added.csv") if csv.is_file()]
+    return Clips(pd.concat(gold, ignore_index=True).fillna(""), read_made(made), untouchable)
 
 
 # ---- what is wrong

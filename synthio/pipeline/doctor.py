@@ -19,6 +19,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from synthio.cli import AUTO, new_parser, run_main
 from synthio.files import ROOT
@@ -42,6 +43,10 @@ from synthio.pipeline.memory import Peak, peaks
 from synthio.pipeline.sizes import sizes_of
 from synthio.pipeline.steps import Step, loaded_models, models_of, read_steps, steps_ahead
 from synthio.pipeline.suits import misfits, remarks
+
+if TYPE_CHECKING:
+    from synthio.data.check_inputs import Checked, Split
+    from synthio.data.options import CheckOptions
 
 MISSING = 2
 CSV_VARIABLES = {"train": "input_train_file", "valid": "valid_csv", "test": "test_csv"}
@@ -415,15 +420,17 @@ def check_csvs(variables: Mapping[str, str]) -> tuple[list[Finding], float | Non
         on_bad_audio=variables["on_bad_audio"],
         latent_seconds=asked if asked in (AUTO, WHOLE) else float(asked),
     )
-    checked = check_all(there, int(variables["num_samples"]), options, not is_on(variables, "augment"), MAX_LISTENED)
+    number, alone = int(variables["num_samples"]), not is_on(variables, "augment")
+    checked = check_all(there, number, options, alone, MAX_LISTENED)
+    added = check_more(checked.results, variables["add_csv"], number, options, alone)
     total = sum(rows_in(csv) or 0 for csv in there.values())
     part = f"clips: {MAX_LISTENED} of {total} are listened to; stage 0 hears all"
     seconds = [sound.duration_s for split, _ in checked.results if split.name == "train" for sound in split.sounds]
     return [
         *([Finding("note", part)] if total > MAX_LISTENED else []),
-        *(Finding("ok", summary(split)) for split, _ in checked.results if len(split.table)),
-        *(Finding("MISSING", one_line(line)) for line in checked.findings.lines()),
-        *(Finding("note", one_line(line)) for line in checked.findings.warnings),
+        *(Finding("ok", summary(split)) for split, _ in [*checked.results, *added.results] if len(split.table)),
+        *(Finding("MISSING", one_line(line)) for found in (checked, added) for line in found.findings.lines()),
+        *(Finding("note", one_line(line)) for found in (checked, added) for line in found.findings.warnings),
     ], max(seconds, default=None)
 
 
@@ -444,6 +451,29 @@ def check_review(variables: Mapping[str, str]) -> list[Finding]:
     findings = find_problems(review, decisions, clips, is_on(variables, "multi_label"))
     lines = [Finding("MISSING", one_line(line)) for line in findings.lines()]
     return lines or [Finding("ok", f"{review}: {len(decisions)} decisions")]
+
+
+def check_more(
+    results: Sequence[tuple[Split, object]], csv: str, number: int, options: CheckOptions, alone: bool
+) -> Checked:
+    """What the check of add_csv finds; nothing where there is none, or no training CSV to compare it with.
+
+    Args:
+        results: what was heard of the three CSVs.
+        csv: add_csv.
+        number: of clips that are drawn, 0: all; which ones, is known in stage 1.
+        options, alone: as for the others.
+    """
+    from synthio.data.add_clips import check_added, held_of
+    from synthio.data.check_inputs import Checked
+    from synthio.data.problems import Findings
+
+    heard = {split.name: split for split, _ in results}
+    if not csv or not Path(csv).is_file() or "train" not in heard:
+        return Checked(Findings(), [])
+    others = [held_of(heard[name]) for name in ("valid", "test") if name in heard]
+    train = None if number else held_of(heard["train"])
+    return check_added(csv, train, others, heard["train"], options, alone, MAX_LISTENED)
 
 
 # ---- the report

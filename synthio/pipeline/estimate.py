@@ -352,11 +352,11 @@ def clips_line(steps: Sequence[Step], variables: Mapping[str, str]) -> str:
     gold, kinds = clips_of(steps, variables), [step.kind for step in steps]
     if gold is None:
         return "not counted yet"
-    whole = ("gather",) if "gather" in kinds else ("generate", "retrieve")
-    made = [rows[step.writes[0]] for step, _ in followed if step.kind in whole]
+    whole = ("gather", "gather_added") if "gather" in kinds else ("generate", "generate_added", "retrieve")
+    made = [rows[step.writes[0]] for step, _ in followed if step.name in whole]  # of the first round
     if not made:
         return f"{gold} gold, none synthetic"
-    text = f"{gold} gold, {made[0]} synthetic"
+    text = f"{gold} gold, {None if None in made else sum(count or 0 for count in made)} synthetic"
     if "filter" not in kinds:
         return text
     most = kinds.count("rewrite")

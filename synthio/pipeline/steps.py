@@ -45,8 +45,8 @@ class Step:
 
 
 def kind_of(name: str) -> str:
-    """The name of a step without its generator, round or classifier."""
-    return re.sub(r"(_m\d+)?(_(\d+|gold_only|synthio|other|advise))?$", "", name)
+    """The name of a step without its generator, round or classifier, and for whichever gold clips it is."""
+    return re.sub(r"(_m\d+)?(_(\d+|gold_only|synthio|other|advise))?(_added)?$", "", name)
 
 
 def options_of(words: Sequence[str]) -> dict[str, str]:

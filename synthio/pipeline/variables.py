@@ -54,6 +54,11 @@ class Data:
     )
     valid_csv: str = option("", "CSV of the validation clips; they choose the step of the classifier")
     test_csv: str = option("", "CSV of the test clips; scored once, at the end")
+    add_csv: str = option(
+        "",
+        "CSV of training clips (path, label) that a run is extended by: only what depends on them is done, and the "
+        "validation and test clips stay what they are",
+    )
     num_samples: str = option(
         "", "training clips to draw, stratified; 0: all; empty: 50 of the demo set, else all", kind="whole 0.."
     )
@@ -266,7 +271,8 @@ SECTIONS: tuple[tuple[str, tuple[str | type, ...]], ...] = (
     (
         "data",
         (
-            "profile dataset_name input_train_file valid_csv test_csv num_samples multi_label on_bad_audio seed",
+            "profile dataset_name input_train_file valid_csv test_csv add_csv num_samples multi_label",
+            "on_bad_audio seed",
             Data,
         ),
     ),

@@ -118,7 +118,7 @@ def rounds_of(run: Run) -> list[dict[str, Any]]:
         reasons = Counter(re.sub(r"-?\d[\d.]*(e[+-]?\d+)?", "…", reason) for reason in part.rejected.get("reason", []))
         kept, rejected = len(part.kept), len(part.rejected)
         rows.append(
-            {"number": part.number, "made": kept + rejected, "kept": kept, "rejected": rejected}
+            {"number": part.number, "name": part.name, "made": kept + rejected, "kept": kept, "rejected": rejected}
             | {"reasons": reasons.most_common(8), "is_filtered": bool(part.record)}
         )
     return rows

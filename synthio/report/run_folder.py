@@ -42,14 +42,26 @@ class Method:
     history: pd.DataFrame
 
 
+ADDED = "added"  # in a run's folder: the rounds for the clips of add_csv
+
+
 @dataclass(frozen=True)
 class Round:
-    """The clips of one round. Without a filter, `rejected` is empty and `record` (of the filter) too."""
+    """The clips of one round. Without a filter, `rejected` is empty and `record` (of the filter) too.
 
+    `folder` is where it lies, whose parent tells whether it is of clips that were added.
+    """
+
+    folder: Path
     number: int
     kept: pd.DataFrame
     rejected: pd.DataFrame
     record: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """As it is shown."""
+        return f"{ADDED} {self.number}" if self.folder.parent.name == ADDED else str(self.number)
 
 
 @dataclass
@@ -227,22 +239,31 @@ def add_synthetic(run: Run, merged: Mapping[str, Any]) -> None:
         csv = run.work / between
         if csv.is_file() and sha256_file(csv) in parts:
             parts |= set(read_record(csv).get("inputs", {}).values())
-    for folder in sorted(run.work.glob("round_[0-9]*"), key=lambda path: int(path.name.split("_")[1])):
+    for folder in round_folders(run.work):
         found = read_round(folder, parts)
         if found is None:
-            run.remarks.append(f"{folder.name} is of an earlier run and is left out.")
+            run.remarks.append(f"{folder.relative_to(run.work)} is of an earlier run and is left out.")
         else:
             run.rounds.append(found)
     if run.rounds:
         add_captions(run)
         add_dpo(run)
     for part in run.rounds:
-        suffix = f" {part.number}" if part.number else ""
-        folder = run.work / f"round_{part.number}"
+        suffix = "" if part.name == "0" else f" {part.name}"
+        folder = part.folder
         run.records |= {f"captions{suffix}": read_record(folder / "prompts.csv")}
         run.records |= {f"{name}{suffix}": record for name, record in generation_records(folder).items()}
         run.records |= {f"filter{suffix}": part.record}
     run.records["merge"] = dict(merged)
+
+
+def round_folders(work: Path) -> list[Path]:
+    """The rounds' folders in order, those for clips that were added last."""
+    return [
+        folder
+        for part in (work, work / ADDED)
+        for folder in sorted(part.glob("round_[0-9]*"), key=lambda path: int(path.name.split("_")[1]))
+    ]
 
 
 def generation_records(folder: Path) -> dict[str, dict[str, Any]]:
@@ -267,23 +288,28 @@ def read_round(folder: Path, parts: set[str]) -> Round | None:
     kept, generated = folder / "kept.csv", folder / "generated.csv"
     if kept.is_file() and sha256_file(kept) in parts:
         rejected = read_manifest(folder / "rejected.csv", check_files=False)
-        return Round(number, read_manifest(kept, check_files=False), rejected, read_record(kept))
+        return Round(folder, number, read_manifest(kept, check_files=False), rejected, read_record(kept))
     if generated.is_file() and sha256_file(generated) in parts:
         table = read_manifest(generated, check_files=False)
-        return Round(number, table, table.iloc[:0], {})
+        return Round(folder, number, table, table.iloc[:0], {})
     return None
 
 
 def add_captions(run: Run) -> None:
-    """The gold clips' captions and MixCap's pools, where round 0 was written from them."""
-    written = read_record(run.work / "round_0/prompts.csv")
-    run.pools = written.get("pools", {})
-    csv = run.work / "captions.csv"
-    if csv.is_file() and sha256_file(csv) in written.get("inputs", {}).values():
-        table = read_manifest(csv, (PATH, LABEL, CAPTION), check_files=False)
-        captions = dict(zip(table[PATH], table[CAPTION], strict=True))
+    """The gold clips' captions and MixCap's pools, where the first rounds were written from them."""
+    captions: dict[str, str] = {}
+    for part in (run.work, run.work / ADDED):
+        if not any(one.folder == part / "round_0" for one in run.rounds):
+            continue
+        written = read_record(part / "round_0/prompts.csv")
+        run.pools |= written.get("pools", {})
+        csv = part / "captions.csv"
+        if csv.is_file() and sha256_file(csv) in written.get("inputs", {}).values():
+            table = read_manifest(csv, (PATH, LABEL, CAPTION), check_files=False)
+            captions |= dict(zip(table[PATH], table[CAPTION], strict=True))
+            run.records.setdefault("caption", read_record(csv))
+    if captions:
         run.gold[CAPTION] = [captions.get(path, "") for path in run.gold[PATH]]
-        run.records["caption"] = read_record(csv)
 
 
 def add_dpo(run: Run) -> None:
@@ -307,7 +333,7 @@ def all_clips(run: Run) -> pd.DataFrame:
     tables = [run.gold.assign(kind="gold", round="", text=run.gold.get(CAPTION, ""))]
     for part in run.rounds:
         for kind, table in (("kept", part.kept), ("rejected", part.rejected)):
-            tables.append(table.assign(kind=kind, round=str(part.number), text=table[PROMPT]))
+            tables.append(table.assign(kind=kind, round=part.name, text=table[PROMPT]))
     return pd.concat(tables, ignore_index=True).fillna("")
 
 

@@ -296,6 +296,57 @@ def test_the_result_does_not_depend_on_the_number_of_shards(world, before_genera
     same_generation(before_generation, finished)
 
 
+ADDED = ("add", "merge added", "caption added", "captions added", "generate added", "filter added")
+JOINED = ("merge", "dataset", "quality")
+LEARNT = [f"{part} {name}" for part in ("classify", "heads", "choose") for name in ("gold only", "synthio")]
+
+
+@pytest.mark.slow
+@needs_proc
+@needs_setpriv
+def test_clips_are_added_to_a_finished_run(world, copy, finished, tmp_path):
+    """Only what depends on them is done; killed in between, it goes on; a second call does nothing."""
+    if not (world / "data/more.csv").exists():
+        save_tones(world / "data", "more", 3)
+    more, work, clips = ["--add_csv", "data/more.csv"], copy / "tiny set", copy / "tiny set_synthetic"
+    before = {path: path.read_bytes() for path in clips.rglob("*.wav")}
+    kept = {name: (work / name).read_bytes() for name in ("checked/train.csv", "checked/valid.csv", "checked/test.csv")}
+    process = start(world, *options(copy), *more)
+    wait_until(lambda: processes_of(copy, "tiny set_synthetic/added/round_0"), "the generation of what is added")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not processes_of(copy), "the end of the generation", 10)
+    done = call(*options(copy), *more, cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    answers = stage_answers(done.stdout)
+    names = {name.partition(" ")[2]: "running" in answer for name, answer in answers.items()}
+    again = {f"{name} 1 added" for name in ("rewrite", "generate", "filter")}
+    # the first call had done the others of ADDED
+    assert {name for name, ran in names.items() if ran} - again == {"generate added", "filter added", *JOINED, *LEARNT}
+    assert set(ADDED) <= set(names) and len(answers) >= 23 + len(ADDED)
+    assert {path: path.read_bytes() for path in before} == before
+    assert {name: (work / name).read_bytes() for name in kept} == kept
+    rows = rows_of(work / "train_6_added_synthetic.csv")
+    gold = [row for row in rows if not row["source_path"]]
+    assert len(gold) == 9 and [row["path"] for row in gold[:6]] == [
+        row["path"] for row in rows_of(work / "train_6.csv")
+    ]
+    new = {row["sha256"] for row in gold[6:]}
+    assert any(row["source_sha256"] in new for row in rows if row["source_path"]) and not new & {
+        row["sha256"] for name in kept for row in rows_of(work / name)
+    }
+    scores = read_json(work / "scores.json")
+    assert [method["train"]["gold"] for method in scores["methods"]] == [9, 9]
+    page = (work / "report.html").read_text(encoding="utf-8")
+    assert "added 0" in page and "is of an earlier run" not in page
+    again = call(*options(copy), *more, cwd=world)
+    assert again.returncode == 0 and "running" not in again.stdout
+    taken = call(*options(copy), "--add_csv", "data/test.csv", cwd=world)
+    assert taken.returncode != 0 and "data/test.csv row 1 has the same content as" in taken.stderr
+    told = call(*options(copy), "--add_csv", "data/test.csv", "--check", cwd=world)
+    assert told.returncode == 2 and "data/test.csv row 1 has the same content as" in told.stdout + told.stderr
+
+
 # ---- what breaks
 
 

@@ -78,6 +78,30 @@ def test_of_several_generators_each_is_aligned_and_makes_its_share(tmp_path):
     assert "100 synthetic before the filter" in clips_line(steps, variables)
 
 
+EXTENDED = """--threshold_kind rank --classifier_weight 0.5 --filter_w_finetune true --channel_match true
+    --drop_repeats true --dpo_rounds 2"""
+
+
+@pytest.mark.parametrize("words", ["", EXTENDED])
+def test_clips_that_are_added_leave_the_steps_of_the_others_as_they_are(tmp_path, words):
+    """Their commands, inputs and outputs, up to what joins all clips: so their stamps hold."""
+    (tmp_path / "more.csv").write_text("path,label\n")
+    before, _ = planned("--results_root", tmp_path, *words.split(), cwd=tmp_path)
+    after, _ = planned("--results_root", tmp_path, "--add_csv", "more.csv", *words.split(), cwd=tmp_path)
+    own = [step for step in after if not step.name.endswith("_added") and step.name != "add"]
+    assert [step.name for step in own] == [step.name for step in before]
+    joined = [step.name for step in before].index("merge")
+    assert own[:joined] == before[:joined] and own[joined:] != before[joined:]
+    added = [step for step in after if step not in own]
+    assert [step.kind for step in added[:2]] == ["add", "merge"]
+    once = {"again_prompts", "again", "finetune_clap", "filter_classifier"}
+    made = {step.kind for step in before[:joined] if step.number >= 5 or step.kind == "caption"}
+    assert {step.kind for step in added[2:]} == made - once
+    names = [step.name for step in after]
+    outputs = [path for step in after for path in step.writes]
+    assert len(set(names)) == len(names) and len(set(outputs)) == len(outputs)
+
+
 def test_channel_matching_stands_between_generator_and_filter(tmp_path):
     steps, _ = planned("--results_root", tmp_path, "--channel_match", "true", cwd=tmp_path)
     by_name = {step.name: step for step in steps}
