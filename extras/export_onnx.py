@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from synthio.cli import UserError, making_of, new_parser, quiet_libraries, run_main
+from synthio.models.classifiers import AST, kind_of
 
 OPSET = 18
 SECONDS = (0.01, 0.3, 0.7, 1.5, 3.2, 5.0, 12.0)  # of the sounds that both are asked about
@@ -40,6 +41,18 @@ def get_parser():
     add("--int8_file", default="", help="output: the same with weights of 8 bits")
     add("--test_csv", default="", help="CSV with path and label, for the accuracy of what is written")
     return parser
+
+
+def check_kind(model: str) -> None:
+    """Refuse a network whose sound goes through a feature extractor in Python first.
+
+    Raises:
+        UserError: it is one.
+    """
+    folder = Path(model) / "model" if (Path(model) / "model").is_dir() else Path(model)
+    kind = kind_of(str(folder))
+    if kind not in ("", AST):
+        raise UserError(f"{model}: a '{kind}', whose feature extractor is no part of the network; only AST is exported")
 
 
 def check_libraries() -> None:
@@ -147,20 +160,18 @@ def score(csv: str, labels: Sequence[str], multi_label: bool, rate: int, runners
 
 def main() -> int:
     args = get_parser().parse_args()
+    check_kind(args.model)
     check_libraries()
     quiet_libraries()
     logging.disable(logging.WARNING)  # the exporter's and the quantizer's advice to their developers
     import numpy as np
 
     from synthio.classification.portable import PortableAst
-    from synthio.classification.saved import AstClassifier, SoundClassifier, load_classifier
+    from synthio.classification.saved import AstClassifier, load_classifier
     from synthio.files import atomic_path, write_json
     from synthio.manifest import versions
 
     classifier = load_classifier(args.model)
-    if isinstance(classifier, SoundClassifier):
-        kind = type(classifier.model).__name__
-        raise UserError(f"{args.model}: a {kind}, whose sound goes through Python before it; only an AST is exported")
     if not isinstance(classifier, AstClassifier):
         raise UserError(f"{args.model}: a head on frozen models, not an AST; give the run's classifier/synthio_ast")
     (rate,), labels, multi_label = classifier.rates, classifier.labels, classifier.multi_label

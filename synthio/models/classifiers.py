@@ -155,13 +155,21 @@ def answer(model: Network, features: torch.Tensor) -> tuple[torch.Tensor, torch.
     if model.config.model_type == AST:
         pooled = model.audio_spectrogram_transformer(features).pooler_output
         return model.classifier(pooled), pooled
-    heard: list[torch.Tensor] = []
-    hook = model.classifier.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0]))
-    try:
-        logits = model(features).logits
-    finally:
-        hook.remove()
-    return logits, heard[0]
+    pooled = model.projector(hidden_states(model, features)).mean(dim=1)
+    return model.classifier(pooled), pooled
+
+
+def hidden_states(model: Network, features: torch.Tensor) -> torch.Tensor:
+    """What the head of a classifier that is no AST reads of a batch of one shape: [B, frames, H], with gradients.
+
+    The last hidden states, or, where its config says so, a learnt mean over those of all layers.
+    """
+    body = model.encoder if model.config.model_type == "whisper" else getattr(model, model.base_model_prefix)
+    if not model.config.use_weighted_layer_sum:
+        return body(features)[0]
+    layers = body(features, output_hidden_states=True).hidden_states
+    shares = model.layer_weights.softmax(dim=-1)
+    return sum(share * layer for share, layer in zip(shares, layers, strict=True))
 
 
 def read_by_linear(model: Network, features: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ from synthio.cli import UserError
 from synthio.files import stable_seed
 from synthio.model_ids import auto_source
 from synthio.models.base import Network, OwnHead, head_names
-from synthio.models.classifiers import refuse_misfit
+from synthio.models.classifiers import hidden_states, refuse_misfit
 from synthio.models.strict import load_reported, refusing
 from synthio.models.windowed import WindowedEmbedder
 
@@ -201,13 +201,7 @@ class SoundEmbedder(WindowedEmbedder):
     def vectors(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:
         """See `WindowedEmbedder`."""
         features = torch.stack([hear(self.extractor, waveform) for waveform in waveforms])
-        heard: list[torch.Tensor] = []
-        hook = self.module.projector.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0]))
-        try:
-            self.module(features.to(self.device))
-        finally:
-            hook.remove()
-        (hidden,), most = heard, most_samples(self.extractor)
+        hidden, most = hidden_states(self.module, features.to(self.device)), most_samples(self.extractor)
         frames = hidden.shape[1]
         if most:
             frames = min(frames, max(1, -(-frames * len(waveforms[0]) // most)))

@@ -130,7 +130,8 @@ def track(records: list[dict[str, Any]], tracking: Tracking, options: Mapping[st
 
 def compare_trained(trained: list[str], scores: list[dict[str, Any]], seed: int) -> dict[str, Any]:
     """Print the table of every method and the verdict; returns both for the JSON."""
-    from synthio.report.comparison import compare, comparison_rows, read_trained, verdict
+    from synthio.classification.scored import stands_for_ast
+    from synthio.report.comparison import compare, comparison_rows, read_trained, tested, verdict
 
     if not trained:
         return {}
@@ -141,6 +142,9 @@ def compare_trained(trained: list[str], scores: list[dict[str, Any]], seed: int)
     said = verdict(methods, baseline, scores[-1] if len(scores) > 1 else None, seed)
     table = plain_table(*comparison_rows(records, scores[0]["metric"]))
     print(f"\nEvery method, {scored_on(scores[0] | {'test': scores[0]['splits']['test']})}\n{table}\n\n{said['line']}")
+    networks = [tested(found["ast"]) for found in methods.values() if "ast" in found]
+    if text := stands_for_ast(networks):
+        print(text)
     return {"trained": records, "verdict": said}
 
 

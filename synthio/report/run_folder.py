@@ -17,6 +17,7 @@ import pandas as pd
 
 from synthio.cards import model_name
 from synthio.classification.doubts import CONFIDENCE, DOUBTS, HEARD_AS, HEARD_CONFIDENCE
+from synthio.classification.scored import stands_for_ast
 from synthio.cli import UserError
 from synthio.data.review import COLUMNS, DECISION, DROP, GOLD, KIND
 from synthio.files import fingerprint, read_json, read_object, sha256_file
@@ -126,6 +127,7 @@ def read_run(work: Path) -> Run:
         run.review = read_manifest(locate(reviewed["output_csv"], work), COLUMNS, check_files=False)
     run.compared, run.verdict = compared, totals.get("verdict", {}).get("line", "")
     run.false_alarms = totals.get("false_alarms", {})
+    run.remarks += filter(None, [stands_for_ast(training.scores for training in trainings)])
     run.records = {"check": read_record(work / "checked/train.csv"), "stratify": read_record(csvs[0])}
     if len(methods) > 1:
         add_synthetic(run, read_record(csvs[-1]))

@@ -92,3 +92,13 @@ def test_the_main_environment_is_told_what_to_call(tmp_path):
     except ImportError:
         done = call_script(SCRIPT, "--model", tmp_path, "--output_file", tmp_path / "c.onnx")
         assert done.returncode == 2 and "make_env.sh .envs/onnx extras/environments/onnx.txt" in done.stderr
+
+
+def test_a_network_that_is_no_ast_is_refused(tmp_path):
+    """In any environment, and before anything heavy is imported."""
+    (tmp_path / "run/model").mkdir(parents=True)
+    (tmp_path / "run/model/config.json").write_text('{"model_type": "hubert"}')
+    for folder in ("run", "run/model"):
+        done = call_script(SCRIPT, "--model", tmp_path / folder, "--output_file", tmp_path / "c.onnx")
+        assert done.returncode == 2 and not (tmp_path / "c.onnx").exists()
+        assert "a 'hubert', whose feature extractor is no part of the network; only AST is exported" in done.stderr

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from transformers import AutoModelForAudioClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES as KNOWN
 
 from synthio.cli import UserError
@@ -14,6 +15,7 @@ from synthio.models.classifiers import (
     AST,
     FINE_TUNED,
     answer,
+    hidden_states,
     is_ast,
     kind_of,
     linear_of,
@@ -53,6 +55,23 @@ def test_what_is_no_classifier_is_refused_with_what_would_be(tmp_path):
     own = save_config(tmp_path / "own", model_type="beats", auto_map={"AutoModel": "model.Beats"})
     with pytest.raises(UserError, match=r"own': it needs code of its own \(auto_map\), which is never run; name a"):
         refuse_misfit(own, fine_tuned=False)
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("kind", FINE_TUNED)
+def test_parts_make_what_the_whole_network_says(tmp_path, kind, is_weighted):
+    """Also where the head reads a learnt mean over the layers."""
+    folder = save_tiny_classifier(tmp_path / "m", kind, ["x", "y"], use_weighted_layer_sum=is_weighted)
+    model = AutoModelForAudioClassification.from_pretrained(folder).eval()
+    rng = torch.Generator().manual_seed(0)
+    if is_weighted:
+        torch.nn.init.normal_(model.layer_weights, generator=rng)
+    shape = {"whisper": (2, 80, 3000), "wav2vec2-bert": (2, 30, 160)}.get(kind, (2, 4000))
+    features = torch.randn(shape, generator=rng)
+    with torch.no_grad():
+        torch.testing.assert_close(answer(model, features)[0], model(features).logits)
+        pooled = model.projector(hidden_states(model, features)).mean(dim=1)
+        torch.testing.assert_close(read_by_linear(model, features), pooled)
 
 
 @pytest.mark.parametrize("kind", ["ast", "wavlm"])
