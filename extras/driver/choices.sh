@@ -129,26 +129,6 @@ model_path() { # VALUE EMBEDDED-NAME: folder or hub id
     fi
 }
 
-# Whether a Stable Audio 3 was trained on for few steps, by its name, its scheduler or its published config.
-is_distilled() { # MODEL
-    case ${1%%@*} in
-        stabilityai/stable-audio-3-*-base) return 1 ;;
-        stabilityai/stable-audio-3-*) return 0 ;;
-    esac
-    grep -qs '"stochastic_sampling": true' "$1/scheduler/scheduler_config.json" ||
-        { [[ -d $1/t5gemma-b-b-ul2 ]] && grep -qs '"rf_denoiser"' "$1/model_config.json"; }
-}
-
-# Stage 4 would say it after the hours of stage 3.
-refuse_to_train_distilled() {
-    local model
-    { $augment && $dpo && ! $advise && [[ -z $dpo_ckpt_folder$retrieval_csv ]]; } || return 0
-    for model in "${generators[@]}"; do
-        ! is_distilled "$model" ||
-            refuse "$(shown "$model") is distilled, which an alignment would undo; set dpo=false, or take its -base"
-    done
-}
-
 # Set the array `generators`, the models of text_to_audio_model, and that to their paths or ids.
 resolve_generators() {
     local i k
@@ -161,7 +141,6 @@ resolve_generators() {
         done
     done
     text_to_audio_model=$(IFS=,; printf '%s' "${generators[*]}")
-    refuse_to_train_distilled
     ((${#generators[@]} == 1)) || [[ -z $dpo_ckpt_folder ]] ||
         refuse "dpo_ckpt_folder is the adapter of one generator, and text_to_audio_model names ${#generators[@]}"
 }

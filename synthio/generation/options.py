@@ -9,6 +9,7 @@ from synthio.options import LatentLength, Seed, option
 AUTO_SAMPLER = "auto"
 # Functions of synthio.generation.sampling.
 SAMPLERS = ("euler", "heun", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "pingpong")
+FLOW_ONLY = ("heun", "pingpong")  # for rectified flows
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ import torch
 
 from synthio.cli import UserError
 from synthio.generation.diffusion import alpha_sigma, solve
-from synthio.generation.options import SAMPLERS
+from synthio.generation.options import FLOW_ONLY, SAMPLERS
 from synthio.models.base import Condition, Objective, TextToAudio
 
 # Stable Audio's noise range for v models: sigma_min .03, sigma_max 500 in x = data + sigma * noise.
@@ -293,7 +293,6 @@ def pingpong(denoise: Denoise, x: torch.Tensor, levels: Sequence[Level], noise: 
 
 
 SOLVERS: dict[str, Solver] = {name: globals()[name] for name in SAMPLERS}
-FLOW_ONLY = ("heun", "pingpong")
 
 
 def check_sampler(sampler: str, objective: Objective) -> None:

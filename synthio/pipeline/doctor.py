@@ -42,7 +42,7 @@ from synthio.pipeline.estimate import (
 from synthio.pipeline.memory import Peak, peaks
 from synthio.pipeline.sizes import sizes_of
 from synthio.pipeline.steps import Step, loaded_models, models_of, read_steps, steps_ahead
-from synthio.pipeline.suits import misfits, remarks
+from synthio.pipeline.suits import generator_misfits, misfits, remarks
 
 if TYPE_CHECKING:
     from synthio.data.check_inputs import Checked, Split
@@ -493,6 +493,7 @@ def examine(steps: Sequence[Step], variables: Mapping[str, str], lacks: Sequence
     yield from check_memory(steps, variables, longest_s)
     yield from models
     yield from check_captioner(steps, variables)
+    yield from (Finding("MISSING", text) for text in generator_misfits(steps_ahead(steps, variables), variables))
     yield from (Finding("MISSING", text) for text in misfits(dict(loaded), variables))
     yield from (Finding("note", text) for text in remarks(dict(loaded), variables))
     yield from check_writer(steps, variables)

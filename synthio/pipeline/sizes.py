@@ -20,6 +20,7 @@ from synthio.models.lengths import Grid, oobleck_reach
 # of the encoders
 TEXT_PARAMETERS = {"t5-base": 110_000_000, "google/flan-t5-large": 341_000_000, "google/t5gemma-b-b-ul2": 281_600_000}
 STRIDES = (8, 8, 4, 4, 2)  # of Stable Audio Open's decoder
+FLOW = "rectified_flow"
 Config = Mapping[str, Any]  # JSON of a library
 
 
@@ -41,6 +42,7 @@ class Sizes:
         is_variable: latents are as long as their clip.
         is_small: the embedded model, in float32 unless told otherwise.
         is_distilled: a Stable Audio 3 for few steps without guidance.
+        objective: what the transformer gives, "v" or "rectified_flow".
     """
 
     family: str
@@ -60,6 +62,7 @@ class Sizes:
     is_variable: bool = False
     is_small: bool = False
     is_distilled: bool = False
+    objective: str = FLOW
 
     @property
     def hop_s(self) -> float:
@@ -93,6 +96,7 @@ SAO = Sizes(
     grid=open_grid(1024, 2048, 44100, STRIDES),
     hop=2048,
     channels=(128, 128),
+    objective="v",
 )
 # Its small models; max_length of the prompt, memory tokens and frames by the config of the base.
 SA3_SMALL = Sizes(
@@ -141,6 +145,7 @@ PUBLISHED = {
         attended=65,
         grid=open_grid(256, 2048, 44100, STRIDES),
         is_exact=True,
+        objective=FLOW,
     ),
 }
 
@@ -171,9 +176,9 @@ def _of_pipeline(folder: Path) -> Sizes:
     tokens = min(int(read_json(folder / "tokenizer/tokenizer_config.json").get("model_max_length", 128)), 512)
     parts = ("transformer", "text_encoder", "vae")
     counts = [sum(map(parameters_in, (folder / part).glob("*.safetensors"))) for part in parts]
+    scheduler = read_json(folder / "scheduler/scheduler_config.json")
     if network["_class_name"] == "StableAudio3DiTModel":
         three = _of_three(network, vae, read_json(folder / "duration_embedder/config.json"), counts, tokens)
-        scheduler = read_json(folder / "scheduler/scheduler_config.json")
         return replace(three, is_distilled=bool(scheduler.get("stochastic_sampling")))
     is_small = vae["_class_name"] == "MelAutoencoder"
     hop, grid = _sound_of(vae, network["sample_size"])
@@ -192,6 +197,7 @@ def _of_pipeline(folder: Path) -> Sizes:
         hop=hop,
         channels=(0, 0) if is_small else (vae["encoder_hidden_size"], vae["decoder_channels"]),
         is_small=is_small,
+        objective=FLOW if str(scheduler.get("_class_name")).startswith("FlowMatch") else "v",
     )
 
 
@@ -283,6 +289,7 @@ def _of_tools(folder: Path, path: Path) -> Sizes:
         hop=hop,
         channels=(encoder["channels"], decoder["channels"]),
         is_exact=True,
+        objective="v" if model["diffusion"].get("diffusion_objective", "v") == "v" else FLOW,
     )
 
 

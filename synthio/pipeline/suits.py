@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from synthio.cli import AUTO, UserError, new_parser, run_main
+from synthio.generation.options import FLOW_ONLY
 from synthio.models.classifiers import PE_AUDIO, is_ast, kind_of, misfit, scorer_misfit
-from synthio.models.load import scorer_backend_of
+from synthio.models.load import has_distilled, scorer_backend_of
 from synthio.pipeline.estimate import is_embedded, is_on, parse_variables
-from synthio.pipeline.sizes import scalar_in
-from synthio.pipeline.steps import loaded_models, read_steps, steps_ahead
+from synthio.pipeline.sizes import scalar_in, sizes_of
+from synthio.pipeline.steps import Step, loaded_models, models_of, read_steps, steps_ahead
 
 
 def get_parser():
@@ -41,6 +42,27 @@ def misfits(loaded: Mapping[str, str], variables: Mapping[str, str]) -> Iterator
             check = classifier_misfit if name == "ast_model" else clap_misfit
             yield from filter(None, [check(name, model, variables)])
     yield from filter(None, [out_of_reach(loaded.get("clap_model", "embedded"), variables)])
+
+
+def generator_misfits(steps: Sequence[Step], variables: Mapping[str, str]) -> Iterator[str]:
+    """What a generator cannot do, as `misfits`; each of several.
+
+    Args:
+        steps: those that will run.
+        variables: those of the run.
+    """
+    aligned = {model for step in steps if step.kind == "dpo" for _, model in step.models}
+    for model in models_of(steps, "text_to_audio_model"):
+        sizes, what = sizes_of(model), f"text_to_audio_model {model}"
+        if variables.get("distilled") == "true" and not has_distilled(model):
+            yield f"distilled=true: {what} has no distilled weights beside its own; set distilled=auto"
+        if sizes is None:
+            continue
+        if sizes.is_distilled and model in aligned:
+            yield f"{what} is distilled, which an alignment would undo; set dpo=false, or take its -base"
+        if sizes.objective == "v" and variables.get("sampler") in FLOW_ONLY:
+            text = f"sampler={variables['sampler']} is for rectified flows, and {what} is a v model"
+            yield f"{text}; take dpmpp_3m_sde, or auto, which each generator has its own with"
 
 
 def classifier_misfit(name: str, model: str, variables: Mapping[str, str]) -> str:
@@ -104,8 +126,9 @@ def remarks(loaded: Mapping[str, str], variables: Mapping[str, str]) -> Iterator
 
 def main() -> int:
     variables = parse_variables(get_parser().parse_args().variables)
-    loaded = dict(loaded_models(steps_ahead(read_steps(sys.stdin), variables)))
-    found = list(misfits(loaded, variables))
+    ahead = steps_ahead(read_steps(sys.stdin), variables)
+    loaded = dict(loaded_models(ahead))
+    found = [*generator_misfits(ahead, variables), *misfits(loaded, variables)]
     for text in found[1:]:
         print(text, file=sys.stderr)
     if found:

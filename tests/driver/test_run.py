@@ -570,10 +570,6 @@ def test_a_stage_whose_input_is_missing(world):
         (["--input_train_file", "t.csv", "--valid_csv", "v", "--test_csv", "w"], "--input_train_file: no such CSV"),
         (["--dpo_ckpt_folder", "/not/there"], "no such folder: /not/there"),
         (["--text_to_audio_model", "./not/there"], "no such model folder: ./not/there"),
-        (
-            ["--text_to_audio_model", "embedded,stabilityai/stable-audio-3-small-sfx@v1"],
-            "stabilityai/stable-audio-3-small-sfx@v1 is distilled, which an alignment would undo; set dpo=false, or",
-        ),
         (["--text_to_audio_model", "embedded,"], "'embedded,' has no model before or after a comma"),
         (["--text_to_audio_model", "embedded,a/b,a/b"], "names a/b twice; name each generator once"),
         (["--text_to_audio_model", "a/b,c/d", "--dpo_ckpt_folder", str(ROOT)], "is the adapter of one generator"),

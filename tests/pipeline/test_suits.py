@@ -12,11 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from synthio.models.load import load_scorer
-from synthio.pipeline.suits import misfits, remarks
+from synthio.pipeline.sizes import sizes_of
+from synthio.pipeline.suits import generator_misfits, misfits, remarks
 from tests.hub_server import Repo, hub_server
+from tests.published_stable_audio_3 import save_published
 from tests.scripts import ROOT
 from tests.tiny_classifiers import save_pe_audio
-from tests.tiny_models import save_clap
+from tests.tiny_models import save_clap, save_stable_audio_3, save_text_to_audio
 
 
 def save_config(folder, **values):
@@ -118,3 +120,31 @@ def test_a_threshold_that_no_cosine_reaches_is_refused(tmp_path):
     assert note.startswith("clap_threshold=0.85: of clap_model") and "it is a probability" in note
     assert not list(remarks({"clap_model": str(clap)}, FILTER))
     assert not list(remarks({"clap_model": str(pe)}, {**FILTER, "clap_threshold": "auto"}))
+
+
+def test_what_a_generator_cannot_do_is_told_before_anything_runs(plan, tmp_path):
+    def of(model, **changes):
+        return list(generator_misfits(*plan(text_to_audio_model=model, **changes)))
+
+    small = "stabilityai/stable-audio-3-small-sfx"
+    distilled = [small, f"{small}@v1", save_stable_audio_3(tmp_path / "three", distilled=True)]
+    distilled.append(save_published(tmp_path / "published"))
+    for model in distilled:
+        (text,) = of(model)
+        assert (
+            text
+            == f"text_to_audio_model {model} is distilled, which an alignment would undo; set dpo=false, or "
+            + ("take its -base")
+        )
+        assert of(model, dpo="false") == [] and len(of(f"embedded,{model}")) == 1
+    assert of(f"{small}-base") == of("embedded") == of("owner/unknown", sampler="heun") == []
+    v = save_text_to_audio(tmp_path / "v", "v")
+    assert [sizes_of(str(one)).objective for one in (v, distilled[2])] == ["v", "rectified_flow"]
+    (text,) = of(f"embedded,{v}", sampler="pingpong")
+    assert text.startswith(f"sampler=pingpong is for rectified flows, and text_to_audio_model {v} is a v model; take")
+    assert of(v, sampler="dpmpp_2m") == []
+    assert of("embedded", distilled="true") == []
+    (text,) = of(f"embedded,{v}", distilled="true")
+    assert (
+        text == f"distilled=true: text_to_audio_model {v} has no distilled weights beside its own; set distilled=auto"
+    )
