@@ -7,11 +7,11 @@
 Splits and draws are those of benchmarks/rivals.py. With --domain telephone all real clips are heard through one chain
 that the generator never heard: half a second of room, 300 to 3400 Hz, hum at 100 and 300 Hz; with plain they stay as
 they are. Two clips are generated for each gold clip, of "Sound of a <label>" or of MixCap's prompts, by the stage
-scripts; further draws from a split take those of its first one. The first --dpo_draws draws, each of another split, are aligned too, against these
-clips, and generate again from the same prompts and seeds. What is done is not done again. Prints, of each arm, FAD and
-KAD to the validation clips, diversity within classes, and the share that a probe of the gold clips hears as their
-label; then the test accuracy of heads on gold clips and each arm, and the paired differences, with intervals over draws
-(and test clips).
+scripts; further draws from a split take those of its first one. The first --dpo_draws draws, each of another split, are
+aligned too, against these clips, and generate again from the same prompts and seeds. What is done is not done again.
+Prints, of each arm, FAD and KAD to the validation clips, diversity within classes, and the share that a probe of the
+gold clips hears as their label; then the test accuracy of heads on gold clips and each arm, and the paired differences,
+with intervals over draws (and test clips).
 """
 
 from __future__ import annotations
