@@ -129,6 +129,8 @@ def read_run(work: Path) -> Run:
     run.false_alarms = totals.get("false_alarms", {})
     run.remarks += filter(None, [stands_for_ast(training.scores for training in trainings)])
     run.records = {"check": read_record(work / "checked/train.csv"), "stratify": read_record(csvs[0])}
+    if not run.review.empty:
+        run.records["review"] = {"options": reviewed}
     if len(methods) > 1:
         add_synthetic(run, read_record(csvs[-1]))
         run.quality = read_quality(work, csvs[-1])

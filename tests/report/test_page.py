@@ -515,3 +515,50 @@ def test_folders_of_the_machine_are_not_shown(tmp_path):
     assert report.shown_value(f"{tmp_path}/results/w_synthetic/a", work) == "w_synthetic/a"
     assert report.shown_value("/home/me/models/clap", work) == "…/models/clap"
     assert report.shown_value([f"{work}/a.csv", 3], work) == "w/a.csv, 3"
+
+
+def review(work: Path, *decisions: tuple[dict[str, str], str, str]) -> None:
+    """Apply a listener's decisions to a run folder, and train and test again on what is left."""
+    for name in ("train", "valid", "test"):
+        rows = read_manifest(work / "train_8.csv", check_files=False)
+        rows = rows if name == "train" else rows.assign(sha256=name)
+        write_manifest(rows, work / f"checked/{name}.csv", rows_in=8)
+    rows = [{**row, "decision": decision, "new_label": label} for row, decision, label in decisions]
+    write_table(pd.DataFrame(rows)[["path", "label", "decision", "new_label", "sha256"]], work.parent / "review.csv")
+    kept, rejected = ([work / f"round_{k}/{name}.csv" for k in (0, 1)] for name in ("kept", "rejected"))
+    outputs = {"--gold_output": "train_8_reviewed", "--kept_output": "reviewed", "--rejected_output": "out"}
+    words = ["--work", work, "--review_csv", work.parent / "review.csv", "--output_csv", work / "decisions.csv"]
+    words += [word for name, stem in outputs.items() for word in (name, work / f"{stem}.csv")]
+    words += ["--gold_csv", work / "train_8.csv", "--kept_csvs", *kept, "--rejected_csvs", *rejected]
+    parts = [work / "train_8_reviewed.csv", work / "reviewed.csv"]
+    merged = work / "train_8_synthetic.csv"
+    for script, given in (
+        ("synthio/data/review.py", ["apply", *words, "--made_csvs", *kept, *rejected]),
+        ("merge_csv.py", ["--input_csvs", *parts, "--output_csv", merged]),
+    ):
+        done = call_script(ROOT / script, *given)
+        assert done.returncode == 0, done.stderr
+    shutil.rmtree(work / "classifier")
+    save_classifier(work / "classifier/gold_only", parts[0], {0})
+    save_classifier(work / "classifier/synthio", merged, {2})
+    save_results(work, {"gold-only": "gold_only", "synthio": "synthio"})
+
+
+def test_a_reviewed_run_shows_what_was_decided(tmp_path):
+    """All clips are still there, whatever was dropped, so that it can be taken back; the rounds still belong to it."""
+    work = save_run(tmp_path / "w", "")
+    clips = [
+        read_manifest(work / name, check_files=False).to_dict("records") for name in ("train_8.csv", "round_0/kept.csv")
+    ]
+    decisions = [(clips[0][0], "drop", ""), (clips[0][1], "relabel", LABELS[2]), (clips[1][0], "drop", "")]
+    review(work, *decisions)
+    html, printed = make_report(work, "--map", "false")
+    page = Page(html)
+    assert "trained from 7 gold clips" in page.text and "24 of 24 clips" in printed
+    assert "is of an earlier run" not in page.text and "filter" in page.sections
+    told = json.loads(next(a["data-page"] for _, a in page.elements if "data-page" in a))
+    found = [(one["sha256"], one["label"], one["decision"], one["new_label"]) for one in told["earlier"]]
+    assert found == [(clip["sha256"], clip["label"], decision, label) for clip, decision, label in decisions]
+    few, _ = make_report(work, "--map", "false", "--max_clips", 3)
+    shown = [json.loads(a["data-clip"])["sha256"] for _, a in Page(few).elements if "data-clip" in a]
+    assert sorted(shown) == sorted(one[0] for one in found)
