@@ -227,7 +227,7 @@ def check_classifiers(work: Path) -> None:
     """Every one is there, one of them is *the* classifier, and the run's scores tell of all."""
     scores = read_json(work / "scores.json")
     for name, summary in zip(("gold_only", "synthio"), scores["methods"], strict=True):
-        heads = {path.name for path in (work / f"classifier/{name}_heads").iterdir()}
+        heads = {path.name for path in (work / f"classifier/{name}_heads").iterdir() if path.is_dir()}
         assert heads == set(TITLES) - {
             "ast",
             "own_names",
