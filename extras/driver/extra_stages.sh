@@ -202,7 +202,9 @@ check_review() {
     local drawn=() found
     [[ -n $review ]] || return 0
     reads=("$review" "$work"/checked/{train,valid,test}.csv)
-    for found in "$work"/round_[0-9]*/generated.csv; do if [[ -f $found ]]; then reads+=("$found"); fi; done
+    for found in "$work"/{,added/}round_[0-9]*/generated.csv "$work/checked/added.csv"; do
+        if [[ -f $found ]]; then reads+=("$found"); fi
+    done
     if [[ -f $train_csv ]]; then drawn=(--gold_csv "$train_csv"); fi
     reads+=("${drawn[@]:1}") writes=("$work/checked/review.csv")
     step 0 check_review -m synthio.data.review check --review_csv "$review" --work "$work" "${drawn[@]}" \

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from tests.browser import needs_chromium, opened, saved
-from tests.driver.test_run import call, options, save_world, stage_answers
+from tests.driver.test_run import call, options, save_tones, save_world, stage_answers
 from tests.rows import rows_of
 
 AGAIN = {"0 check review", "9 review", "9 merge", "9 dataset"}
@@ -15,7 +15,9 @@ AGAIN = {"0 check review", "9 review", "9 merge", "9 dataset"}
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return save_world(tmp_path_factory.mktemp("a world"))
+    folder = save_world(tmp_path_factory.mktemp("a world"))
+    save_tones(folder / "data", "more", 3)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +101,7 @@ def test_a_review_is_planned_and_refused_in_stage_0(world, tmp_path):
         {"balance": "true", "other_class": "true"},
         {"only_synthetic": "true"},
         {"augment": "false"},
+        {"add_csv": "data/more.csv"},
     ],
     ids=lambda changes: " ".join(changes),
 )
@@ -108,13 +111,14 @@ def test_other_ways_to_run(world, finished, tmp_path, changes):
     work = copy / "tiny set"
     done = call(*options(copy, **changes, stop_stage=9), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
-    made, gold = rows_of(work / "round_0/generated.csv")[0], rows_of(work / "train_6.csv")[0]
+    part, stem = ("added/", "train_6_added") if "add_csv" in changes else ("", "train_6")
+    made, gold = rows_of(work / f"{part}round_0/generated.csv")[0], rows_of(work / f"{stem}.csv")[-1]
     review = save_review(tmp_path, (made, "drop", ""), (gold, "drop", ""))
     done = call(*options(copy, **changes, stop_stage=9, review=review), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {name for name, said in stage_answers(done.stdout).items() if "running" in said} <= AGAIN | {"9 other"}
-    assert gold["sha256"] not in labels_of(work / "train_6_reviewed.csv")
-    assert len(rows_of(work / "train_6_reviewed.csv")) == 5
+    assert gold["sha256"] not in labels_of(work / f"{stem}_reviewed.csv")
+    assert len(rows_of(work / f"{stem}_reviewed.csv")) == len(rows_of(work / f"{stem}.csv")) - 1
     if changes.get("augment") != "false":
-        after = labels_of(work / "train_6_synthetic.csv")
+        after = labels_of(work / f"{stem}_synthetic.csv")
         assert made["sha256"] not in after and gold["sha256"] not in after
