@@ -38,7 +38,7 @@ from synthio.classification.script import (
 from synthio.classification.weighting import describe_choice
 from synthio.cli import UserError, compile_network, new_parser, pick_device, run_main
 from synthio.files import EMBEDDED
-from synthio.models.classifiers import CLASSIFIER_HELP
+from synthio.models.classifiers import CLASSIFIER_HELP, NOT_COMPILED, is_ast
 from synthio.options import Compiling, add_options, from_args
 from synthio.tracking import Tracking, open_tracker
 
@@ -109,9 +109,11 @@ def train_network(args, model, splits, recipe, device: str, checkpoints, on_eval
     from synthio.classification.training import fit
 
     learner = (SupConAst(model, args.seed) if recipe.supcon_weight > 0 else model).to(device)
-    if args.compile:
-        compile_network(learner, device)
     (train, valid), (checkpoint, first) = splits, checkpoints
+    if args.compile and is_ast(args.model):
+        compile_network(learner, device)
+    elif args.compile:
+        print(f"{args.model}: {NOT_COMPILED}", file=sys.stderr, flush=True)
     left = first_stage(learner, train, recipe, device, first, processes) if recipe.supcon_epochs else recipe
     return fit(learner, train, valid, left, device, checkpoint, on_eval, known, processes)
 

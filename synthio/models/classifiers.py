@@ -46,6 +46,8 @@ FRAME_LEVEL, NO_CLIPS = (
 )
 FROZEN = (*PE_AUDIO, "embedding_gemma2")  # that hear, and are not fine-tuned here
 AST_SUFFIXES = (".pth", ".pt")  # of the AST repository
+# torch 2.13 fails over its shapes that change
+NOT_COMPILED = "is not compiled, for its clips are of many lengths; the result is the same"
 CLASSIFIER_HELP = "folder or hub id of a classifier of transformers (AST, Wav2Vec2, Whisper, ...), or AST's .pth file"
 
 

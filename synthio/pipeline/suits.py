@@ -16,7 +16,7 @@ from pathlib import Path
 
 from synthio.cli import AUTO, UserError, new_parser, run_main
 from synthio.generation.options import FLOW_ONLY
-from synthio.models.classifiers import PE_AUDIO, is_ast, kind_of, misfit, scorer_misfit
+from synthio.models.classifiers import FINE_TUNED, NOT_COMPILED, PE_AUDIO, is_ast, kind_of, misfit, scorer_misfit
 from synthio.models.load import has_distilled, scorer_backend_of
 from synthio.pipeline.estimate import is_embedded, is_on, parse_variables
 from synthio.pipeline.sizes import scalar_in, sizes_of
@@ -115,6 +115,9 @@ def cosine_scale(model: str) -> float | None:
 
 def remarks(loaded: Mapping[str, str], variables: Mapping[str, str]) -> Iterator[str]:
     """What a user may want to know of models that do what is asked, as `misfits`."""
+    model = loaded.get("ast_model", "embedded")
+    if is_on(variables, "compile") and is_on(variables, "use_ast") and kind_of(model) in FINE_TUNED:
+        yield f"compile=true: ast_model {model} {NOT_COMPILED}"
     model, threshold = loaded.get("clap_model", "embedded"), asked_threshold(variables)
     if threshold is None or is_embedded("clap_model", model) or kind_of(model) not in PE_AUDIO:
         return

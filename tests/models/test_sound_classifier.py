@@ -18,6 +18,7 @@ from synthio.classification.windows import spans
 from synthio.cli import UserError
 from synthio.models.sound_classifier import SoundEmbedder, hear, load_extractor, load_sound_classifier, read_own_head
 from tests.classification.toy_clips import PITCHES, load_script, options, save_tones
+from tests.hub_server import COMMIT, Repo, hub_server
 from tests.tiny_classifiers import KINDS, extractor_of, save_tiny_classifier
 
 RATE = 16000
@@ -130,6 +131,15 @@ def test_it_learns_and_goes_on_to_the_same_weights(data, tmp_path, monkeypatch):
     assert losses[-1] < losses[0]
 
 
+def test_it_is_trained_as_it_is_where_compiling_is_asked_for(data, tmp_path, monkeypatch, capfd):
+    model = save_tiny_classifier(tmp_path / "base", "hubert")
+    for name, compile_it in (("a", "false"), ("b", "true")):
+        train(monkeypatch, data, tmp_path / name, model, compile=compile_it)
+    assert f"{model}: is not compiled, for its clips are of many lengths" in capfd.readouterr().err
+    weights = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("a", "b")]
+    assert weights[0] == weights[1]
+
+
 def test_masking_is_asts_alone(data, tmp_path, monkeypatch):
     model = save_tiny_classifier(tmp_path / "base", "hubert")
     with pytest.raises(UserError, match=r"--spec_augment masks AST's spectrogram, and .*base is no AST; leave it out"):
@@ -237,3 +247,19 @@ def test_recordings_are_heard_in_windows(data, tmp_path, monkeypatch):
     for chances, window in zip(classifier.score(span), span.cut(RATE), strict=True):
         found = {said["label"]: said["score"] for said in listen(window[0])}
         assert found == pytest.approx(dict(zip(LABELS, chances, strict=True)), abs=1e-4)
+
+
+def test_a_revision_of_the_hub_is_what_is_loaded(run_script, tmp_path):
+    """With its feature extractor, and offline once it is in the cache; its kind is read from the same revision."""
+    files = {path.name: path.read_bytes() for path in save_tiny_classifier(tmp_path / "m", "wavlm").iterdir()}
+    load = (
+        "import sys; from synthio.models.load import load_embedder; from synthio.models.classifiers import kind_of\n"
+        "print(kind_of(sys.argv[1]), load_embedder(sys.argv[1]).sample_rate)"
+    )
+    known = {"HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "", "HF_HUB_DISABLE_XET": "1"}
+    with hub_server({"some/wave": Repo(files, revisions={"main": COMMIT, "v2": "89abcdef" * 5})}) as address:
+        done = run_script("-c", load, "some/wave@v2", env=known | {"HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0"})
+    assert done.returncode == 0 and done.stdout.split()[-2:] == ["wavlm", "16000"], done.stderr
+    assert [path.name for path in (tmp_path / "home").rglob("snapshots/*")] == ["89abcdef" * 5]
+    done = run_script("-c", load, "some/wave@v2", env=known | {"HF_HUB_OFFLINE": "1"})
+    assert done.returncode == 0 and done.stdout.split()[-2:] == ["wavlm", "16000"], done.stderr

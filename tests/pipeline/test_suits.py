@@ -46,6 +46,17 @@ def test_each_kind_is_taken_or_refused_with_its_mend(tmp_path):
     assert "needs code of its own (auto_map), which is never run" in told(own)[0]
 
 
+def test_what_is_not_compiled_is_said(tmp_path):
+    wave = save_config(tmp_path / "wave", model_type="wavlm")
+    asked = {"compile": "true", "use_ast": "true"}
+    assert list(remarks({"ast_model": wave}, asked)) == [
+        f"compile=true: ast_model {wave} is not compiled, for its clips are of many lengths; the result is the same"
+    ]
+    for changes in ({"compile": "false"}, {"use_ast": "false"}):
+        assert not list(remarks({"ast_model": wave}, asked | changes))
+    assert not list(remarks({"ast_model": "embedded"}, asked))
+
+
 def ask(*words, step="10\tclassify_gold_only\tast_model={}\t\t\tx.py\n", model, **environment):
     command = [sys.executable, "-m", "synthio.pipeline.suits", "ahead=classify_gold_only", *words]
     return subprocess.run(
