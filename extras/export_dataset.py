@@ -12,6 +12,9 @@ comments of a FLAC) that it is synthetic, by which model, seed and run, and unde
 left as it is. Recordings have no such tags: rows without source_path stay out, but for --with_gold, and those of a
 corpus (extras/retrieve.py) are hard links. Beside the folder: <name>.json, the record.
 
+--watermark puts AudioSeal's inaudible mark into these copies, and into nothing that is trained on; its library has an
+environment of its own (.envs/watermark/bin/python runs this script then).
+
 metadata.jsonl is JSON Lines and not CSV because datasets would read the labels 001 and NA of a CSV as 1 and as nothing.
 The names of the clips are hashes because it takes words such as "train" in a file name for a split.
 """
@@ -35,6 +38,7 @@ sys.path.insert(0, str(ROOT))
 from synthio.cli import UserError, new_parser, run_main, str2bool
 
 if TYPE_CHECKING:
+    from synthio.models.audioseal import Seal
     from synthio.report.run_folder import Run
 
 METADATA = "metadata.jsonl"
@@ -45,6 +49,14 @@ def get_parser():
     parser.add_argument("--input_csv", required=True, help="merged CSV of gold and kept clips, or of kept clips")
     parser.add_argument("--output_folder", required=True, help="output: the folder; an earlier one is replaced")
     parser.add_argument("--work", default="", help="the run's folder, for the card; empty: that of the CSV")
+    parser.add_argument(
+        "--watermark", default="", help="checkpoint of AudioSeal's generator: the synthetic copies get its mark"
+    )
+    parser.add_argument(
+        "--detector",
+        default="",
+        help="for --watermark, checkpoint of AudioSeal's detector, which then counts the marks",
+    )
     parser.add_argument("--with_gold", type=str2bool, default=False, help="the recordings of the CSV, too")
     return parser
 
@@ -57,11 +69,13 @@ class Export:
         rows: what metadata.jsonl says of each clip.
         paths: where each clip is.
         tags: what each is to say of itself; empty of a recording.
+        seal: marks the synthetic ones; None: they keep their samples.
     """
 
     rows: list[dict]
     paths: list[str]
     tags: list[dict[str, str]]
+    seal: Seal | None = None
 
     @property
     def recordings(self) -> int:
@@ -121,7 +135,7 @@ def is_synthetic(record: dict[str, str]) -> bool:
     return bool(record.get(SOURCE)) and not record.get(MODEL, "").startswith(RETRIEVED)
 
 
-def metadata_row(record: dict[str, str], csv: str, run: Run) -> dict:
+def metadata_row(record: dict[str, str], csv: str, run: Run, watermark: str = "") -> dict:
     """What metadata.jsonl says of a clip, but for the hash of its file."""
     from synthio.files import sha256_value
     from synthio.manifest import DURATION, LABEL, MODEL, PATH, PROMPT, SCORE, SEED, SOURCE, SOURCE_CONTENT
@@ -139,6 +153,7 @@ def metadata_row(record: dict[str, str], csv: str, run: Run) -> dict:
         "seed": number_in(record, SEED, int, csv),
         "run": run.name,
         "licence": generator.licence if synthetic else "",
+        "watermark": watermark if synthetic else "",
         "source": Path(record[SOURCE]).name,
         "source_sha256": record.get(SOURCE_CONTENT, ""),
         "duration_s": number_in(record, DURATION, float, csv),
@@ -151,7 +166,8 @@ def tags_of(row: dict) -> dict[str, str]:
     from synthio.provenance import Provenance
 
     names = ("label", "generator", "model", "seed", "run", "licence")
-    return Provenance(**{name: row[name] for name in names}).tags() if row["synthetic"] else {}
+    said = Provenance(**{name: row[name] for name in names}, is_watermarked=bool(row["watermark"]))
+    return said.tags() if row["synthetic"] else {}
 
 
 def place(source: str, target: Path) -> bool:
@@ -165,13 +181,13 @@ def place(source: str, target: Path) -> bool:
     return False
 
 
-def put(path: str, target: Path, tags: dict[str, str]) -> bool:
+def put(path: str, target: Path, tags: dict[str, str], seal: Seal | None) -> bool:
     """Bring a clip into the folder, with its tags; whether a recording had to be copied."""
     from synthio.provenance import write_tagged
 
     if not tags:
         return place(path, target)
-    write_tagged(path, target, tags)
+    write_tagged(path, target, tags, seal.mark if seal else None)
     return False
 
 
@@ -198,7 +214,7 @@ def write_folder(clips: Export, card: str, describe: Callable[[Path], dict], fol
         (temporary / "audio").mkdir()
         copied, parts = 0, list(zip(clips.rows, clips.paths, clips.tags, strict=True))
         for row, path, tags in progress(parts, "export: clips"):
-            copied += put(path, temporary / row["file_name"], tags)
+            copied += put(path, temporary / row["file_name"], tags, clips.seal)
         rows = [row | {"sha256": sha256_file(temporary / row["file_name"])} for row in clips.rows]
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
         (temporary / METADATA).write_bytes("".join(lines).encode())
@@ -245,7 +261,30 @@ def make_card(table, clips: Export, run: Run) -> str:
         rounds=rounds_of(run),
         stages=[stage for stage in options_of(run) if stage["name"] != "merge"],
         recordings=clips.recordings,
+        is_watermarked=clips.seal is not None,
     )
+
+
+def seal_of(args, run: Run) -> Seal | None:
+    """What marks the copies, if that is asked for.
+
+    Raises:
+        UserError: a detector without a watermark.
+    """
+    from synthio.models.audioseal import Seal, message_of
+
+    if args.detector and not args.watermark:
+        raise UserError("--detector goes with --watermark")
+    return Seal(args.watermark, message_of(run.name)) if args.watermark else None
+
+
+def count_marks(folder: Path, rows: list[dict], detector: str) -> int:
+    """In how many of the synthetic clips the detector hears the mark."""
+    from synthio.audio import read_audio
+    from synthio.models.audioseal import Detector
+
+    ear = Detector(detector)
+    return sum(ear.hears(*read_audio(folder / row["file_name"], mono=False)) for row in rows if row["watermark"])
 
 
 def describe(folder: Path, csv: str, clips: Export, run: Run) -> dict:
@@ -276,13 +315,21 @@ def main() -> int:
     table, left_out = read_clips(args.input_csv, args.with_gold)
     check_sounds(list(table[PATH]), args.input_csv)
     run = read_run(args.input_csv, args.work)
-    rows = [metadata_row(record, args.input_csv, run) for record in table.to_dict("records")]
-    clips = Export(rows, list(table[PATH]), [tags_of(row) for row in rows])
+    seal = seal_of(args, run)
+    mark = "AudioSeal" if seal else ""
+    rows = [metadata_row(record, args.input_csv, run, mark) for record in table.to_dict("records")]
+    clips = Export(rows, list(table[PATH]), [tags_of(row) for row in rows], seal)
     folder = Path(args.output_folder)
     card = make_card(table, clips, run)
     copied = write_folder(clips, card, lambda made: describe(made, args.input_csv, clips, run), folder)
     record = {"rows_in": left_out + len(rows), "rows_out": len(rows), "recordings_left_out": left_out}
     record |= {"copied": copied, "options": vars(args), "inputs": {args.input_csv: sha256_file(args.input_csv)}}
+    if seal:
+        record["watermark"] = {"kind": mark, "message": seal.message[0].tolist()}
+    if args.detector:
+        record["watermark"]["heard"] = heard = count_marks(folder, rows, args.detector)
+        made = len(rows) - clips.recordings
+        print(f"AudioSeal's detector hears its mark in {heard} of {made} synthetic clips", file=sys.stderr)
     write_json(folder.with_name(f"{folder.name}.json"), record | {"versions": versions()})
     how = f", {copied} of the recordings are copies, as they cannot be links" if copied else ""
     what = f", {clips.recordings} of them recordings" if clips.recordings else ""

@@ -6,8 +6,11 @@ comments of a FLAC, as libsndfile writes them. Only formats without loss are wri
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from synthio import __version__
 from synthio.cli import UserError, printable
@@ -24,6 +27,7 @@ LOSSLESS = {
     "FLOAT": "float32",
     "DOUBLE": "float64",
 }
+STEP = 1 / 128  # the largest of the formats above, those of 8 bits
 MEND = "make a WAV or FLAC of 16 or 24 bits of it"
 TAGGED = ("WAV", "WAVEX", "FLAC")  # soundfile's names of the formats whose tags are read everywhere
 
@@ -66,13 +70,19 @@ class Provenance:
         return {name: printable(" ".join(text.split())) for name, text in said.items()}
 
 
-def write_tagged(source: str | Path, target: str | Path, tags: dict[str, str]) -> None:
+def write_tagged(
+    source: str | Path,
+    target: str | Path,
+    tags: dict[str, str],
+    change: Callable[[np.ndarray, int], np.ndarray] | None = None,
+) -> None:
     """Copy a sound, with tags, and with the same samples; its own tags are not kept.
 
     Args:
         source: WAV or FLAC without loss.
         target: a new file; its suffix counts for nothing.
         tags: as `Provenance.tags`.
+        change: what becomes of the sound [C, T], float32, at a rate in Hz: a watermark; None: nothing.
 
     Raises:
         UserError: the format would lose something of the sound, or cannot hold tags.
@@ -88,14 +98,19 @@ def write_tagged(source: str | Path, target: str | Path, tags: dict[str, str]) -
         raise UserError(
             f"{source}: a synthetic clip in {info.format} ({info.subtype}) takes no tags without loss; {MEND}"
         )
-    samples, rate = soundfile.read(source, dtype=kind, always_2d=True)
+    samples, rate = soundfile.read(source, dtype=kind if change is None else "float32", always_2d=True)
+    if change is not None:
+        samples = change(samples.T, rate).T
     with soundfile.SoundFile(target, "w", rate, samples.shape[1], info.subtype, info.endian, info.format) as copy:
         for name, text in tags.items():
             setattr(copy, name, text)
         copy.write(samples)
-    written, _ = soundfile.read(target, dtype=kind, always_2d=True)
+    written, _ = soundfile.read(target, dtype=kind if change is None else "float32", always_2d=True)
     found = read_tags(target)  # libsndfile adds itself to the software
-    if written.tobytes() != samples.tobytes() or not all(found.get(name, "").startswith(tags[name]) for name in tags):
+    is_same = written.tobytes() == samples.tobytes()
+    if change is not None:  # it is rounded to the file's own steps
+        is_same = written.shape == samples.shape and bool(np.abs(written - samples).max(initial=0) <= STEP)
+    if not is_same or not all(found.get(name, "").startswith(tags[name]) for name in tags):
         raise UserError(f"{source}: its copy with tags is another sound, or lost its tags; {MEND}")
 
 

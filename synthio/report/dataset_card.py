@@ -29,6 +29,7 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "seed": (int, "of the noise that it was generated from"),
     "run": (str, "the run of Synthio that made it"),
     "licence": (str, "of the generator"),
+    "watermark": (str, "name of the inaudible mark that the sound carries; empty: none"),
     "source": (str, "name of the recording, not included, whose label and length it has"),
     "source_sha256": (str, "hash of the samples of that recording"),
     "duration_s": (float, "seconds"),
