@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034,SC2154 # arrays that step reads and variables of the driver that reads this file
+# shellcheck shell=bash disable=SC2004,SC2034,SC2154 # arrays that step reads and variables of the driver that reads this file
 # Stage functions of run.sh's recipe that only some variables ask for: a corpus in place of the generator, a fine-tuned
 # CLAP or a classifier in the filter, captions by a server, classes of equal shares, a label for what is none of the others,
 # advice in place of a run, the gold clips' recording chain, what each part bought, what a listener decided.
