@@ -422,7 +422,7 @@ def check_csvs(variables: Mapping[str, str]) -> tuple[list[Finding], float | Non
     )
     number, alone = int(variables["num_samples"]), not is_on(variables, "augment")
     checked = check_all(there, number, options, alone, MAX_LISTENED)
-    added = check_more(checked.results, variables["add_csv"], number, options, alone)
+    added = check_more(checked.results, variables.get("add_csv", ""), number, options, alone)
     total = sum(rows_in(csv) or 0 for csv in there.values())
     part = f"clips: {MAX_LISTENED} of {total} are listened to; stage 0 hears all"
     seconds = [sound.duration_s for split, _ in checked.results if split.name == "train" for sound in split.sounds]

@@ -154,6 +154,24 @@ def test_every_problem_of_the_csvs_is_told(tmp_path, make_wav, make_manifest):
     assert absent.returncode == 2 and "MISSING  --input_train_file: no such CSV file: no.csv" in absent.stdout
 
 
+def test_clips_that_are_to_be_added_are_looked_at_too(tmp_path, make_wav, make_manifest):
+    """A sound of the test set, a new label; what is in the training set as long as all of it is drawn."""
+    csvs = {}
+    for n, split in enumerate(("train", "valid", "test")):
+        rows = [(make_wav(f"{split}{i}.wav", 0.3, seed=10 * n + i).name, "xy"[i]) for i in range(2)]
+        csvs[split] = make_manifest(f"{split}.csv", rows)
+    make_wav("new.wav", 0.3, seed=99)
+    more = make_manifest("more.csv", [("test0.wav", "x"), ("new.wav", "z"), ("train1.wav", "y")])
+    words = ["--input_train_file", csvs["train"], "--valid_csv", csvs["valid"], "--test_csv", csvs["test"]]
+    done = check("--results_root", tmp_path / "out", *words, "--add_csv", more)
+    missing = re.findall(r"^MISSING  (.*)", done.stdout, re.MULTILINE)
+    parts = ["row 2: label 'z'", "more.csv row 1 has the same content as", "row 3: "]
+    assert done.returncode == 2 and len(missing) == len(parts), done.stdout + done.stderr
+    assert all(part in line for part, line in zip(parts, missing, strict=True)), missing
+    drawn = check("--results_root", tmp_path / "out", *words, "--add_csv", more, "--num_samples", 2)
+    assert "row 3: " not in drawn.stdout and "row 1 has the same content as" in drawn.stdout
+
+
 def test_a_fresh_clone_is_checked_without_an_environment(tmp_path):
     for name in ("run.sh", "extras", "synthio"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy

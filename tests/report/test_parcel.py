@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from synthio.cli import UserError
-from synthio.report.parcel import Parcel, read_rows, terms_of, without_folders
+from synthio.report.parcel import Parcel, read_rows, refuse_recordings, terms_of, without_folders
 
 
 def test_folders_of_the_machine_become_names():
@@ -39,3 +39,13 @@ def test_a_parcel_is_written_as_it_is_listed(tmp_path):
     assert parcel.size("README.md") == 4 and parcel.size("deep/a.bin") == 5
     assert (tmp_path / "out/README.md").read_bytes() == "dög".encode()
     assert (tmp_path / "out/deep/a.bin").samefile(tmp_path / "a.bin")
+
+
+def test_recordings_are_refused_unless_they_are_meant(tmp_path):
+    rows = [{"file_name": "audio/a.wav", "synthetic": True}, {"file_name": "audio/b.wav", "synthetic": False}]
+    with pytest.raises(UserError, match=r"1 of its clips are recordings \(audio/b\.wav\).*give --with_gold"):
+        refuse_recordings(tmp_path, rows, with_gold=False)
+    with pytest.raises(UserError, match="recordings"):
+        refuse_recordings(tmp_path, [{"file_name": "audio/a.wav", "synthetic": "no"}], with_gold=False)
+    refuse_recordings(tmp_path, rows, with_gold=True)
+    refuse_recordings(tmp_path, rows[:1], with_gold=False)
