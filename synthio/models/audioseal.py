@@ -58,7 +58,7 @@ def load(kind: str, path: str | Path) -> Any:  # Any: audioseal has no types tha
     return model.eval()
 
 
-def settings(loader: Any, card: str) -> dict[str, Any]:
+def settings(loader: Any, card: str) -> dict[str, Any]:  # Any: as of load
     """What the library says of a published model."""
     from omegaconf import OmegaConf
 

@@ -147,7 +147,7 @@ def _alone(target: Path) -> Iterator[None]:
 
 def place(config: Config, path: str) -> Any:  # JSON
     """A value of a config by its place; None where there is none."""
-    value: Any = config
+    value: Any = config  # JSON
     for name in path.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
     return value

@@ -352,7 +352,8 @@ def clips_line(steps: Sequence[Step], variables: Mapping[str, str]) -> str:
     gold, kinds = clips_of(steps, variables), [step.kind for step in steps]
     if gold is None:
         return "not counted yet"
-    whole = ("gather", "gather_added") if "gather" in kinds else ("generate", "generate_added", "retrieve")
+    maker = "gather" if "gather" in kinds else "generate"
+    whole = (maker, f"{maker}_added", f"{maker}_advise", "retrieve")
     made = [rows[step.writes[0]] for step, _ in followed if step.name in whole]  # of the first round
     if not made:
         return f"{gold} gold, none synthetic"

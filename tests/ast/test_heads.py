@@ -230,7 +230,7 @@ def test_a_head_that_cannot_be_is_refused_in_one_line(data, tmp_path, heads, par
 
 def test_a_folder_that_holds_another_model_is_refused(data, tmp_path):
     done = run(data, tmp_path / "out", ast_model=data / "clap")
-    assert done.returncode == 2 and "is a 'clap'" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and "a 'clap' is no audio classifier" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_weight_that_is_no_number_is_refused(data, tmp_path):
