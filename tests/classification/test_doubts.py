@@ -88,3 +88,9 @@ def test_several_labels():
         assert found.heard_as[row] == ";".join(LABELS[c] for c in heard)
         assert found.heard_confidence[row] == pytest.approx(min(chance[heard]))
     assert {len(one.split(";")) for one in found.heard_as} >= {1}
+
+
+def test_without_gold_clips_nothing_is_said():
+    """A run that trains on synthetic clips alone."""
+    targets = np.eye(2)[[0, 1, 0, 1]]
+    assert find_doubts(np.eye(4), targets, ["a", "b"], np.ones(4, bool), multi_label=False, seed=0) is None
