@@ -264,6 +264,8 @@ def changed(
         decisions: of these and other clips.
         ancestors: label -> the labels that come with it, of `ancestors_of`, for tables with leaf labels.
     """
+    import numpy as np
+
     from synthio.data.hierarchy import leaf_cells
     from synthio.manifest import CONTENT, LABEL, LEAVES, REASON, REVIEW
 
@@ -272,8 +274,8 @@ def changed(
     for key in zip(table[CONTENT], table[LABEL], strict=True):
         one = known.get(key)
         said.append("" if one is None else one.decision if one.decision != RELABEL else f"relabelled from {key[1]}")
-    stays = [label is not None for label in labels]
-    dropped = table[[not flag for flag in stays]].assign(**{REASON: REASON_OF_DROP})
+    stays = np.array([label is not None for label in labels], dtype=bool)  # of no rows a list would be no flags
+    dropped = table[~stays].assign(**{REASON: REASON_OF_DROP})
     kept = table.assign(**{LABEL: labels, REVIEW: said})[stays]
     if LEAVES in table.columns:
         moved = kept[REVIEW].str.startswith("relabelled").tolist()

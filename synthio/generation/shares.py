@@ -53,12 +53,14 @@ def read_prompts(csv: str):
 
 def deal(input_csv: str, output_csvs: Sequence[str]) -> None:
     """Write the share of each generator."""
+    import numpy as np
+
     from synthio.manifest import LABEL, write_manifest
 
     table = read_prompts(input_csv)
-    owner = turns(table[LABEL].tolist(), len(output_csvs))
+    owner = np.array(turns(table[LABEL].tolist(), len(output_csvs)), dtype=int)
     for number, csv in enumerate(output_csvs):
-        part = table[[one == number for one in owner]].reset_index(drop=True)
+        part = table[owner == number].reset_index(drop=True)
         write_manifest(part, csv, rows_in=len(part), options={"generator": number}, inputs=[input_csv])
     print(f"{len(table)} prompts for {len(output_csvs)} generators", file=sys.stderr)
 

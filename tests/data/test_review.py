@@ -7,7 +7,7 @@ import re
 import pandas as pd
 import pytest
 
-from synthio.data.review import COLUMNS
+from synthio.data.review import COLUMNS, changed
 from synthio.manifest import read_manifest, write_manifest
 from tests.rows import rows_of
 from tests.scripts import ROOT, call_script
@@ -196,3 +196,12 @@ def test_labels_with_parents(work):
     assert done.returncode == 0, done.stderr
     leaves = {row["path"][-6:-4]: row["leaf_labels"] for row in rows_of(work / "gold_output.csv")}
     assert leaves == {"g1": "cat", "g2": "cat", "g3": "cat", "g4": "dog"}
+
+
+def test_a_table_without_rows_keeps_its_columns():
+    """Of clips where the filter kept none."""
+    empty = pd.DataFrame(columns=["path", "label", "sha256"], dtype=str)
+    kept, dropped = changed(empty, [], {})
+    assert [len(kept), len(dropped)] == [0, 0]
+    assert list(kept) == ["path", "label", "sha256", "review"]
+    assert list(dropped) == ["path", "label", "sha256", "reason"]

@@ -88,3 +88,13 @@ def test_a_label_with_fewer_prompts_than_generators_leaves_some_without(run_scri
     one = write_rows(tmp_path / "one.csv", rows_of(prompts)[:1])
     shares(run_script, "deal", "--input_csv", one, "--output_csvs", *parts)
     assert [len(rows_of(part)) for part in parts] == [1, 0, 0]
+
+
+def test_no_prompts_at_all_are_shares_without_rows(run_script, tmp_path, prompts):
+    """A round for which the filter left nothing to write anew."""
+    header = prompts.read_text().splitlines()[0]
+    prompts.write_text(header + "\n")
+    shares = [tmp_path / f"share_{k}.csv" for k in (1, 2)]
+    done = run_script("synthio/generation/shares.py", "deal", "--input_csv", prompts, "--output_csvs", *shares)
+    assert done.returncode == 0, done.stderr
+    assert [share.read_text() for share in shares] == [header + "\n"] * 2
