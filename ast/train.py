@@ -148,6 +148,19 @@ def test_once(args, model, norm, tables, targets, valid):
     return Result(valid_chances, chances, probabilities(heard, multi_label), temperature)
 
 
+def describe_training(state, recipe, model, norm) -> dict:
+    """What scores.json says of the training itself."""
+    best = state.best_row()
+    return {
+        "head": "ast",
+        "best_step": state.best_step,
+        "num_steps": recipe.num_steps,
+        "best_valid": (best["valid_score"], best["valid_loss"]),
+        "input": norm.record(),
+        "network": type(model).__name__,
+    }
+
+
 def main() -> int:
     args = get_parser().parse_args()
     started = time.monotonic()
@@ -193,15 +206,8 @@ def main() -> int:
     result = test_once(args, model, norm, tables, targets, valid)
     save_network(model, norm, folder / "model")
     keep_training(folder, key, state, head)
-    best = state.best_row()
-    recipe = replace(recipe, wise_ft_alpha=best["alpha"])
-    details = {
-        "head": "ast",
-        "best_step": state.best_step,
-        "num_steps": recipe.num_steps,
-        "best_valid": (best["valid_score"], best["valid_loss"]),
-        "input": norm.record(),
-        "network": type(model).__name__,
+    recipe = replace(recipe, wise_ft_alpha=state.best_row()["alpha"])
+    details = describe_training(state, recipe, model, norm) | {
         "synthetic_weights": choice,
         "seconds": {"read": read_s, "train": state.seconds, "test": time.monotonic() - tested},
         "options": {**vars(args), **vars(recipe), "device": device},

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests.tiny_models import word_tokenizer
+from tests.tiny_models import T5GEMMA_TEXT, word_tokenizer
 
 RATE, HOP, LATENT, WIDTH, HEAD = 16000, 512, 16, 64, 64
 TEXT = 24
@@ -227,16 +227,7 @@ def save_published(folder: Path, kind: str = "small") -> Path:
     shapes = transformer_shapes(not small) | autoencoder_shapes(3 if small else 2, 3 if small else 1)
     save_file({name: values(name, shape) for name, shape in shapes.items()}, folder / "model.safetensors")
     (folder / "model_config.json").write_text(json.dumps(model_config(kind), indent=2))
-    text = {
-        "vocab_size": 64,
-        "hidden_size": TEXT,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "head_dim": 12,
-        "pad_token_id": 0,
-    }
+    text = T5GEMMA_TEXT | {"hidden_size": TEXT}
     reader = T5GemmaForConditionalGeneration(T5GemmaConfig(encoder=text, decoder=text, vocab_size=64))
     with torch.no_grad():
         for name, parameter in reader.named_parameters():

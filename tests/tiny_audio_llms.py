@@ -100,20 +100,22 @@ def save_qwen2_audio(folder: Path, seed: int = 0) -> Path:
     return save(folder, model, 2, "<|audio_bos|><|AUDIO|><|audio_eos|>", Qwen2AudioProcessor)
 
 
+FLAMINGO_AUDIO = {
+    "num_mel_bins": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "hidden_size": 16,
+    "max_source_positions": 100,
+}
+
+
 def save_audio_flamingo(folder: Path, seed: int = 0) -> Path:
     """Audio Flamingo 3: windows of 2 s, as many as the clip has."""
     from transformers import AudioFlamingo3Config, AudioFlamingo3ForConditionalGeneration, AudioFlamingo3Processor
 
-    audio = {
-        "num_mel_bins": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "hidden_size": 16,
-        "max_source_positions": 100,
-    }
     config = AudioFlamingo3Config(
-        audio_config=audio,
+        audio_config=FLAMINGO_AUDIO,
         text_config=text_config() | {"model_type": "qwen2"},
         **marker_ids(audio_token_id="<sound>"),
     )
@@ -125,17 +127,8 @@ def save_music_flamingo(folder: Path, seed: int = 0) -> Path:
     """Audio Flamingo Next, which has Music Flamingo's classes: windows of 2 s, and the time of each frame turned in."""
     from transformers import MusicFlamingoConfig, MusicFlamingoForConditionalGeneration, MusicFlamingoProcessor
 
-    audio = {
-        "model_type": "audioflamingo3_encoder",
-        "num_mel_bins": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "hidden_size": 16,
-        "max_source_positions": 100,
-    }
     config = MusicFlamingoConfig(
-        audio_config=audio,
+        audio_config=FLAMINGO_AUDIO | {"model_type": "audioflamingo3_encoder"},
         text_config=text_config() | {"model_type": "qwen2"},
         **marker_ids(audio_token_id="<sound>", audio_bos_token_id="<|sound_bos|>", audio_eos_token_id="<|sound_eos|>"),
     )

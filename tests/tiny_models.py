@@ -94,6 +94,19 @@ def save_text_to_audio(
     return folder
 
 
+# A small T5Gemma, encoder and decoder alike
+T5GEMMA_TEXT = {
+    "vocab_size": 64,
+    "hidden_size": 24,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 12,
+    "pad_token_id": 0,
+}
+
+
 def save_stable_audio_3(folder: Path, distilled: bool = False, seed: int = 0, **transformer: int) -> Path:
     """A StableAudio3Pipeline: 16 kHz stereo, 16 latent channels, frames of 512 samples, at most 2 s.
 
@@ -109,16 +122,7 @@ def save_stable_audio_3(folder: Path, distilled: bool = False, seed: int = 0, **
     from diffusers.pipelines.stable_audio_3 import StableAudio3DurationEmbedder
     from transformers import T5GemmaConfig, T5GemmaEncoderModel
 
-    text = {
-        "vocab_size": 64,
-        "hidden_size": 24,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "head_dim": 12,
-        "pad_token_id": 0,
-    }
+    text = T5GEMMA_TEXT
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         parts = {
