@@ -114,11 +114,11 @@ def main() -> int:
     listener = Listener(models, hearing.cache(data.output_folder), device, hearing.batch_size)
     options = {name: getattr(args, name) for name in HEADS_ALONE}
     prepared = prepare(listener, tables, data.csvs, targets, labels, **options)
-    read_s, train = time.monotonic() - started, tables["train"][PATH]
+    read_s = time.monotonic() - started
     names = fittable(prepared.task) if args.heads == ["all"] else args.heads
     pools = {name: fit_head(name, prepared.task) for name in names}
     fitted_s = time.monotonic() - started - read_s
-    write_doubts(folder, tables["train"], listener.hear(train, args.train_csv), targets["train"], labels, options)
+    write_doubts(folder, tables["train"], prepared.heard, targets["train"], labels, options)
     test = listener.hear(tables["test"][PATH], args.test_csv)
     details = {
         "seconds": {"read": read_s, "train": fitted_s, "test": time.monotonic() - started - read_s - fitted_s},

@@ -25,9 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task, and what was settled on the way: the weight of a synthetic clip, and how it was chosen."""
+    """A task, and what was settled on the way.
+
+    Attributes:
+        heard: all training clips, those of weight 0 too.
+        synthetic_weight: of a synthetic clip.
+        choice: how that was chosen.
+    """
 
     task: Task
+    heard: Features
     synthetic_weight: float
     choice: list[dict[str, float]]
 
@@ -82,7 +89,7 @@ def prepare(
         groups=groups_of(tables["train"][kept], tables["valid"]),
         seed=seed,
     )
-    return Prepared(task, weight, choice)
+    return Prepared(task, heard["train"], weight, choice)
 
 
 def settle_weight(
