@@ -93,10 +93,7 @@ def _folds(targets: np.ndarray, seed: int, groups: np.ndarray | None) -> list[tu
 
 def _ask(x: np.ndarray, targets: np.ndarray, fit: np.ndarray, asked: np.ndarray, multi_label: bool) -> np.ndarray:
     """Probabilities [asked, C]; NaN for clips with a label that no clip of the fit has."""
-    from scipy.special import expit, softmax
-
-    logits = fit_probe(x[fit], targets[fit], FEW_CLIPS_C, multi_label).logits(x[asked])
-    chances = expit(logits) if multi_label else softmax(logits, axis=1)
+    chances = fit_probe(x[fit], targets[fit], FEW_CLIPS_C, multi_label).chances(x[asked], multi_label)
     unseen = ~targets[fit].any(axis=0)
     chances[(targets[asked].astype(bool) & unseen).any(axis=1)] = np.nan
     return chances

@@ -35,6 +35,13 @@ class LinearProbe:
         """Embeddings [N, E] -> float64 [N, C]."""
         return x.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
 
+    def chances(self, x: np.ndarray, multi_label: bool) -> np.ndarray:
+        """Embeddings [N, E] -> probabilities, float64 [N, C]."""
+        from scipy.special import expit, softmax
+
+        logits = self.logits(x)
+        return expit(logits) if multi_label else softmax(logits, axis=1)
+
     @classmethod
     def summed(
         cls, probes: Sequence[LinearProbe], shares: Sequence[float] | np.ndarray, offset: float = 0.0

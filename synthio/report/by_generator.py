@@ -31,17 +31,15 @@ def counts(kept_csvs: Sequence[str]) -> dict[str, dict[str, int]]:
     What was rejected lies beside them; without a filter nothing does.
     """
     from synthio.manifest import MODEL, read_manifest
+    from synthio.report.parts import rejected_of
 
     found: dict[str, dict[str, int]] = {}
-    for csv in kept_csvs:
-        other = Path(csv).with_name("rejected.csv")
-        tables = {"kept": Path(csv), "rejected": other}
-        for kind, path in tables.items():
-            if path.is_file():
-                for cell in read_manifest(path, check_files=False)[MODEL]:
-                    row = found.setdefault(name_of(cell), {"made": 0, "kept": 0})
-                    row["made"] += 1
-                    row["kept"] += kind == "kept"
+    for pair in zip(kept_csvs, rejected_of(kept_csvs), strict=True):
+        for is_kept, csv in zip((True, False), pair, strict=True):
+            for cell in read_manifest(csv, check_files=False)[MODEL] if Path(csv).is_file() else ():
+                row = found.setdefault(name_of(cell), {"made": 0, "kept": 0})
+                row["made"] += 1
+                row["kept"] += is_kept
     return found
 
 

@@ -50,10 +50,7 @@ def chances_of(x_gold: np.ndarray, targets: np.ndarray, x: np.ndarray, multi_lab
     Raises:
         UserError: all gold clips have one label.
     """
-    from scipy.special import expit, softmax
-
-    logits = fit_probe(x_gold, targets, FEW_CLIPS_C, multi_label).logits(x)
-    return expit(logits) if multi_label else softmax(logits, axis=1)
+    return fit_probe(x_gold, targets, FEW_CLIPS_C, multi_label).chances(x, multi_label)
 
 
 def margins_of(chances: np.ndarray, multi_label: bool) -> np.ndarray:
