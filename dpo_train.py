@@ -34,7 +34,7 @@ from synthio.files import EMBEDDED
 from synthio.generation.options import PreferenceOptions
 from synthio.models.load import SCORER_HELP
 from synthio.options import Compiling, Device, add_options, from_args, shaping
-from synthio.tracking import Tracking, open_tracker
+from synthio.training.tracking import Tracking, open_tracker
 
 ROOT = Path(__file__).resolve().parent
 
@@ -60,7 +60,7 @@ def make_pairs(args, device: str) -> list:
     Raises:
         UserError: options that do not go together, or rows that cannot be paired.
     """
-    from synthio.contents import check_contents
+    from synthio.data.contents import check_contents
     from synthio.generation import pairs
     from synthio.manifest import LABEL, PATH, PROMPT, SOURCE, read_manifest
 
@@ -206,8 +206,8 @@ def main() -> int:
     from synthio.generation.control import describe, measure
     from synthio.generation.preference import align
     from synthio.models.adapters import check_output, make_trainable
-    from synthio.processes import join
-    from synthio.training import Checkpoint
+    from synthio.training.loop import Checkpoint
+    from synthio.training.processes import join
 
     quiet_libraries()
     set_threads()

@@ -41,7 +41,7 @@ def join(csvs: Sequence[str], tables: Sequence):
 
 def merge_sets(csvs: Sequence[str]):
     """(gold and synthetic tables one below the other, with `split_name`; the rows that repeat a synthetic clip)."""
-    from synthio.contents import check_contents
+    from synthio.data.contents import check_contents
     from synthio.manifest import PATH, REASON, SOURCE, SPLIT, read_manifest
 
     tables = [read_manifest(csv) for csv in csvs]

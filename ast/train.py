@@ -40,7 +40,7 @@ from synthio.cli import UserError, compile_network, new_parser, pick_device, run
 from synthio.files import EMBEDDED
 from synthio.models.classifiers import CLASSIFIER_HELP, NOT_COMPILED, is_ast
 from synthio.options import Compiling, add_options, from_args
-from synthio.tracking import Tracking, open_tracker
+from synthio.training.tracking import Tracking, open_tracker
 
 
 def get_parser():
@@ -164,7 +164,7 @@ def describe_training(state, recipe, model, norm) -> dict:
 def main() -> int:
     args = get_parser().parse_args()
     started = time.monotonic()
-    from synthio.processes import join
+    from synthio.training.processes import join
 
     processes = join(pick_device(args.device))
     data = from_args(Evaluation, args)
@@ -179,7 +179,7 @@ def main() -> int:
         save_network,
     )
     from synthio.classification.training import rows_of_labels, settle_weights
-    from synthio.training import Checkpoint
+    from synthio.training.loop import Checkpoint
 
     tracker = open_tracker(from_args(Tracking, args), f"classifier {Path(args.output_folder).name}", vars(args))
     device, folder = start_clean(data, processes.is_main)

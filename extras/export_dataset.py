@@ -88,7 +88,7 @@ def read_clips(csv: str, with_gold: bool):
     Raises:
         UserError: the CSV has no synthetic row.
     """
-    from synthio.contents import check_contents
+    from synthio.data.contents import check_contents
     from synthio.manifest import LABEL, PATH, PROMPT, SOURCE, read_manifest
 
     table = read_manifest(csv, (PATH, LABEL, PROMPT, SOURCE))
@@ -163,7 +163,7 @@ def metadata_row(record: dict[str, str], csv: str, run: Run, watermark: str = ""
 
 def tags_of(row: dict) -> dict[str, str]:
     """What a clip says of itself."""
-    from synthio.provenance import Provenance
+    from synthio.publish.provenance import Provenance
 
     names = ("label", "generator", "model", "seed", "run", "licence")
     said = Provenance(**{name: row[name] for name in names}, is_watermarked=bool(row["watermark"]))
@@ -183,7 +183,7 @@ def place(source: str, target: Path) -> bool:
 
 def put(path: str, target: Path, tags: dict[str, str], seal: Seal | None) -> bool:
     """Bring a clip into the folder, with its tags; whether a recording had to be copied."""
-    from synthio.provenance import write_tagged
+    from synthio.publish.provenance import write_tagged
 
     if not tags:
         return place(path, target)

@@ -49,7 +49,7 @@ def main() -> int:
     from synthio.filtering.finetune import fit, read_clips
     from synthio.manifest import PATH, read_manifest, versions, write_table
     from synthio.models.load import load_scorer
-    from synthio.training import Checkpoint
+    from synthio.training.loop import Checkpoint
 
     quiet_libraries()
     set_threads()

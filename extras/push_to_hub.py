@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from synthio.cli import UserError, new_parser, run_main, str2bool
-from synthio.model_ids import HUB_ID
+from synthio.models.model_ids import HUB_ID
 
 if TYPE_CHECKING:
     from synthio.report.parcel import Parcel

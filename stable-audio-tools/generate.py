@@ -162,7 +162,7 @@ def plan(table, args, model, sampling: dict, identity: str) -> list[dict]:
 def is_done(request: dict, model, noted: Mapping[str, str]) -> bool:
     """Whether the clip is there, readable, of the right length and, where an earlier call noted it, with its sound."""
     from synthio.audio import BadAudio, probe
-    from synthio.contents import has_content
+    from synthio.data.contents import has_content
     from synthio.generation.decoding import samples_of
 
     path = str(request["path"])
@@ -236,7 +236,7 @@ def generate_missing(requests: list[dict], args, model, sampling: dict) -> int:
     import torch
 
     from synthio.audio import write_wav
-    from synthio.contents import noted_contents
+    from synthio.data.contents import noted_contents
     from synthio.generation.decoding import decode_clips
 
     noted = noted_contents(args.output_csv)

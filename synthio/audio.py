@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from synthio.containers import AUDIO_SUFFIXES, BadAudio, is_sound_name
-from synthio.decoding import Stream, open_sound
 from synthio.files import atomic_path
+from synthio.formats.containers import AUDIO_SUFFIXES, BadAudio, is_sound_name
+from synthio.formats.decoding import Stream, open_sound
 
 __all__ = [
     "AUDIO_SUFFIXES",

@@ -250,7 +250,7 @@ def pick_device(name: str) -> str:
     """Turn `auto` into `cuda`, `mps` or `cpu`, whichever is there; anything else is taken as it is.
 
     A GPU then multiplies float32 matrices with TF32: sums stay float32, factors are rounded to 10 bits, some 0.05 %.
-    Of several processes that train together (synthio.processes), each has the GPU of its number.
+    Of several processes that train together (synthio.training.processes), each has the GPU of its number.
     """
     import torch
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from synthio import __version__
 from synthio.cli import UserError
 from synthio.files import ROOT, atomic_path, sha256_file, write_json
-from synthio.tables import doubled, header_faults, load, mend_command, recognise
+from synthio.formats.tables import doubled, header_faults, load, mend_command, recognise
 
 if TYPE_CHECKING:
     import pandas as pd

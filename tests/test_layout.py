@@ -51,3 +51,8 @@ def test_every_folder_of_tests_is_a_package():
     """Files of one name in two folders are otherwise one module for pytest."""
     folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_the_ground_floor_is_small():
+    """What belongs to one subject stands in the wing of that subject."""
+    assert len(list((ROOT / "synthio").glob("*.py"))) <= 10

@@ -469,13 +469,13 @@ make_own_environments() {
 check_tracking() {
     local line name asked="" interpreter
     [[ $log_to != none ]] && ! $dry_run || return 0
-    helper -m synthio.tracking --log_to "$log_to" || exit 2
+    helper -m synthio.training.tracking --log_to "$log_to" || exit 2
     for line in "${ahead[@]}"; do
         IFS=$'\t' read -r _ name _ <<<"$line"
         [[ $line == *"'--log_to'"* && -n ${pythons[$name]:-} && $asked != *"${pythons[$name]}"* ]] || continue
         asked+=${pythons[$name]}
         mapfile -t interpreter <<<"${pythons[$name]}"
-        "${interpreter[@]}" -m synthio.tracking --log_to "$log_to" 9>&- || exit 2
+        "${interpreter[@]}" -m synthio.training.tracking --log_to "$log_to" 9>&- || exit 2
     done
 }
 

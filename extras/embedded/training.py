@@ -16,7 +16,7 @@ from synthio.options import Device, add_options
 if TYPE_CHECKING:
     import torch
 
-    from synthio.training import State
+    from synthio.training.loop import State
 
 ROOT = Path(__file__).resolve().parents[2]
 INERT = ("cache", "output", "scratch", "device", "workers")  # options that change no result
@@ -120,7 +120,7 @@ def fit(
     import torch
 
     from synthio.manifest import write_table
-    from synthio.training import Checkpoint, State, Tensors, descend, train
+    from synthio.training.loop import Checkpoint, State, Tensors, descend, train
 
     device, steps, scratch = pick_device(args.device), args.steps, args.scratch
     module.to(device)
@@ -170,7 +170,7 @@ def note(state: State, rows: list[dict[str, torch.Tensor]], seconds: float) -> N
     """
     import torch
 
-    from synthio.training import check_finite
+    from synthio.training.loop import check_finite
 
     means = {key: float(torch.stack([row[key] for row in rows]).mean()) for key in rows[0]}
     check_finite(means["loss"], "loss", state.step - 1)

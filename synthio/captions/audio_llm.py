@@ -24,7 +24,7 @@ from synthio.audio import fit_length
 from synthio.captions.requests import Captioner, CaptionerOptions, one_line
 from synthio.cli import UserError, pick_device, quiet_libraries, set_threads
 from synthio.files import fingerprint
-from synthio.model_ids import auto_source, source
+from synthio.models.model_ids import auto_source, source
 from synthio.models.strict import load_network, refusing
 
 MIN_SAMPLES = 1600  # 0.1 s: the encoders make nothing of less

@@ -24,7 +24,7 @@ from synthio.captions.chat_writer import ChatWriter, Question, Reply
 from synthio.captions.requests import WriterOptions
 from synthio.cli import UserError, pick_device, quiet_libraries, set_threads
 from synthio.files import fingerprint
-from synthio.model_ids import auto_source
+from synthio.models.model_ids import auto_source
 from synthio.models.strict import load_network, refusing
 
 BATCH_SIZE = 8

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from synthio.model_ids import is_hub_id
+from synthio.models.model_ids import is_hub_id
 from synthio.options import Device, Seed, option
 
 if TYPE_CHECKING:

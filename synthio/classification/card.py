@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synthio.cards import described, render, shared_licence
 from synthio.classification.options import HEADS_ALONE, Recipe
 from synthio.options import declared
+from synthio.publish.cards import described, render, shared_licence
 
 
 def base_models(options: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -9,14 +9,14 @@ from dataclasses import replace
 
 import torch
 
-from synthio import training
 from synthio.batching import Halving
 from synthio.classification.optimisation import make_optimizer
 from synthio.classification.options import Recipe
 from synthio.classification.supcon import SupConAst
 from synthio.classification.training import Split, train_step
-from synthio.processes import ALONE, Processes
-from synthio.training import Checkpoint, Parts, State
+from synthio.training import loop
+from synthio.training.loop import Checkpoint, Parts, State
+from synthio.training.processes import ALONE, Processes
 
 
 def first_stage(
@@ -56,7 +56,5 @@ def first_stage(
 
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         every = max(1, num_steps // 20)
-        training.train(
-            state, parts, checkpoint, num_steps, every, take_step, what="contrastive steps", processes=processes
-        )
+        loop.train(state, parts, checkpoint, num_steps, every, take_step, what="contrastive steps", processes=processes)
     return replace(recipe, supcon_weight=0.0)

@@ -18,7 +18,7 @@ import torch
 from synthio.classification.script import FINISHED
 from synthio.files import sha256_file, sha256_value
 from synthio.models.classifiers import linear_name
-from synthio.training import Checkpoint
+from synthio.training.loop import Checkpoint
 
 if TYPE_CHECKING:
     from synthio.classification.training import Fitting

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 
 from synthio.classification.options import Recipe
-from synthio.training import learning_rate_factor
+from synthio.training.loop import learning_rate_factor
 
 BETAS = (0.95, 0.999)  # AST's
 CONSTANT_EPOCHS, DECAY = 5, 0.85  # of AST's recipe for ESC-50

@@ -72,8 +72,8 @@ def background_clips(given: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from synthio.containers import is_sound_name
     from synthio.files import files_in
+    from synthio.formats.containers import is_sound_name
     from synthio.manifest import GROUP, LABEL, PATH, read_manifest
 
     if not given:

@@ -53,7 +53,7 @@ class Hearing:
 def read_splits(data: Evaluation, multi_label: bool):
     """The three manifests, the classes, and the targets [N, C] of each; every mistake in the labels shows here."""
     from synthio.classification.labels import encode_labels
-    from synthio.contents import check_contents
+    from synthio.data.contents import check_contents
     from synthio.manifest import LABEL, all_labels, read_manifest, read_table
 
     csvs = data.csvs

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from synthio import training
 from synthio.audio import BadAudio, fit_length, read_audio
 from synthio.batching import Halving
 from synthio.classification.augment import augment
@@ -37,8 +36,8 @@ from synthio.files import stable_seed
 from synthio.models.classifiers import linear_of, read_by_linear
 from synthio.models.fbank import SAMPLE_RATE, WINDOW, kaldi_fbank, num_frames, num_samples
 from synthio.models.precision import autocast
-from synthio.processes import ALONE, Processes
-from synthio.training import (
+from synthio.training import loop
+from synthio.training.loop import (
     Checkpoint,
     State,
     batch_rows,
@@ -47,6 +46,7 @@ from synthio.training import (
     rows_at,
     set_learning_rate,
 )
+from synthio.training.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from synthio.models.base import OwnHead
@@ -662,7 +662,7 @@ def fit(
                 _record(state, model, float(np.mean(losses)), *evaluate(model, valid, recipe, device), alpha)
 
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        training.train(
+        loop.train(
             state,
             parts,
             checkpoint,

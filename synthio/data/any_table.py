@@ -17,6 +17,7 @@ from synthio.data.check_tables import SPLIT_WORDS, empty_cells, free_name, line_
 from synthio.data.common import SEGMENT, TRAIN, WHERE, Listing, PrepareOptions, fold_splits, list_clips, where
 from synthio.data.find_clips import find_clip
 from synthio.data.problems import Findings
+from synthio.formats.tables import doubled, find_column, find_parts, load, names_of, recognise
 from synthio.manifest import (
     DATASET,
     FOLD,
@@ -31,7 +32,6 @@ from synthio.manifest import (
     split_labels,
 )
 from synthio.options import Value, option
-from synthio.tables import doubled, find_column, find_parts, load, names_of, recognise
 
 if TYPE_CHECKING:
     import pandas as pd

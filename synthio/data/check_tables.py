@@ -16,6 +16,18 @@ from typing import TYPE_CHECKING
 from synthio.cli import UserError
 from synthio.data.find_clips import find_clip
 from synthio.data.problems import MAX_LISTED, Findings, number
+from synthio.formats.tables import (
+    Form,
+    broken_rows,
+    doubled,
+    find_column,
+    find_parts,
+    header_faults,
+    load,
+    mend_command,
+    recognise,
+    shown,
+)
 from synthio.manifest import (
     GROUP,
     LABEL,
@@ -28,18 +40,6 @@ from synthio.manifest import (
     has_several_labels,
     resolve_paths,
     split_labels,
-)
-from synthio.tables import (
-    Form,
-    broken_rows,
-    doubled,
-    find_column,
-    find_parts,
-    header_faults,
-    load,
-    mend_command,
-    recognise,
-    shown,
 )
 
 if TYPE_CHECKING:

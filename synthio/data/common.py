@@ -333,7 +333,7 @@ def _write_parts(path: Path, wanted: Mapping[Path, tuple[int, int]]) -> dict[Pat
     import numpy as np
 
     from synthio.audio import BadAudio, check_samples, write_wav
-    from synthio.decoding import open_sound
+    from synthio.formats.decoding import open_sound
 
     waiting = sorted(wanted, key=lambda file: wanted[file])
     parts: dict[Path, list[np.ndarray]] = {}

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from synthio.containers import is_sound_name
+from synthio.formats.containers import is_sound_name
 
 
 def plain(cell: str) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from synthio.cli import UserError
-from synthio.containers import AUDIO_SUFFIXES, is_sound_name
 from synthio.data import any_table
 from synthio.data.any_table import group_of, group_option
 from synthio.data.check_inputs import listed, number, warn
@@ -29,6 +28,7 @@ from synthio.data.common import (
     walk_files,
     where,
 )
+from synthio.formats.containers import AUDIO_SUFFIXES, is_sound_name
 from synthio.options import option
 
 # How the data may be split, said once for the three kinds of folders.

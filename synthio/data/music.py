@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from synthio.cli import UserError, progress
-from synthio.containers import is_sound_name
 from synthio.data.common import (
     SEGMENT,
     SPLITS,
@@ -25,6 +24,7 @@ from synthio.data.common import (
     read_lines,
     where,
 )
+from synthio.formats.containers import is_sound_name
 from synthio.options import option
 
 # ---- GTZAN

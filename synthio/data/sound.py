@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from synthio.cli import UserError, in_range
-from synthio.containers import is_sound_name
 from synthio.data.common import (
     SEGMENT,
     TEST,
@@ -27,6 +26,7 @@ from synthio.data.common import (
     walk_files,
     where,
 )
+from synthio.formats.containers import is_sound_name
 from synthio.options import Value, option
 
 # ---- ESC-50 and ESC-10

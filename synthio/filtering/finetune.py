@@ -14,11 +14,11 @@ from torch.nn import functional
 from synthio.audio import BadAudio, cut_windows, read_audio
 from synthio.captions.pools import label_prompt
 from synthio.cli import UserError, progress
-from synthio.contents import check_contents
+from synthio.data.contents import check_contents
 from synthio.files import stable_seed
 from synthio.filtering.options import FinetuneOptions
 from synthio.manifest import PATH, class_of, prompt_cells, read_manifest
-from synthio.training import (
+from synthio.training.loop import (
     Checkpoint,
     Parts,
     State,

@@ -62,7 +62,7 @@ def draw(table: pd.DataFrame, column: str, limits: Mapping[str, Limit], title: s
     from matplotlib.figure import Figure
 
     from synthio.files import atomic_path
-    from synthio.fonts import families_for
+    from synthio.publish.fonts import families_for
 
     table = table[table[column] != ""]
     classes = rows_of_classes(prompt_cells(table), np.ones(len(table), bool))

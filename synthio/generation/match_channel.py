@@ -156,7 +156,7 @@ def main() -> int:
     args = get_parser().parse_args()
     import pandas as pd
 
-    from synthio.contents import check_contents
+    from synthio.data.contents import check_contents
     from synthio.files import sha256_value, sweep, write_json
     from synthio.manifest import CHANNEL_SEED, CONTENT, PATH, UNMATCHED, read_manifest, write_manifest
 

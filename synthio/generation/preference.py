@@ -21,8 +21,7 @@ from synthio.generation.options import PreferenceOptions
 from synthio.generation.pairs import TrainingData
 from synthio.models.adapters import Trainable
 from synthio.models.base import Condition, TextToAudio
-from synthio.processes import ALONE, Processes
-from synthio.training import (
+from synthio.training.loop import (
     Checkpoint,
     Parts,
     State,
@@ -33,6 +32,7 @@ from synthio.training import (
     set_learning_rate,
     train,
 )
+from synthio.training.processes import ALONE, Processes
 
 MEND = "lower --learning_rate or --beta"  # a loss that is not finite
 

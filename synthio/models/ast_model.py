@@ -18,11 +18,11 @@ from torch.nn import functional
 from synthio.audio import cut_windows
 from synthio.cli import UserError
 from synthio.files import read_object, stable_seed
-from synthio.model_ids import auto_source, source
 from synthio.models.ast_checkpoint import read_ast_checkpoint
 from synthio.models.base import OwnHead, head_names
 from synthio.models.classifiers import AST, is_ast_checkpoint
 from synthio.models.fbank import SAMPLE_RATE, kaldi_fbank, num_samples
+from synthio.models.model_ids import auto_source, source
 from synthio.models.strict import finite_number, load_reported, refusing
 
 SPECIAL_TOKENS = 2  # AST's cls and distillation token

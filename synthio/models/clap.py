@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from synthio.files import scratch_folder
-from synthio.model_ids import auto_source, source
 from synthio.models.base import AudioTextScorer, Network, unit
+from synthio.models.model_ids import auto_source, source
 from synthio.models.strict import load_network, refusing
 
 

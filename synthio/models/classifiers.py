@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from synthio.cli import UserError
 from synthio.files import read_object
-from synthio.model_ids import OWN_CODE
 from synthio.models.hub import read_hub_object
+from synthio.models.model_ids import OWN_CODE
 
 if TYPE_CHECKING:
     import torch

@@ -18,9 +18,9 @@ import torch
 
 from synthio.cli import UserError
 from synthio.files import read_object
-from synthio.model_ids import is_hub_id
 from synthio.models.base import Condition, Objective, Sampling, TextToAudio, reach_of
 from synthio.models.hub import snapshot
+from synthio.models.model_ids import is_hub_id
 from synthio.models.pipeline_model import PipelineModel, check_parts, read_scheduler
 from synthio.models.strict import finite_number, load_network
 

@@ -17,7 +17,7 @@ from typing import Literal
 from synthio.cli import UserError, first_line
 from synthio.errors import trouble
 from synthio.files import Json, read_object
-from synthio.model_ids import is_hub_id, split_id
+from synthio.models.model_ids import is_hub_id, split_id
 
 TIMEOUT_S = 5.0
 WEIGHTS = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from synthio.cli import UserError, making_of
-from synthio.model_ids import is_hub_id, split_id
 from synthio.models import CHECKPOINT_SUFFIXES, is_published_stable_audio_3
+from synthio.models.model_ids import is_hub_id, split_id
 
 if TYPE_CHECKING:
     import numpy as np

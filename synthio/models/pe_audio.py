@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from synthio.cli import UserError
-from synthio.model_ids import auto_source
 from synthio.models.base import AudioTextScorer, Network, unit
 from synthio.models.clap import save_parts
 from synthio.models.classifiers import FRAME_LEVEL, NO_CLIPS, library_class
+from synthio.models.model_ids import auto_source
 from synthio.models.strict import load_network, refusing
 from synthio.models.windowed import WINDOW_S, WindowedEmbedder
 

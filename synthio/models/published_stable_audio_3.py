@@ -29,9 +29,9 @@ import torch
 
 from synthio.cli import UserError, first_line
 from synthio.files import atomic_folder, fingerprint, read_object, sweep
-from synthio.model_ids import is_hub_id
 from synthio.models.base import Network
 from synthio.models.hub import snapshot
+from synthio.models.model_ids import is_hub_id
 from synthio.models.strict import compare, refuse_misfits, refusing
 
 FORMAT = 1  # raise it when the same files are converted to something else

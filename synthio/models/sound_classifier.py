@@ -20,9 +20,9 @@ import torch
 from synthio.audio import fit_length
 from synthio.cli import UserError
 from synthio.files import stable_seed
-from synthio.model_ids import auto_source
 from synthio.models.base import Network, OwnHead, head_names
 from synthio.models.classifiers import hidden_states, refuse_misfit
+from synthio.models.model_ids import auto_source
 from synthio.models.strict import load_reported, refusing
 from synthio.models.windowed import WindowedEmbedder
 

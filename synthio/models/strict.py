@@ -20,8 +20,8 @@ import torch
 from synthio.cli import UserError, first_line
 from synthio.errors import trouble
 from synthio.files import read_object
-from synthio.model_ids import OWN_CODE, auto_source, source
 from synthio.models.base import Network
+from synthio.models.model_ids import OWN_CODE, auto_source, source
 
 State = Mapping[str, torch.Tensor]
 # Buffers that older transformers saved and newer ones compute.

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 
 from synthio.cli import AUTO, new_parser, run_main
 from synthio.files import ROOT
-from synthio.model_ids import split_id
 from synthio.models import is_published_stable_audio_3
 from synthio.models.hub import look_up, problem
+from synthio.models.model_ids import split_id
 from synthio.options import WHOLE
 from synthio.pipeline.estimate import (
     SAMPLED,

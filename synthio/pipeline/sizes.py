@@ -13,9 +13,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from synthio.model_ids import split_id
 from synthio.models import is_published_stable_audio_3
 from synthio.models.lengths import Grid, oobleck_reach
+from synthio.models.model_ids import split_id
 
 # of the encoders
 TEXT_PARAMETERS = {"t5-base": 110_000_000, "google/flan-t5-large": 341_000_000, "google/t5gemma-b-b-ul2": 281_600_000}

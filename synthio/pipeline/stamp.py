@@ -26,7 +26,7 @@ from typing import Any
 
 from synthio.cli import UserError, new_parser, run_main
 from synthio.files import files_in, fingerprint, read_json, sha256_file, sha256_value, write_json
-from synthio.model_ids import is_hub_id
+from synthio.models.model_ids import is_hub_id
 from synthio.pipeline.loaded import changed_code, changed_libraries, merged, read_notes
 from synthio.pipeline.shared_stages import clips_of, counterparts, files_beside, link_outputs, root_of, sibling_stamps
 from synthio.pipeline.variables import inert_options

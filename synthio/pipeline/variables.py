@@ -21,7 +21,7 @@ from synthio.files import ROOT, write_text
 from synthio.filtering.options import FilterOptions, FinetuneOptions
 from synthio.generation.options import AttributionOptions, PreferenceOptions, SamplingOptions
 from synthio.options import Compiling, Device, Option, ReportClips, declared, flag_of, option
-from synthio.tracking import Tracking
+from synthio.training.tracking import Tracking
 
 RUN = ROOT / "run.sh"
 PAGE = ROOT / "docs/variables.md"

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synthio.cards import described, known_licence, render, shared_licence
 from synthio.generation.options import PreferenceOptions
 from synthio.options import declared
+from synthio.publish.cards import described, known_licence, render, shared_licence
 
 KINDS = {"lora": "Low-rank updates (LoRA)", "prefix": "Gated prefixes", "all": "All weights of the transformer"}
 

@@ -89,7 +89,7 @@ def read_tables(options: AdviceOptions) -> tuple[dict[str, pd.DataFrame], list[s
     Raises:
         UserError: a table is empty, a clip is not the sound that its CSV was written with, or there is one class.
     """
-    from synthio.contents import check_contents
+    from synthio.data.contents import check_contents
     from synthio.manifest import LABEL, all_labels, read_manifest, read_table
 
     csvs = options.csvs

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from synthio.cards import citation
 from synthio.files import sha256_file
+from synthio.publish.cards import citation
 
 RECORDS = "records.json"
 CROISSANT = "croissant.json"

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthio.cards import UNKNOWN_LICENCE, citation, described, known_licence, model_name, render, shared_licence
+from synthio.publish.cards import (
+    UNKNOWN_LICENCE,
+    citation,
+    described,
+    known_licence,
+    model_name,
+    render,
+    shared_licence,
+)
 from synthio.report.run_folder import ALSO
 
 # What a dataset card calls the models: stage of its record, option, name.

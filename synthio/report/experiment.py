@@ -456,7 +456,7 @@ def write_picture(records: Sequence[Mapping[str, Any]], dataset_name: str, compa
     from matplotlib.figure import Figure
 
     from synthio.files import atomic_path
-    from synthio.fonts import families_for
+    from synthio.publish.fonts import families_for
     from synthio.report.figures import STYLE, plot_scores
 
     groups = by_n(records)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from synthio.cards import Licence, known_licence, known_licences, licence_of
 from synthio.cli import UserError
 from synthio.files import Json, files_in, link, read_json, read_object, sha256_file
 from synthio.models.adapters import FILES, MARKER, adapter_kind, record_of
-from synthio.provenance import read_tags
+from synthio.publish.cards import Licence, known_licence, known_licences, licence_of
+from synthio.publish.provenance import read_tags
 from synthio.report.adapter_card import adapter_card, base_model
 from synthio.report.croissant import CROISSANT, RECORDS
 

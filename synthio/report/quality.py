@@ -495,9 +495,9 @@ def bought(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def main() -> int:
     args = get_parser().parse_args()
-    from synthio.cards import model_name
     from synthio.files import sha256_file, write_json
     from synthio.manifest import versions
+    from synthio.publish.cards import model_name
 
     quiet_libraries()
     set_threads()

@@ -21,7 +21,7 @@ from synthio.classification.scored import pair, read_scores
 from synthio.cli import UserError, in_range, new_parser, run_main
 from synthio.options import add_options, from_args
 from synthio.report.tables import TOLD_HEADER, difference_cells, percent, plain_table, with_interval
-from synthio.tracking import Tracking, open_tracker
+from synthio.training.tracking import Tracking, open_tracker
 
 if TYPE_CHECKING:
     import pandas as pd

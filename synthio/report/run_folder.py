@@ -15,7 +15,6 @@ from typing import Any
 
 import pandas as pd
 
-from synthio.cards import model_name
 from synthio.classification.doubts import CONFIDENCE, DOUBTS, HEARD_AS, HEARD_CONFIDENCE
 from synthio.classification.scored import stands_for_ast
 from synthio.cli import UserError
@@ -23,6 +22,7 @@ from synthio.data.review import COLUMNS, DECISION, DROP, GOLD, KIND
 from synthio.files import fingerprint, read_json, read_object, sha256_file
 from synthio.generation.shares import GENERATORS
 from synthio.manifest import CAPTION, CONTENT, LABEL, MODEL, PATH, PROMPT, read_manifest, read_table
+from synthio.publish.cards import model_name
 
 ADAPTER = re.compile(r"\+adapter@([0-9a-f]+)")
 OF_A_METHOD = ("name", "file", "metric", "interval_95", "macro_f1", "train", "test")

@@ -11,7 +11,7 @@ from synthio.classification import contrastive
 from synthio.classification.options import Recipe
 from synthio.classification.supcon import SupConAst, supcon_loss
 from synthio.classification.training import Normalisation, Split
-from synthio.training import Checkpoint
+from synthio.training.loop import Checkpoint
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
 INPUT = {"patch_size": 8, "time_stride": 8, "frequency_stride": 8, "max_length": 56, "num_mel_bins": 32}

@@ -19,8 +19,8 @@ from synthio.classification.supcon import SupConAst
 from synthio.classification.weighting import TOTALS, draw_rates
 from synthio.cli import UserError
 from synthio.models import ast_model
-from synthio.processes import ALONE, Processes
-from synthio.training import Checkpoint, batch_rows
+from synthio.training.loop import Checkpoint, batch_rows
+from synthio.training.processes import ALONE, Processes
 from tests.classification.toy_clips import RATE, load_script, options, save_problem
 
 

@@ -14,7 +14,7 @@ from tests.running import check_workers_end
 
 def test_a_long_sound_is_hashed_as_a_whole(make_wav, monkeypatch):
     path = make_wav("a.wav", 3.0, channels=2, seed=0)
-    monkeypatch.setattr("synthio.decoding.BLOCK", 5001)
+    monkeypatch.setattr("synthio.formats.decoding.BLOCK", 5001)
     audio, rate = read_audio(path, mono=False)
     assert inspect(str(path)) == Sound(content_hash(mix_down(audio), rate), 3.0, 16000, 2)
 

@@ -17,7 +17,7 @@ import pytest
 from synthio.cli import printable
 from synthio.files import EMBEDDED, sha256_file, write_json
 from synthio.manifest import read_manifest
-from synthio.provenance import read_tags
+from synthio.publish.provenance import read_tags
 from tests.faults_tools import kill_at
 from tests.report.test_page import CAPTIONS, LABELS, save_run
 from tests.scripts import ROOT, call_script, own_python

@@ -208,7 +208,7 @@ def train_a_step(network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> 
 
 def checkpoints(rng: random.Random, folder: Path) -> str:
     """What a training goes on from: as it was, or begun anew."""
-    from synthio.training import Checkpoint, State
+    from synthio.training.loop import Checkpoint, State
 
     network, optimizer = small_network(1.0)
     trained, row = train_a_step(network, optimizer), {"step": 0, "loss": 1.0, "seconds": 0.1}

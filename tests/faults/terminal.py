@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from synthio.cards import code, escape
 from synthio.cli import printable
+from synthio.publish.cards import code, escape
 from tests.faults.tables import CHECK, save_world
 from tests.faults.trials import Outcome, Silent, harmless, judged
 from tests.scripts import ROOT, Done, call_script

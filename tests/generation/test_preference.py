@@ -16,8 +16,8 @@ from synthio.generation import diffusion, pairs, preference
 from synthio.generation.options import PreferenceOptions
 from synthio.models.adapters import make_trainable
 from synthio.models.load import load_text_to_audio
-from synthio.processes import Processes
-from synthio.training import Checkpoint
+from synthio.training.loop import Checkpoint
+from synthio.training.processes import Processes
 from tests.generation.toy import KINDS, OBJECTIVES, RATES, losers_of, save_world
 from tests.tiny_models import save_stable_audio_3
 

@@ -14,7 +14,7 @@ import torch
 
 from synthio.cli import UserError
 from synthio.models.audioseal import message_of, read_checkpoint
-from synthio.provenance import read_tags
+from synthio.publish.provenance import read_tags
 from tests.report.test_page import save_run
 from tests.scripts import ROOT, Done, own_python
 

@@ -13,10 +13,10 @@ from transformers import AutoModel, AutoTokenizer
 from synthio.classification.pool import load_pool
 from synthio.cli import UserError
 from synthio.filtering.agreement import load as load_classifier
-from synthio.model_ids import auto_source
 from synthio.models.adapters import FILES, make_trainable, record_of, write_adapter
 from synthio.models.ast_model import load_extractor, load_pretrained_ast
 from synthio.models.load import load_scorer, load_text_to_audio
+from synthio.models.model_ids import auto_source
 from synthio.models.strict import load_network, refusing
 from tests.classification.toy_clips import save_tiny_ast
 from tests.tiny_models import save_clap, save_text_to_audio

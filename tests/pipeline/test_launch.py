@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 
 from synthio.cli import UserError, run_main
-from synthio.processes import join
+from synthio.training.processes import join
 
 
 def main():

@@ -21,7 +21,7 @@ HISTORY = [{"step": 5 * i, "train_loss": 1 / i, "valid_accuracy": i / 4, "second
 
 def write(kind: str, folder: Path) -> None:
     """Two runs: one from its first row on, one that takes up a history of two rows."""
-    from synthio.tracking import Tracker
+    from synthio.training.tracking import Tracker
 
     for known in (0, 2):
         tracker = Tracker(kind, folder / "my set/tracking", "classifier synthio", {"seed": 3, "model": "ast"})

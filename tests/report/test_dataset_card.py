@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synthio import cards
+from synthio.publish import cards
 from synthio.report import dataset_card
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from synthio.audio import BadAudio, probe, read_audio
-from synthio.containers import read_container
+from synthio.formats.containers import read_container
 from tests.encoders import encode, id3, join, tone
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from synthio.cli import printable
 from synthio.files import EMBEDDED, ROOT
-from synthio.model_ids import is_hub_id, split_id
+from synthio.models.model_ids import is_hub_id, split_id
 
 UNKNOWN_LICENCE = "not known here"
 LICENCES = Path(__file__).with_name("licences.toml")

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthio.cli import UserError
-from synthio.containers import is_sound_name
 from synthio.files import ROOT, Json
+from synthio.formats.containers import is_sound_name
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synthio import tracking
 from synthio.cli import UserError
 from synthio.files import read_json
 from synthio.pipeline.stamp import command_key
+from synthio.training import tracking
 from tests.classification.toy_clips import TRAIN, options, save_tiny_ast, save_tones
 from tests.driver import test_run
 from tests.scripts import ROOT, call_script, own_python
 
-SCRIPT, CURVES = ROOT / "synthio/tracking.py", ROOT / "tests/programs/track_curves.py"
+SCRIPT, CURVES = ROOT / "synthio/training/tracking.py", ROOT / "tests/programs/track_curves.py"
 
 
 class Notebook:
@@ -171,7 +171,7 @@ def test_wandb_without_a_login_says_what_to_do(trackers_python, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     environment |= {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "NETRC": str(tmp_path / "none")}
     code = (
-        "from synthio.cli import run_main\nfrom synthio.tracking import Tracker\n"
+        "from synthio.cli import run_main\nfrom synthio.training.tracking import Tracker\n"
         "run_main(lambda: Tracker('wandb', 't', 'x', {}).follow([{'step': 0, 'loss': 1.0}]))"
     )
     command = [trackers_python, "-c", code]

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from synthio import cards
+from synthio.publish import cards
 
 EVIL = [
     "a|b",

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 import soundfile
 
-from synthio import contents
 from synthio.audio import content_hash, read_audio
 from synthio.cli import UserError
-from synthio.contents import check_contents, has_content, noted_contents
+from synthio.data import contents
+from synthio.data.contents import check_contents, has_content, noted_contents
 from synthio.manifest import read_manifest, write_manifest
 
 

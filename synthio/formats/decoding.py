@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from synthio.containers import BadAudio, Container, read_container, unsaid_bytes
+from synthio.formats.containers import BadAudio, Container, read_container, unsaid_bytes
 
 BLOCK = 1 << 18  # samples (of all channels) that are decoded at once
 

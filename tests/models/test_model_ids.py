@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from synthio.model_ids import is_hub_id, source, split_id
+from synthio.models.model_ids import is_hub_id, source, split_id
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from synthio.cli import UserError
-from synthio.file_bytes import FileBytes, FileRange
+from synthio.formats.file_bytes import FileBytes, FileRange
 
 # Every suffix of a file that can be read; what lies in the file is told by its bytes. docs/audio.md names the decoders.
 AUDIO_SUFFIXES = tuple(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from synthio.cli import UserError
-from synthio.tables import broken_rows, cell_text, find_column, load, made_up_names, mend_command, recognise
+from synthio.formats.tables import broken_rows, cell_text, find_column, load, made_up_names, mend_command, recognise
 
 TEXT = "path,label\na.wav,größe\nb.wav,b\n"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib import font_manager
 
-from synthio.fonts import DEFAULT, _codes, _others, families_for
+from synthio.publish.fonts import DEFAULT, _codes, _others, families_for
 
 
 def test_a_font_is_found_for_letters_that_the_default_lacks():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from synthio.cli import UserError
-from synthio.training import (
+from synthio.training.loop import (
     MAX_GRADIENT_NORM,
     Checkpoint,
     State,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from synthio.audio import AUDIO_SUFFIXES, BadAudio, probe, read_audio
-from synthio.decoding import _open_av, import_av
+from synthio.formats.decoding import _open_av, import_av
 from tests.encoders import encode, id3, join, tone
 
 # suffix -> (codec of FFmpeg, samples by which a second may be off: frames that fill up the end, and nothing declares

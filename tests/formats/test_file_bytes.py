@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from synthio.audio import open_audio
-from synthio.containers import read_container
-from synthio.file_bytes import BLOCK, LONGEST, FileBytes, FileRange
+from synthio.formats.containers import read_container
+from synthio.formats.file_bytes import BLOCK, LONGEST, FileBytes, FileRange
 from tests.encoders import encode, id3, join, tone
 
 

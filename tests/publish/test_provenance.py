@@ -11,7 +11,7 @@ import soundfile
 
 from synthio.audio import content_hash, read_audio
 from synthio.cli import UserError
-from synthio.provenance import SOURCE_TYPE, Provenance, read_tags, write_tagged
+from synthio.publish.provenance import SOURCE_TYPE, Provenance, read_tags, write_tagged
 
 FROM = Provenance("dög_bark", "owner/name@0123", "name@ab+adapter@cd", 7, "mine", "CC BY-NC, see there")
 

@@ -9,7 +9,8 @@
     checkpoint.remove()
 
 Everything random of a step has to be a function of (seed, step) alone, so that no random state is kept. Several
-processes may train together (synthio.processes): a step then sums their gradients, and the main process does all else.
+processes may train together (synthio.training.processes): a step then sums their gradients, and the main process does
+all else.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import torch
 
 from synthio.cli import UserError, first_line, progress
 from synthio.files import atomic_path, stable_seed
-from synthio.processes import ALONE, Processes
+from synthio.training.processes import ALONE, Processes
 
 MAX_GRADIENT_NORM = 1.0
 Row = TypeVar("Row")

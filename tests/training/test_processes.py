@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from synthio.cli import UserError
-from synthio.processes import ALONE, Processes, cut, join
+from synthio.training.processes import ALONE, Processes, cut, join
 from tests.scripts import launch
 
 PROGRAM = '''
@@ -25,9 +25,9 @@ from pathlib import Path
 
 import torch
 
-from synthio import processes
+from synthio.training import processes
 from synthio.cli import UserError, run_main
-from synthio.training import State, set_out
+from synthio.training.loop import State, set_out
 
 ROWS = torch.arange(10, dtype=torch.float64).reshape(5, 2)
 

@@ -1,6 +1,6 @@
 """Send training curves and scores to TensorBoard, Weights & Biases or trackio. Off unless it is asked for.
 
-    python -m synthio.tracking --log_to wandb    # says whether the library is there
+    python -m synthio.training.tracking --log_to wandb    # says whether the library is there
 
     tracker = open_tracker(from_args(Tracking, args), "classifier synthio", vars(args))
     tracker.follow(history)  # after each row that is added to it

@@ -1,0 +1,1 @@
+"""Sound files and tables as people have them, down to their bytes."""

@@ -1,0 +1,1 @@
+"""One resumable training loop, on one device or several, and what logs it."""
