@@ -29,6 +29,7 @@ PRELOADED = (
     *("transformers.models.roberta.tokenization_roberta", "diffusers.models.modeling_utils", "sklearn.linear_model"),
 )
 LENGTH = struct.Struct("!Q")  # of a request: before it
+STARTED = b"\1"  # what a child answers when it is in the process group of who asked
 STATUS = struct.Struct("!i")  # of a child: below 0 the signal that ended it
 CREDENTIALS = struct.Struct("3i")  # process, user, group: struct ucred of Linux
 SET_PDEATHSIG, SET_NAME = 1, 15  # of prctl
@@ -60,14 +61,15 @@ def run(name: str, words: "list[str]") -> int:
                 raise ConnectionRefusedError
         except OSError:
             os.execv(sys.executable, [sys.executable, *words])
-        # it is in our process group, and what is meant for that reaches it by itself
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
         variables = [f"{key}={value}" for key, value in os.environ.items()]
         parts = [str(len(words)), *words, os.getcwd(), *variables]  # noqa: PTH109
         request = b"\0".join(map(os.fsencode, parts))
         socket.send_fds(end, [LENGTH.pack(len(request))], [0, 1, 2])
         end.sendall(request)
+        # until the script is in our process group, what is meant to end that group has to end us: then nothing starts
+        if receive(end, len(STARTED)):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
         answer = receive(end, STATUS.size)
     # without an answer the server was killed, and the script with it
     status = STATUS.unpack(answer)[0] if len(answer) == STATUS.size else -signal.SIGKILL
@@ -128,7 +130,10 @@ def become(request: Request, asked_by: int, server: int) -> None:
     if os.getppid() != server:
         os._exit(1)
     prctl(SET_NAME, os.fsencode(request.words[request.words[0] == "-m"].rpartition("/")[2])[:15])
-    os.setpgid(0, os.getpgid(asked_by))
+    try:
+        os.setpgid(0, os.getpgid(asked_by))
+    except OSError:  # who asked has gone
+        os._exit(1)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -195,6 +200,10 @@ class Server:
         pid = os.fork()
         if not pid:
             become(request, asked_by, server)
+            try:
+                end.sendall(STARTED)
+            except OSError:
+                os._exit(1)
             for one in (self.listener, self.woken, self.wakes, end, *self.children.values()):
                 one.close()
             self.ready.close()

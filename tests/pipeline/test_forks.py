@@ -144,3 +144,19 @@ def test_what_is_imported_before_is_there_and_what_is_not_installed_is_passed_ov
     with one_server(tmp_path, "('no_such_library', 'colorsys')") as (unique, _):
         (tmp_path / "ask.py").write_text("import sys\nprint('colorsys' in sys.modules)")
         assert call(unique, tmp_path, "ask.py").stdout == "True\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_job_that_is_stopped_while_the_server_imports_ends_and_never_starts(tmp_path, number):
+    with one_server(tmp_path, "('time', 'json')") as (name, process):
+        process.send_signal(signal.SIGSTOP)  # as if it imported for long
+        with subprocess.Popen(ask(name, tmp_path, "tell.py"), cwd=tmp_path, process_group=0) as asking:
+            wait_until(lambda: ") S " in Path(f"/proc/{asking.pid}/stat").read_text(), "the question")
+            os.killpg(asking.pid, number)
+            try:
+                assert asking.wait(timeout=10) == -number
+            finally:
+                asking.kill()
+        process.send_signal(signal.SIGCONT)
+        assert call(name, tmp_path, "-m", "this").returncode == 0, "the server goes on"
+        assert not (tmp_path / "told.json").exists()
