@@ -310,6 +310,7 @@ def same_training(world, found, expected) -> bool:
     return distance(world / found / weights, world / expected / weights, start) < SAME_TRAINING
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_with_another_number_of_processes(world, monkeypatch):
     """Five pairs a step: three and two in two processes. Killed with two and gone on alone, and the reverse."""
     options = {"batch_size": 3, "gradient_accumulation": 2, "learning_rate": 1e-3, "checkpoint_every": 3}
@@ -334,6 +335,7 @@ def test_a_training_goes_on_with_another_number_of_processes(world, monkeypatch)
     assert not (world / "alone_together_checkpoint.pt").exists()
 
 
+@pytest.mark.slow
 def test_more_processes_than_pairs_of_a_step_change_nothing(world):
     options = {"batch_size": 2, "learning_rate": 1e-3, "num_steps": 4, "device": "cpu"}
     dpo(world, "start", model="v", **options | {"num_steps": 1, "learning_rate": 0})

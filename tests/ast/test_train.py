@@ -364,6 +364,7 @@ SAME_TRAINING = 1e-3  # of the way that the weights go: sums in another order, a
 
 
 @pytest.mark.parametrize("changes", [{"supcon": "true", "head_init": "probe"}, {"wise_ft_alpha": "auto", "mixup": 0.3}])
+@pytest.mark.slow
 def test_a_training_goes_on_with_another_number_of_processes(data, tmp_path, monkeypatch, changes):
     """Seven clips a step, four and three in two processes. Killed with two and gone on alone, and the reverse."""
     config = json.loads((data / "model/config.json").read_text())

@@ -29,6 +29,7 @@ def measure(world, *more):
     return call_script(SCRIPT, *words, "--output_csv", world / "rows.csv", "--device", "cpu", *more)
 
 
+@pytest.mark.slow
 def test_a_row_for_each_head_that_is_not_measured_twice(world):
     done = measure(world)
     assert done.returncode == 0, done.stderr

@@ -112,6 +112,7 @@ def test_no_head_hears_what_is_held_out(monkeypatch):
         assert all(not held & clips for clips in fits)
 
 
+@pytest.mark.slow
 def test_clips_that_help_clips_that_harm_and_clips_that_are_left_out():
     task = make_task(clips=12, valid=30, own_head=False)
     good = measure(task, made_clips(60), ["probe"], 1.0, 2)

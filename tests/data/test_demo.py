@@ -84,6 +84,7 @@ def test_another_seed_removes_the_old_clips(tmp_path):
     assert len(new) == 12 and not set(old.values()) & set(new.values())
 
 
+@pytest.mark.slow
 def test_a_killed_demo_goes_on(tmp_path):
     demo(tmp_path / "whole", "--train", 60, "--valid", 10, "--test", 10)
     command = [sys.executable, SCRIPT, "demo", "--output_folder", tmp_path / "cut", "--train", "60"]

@@ -23,6 +23,7 @@ def advise(world, *more):
     return call("--advise", *words, "--num_steps=2", "--cpu_threads=1", *more, cwd=world)
 
 
+@pytest.mark.slow
 def test_advice_with_the_embedded_models_and_again_without_work(world):
     done = advise(world)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -142,6 +142,7 @@ def test_a_run_at_fifty_clips(prepared, tmp_path, name):
         assert low <= record["mAP"] and high <= 1 and len(record["labels"]) == (200 if name == "fsd50k" else 17)
 
 
+@pytest.mark.slow
 def test_fsd50k_has_leaves_and_fewer_clips_than_labels(prepared, tmp_path, capsys, monkeypatch):
     """Stage 0 warns, stage 1 covers most labels and names the others, prompts say leaves alone."""
     csvs, checked = prepared("fsd50k"), tmp_path / "checked"

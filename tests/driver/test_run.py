@@ -384,6 +384,7 @@ def test_each_gpu_gets_one_shard(world, before_generation, tmp_path, visible, sh
     assert [log.read_text() for log in logs][: len(shown)] == [f"GPU {name}\n" for name in shown]
 
 
+@pytest.mark.slow
 def test_a_training_is_shared_out_to_the_devices_that_are_asked_for(world, copy, finished):
     """On a CPU to two processes. It is the same training, so that another number of them does nothing again."""
     from safetensors.torch import load_file

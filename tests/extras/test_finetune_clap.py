@@ -78,6 +78,7 @@ def test_the_weights_are_those_of_the_best_validation_step(tones, clap, tmp_path
     assert loss == pytest.approx(float(best["valid_loss"]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_killed_tuning_goes_on_to_the_same_weights(tones, clap, tmp_path):
     options = ["--num_steps", 40, "--eval_every", 2, "--patience", 999]
     finetune(tones, clap, tmp_path / "whole", *options)

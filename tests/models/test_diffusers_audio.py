@@ -245,6 +245,7 @@ def read_clips(gold, name):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_generation_alignment_and_generation_with_the_adapter(folders, gold, run_script, kind):
     """As processes for the LoRA, the default; the other kinds in this one."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from synthio.files import EMBEDDED
 from synthio.models.hub import cached_revision, exact_name, needed_files
 from tests.hub_server import COMMIT, Repo, hub_server
@@ -16,6 +18,7 @@ def test_the_files_that_are_downloaded():
     assert needed_files(["model_config.json", "model.ckpt", ".gitattributes"]) == ["model_config.json", "model.ckpt"]
 
 
+@pytest.mark.slow
 def test_a_revision_is_what_is_loaded(run_script, tmp_path, monkeypatch):
     """The tag is fetched, and loaded by transformers without a network; `main` was not asked for."""
     files = {path.name: path.read_bytes() for path in (EMBEDDED / "ast").iterdir()}

@@ -112,6 +112,7 @@ def test_one_command_downloads_converts_and_generates_and_the_next_needs_no_hub(
     assert "converted" not in said and len(first) == 7 and first == second
 
 
+@pytest.mark.slow
 def test_a_kill_half_way_leaves_nothing_that_counts(published, cache, run_script):
     kill = "import os; from synthio.models import published_stable_audio_3 as three"
     kill += "; three.Published._save_text_encoder = lambda *_: os.kill(os.getpid(), 9)"
@@ -123,6 +124,7 @@ def test_a_kill_half_way_leaves_nothing_that_counts(published, cache, run_script
     assert done.returncode == 0 and converted(cache) == [place_of(published / "small").name], done.stderr
 
 
+@pytest.mark.slow
 def test_of_two_that_want_it_at_once_one_makes_it(published, cache):
     command = [sys.executable, "-c", LOAD, str(published / "medium")]
     both = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]

@@ -249,6 +249,7 @@ def test_recordings_are_heard_in_windows(data, tmp_path, monkeypatch):
         assert found == pytest.approx(dict(zip(LABELS, chances, strict=True)), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_revision_of_the_hub_is_what_is_loaded(run_script, tmp_path):
     """With its feature extractor, and offline once it is in the cache; its kind is read from the same revision."""
     files = {path.name: path.read_bytes() for path in save_tiny_classifier(tmp_path / "m", "wavlm").iterdir()}

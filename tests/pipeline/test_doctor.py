@@ -112,12 +112,18 @@ def test_a_model_in_the_cache_is_enough_offline(tmp_path):
             "MISSING",
             r"gated \(401\); accept its licence at http://127.0.0.1:\d+/stable/gated, put a",
         ),
-        ("stable/gated", "hf_other", "MISSING", r"your token has no access \(403\); accept the licence at http://"),
-        ("stable/gated", "accepted", "ok", "to download, 4.0 GB"),
-        ("stable/absent", "", "MISSING", "no such model, or a private one"),
+        pytest.param(
+            "stable/gated",
+            "hf_other",
+            "MISSING",
+            r"your token has no access \(403\); accept the licence at http://",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("stable/gated", "accepted", "ok", "to download, 4.0 GB", marks=pytest.mark.slow),
+        pytest.param("stable/absent", "", "MISSING", "no such model, or a private one", marks=pytest.mark.slow),
         ("stable/tools", "", "ok", "to download, 1.0 GB"),
-        ("stable/other", "", "MISSING", "not in diffusers' format"),
-        ("no/such/id", "", "MISSING", "nor a hub id"),
+        pytest.param("stable/other", "", "MISSING", "not in diffusers' format", marks=pytest.mark.slow),
+        pytest.param("no/such/id", "", "MISSING", "nor a hub id", marks=pytest.mark.slow),
     ],
 )
 def test_what_the_hub_says(tmp_path, hub, model, token, level, part):

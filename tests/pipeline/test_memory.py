@@ -66,7 +66,7 @@ def measured_alignment(model, kind: str, again: bool) -> float:
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["kept", "again"])
-@pytest.mark.parametrize("kind", ["lora", "prefix", "all"])
+@pytest.mark.parametrize("kind", ["lora", "prefix", pytest.param("all", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["open", "three"])
 def test_the_peak_of_an_alignment_step_is_what_is_computed(folders, name, kind, again):
     model, sizes = load_text_to_audio(str(folders / name)), transformer_alone(folders / name)

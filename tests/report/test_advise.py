@@ -91,6 +91,7 @@ def test_a_label_that_orders_the_terminal_is_shown(record):
     assert "\x1b" not in script.text_of(record) and "a\\x1b[2Jb" in script.text_of(record)
 
 
+@pytest.mark.slow
 def test_a_label_without_generated_clips_is_not_advised_to_synthesise(world):
     table = pd.read_csv(world / "made.csv", dtype=str, keep_default_na=False)
     table[table["label"] != "001"].to_csv(world / "fewer.csv", index=False)

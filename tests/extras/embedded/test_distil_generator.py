@@ -99,6 +99,7 @@ def test_the_distance_is_that_of_the_clips(in_single):
     assert recipe.distance(oracle(0.2), paths, 4)["distance_from_noise"] == pytest.approx(0.2, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_recipe_writes_weights_that_are_sampled_in_eight_steps_without_guidance(corpus, tmp_path):
     output = tmp_path / "text_to_audio"
     shutil.copytree(HERE / "weights/text_to_audio", output, ignore=shutil.ignore_patterns("distilled"))

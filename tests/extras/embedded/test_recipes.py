@@ -21,6 +21,7 @@ from tests.scripts import call_script
         ("autoencoder", "text_to_audio/vae", "diffusion_pytorch_model.safetensors"),
     ],
 )
+@pytest.mark.slow
 def test_each_script_trains_and_writes_weights_that_its_class_loads(corpus, tmp_path, name, weights, part):
     output = tmp_path / weights
     if name == "generator":
