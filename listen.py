@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-from synthio.classification.options import Listening
+from synthio.classification.options import Listening, Places
 from synthio.cli import AUTO, UserError, new_parser, pick_device, progress, quiet_libraries, run_main, set_threads
 from synthio.options import add_options, from_args
 
@@ -35,12 +35,7 @@ def get_parser():
     add("--audacity", default="", metavar="FOLDER", help="output: a label track of Audacity for each recording")
     add("--raven", default="", metavar="FOLDER", help="output: a selection table of Raven for each recording")
     add("--cache_folder", default="", help="keeps what was heard; empty: <output>_heard beside the output")
-    for kind in ("ast", "clap"):
-        add(
-            f"--{kind}_model",
-            default="",
-            help=f"for a head, where the {kind.upper()} is that it hears through; empty: where it was",
-        )
+    add_options(parser, Places)
     add_options(parser, Listening)
     return parser
 
@@ -147,7 +142,7 @@ def main() -> int:
     recordings = find_recordings(args.input)
     quiet_libraries()
     set_threads()
-    models = {"ast": args.ast_model, "clap": args.clap_model}
+    models = from_args(Places, args).by_kind
     classifier = load_classifier(args.model, models, pick_device(args.device), options.window_s)
     thresholds = thresholds_of(classifier, options, args.model)
     output, started = Path(args.output), time.monotonic()

@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""Write a run's AST as one ONNX file that takes a waveform: for a phone, a browser or a recorder, without torch.
+"""Write a run's classifier as one ONNX file that takes a waveform: for a phone, a browser or a recorder, without torch.
 
-    .envs/onnx/bin/python extras/export_onnx.py --model W/classifier/synthio_ast --output_file classifier.onnx \\
+    .envs/onnx/bin/python extras/export_onnx.py --model W/classifier/synthio --output_file classifier.onnx \\
         --int8_file classifier.int8.onnx --test_csv mine/test.csv
 
-The file holds the feature extraction, the network and the calibrated probabilities. Input: `waveform`, float32
-[batch, samples], mono, 16 kHz, full scale 1, of any length. Output: `probabilities`, float32 [batch, labels]. Its
-metadata say `labels`, `sample_rate` and `multi_label`, as JSON. ONNX Runtime's answers are compared with the saved
-model's on sounds of 0.3 to 12 s; a file that differs is not written. extras/classify_onnx.py shows how it is used.
+The file holds the feature extraction, the networks (of a head those that it listens through) and the calibrated
+probabilities. Input: `waveform`, float32 [batch, samples], mono, full scale 1, of any length, at the rate that the
+metadata say. Output: `probabilities`, float32 [batch, labels]. The metadata are `labels`, `sample_rate` and
+`multi_label`, as JSON. ONNX Runtime's answers are compared with the saved classifier's on sounds of 0.01 to 12 s; a
+file that differs is not written. extras/classify_onnx.py shows how it is used.
 
---int8_file has the weights of the network at 8 bits; what makes the features stays as it is. With --test_csv the record
-says what that costs. Beside the file: <name>.json, the record.
+--int8_file has the weights of the networks at 8 bits; what makes the features stays as it is, and so does a head. With
+--test_csv the record says what that costs. Beside the file: <name>.json, the record.
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from synthio.classification.options import Places
 from synthio.cli import UserError, making_of, new_parser, quiet_libraries, run_main
-from synthio.models.classifiers import AST, kind_of
+from synthio.options import add_options, from_args
 
 OPSET = 18
-SECONDS = (0.01, 0.3, 0.7, 1.5, 3.2, 5.0, 12.0)  # of the sounds that both are asked about
+SECONDS = (0.01, 0.3, 1.0, 2.5, 5.0, 12.0)  # of the sounds that both are asked about
 TOLERANCE = 1e-4  # of a probability
 INPUT, OUTPUT = "waveform", "probabilities"
 
@@ -36,23 +39,12 @@ INPUT, OUTPUT = "waveform", "probabilities"
 def get_parser():
     parser = new_parser(__doc__)
     add = parser.add_argument
-    add("--model", required=True, help="output folder of ast/train.py, or the model/ in it")
+    add("--model", required=True, help="a run's classifier: its folder, or the model/ in it")
     add("--output_file", required=True, help="output: the ONNX file")
     add("--int8_file", default="", help="output: the same with weights of 8 bits")
     add("--test_csv", default="", help="CSV with path and label, for the accuracy of what is written")
+    add_options(parser, Places)
     return parser
-
-
-def check_kind(model: str) -> None:
-    """Refuse a network whose sound goes through a feature extractor in Python first.
-
-    Raises:
-        UserError: it is one.
-    """
-    folder = Path(model) / "model" if (Path(model) / "model").is_dir() else Path(model)
-    kind = kind_of(str(folder))
-    if kind not in ("", AST):
-        raise UserError(f"{model}: a '{kind}', whose feature extractor is no part of the network; only AST is exported")
 
 
 def check_libraries() -> None:
@@ -124,17 +116,24 @@ def sounds(rate: int):
 
 
 def saved_answers(classifier, clips):
-    """What the saved model says of the same clips, as ast/train.py asks it."""
+    """What the saved classifier says of the same clips, each heard whole, at the highest of its rates."""
     import numpy as np
 
-    from synthio.classification.windows import Span
+    from synthio.audio import resample
+    from synthio.classification.windows import STEPS_PER_S, Span
 
-    (rate,) = classifier.rates
-    return np.concatenate([classifier.score(Span(0, {rate: clip}, [0], classifier.window)) for clip in clips])
+    top = max(classifier.rates)
+
+    def ask(clip):
+        window = len(clip) * STEPS_PER_S // top + 1
+        heard = {rate: resample(clip[None], top, rate)[0] for rate in classifier.rates}
+        return classifier.score(Span(0, heard, [0], window))
+
+    return np.concatenate([ask(clip) for clip in clips])
 
 
 def quantize(path: Path, target: Path) -> None:
-    """Weights of the network's layers at 8 bits; what makes the features stays in float64."""
+    """Weights of the networks' layers at 8 bits; what makes the features, and a head, stay in float64."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -158,40 +157,54 @@ def score(csv: str, labels: Sequence[str], multi_label: bool, rate: int, runners
     return {name: metric(truth, ask(clips)) for name, ask in runners.items()}
 
 
+def write_checked(path: str | Path, make, clips, wanted) -> tuple[Any, float]:
+    """(ONNX Runtime with what `make` wrote, the largest difference of its answers); a file that differs is not kept."""
+    import numpy as np
+
+    from synthio.files import atomic_path
+
+    with atomic_path(path) as temporary:
+        most = make(temporary)
+        runner = session(temporary)
+        difference = float(np.abs(answers(runner, clips) - wanted).max())
+        if not difference <= most:
+            raise UserError(
+                f"ONNX Runtime differs by {difference:.2g} from the saved classifier; {path} is not written"
+            )
+    return runner, difference
+
+
 def main() -> int:
     args = get_parser().parse_args()
-    check_kind(args.model)
     check_libraries()
     quiet_libraries()
     logging.disable(logging.WARNING)  # the exporter's and the quantizer's advice to their developers
-    import numpy as np
-
-    from synthio.classification.portable import PortableAst
-    from synthio.classification.saved import AstClassifier, load_classifier
-    from synthio.files import atomic_path, write_json
+    from synthio.classification.saved import load_classifier
+    from synthio.files import write_json
     from synthio.manifest import versions
+    from synthio.portable.networks import portable, refuse_foreign
 
-    classifier = load_classifier(args.model)
-    if not isinstance(classifier, AstClassifier):
-        raise UserError(f"{args.model}: a head on frozen models, not an AST; give the run's classifier/synthio_ast")
-    (rate,), labels, multi_label = classifier.rates, classifier.labels, classifier.multi_label
-    network = PortableAst(classifier.model, classifier.norm, multi_label).eval()
+    models = from_args(Places, args).by_kind
+    refuse_foreign(args.model, models)
+    classifier = load_classifier(args.model, models)
+    network = portable(classifier, args.model)
+    labels, rate, multi_label = classifier.labels, network.sample_rate, classifier.multi_label
     clips = sounds(rate)
     wanted = saved_answers(classifier, clips)
-    runners = {"saved": lambda clips: saved_answers(classifier, clips)}
-    record = {"opset": OPSET, "labels": labels, "sample_rate": rate, "multi_label": multi_label}
-    with atomic_path(args.output_file) as temporary:
-        export(network, temporary, labels, rate, multi_label)
-        runner = session(temporary)
-        record["largest_difference"] = float(np.abs(answers(runner, clips) - wanted).max())
-        if not record["largest_difference"] <= TOLERANCE:
-            raise UserError(f"ONNX Runtime differs by {record['largest_difference']:.2g} from the saved model")
-    runners["float32"] = lambda clips: answers(runner, clips)
+
+    def make(path: Path) -> float:
+        export(network, path, labels, rate, multi_label)
+        return TOLERANCE
+
+    def make_small(path: Path) -> float:
+        quantize(Path(args.output_file), path)
+        return 1.0  # what it costs is for the record
+
+    record: dict[str, Any] = {"opset": OPSET, "labels": labels, "sample_rate": rate, "multi_label": multi_label}
+    runner, record["largest_difference"] = write_checked(args.output_file, make, clips, wanted)
+    runners = {"saved": lambda clips: saved_answers(classifier, clips), "float32": lambda clips: answers(runner, clips)}
     if args.int8_file:
-        with atomic_path(args.int8_file) as temporary:
-            quantize(Path(args.output_file), temporary)
-            small = session(temporary)
-        record["int8_difference"] = float(np.abs(answers(small, clips) - wanted).max())
+        small, record["int8_difference"] = write_checked(args.int8_file, make_small, clips, wanted)
         runners["int8"] = lambda clips: answers(small, clips)
     if args.test_csv:
         record["mAP" if multi_label else "accuracy"] = score(args.test_csv, labels, multi_label, rate, runners)

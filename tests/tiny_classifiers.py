@@ -72,6 +72,18 @@ def save_tiny_classifier(
     return folder
 
 
+def save_loud_classifier(folder: Path, kind: str, labels: Sequence[str]) -> Path:
+    """The same with a head whose logits are so far apart that its probabilities tell sounds from each other."""
+    from transformers import AutoModelForAudioClassification
+
+    save_tiny_classifier(folder, kind, labels)
+    model = AutoModelForAudioClassification.from_pretrained(folder)
+    with torch.no_grad():
+        model.classifier.weight.mul_(1.0 if kind == "whisper" else 20.0)
+    model.save_pretrained(folder)
+    return folder
+
+
 def extractor_of(kind: str, norm: str = "group"):
     """What the published models of a kind are fed by."""
     from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor

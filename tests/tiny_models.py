@@ -159,8 +159,8 @@ def save_stable_audio_3(folder: Path, distilled: bool = False, seed: int = 0, **
     return folder
 
 
-def save_clap(folder: Path, seed: int = 0) -> Path:
-    """A ClapModel folder with feature extractor and tokenizer: 16 kHz, windows of 2 s."""
+def save_clap(folder: Path, seed: int = 0, rate: int = 16000, fusion: bool = False) -> Path:
+    """A ClapModel folder with feature extractor and tokenizer: windows of 2 s."""
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
     audio = {
@@ -173,7 +173,7 @@ def save_clap(folder: Path, seed: int = 0) -> Path:
         "num_attention_heads": [1, 2],
         "patch_embeds_hidden_size": 16,
         "hidden_size": 32,
-        "enable_fusion": False,
+        "enable_fusion": fusion,
     }
     text = {
         "vocab_size": 64,
@@ -192,11 +192,11 @@ def save_clap(folder: Path, seed: int = 0) -> Path:
         ClapModel(config).save_pretrained(folder)
     ClapFeatureExtractor(
         feature_size=32,
-        sampling_rate=16000,
-        hop_length=256,
+        sampling_rate=rate,
+        hop_length=rate * 2 // 125,
         max_length_s=2,
         fft_window_size=512,
-        truncation="rand_trunc",
+        truncation="fusion" if fusion else "rand_trunc",
     ).save_pretrained(folder)
     word_tokenizer(38).save_pretrained(folder)
     return folder

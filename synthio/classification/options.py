@@ -173,6 +173,19 @@ class TakingOver:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where the models of a head are now."""
+
+    ast_model: str = option("", "for a head, where the AST is that it hears through; empty: where it was")
+    clap_model: str = option("", "for a head, where the CLAP is that it hears through; empty: where it was")
+
+    @property
+    def by_kind(self) -> dict[str, str]:
+        """As `load_classifier` takes them."""
+        return {"ast": self.ast_model, "clap": self.clap_model}
+
+
+@dataclass(frozen=True)
 class Listening(Device):
     """How a saved classifier listens to recordings."""
 

@@ -11,11 +11,13 @@ import pytest
 import soundfile
 
 from synthio.audio import read_audio
-from synthio.classification.saved import load_classifier
+from synthio.classification.saved import load_classifier, saved_probabilities
 from synthio.classification.windows import Span
+from synthio.models.classifiers import FINE_TUNED
 from tests.classification.listeners import LABELS, save_ast, save_head, save_world
 from tests.classification.toy_clips import save_tones
 from tests.scripts import ROOT, call_script, own_python
+from tests.tiny_classifiers import save_loud_classifier
 
 SCRIPT, EXAMPLE = ROOT / "extras/export_onnx.py", ROOT / "extras/classify_onnx.py"
 
@@ -75,14 +77,40 @@ def test_the_example_needs_no_torch_and_refuses_another_rate(onnx_python, export
     assert len(text.splitlines()) <= 30 and "torch" not in text.replace("without torch", "") and "synthio" not in text
 
 
-def test_a_head_and_an_environment_without_onnx_are_refused(onnx_python, tmp_path):
-    save_head(save_world(tmp_path), tmp_path / "head", "probe_ast", False)
-    words = ("--model", tmp_path / "head", "--output_file", tmp_path / "c.onnx")
-    done = subprocess.run(
-        [str(onnx_python), str(SCRIPT), *map(str, words)], capture_output=True, text=True, check=False
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fusion", "tip_adapter"])
+def test_a_head_is_exported_with_the_models_that_it_listens_through(onnx_python, tmp_path, name):
+    """They were moved since."""
+    world = save_world(tmp_path / "world")
+    save_head(world, tmp_path / "head", name, False)
+    world.rename(tmp_path / "moved")
+    models = {kind: tmp_path / "moved" / kind for kind in ("ast", "clap")}
+    places = [f"--{kind}_model={model}" for kind, model in models.items()]
+    files = ("--output_file", tmp_path / "c.onnx", "--int8_file", tmp_path / "c8.onnx")
+    csv = tmp_path / "moved/valid.csv"
+    call(onnx_python, SCRIPT, "--model", tmp_path / "head", *files, *places, "--test_csv", csv)
+    check_record(tmp_path)
+    soundfile.write(tmp_path / "x.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 70000), 16000)
+    said = call(onnx_python, EXAMPLE, tmp_path / "c.onnx", tmp_path / "x.wav").splitlines()
+    wanted, labels = saved_probabilities(
+        tmp_path / "head/model", [str(tmp_path / "x.wav")], tmp_path / "cache", models=models
     )
-    assert done.returncode == 2 and "a head on frozen models, not an AST" in done.stderr
-    assert not (tmp_path / "c.onnx").exists()
+    found = {label: float(chance) for chance, label in (line.split(" ", 1) for line in said)}
+    assert found == pytest.approx(dict(zip(labels, wanted[0], strict=True)), abs=1.5e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FINE_TUNED)
+def test_every_other_network_is_exported(onnx_python, tmp_path, kind):
+    save_loud_classifier(tmp_path / "run/model", kind, LABELS)
+    call(onnx_python, SCRIPT, "--model", tmp_path / "run", "--output_file", tmp_path / "c.onnx")
+    check_record(tmp_path)
+
+
+def check_record(folder):
+    record = json.loads((folder / "c.json").read_text())
+    assert record["largest_difference"] <= 1e-4 and record["labels"] == LABELS and record["sample_rate"] == 16000
+    assert not record.get("accuracy") or record["accuracy"]["saved"] == pytest.approx(record["accuracy"]["float32"])
 
 
 def test_the_main_environment_is_told_what_to_call(tmp_path):
@@ -94,11 +122,18 @@ def test_the_main_environment_is_told_what_to_call(tmp_path):
         assert done.returncode == 2 and "make_env.sh .envs/onnx extras/environments/onnx.txt" in done.stderr
 
 
-def test_a_network_that_is_no_ast_is_refused(tmp_path):
-    """In any environment, and before anything heavy is imported."""
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("pe_audio", "a 'pe_audio' hears, but is not fine-tuned"),
+        ("bert", "a 'bert' is no audio classifier of transformers; it takes audio-spectrogram-transformer, data2vec"),
+    ],
+)
+def test_another_network_is_refused_in_one_line(onnx_python, tmp_path, kind, reason):
     (tmp_path / "run/model").mkdir(parents=True)
-    (tmp_path / "run/model/config.json").write_text('{"model_type": "hubert"}')
+    (tmp_path / "run/model/config.json").write_text(json.dumps({"model_type": kind}))
     for folder in ("run", "run/model"):
-        done = call_script(SCRIPT, "--model", tmp_path / folder, "--output_file", tmp_path / "c.onnx")
-        assert done.returncode == 2 and not (tmp_path / "c.onnx").exists()
-        assert "a 'hubert', whose feature extractor is no part of the network; only AST is exported" in done.stderr
+        words = (onnx_python, SCRIPT, "--model", tmp_path / folder, "--output_file", tmp_path / "c.onnx")
+        done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and reason in done.stderr and "Traceback" not in done.stderr
+        assert not (tmp_path / "c.onnx").exists()
