@@ -9,7 +9,7 @@ so that it is one matrix. They compute in float64: in float32 the rounding of lo
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import nn
 from synthio.models.fbank import ENERGY_FLOOR, FFT_SIZE, HOP, PREEMPHASIS, WINDOW, mel_filters, num_samples
 from synthio.models.sound_classifier import LEAST_S
 
+Extractor: TypeAlias = Any  # of transformers, whose classes are not read
 LEAST_POWER = 1e-10  # of transformers' spectrograms in decibels and of Whisper's
 LEAST_VARIANCE = 1e-7  # that is added before a sound is divided by its deviation, in transformers
 
@@ -92,7 +93,7 @@ class PortableFbank(nn.Module):
 class Wave(nn.Module):
     """`Wav2Vec2FeatureExtractor`: the waveform, at mean 0 and deviation 1 if it says so."""
 
-    def __init__(self, extractor: Any):  # Any, here and below: transformers' classes are not read
+    def __init__(self, extractor: Extractor):
         super().__init__()
         self.is_normalised = extractor.do_normalize
         self.least = round(LEAST_S * extractor.sampling_rate)
@@ -111,7 +112,7 @@ class Wave(nn.Module):
 class SeamlessFbank(nn.Module):
     """`SeamlessM4TFeatureExtractor`: Kaldi's filterbank, each band at mean 0 and deviation 1, frames in pairs."""
 
-    def __init__(self, extractor: Any):
+    def __init__(self, extractor: Extractor):
         super().__init__()
         window = torch.from_numpy(np.asarray(extractor.window, np.float64))
         matrix = 2.0**15 * dft_matrix(kaldi_frames(window), FFT_SIZE)
@@ -152,7 +153,7 @@ class CentredMel(nn.Module):
 class WhisperMel(nn.Module):
     """`WhisperFeatureExtractor`: as much as its input holds, the rest silence; the range of the logarithm is cut."""
 
-    def __init__(self, extractor: Any):
+    def __init__(self, extractor: Extractor):
         super().__init__()
         self.samples = extractor.n_samples
         self.mel = CentredMel(extractor.n_fft, extractor.hop_length, extractor.mel_filters)
@@ -170,7 +171,7 @@ class ClapMel(nn.Module):
     A fusion model is given four of the same; of a window that is not longer than its input it reads the first.
     """
 
-    def __init__(self, extractor: Any):
+    def __init__(self, extractor: Extractor):
         super().__init__()
         fused = extractor.truncation == "fusion"
         filters = extractor.mel_filters if fused else extractor.mel_filters_slaney
@@ -188,7 +189,7 @@ READERS = {
 }
 
 
-def features_of(extractor: Any) -> nn.Module | None:
+def features_of(extractor: Extractor) -> nn.Module | None:
     """What reads as a feature extractor of a classifier does; None where no such is written, or it draws at random."""
     reader = READERS.get(type(extractor).__name__)
     return None if reader is None or getattr(extractor, "dither", None) else reader(extractor)
