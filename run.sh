@@ -19,7 +19,7 @@ on_bad_audio=stop          # stop|drop: what to do with a clip that is missing o
 seed=0                     # whole 0..2147483647: seed of everything random
 # -- what is done
 augment=true               # bool: make synthetic clips; false: train on the gold clips alone
-dpo=true                   # bool: align the text-to-audio model with the gold clips first (preference optimisation)
+dpo=true                   # bool or auto: align the text-to-audio model with the gold clips first (preference optimisation). auto: no clips with it where labels are heard less, beyond chance, in some that are made both ways (paper: true)
 dpo_ckpt_folder=""         # text: adapter folder of an earlier run, instead of stages 3 and 4
 num_iters=2                # whole 1..100: synthetic clips for each gold clip (paper: 2)
 use_label=false            # bool: prompts are "Sound of a <label>", no captions
@@ -296,7 +296,7 @@ caption_gold() {
 # Stages 3 and 4.
 align() {
     local round member
-    $dpo || return 0
+    [[ $dpo != false ]] || return 0
     if [[ -n $dpo_ckpt_folder ]]; then
         adapters=("$dpo_ckpt_folder")
         return
@@ -307,6 +307,7 @@ align() {
     for member in "${!generators[@]}"; do
         for ((round = 1; round <= dpo_rounds; round++)); do align_round "$round"; done
     done
+    judge_alignment
 }
 
 # Generate losers with the adapter there is, and train on from it; both of the generator `member`.

@@ -63,7 +63,11 @@ def get_parser():
         "--gold_csv", default="", help="all gold clips of the run, for --latent_seconds; empty: those of the prompts"
     )
     parser.add_argument("--model", default=str(EMBEDDED / "text_to_audio"), help="text-to-audio folder or hub id")
-    parser.add_argument("--adapter", default="", help="adapter folder of dpo_train.py; empty: the model as it is")
+    parser.add_argument(
+        "--adapter",
+        default="",
+        help="adapter folder of dpo_train.py, or the JSON of synthio.report.judge on it; empty: the model as it is",
+    )
     for options in (SamplingOptions, Compiling, Device):
         add_options(parser, options)
     return parser
@@ -274,6 +278,7 @@ def main() -> int:
     import pandas as pd
 
     from synthio.files import fingerprint, sweep
+    from synthio.generation.chosen import chosen_adapter
     from synthio.generation.length import set_latent_length
     from synthio.manifest import (
         CONTENT,
@@ -294,6 +299,7 @@ def main() -> int:
     quiet_libraries()
     set_threads()
     table = read_manifest(args.input_csv, (PATH, LABEL, PROMPT, SEED), check_files=args.initialize_audio)
+    args.adapter = chosen_adapter(args.adapter)
     device = pick_device(args.device)
     model = load_text_to_audio(args.model, args.adapter or None, device, args.dtype, distilled := takes_distilled(args))
     set_latent_length(model, args.latent_seconds, args.gold_csv or args.whole_csv or args.input_csv, args.seconds)

@@ -34,7 +34,9 @@ check_choices() {
     else
         [[ -z $llm_model$llm_base_url ]] || refuse "llm_model and llm_base_url go with caption_writer=openai"
     fi
-    [[ -z $dpo_ckpt_folder ]] || $dpo || refuse "dpo_ckpt_folder is given, but dpo is false; drop one of them"
+    [[ $dpo != auto || (-z $dpo_ckpt_folder && $dpo_loss == dpo) ]] ||
+        refuse "dpo=auto asks the losers of its alignment: it takes neither dpo_ckpt_folder nor dpo_loss=sft; say dpo=true"
+    [[ -z $dpo_ckpt_folder || $dpo != false ]] || refuse "dpo_ckpt_folder is given, but dpo is false; drop one of them"
     [[ $dpo_pairs == gold ]] || ((dpo_losers > 1)) || refuse "dpo_pairs=ranked needs dpo_losers of 2 or more"
     [[ $dpo_loss == dpo || ($dpo_pairs == gold && $dpo_rounds == 1) ]] ||
         refuse "dpo_loss=sft knows no losers, so it takes neither dpo_pairs=ranked nor several dpo_rounds"

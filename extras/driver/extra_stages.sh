@@ -135,23 +135,50 @@ give_advice() {
     echo "as JSON          $(shown "$work/advise.json")"
 }
 
+# With dpo=auto: some losers again, now with the adapter of each generator. Where labels are heard less in these, none is
+# used: in place of its folder stands a JSON, which says so to generate.py.
+judge_alignment() {
+    local member tag losers judged
+    [[ $dpo == auto ]] || return 0
+    for member in "${!generators[@]}"; do
+        tag_member
+        losers=$work/dpo/losers$tag.csv judged=$work/dpo/judged$tag
+        reads=("$losers") writes=("$judged/prompts.csv")
+        step 4 "again_prompts${tag}_judged" -m synthio.report.again --losers_csv "$losers" \
+            --output_csv "${writes[0]}" --attribution_clips 100
+        generate 4 "again${tag}_judged" "$judged/prompts.csv" "$judged/generated.csv" "$output_folder/dpo_judged" \
+            --adapter "${adapters[member]}"
+        models=("ast_model=$ast_model") reads=("$losers" "$judged/generated.csv" "$base_csv" "${adapters[member]}")
+        writes=("$judged.json")
+        step 4 "judge$tag" -m synthio.report.judge --losers_csv "$losers" --again_csv "${reads[1]}" \
+            --gold_csv "$base_csv" --adapter "${adapters[member]}" --output_json "$judged.json" --ast_model "$ast_model" \
+            --multi_label "$multi_label" --cache_folder "$embeddings_folder" --seed "$seed" --device "$device"
+        adapters[member]=$judged.json
+    done
+}
+
 # Some losers again, now with the adapter, and some first clips without their prompts: what alignment and captions bought.
 # Sets `parts`, options of quality.
 generate_again() {
-    local folder=$work/again form=generated
-    parts=(--attribution_clips "$attribution_clips")
+    local folder=$work/again form=generated made=() asked=(--attribution_clips "$attribution_clips") losers=()
+    parts=("${asked[@]}")
     if $channel_match; then form=unmatched; fi
     if ((${#generators[@]} > 1)); then form+=_m1; fi # the parts are those of the first
     { $quality && ((attribution_clips)) && [[ -z $retrieval_csv ]]; } || return 0
-    if $dpo && [[ -z $dpo_ckpt_folder && $dpo_loss == dpo ]]; then parts+=(--losers_csv "$work/dpo/losers.csv"); fi
-    if ! $use_label && ! $initialize_audio; then parts+=(--first_csv "$work/round_0/$form.csv"); fi
-    ((${#parts[@]} > 2)) || return 0
-    writes=("$folder/prompts.csv")
-    csvs_among "${parts[@]}"
-    step 9 again_prompts -m synthio.report.again "${parts[@]}" --output_csv "${writes[0]}"
-    generate 9 again "$folder/prompts.csv" "$folder/generated.csv" "$output_folder/again" \
-        ${adapters[0]:+--adapter "${adapters[0]}"}
-    parts+=(--again_csv "$folder/generated.csv")
+    if [[ $dpo != false && -z $dpo_ckpt_folder && $dpo_loss == dpo ]]; then
+        losers=(--losers_csv "$work/dpo/losers.csv")
+        if [[ $dpo == auto ]]; then made=("$work/dpo/judged/generated.csv"); else asked+=("${losers[@]}"); fi
+    fi
+    if ! $use_label && ! $initialize_audio; then asked+=(--first_csv "$work/round_0/$form.csv"); fi
+    if ((${#asked[@]} > 2)); then
+        writes=("$folder/prompts.csv")
+        csvs_among "${asked[@]}"
+        step 9 again_prompts -m synthio.report.again "${asked[@]}" --output_csv "${writes[0]}"
+        generate 9 again "$folder/prompts.csv" "$folder/generated.csv" "$output_folder/again" \
+            ${adapters[0]:+--adapter "${adapters[0]}"}
+        made+=("$folder/generated.csv")
+    fi
+    ((${#made[@]} == 0)) || parts=("${asked[@]}" "${losers[@]}" --again_csvs "${made[@]}")
 }
 
 csvs_among() { # WORDS...; those that are tables are read

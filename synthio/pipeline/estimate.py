@@ -43,7 +43,8 @@ SAMPLED, STEPPED = ("losers", "generate"), ("dpo", "finetune_clap", "filter_clas
 ON_CPU = ("demo", "check", "captions", "rewrite", "channel", "report")  # with and without a GPU
 START_S = 0.6  # of a step that loads no model and does little else than start
 # Seconds of a unit (see Work.amount) and of the start: embedded models, about one core; the demo and ESC-10. Those of
-# quality, report, heads, other and false_alarms are guesses from a dozen clips; of finetune_clap, from 50 steps on 100.
+# quality, report, heads, other, false_alarms and judge are guesses from a dozen clips; of finetune_clap, from 50 steps
+# on 100.
 MEASURED = {
     "demo": (0.05, 0.0),
     "check": (0.0065, 0.5),
@@ -61,6 +62,7 @@ MEASURED = {
     "heads": (0.03, 8.0),
     "other": (0.0065, 1.0),
     "false_alarms": (0.03, 8.0),
+    "judge": (0.03, 3.0),
     "quality": (0.06, 6.0),
     "advise": (0.25, 10.0),
     "report": (0.05, 5.0),

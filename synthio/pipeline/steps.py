@@ -46,7 +46,7 @@ class Step:
 
 def kind_of(name: str) -> str:
     """The name of a step without its generator, round or classifier, and for whichever gold clips it is."""
-    return re.sub(r"(_m\d+)?(_(\d+|gold_only|synthio|other|advise))?(_added)?$", "", name)
+    return re.sub(r"(_m\d+)?(_(\d+|gold_only|synthio|other|advise|judged))?(_added)?$", "", name)
 
 
 def options_of(words: Sequence[str]) -> dict[str, str]:

@@ -69,7 +69,12 @@ class Method:
     """What a run does."""
 
     augment: bool = option(True, "make synthetic clips; false: train on the gold clips alone")
-    dpo: bool = option(True, "align the text-to-audio model with the gold clips first (preference optimisation)")
+    dpo: bool | str = option(
+        True,
+        "align the text-to-audio model with the gold clips first (preference optimisation). auto: no clips with it "
+        "where labels are heard less, beyond chance, in some that are made both ways (paper: true)",
+        kind="bool or auto",
+    )
     dpo_ckpt_folder: str = option("", "adapter folder of an earlier run, instead of stages 3 and 4")
     use_label: bool = option(False, 'prompts are "Sound of a <label>", no captions')
     plain_caption: bool = option(False, "prompts from each clip's own caption, without MixCap's pool")

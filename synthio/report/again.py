@@ -34,8 +34,8 @@ class PartsOptions(AttributionOptions):
 
     losers_csv: str = option("", "generations without the adapter; empty: nothing is said of the alignment")
     first_csv: str = option("", "generated clips of the first round; empty: nothing is said of the captions")
-    again_csv: str = option(
-        "", "clips of the prompts of synthio.report.again; empty: nothing is said of alignment and captions"
+    again_csvs: tuple[str, ...] = option(
+        (), "clips of the prompts of synthio.report.again; none: nothing is said of alignment and captions"
     )
     kept_csvs: tuple[str, ...] = option((), "kept clips of each round; none: nothing is said of the filter")
 

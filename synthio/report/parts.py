@@ -19,6 +19,7 @@ from synthio.report.attribution import Clips, Reference, compare, share_row, sou
 if TYPE_CHECKING:
     import pandas as pd
 
+Judge = Callable[[Sequence[str], str], tuple[np.ndarray, list[str]]]  # see Ears
 CHANNEL, FILTER = "channel", "filter"
 DROPPED_PER_CLIP = 3  # as many dropped and kept clips are heard for each that is generated again
 
@@ -48,7 +49,7 @@ class Ears:
     """
 
     hear: Callable[[Sequence[str], str], np.ndarray]
-    judge: Callable[[Sequence[str], str], tuple[np.ndarray, list[str]]] | None
+    judge: Judge | None
     reference: Reference
 
 
@@ -67,13 +68,12 @@ def arms_of(options: PartsOptions, synthetic: Arm) -> dict[str, tuple[Arm, Arm, 
     from synthio.manifest import PATH, UNMATCHED, read_manifest
 
     found, count = {}, options.attribution_clips
-    if options.again_csv:
-        again = read_manifest(options.again_csv)
-        for part, csv in ((ALIGNMENT, options.losers_csv), (CAPTIONS, options.first_csv)):
-            if csv:
-                new = Arm(again[again[PART] == part], options.again_csv)
-                old, new = by_seed(Arm(read_manifest(csv), csv), new)
-                found[part] = (old, new, True) if part == ALIGNMENT else (new, old, True)
+    firsts = {ALIGNMENT: options.losers_csv, CAPTIONS: options.first_csv}
+    for csv in options.again_csvs:
+        for part, table in read_manifest(csv).groupby(PART):
+            if first := firsts[str(part)]:
+                old, new = by_seed(Arm(read_manifest(first), first), Arm(table, csv))
+                found[str(part)] = (old, new, True) if part == ALIGNMENT else (new, old, True)
     if UNMATCHED in synthetic.table.columns:
         some = Arm(synthetic.table[synthetic.table[UNMATCHED] != ""], synthetic.csv).some(count)
         found[CHANNEL] = (Arm(some.table.assign(**{PATH: some.table[UNMATCHED]}), some.csv), some, True)
@@ -116,15 +116,15 @@ def all_rounds(csvs: Sequence[str]) -> Arm:
     return Arm(table[unlike], csvs[0])
 
 
-def hits_of(arm: Arm, ears: Ears) -> np.ndarray:
+def hits_of(arm: Arm, judge: Judge | None) -> np.ndarray:
     """How far the label of each clip is heard [N]; NaN without a judge."""
     from synthio.classification.labels import encode_labels
     from synthio.manifest import LABEL, PATH
     from synthio.report.quality_metrics import agreement
 
-    if ears.judge is None:
+    if judge is None:
         return np.full(len(arm.table), np.nan)
-    chances, labels = ears.judge(list(arm.table[PATH]), arm.csv)
+    chances, labels = judge(list(arm.table[PATH]), arm.csv)
     return agreement(chances, encode_labels(arm.table[LABEL], labels, arm.csv, multi_label=True))
 
 
@@ -138,7 +138,7 @@ def listen(arm: Arm, gold: Arm, ears: Ears) -> Clips:
     sounds, real = ([read_audio(path, rate)[0][0] for path in some] for some in (paths, gold.table[PATH]))
     background_db, band_db = sound_distances(sounds, real, rate).T
     classes = np.array([class_of(cell) for cell in prompt_cells(arm.table)])
-    return Clips(ears.hear(paths, arm.csv), classes, hits_of(arm, ears), background_db, band_db)
+    return Clips(ears.hear(paths, arm.csv), classes, hits_of(arm, ears.judge), background_db, band_db)
 
 
 def rounds_of(options: PartsOptions, ears: Ears, seed: int) -> list[Mapping[str, Any]]:
@@ -154,5 +154,5 @@ def rounds_of(options: PartsOptions, ears: Ears, seed: int) -> list[Mapping[str,
             "dropped": len(read_manifest(other, check_files=False)),
         }
         heard = len(kept) and ears.judge is not None
-        found.append(row | {"agreement": share_row(hits_of(Arm(kept, csv), ears), seed) if heard else None})
+        found.append(row | {"agreement": share_row(hits_of(Arm(kept, csv), ears.judge), seed) if heard else None})
     return found

@@ -504,7 +504,7 @@ def main() -> int:
     options = from_args(QualityOptions, args, **{name: getattr(args, name) for name in OF_THE_FILTER})
     record = measure(options, pick_device(options.device))
     rounds = (*options.kept_csvs, *options.made_csvs)
-    more = (options.test_csv, options.losers_csv, options.first_csv, options.again_csv, *rounds)
+    more = (options.test_csv, options.losers_csv, options.first_csv, *options.again_csvs, *rounds)
     inputs = [path for path in (*map(options.csv, SETS), *more) if path]
     notes = judge_notes(options)
     judges = {

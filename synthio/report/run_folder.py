@@ -20,9 +20,11 @@ from synthio.classification.scored import stands_for_ast
 from synthio.cli import UserError
 from synthio.data.review import COLUMNS, DECISION, DROP, GOLD, KIND
 from synthio.files import fingerprint, read_json, read_object, sha256_file
+from synthio.generation.chosen import USED
 from synthio.generation.shares import GENERATORS
 from synthio.manifest import CAPTION, CONTENT, LABEL, MODEL, PATH, PROMPT, read_manifest, read_table
 from synthio.publish.cards import model_name
+from synthio.report.judge import sentence
 
 ADAPTER = re.compile(r"\+adapter@([0-9a-f]+)")
 OF_A_METHOD = ("name", "file", "metric", "interval_95", "macro_f1", "train", "test")
@@ -324,6 +326,10 @@ def add_dpo(run: Run) -> None:
     made = [i for i, folder in enumerate(folders) if any(fingerprint(folder).startswith(name) for name in used)]
     if used and not made:
         run.remarks.append("The adapter was trained in another run, so its curves are not here.")
+    for judged in () if used else sorted(run.work.glob("dpo/judged*.json")):
+        record = read_object(judged, "agreement", USED)
+        if not record[USED]:
+            run.remarks.append(f"Preference training made nothing better: {sentence(record)}.")
     for folder in folders[: max(made, default=-1) + 1]:
         name = folder.name.replace("adapter", "dpo").replace("_", " ")
         csv = folder.with_name(folder.name + "_history.csv")

@@ -1041,6 +1041,27 @@ def test_other_ways_to_run(world, copy):
 
 
 @pytest.mark.slow
+def test_an_adapter_that_does_harm_makes_no_clips(world, copy):
+    changes = {"dpo": "auto", "reflect_rounds": 0, "cpu_shards": 1}
+    done = call(*options(copy, **changes), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    work, judged = copy / "tiny set", copy / "tiny set/dpo/judged.json"
+    answers, found = stage_answers(done.stdout), json.loads(judged.read_text())
+    assert "up to date" in answers["4 dpo"] and "running" in answers["4 judge"] and found["clips"] == 6
+    first = rows_of(work / "round_0/generated.csv")
+    assert all(("+adapter@" in row["model"]) == found["used"] for row in first)
+    assert {"alignment", "captions"} <= read_json(work / "quality.json")["attribution"]["parts"].keys()
+    # with six clips nothing is told, so what is told is written by hand
+    low = {"difference": -0.5, "interval_95": [-0.7, -0.3], "before": 0.8, "after": 0.3, "told": "worse"}
+    judged.write_text(json.dumps({**found, "used": False, "agreement": {**found["agreement"], **low}}))
+    done = call(*options(copy, **changes, stage=5), cwd=world)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not any("+adapter@" in row["model"] for row in rows_of(work / "round_0/generated.csv"))
+    page = (work / "report.html").read_text(encoding="utf-8")
+    assert "heard in 30% of 6 clips with the adapter and in 80% of those without it (-50 points, -70 to -30)" in page
+
+
+@pytest.mark.slow
 def test_contrastive_training_with_prompts_beyond_the_label(world, copy):
     done = call(*options(copy, supcon="true", num_iters=1, reflect_rounds=0, cpu_shards=1), cwd=world)
     assert done.returncode == 0, done.stdout + done.stderr

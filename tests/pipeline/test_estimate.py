@@ -187,7 +187,7 @@ def test_seconds_in_words():
 
 def test_every_measured_kind_is_one_of_a_step(plan):
     everything = {"threshold_kind": "rank", "classifier_weight": 1, "filter_w_finetune": "true", "other_class": "true"}
-    everything["channel_match"] = "true"
+    everything |= {"channel_match": "true", "dpo": "auto"}
     plans = [plan(**everything), plan(advise="true")]
     assert set(MEASURED) <= {work.kind for planned in plans for work in works_of(*planned)}
 

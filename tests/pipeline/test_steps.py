@@ -120,18 +120,36 @@ def test_what_is_generated_again_and_what_quality_is_told_of_it(tmp_path):
     def told(*words):
         steps = {step.name: step for step in planned("--results_root", tmp_path, *words, cwd=tmp_path)[0]}
         said = {name for name in steps["quality"].options if name.endswith(("_csv", "_csvs"))}
-        return steps, said & {"--losers_csv", "--first_csv", "--again_csv", "--kept_csvs"}
+        return steps, said & {"--losers_csv", "--first_csv", "--again_csvs", "--kept_csvs"}
 
     steps, said = told()
-    assert said == {"--losers_csv", "--first_csv", "--again_csv", "--kept_csvs"}
+    assert said == {"--losers_csv", "--first_csv", "--again_csvs", "--kept_csvs"}
     assert steps["again"].options["--adapter"] == str(tmp_path / "demo/dpo/adapter")
     assert steps["again"].reads[0] == steps["again_prompts"].writes[0]
     assert set(steps["again_prompts"].reads) == {steps["losers"].writes[0], steps["generate"].writes[0]}
-    assert told("--dpo", "false")[1] == {"--first_csv", "--again_csv", "--kept_csvs"}
-    assert told("--use_label", "true", "--clap_filter", "false")[1] == {"--losers_csv", "--again_csv"}
+    steps, said = told("--dpo", "auto")
+    assert said == {"--losers_csv", "--first_csv", "--again_csvs", "--kept_csvs"}
+    assert set(steps["again_prompts"].reads) == {steps["generate"].writes[0]}, "losers were generated again before"
+    judged = str(tmp_path / "demo/dpo/judged/generated.csv")
+    assert set(steps["quality"].reads) >= {judged, steps["again"].writes[0]}
+    assert told("--dpo", "false")[1] == {"--first_csv", "--again_csvs", "--kept_csvs"}
+    assert told("--use_label", "true", "--clap_filter", "false")[1] == {"--losers_csv", "--again_csvs"}
     for words in (["--attribution_clips", "0"], ["--use_label", "true", "--dpo", "false"]):
         assert "again" not in told(*words)[0]
     assert told("--channel_match", "true")[0]["again_prompts"].reads[1] == str(tmp_path / "demo/round_0/unmatched.csv")
+
+
+def test_with_auto_clips_are_made_with_what_was_found_of_the_adapter(tmp_path):
+    words = ("--results_root", tmp_path, "--dpo", "auto", "--text_to_audio_model", "embedded,owner/large")
+    steps = {step.name: step for step in planned(*words, cwd=tmp_path)[0]}
+    names = list(steps)
+    for tag in ("", "_m2"):
+        judge, again, made = (steps[name] for name in (f"judge{tag}", f"again{tag}_judged", f"generate{tag}"))
+        adapter, found = str(tmp_path / f"demo/dpo/adapter{tag}"), str(tmp_path / f"demo/dpo/judged{tag}.json")
+        assert again.options["--adapter"] == judge.options["--adapter"] == adapter and adapter in judge.reads
+        assert judge.writes == (found,) and made.options["--adapter"] == found and found in made.reads
+        assert names.index(f"dpo{tag}") < names.index(judge.name) < names.index(made.name) and again.kind == "again"
+    assert steps["again"].options["--adapter"] == str(tmp_path / "demo/dpo/judged.json"), "as the first round was"
 
 
 @pytest.mark.parametrize("words", ["--seed 0", "--augment false"])

@@ -39,8 +39,8 @@ def run(tmp_path, make_wav, make_manifest):
 
     make_manifest("losers.csv", rows("losers", 0.05, range(8)))
     make_manifest("first.csv", rows("first", 0.5, range(20, 26)))
-    again = rows("again", 0.5, (5, 3, 1, 0, 2, 4), part="alignment") + rows("plain", 0.5, (22, 21), part="captions")
-    make_manifest("again.csv", again)
+    make_manifest("again.csv", rows("again", 0.5, (5, 3, 1, 0, 2, 4), part="alignment"))
+    make_manifest("plain.csv", rows("plain", 0.5, (22, 21), part="captions"))
     for number, (kept, dropped) in enumerate([(6, 4), (2, 1)]):
         reasons = ["clap_probability 0.1 is below 0.8", "near-duplicate of a.wav"]
         gone = rows(f"dropped_{number}", 0.05, range(dropped))
@@ -62,9 +62,10 @@ def run(tmp_path, make_wav, make_manifest):
 
 
 def options_of(run, **more) -> PartsOptions:
-    csvs = {f"{name}_csv": str(run / f"{name}.csv") for name in ("losers", "first", "again")}
+    csvs = {f"{name}_csv": str(run / f"{name}.csv") for name in ("losers", "first")}
+    again = tuple(str(run / f"{name}.csv") for name in ("again", "plain"))
     kept = tuple(str(run / f"round_{number}/kept.csv") for number in (0, 1))
-    return PartsOptions(**{**csvs, "kept_csvs": kept, "attribution_clips": 6, **more})
+    return PartsOptions(**{**csvs, "again_csvs": again, "kept_csvs": kept, "attribution_clips": 6, **more})
 
 
 def arm(run, name) -> Arm:
@@ -90,7 +91,7 @@ def test_pairs_have_one_seed_and_sets_are_of_all_rounds(run):
 
 def test_a_seed_without_a_partner_is_told(run):
     with pytest.raises(UserError, match=r"seed 22 is not in .*losers.csv"):
-        by_seed(arm(run, "losers"), arm(run, "again"))
+        by_seed(arm(run, "losers"), arm(run, "plain"))
 
 
 def test_what_is_measured_of_a_run(run):
@@ -121,6 +122,6 @@ def test_a_filter_that_drops_nothing_is_compared_with_nothing(run):
 
 def test_without_a_judge_and_without_parts(run):
     ears = Ears(level, None, Reference(level([str(run / "gold/0.wav")], ""), 0.1))
-    assert np.isnan(hits_of(arm(run, "gold"), ears)).all()
+    assert np.isnan(hits_of(arm(run, "gold"), ears.judge)).all()
     bare = Arm(arm(run, "merged").table.drop(columns="unmatched_path"), "merged.csv")
     assert measure_parts(PartsOptions(), bare, arm(run, "gold"), ears, seed=0) == {"parts": {}, "rounds": []}

@@ -99,7 +99,7 @@ def test_what_parts_bought_is_measured_where_their_clips_are_given(data, measure
     gold["path"] = [str(data / path) for path in gold["path"]]
     losers = gold.assign(seed=[str(row) for row in range(len(gold))], part="alignment")
     losers.to_csv(tmp_path / "losers.csv", index=False)
-    csvs = {"losers_csv": tmp_path / "losers.csv", "again_csv": tmp_path / "losers.csv"}
+    csvs = {"losers_csv": tmp_path / "losers.csv", "again_csvs": tmp_path / "losers.csv"}
     done, record = measure(data, tmp_path / "q.json", classifier=data / "classifier", **csvs)
     assert done.returncode == 0, done.stderr
     rows = record["attribution"]["parts"]["alignment"]
