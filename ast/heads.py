@@ -106,6 +106,7 @@ def main() -> int:
     from synthio.classification.listening import Listener
     from synthio.classification.tasks import prepare
     from synthio.manifest import PATH
+    from synthio.models.classifiers import called
 
     (folder / DOUBTS).unlink(missing_ok=True)
     for name in HEADS:  # of an earlier run: it must not stand beside these
@@ -123,6 +124,7 @@ def main() -> int:
     details = {
         "seconds": {"read": read_s, "train": fitted_s, "test": time.monotonic() - started - read_s - fitted_s},
         "synthetic_weights": prepared.choice,
+        "called": called(args.ast_model),
         "options": {**vars(args), "synthetic_weight": prepared.synthetic_weight, "device": device},
     }
     for name, pool in pools.items():

@@ -38,7 +38,7 @@ from synthio.classification.script import (
 from synthio.classification.weighting import describe_choice
 from synthio.cli import UserError, compile_network, new_parser, pick_device, run_main
 from synthio.files import EMBEDDED
-from synthio.models.classifiers import CLASSIFIER_HELP, NOT_COMPILED, is_ast
+from synthio.models.classifiers import CALLED, CLASSIFIER_HELP, NOT_COMPILED, is_ast
 from synthio.options import Compiling, add_options, from_args
 from synthio.training.tracking import Tracking, open_tracker
 
@@ -158,6 +158,7 @@ def describe_training(state, recipe, model, norm) -> dict:
         "best_valid": (best["valid_score"], best["valid_loss"]),
         "input": norm.record(),
         "network": type(model).__name__,
+        "called": CALLED[model.config.model_type],
     }
 
 

@@ -24,19 +24,13 @@ def training_rows(record: Mapping[str, Any]) -> dict[str, Any]:
     return rows | ({"step chosen on the validation clips": record["best_step"]} if is_ast else {})
 
 
-def title_of(head: str) -> str:
-    """A method's name in print."""
-    from synthio.classification.heads import TITLES
-
-    return TITLES[head]
-
-
 def classifier_card(record: Mapping[str, Any]) -> str:
     """The card of a classifier.
 
     Args:
         record: what its scores.json says.
     """
+    from synthio.classification.heads import title_of
     from synthio.classification.intervals import basis
 
     models = base_models(record["options"])
@@ -50,7 +44,7 @@ def classifier_card(record: Mapping[str, Any]) -> str:
             "accuracy": record.get("accuracy"),
             "per_class": record["per_class"],
             "best_valid": record["best_valid"],
-            "head": "" if record["head"] == "ast" else title_of(record["head"]),
+            "head": "" if record["head"] == "ast" else title_of(record["head"], record),
             "temperature": record["calibration"]["temperature"],
             "calibration": {when: record["calibration"][when] for when in ("before", "after")},
             "seconds": frames and frames / 100,

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -284,6 +285,16 @@ HEADS: Mapping[str, Head] = {
 UNTRAINED = {name for name, head in HEADS.items() if not head.is_trained}
 # of all that is trained, in the order of the table
 TITLES = {"ast": "AST, fine-tuned", **{name: head.title for name, head in HEADS.items()}}
+
+
+def title_of(method: str, scores: Mapping[str, Any]) -> str:
+    """A method's name in print, with the network that stands in AST's place.
+
+    Args:
+        method: one of `TITLES`.
+        scores: a scores.json of the run; `called` is the network's name, of which earlier versions say nothing.
+    """
+    return TITLES[method].replace("AST", scores.get("called", "AST"))
 
 
 def fittable(task: Task) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from synthio.classification.intervals import Units
-
-OF_AST = "ASTForAudioClassification"
 
 
 def read_scores(argument: str, predictions: str = "predictions.csv") -> dict[str, Any]:
@@ -83,17 +81,6 @@ def drawn_score(scores: Mapping[str, Any], draws: np.ndarray) -> np.ndarray:
     from synthio.classification.intervals import resampled
 
     return resampled(*truth_and_probabilities(scores), scores["metric"] == "mAP", draws)
-
-
-def stands_for_ast(records: Iterable[Mapping[str, Any]]) -> str:
-    """What "AST" means where another network was fine-tuned or heard through in its place, in a sentence; "": an AST.
-
-    Args:
-        records: scores.json of fine-tuned networks.
-    """
-    found = {record.get("network", OF_AST) for record in records} - {OF_AST}
-    names = ", ".join(sorted(found))
-    return f"Where AST is said here, ast_model is meant: {names}, which is no AST." if found else ""
 
 
 def pair(scores: Mapping[str, Any], baseline: Mapping[str, Any], seed: int, resamples: int = 0) -> Paired:

@@ -45,6 +45,23 @@ FRAME_LEVEL, NO_CLIPS = (
     "was trained for frames and has no vector of a clip; name a pe-av model",
 )
 FROZEN = (*PE_AUDIO, "embedding_gemma2")  # that hear, and are not fine-tuned here
+CALLED = {  # kind -> in print
+    AST: "AST",
+    "data2vec-audio": "Data2VecAudio",
+    "embedding_gemma2": "EmbeddingGemma 2",
+    "hubert": "HuBERT",
+    "pe_audio": "PeAudio",
+    "pe_audio_video": "PeAudio",
+    "sew": "SEW",
+    "sew-d": "SEW-D",
+    "unispeech": "UniSpeech",
+    "unispeech-sat": "UniSpeech-SAT",
+    "wav2vec2": "Wav2Vec2",
+    "wav2vec2-bert": "Wav2Vec2-BERT",
+    "wav2vec2-conformer": "Wav2Vec2-Conformer",
+    "wavlm": "WavLM",
+    "whisper": "Whisper",
+}
 AST_SUFFIXES = (".pth", ".pt")  # of the AST repository
 # torch 2.13 fails over its shapes that change
 NOT_COMPILED = "is not compiled, for its clips are of many lengths; the result is the same"
@@ -69,6 +86,11 @@ def kind_of(name: str) -> str:
     if is_ast_checkpoint(name):
         return AST
     return str((read_config(name) or {}).get("model_type") or "")
+
+
+def called(name: str) -> str:
+    """What a folder, hub id or checkpoint is called in print; one that cannot be seen is taken for an AST."""
+    return CALLED.get(kind_of(name), CALLED[AST])
 
 
 def is_ast(name: str) -> bool:

@@ -21,7 +21,7 @@ from synthio.classification.options import HEADS_ALONE, Recipe
 from synthio.classification.script import Hearing
 from synthio.cli import UserError, new_parser, pick_device, printable, quiet_libraries, run_main, set_threads
 from synthio.files import EMBEDDED
-from synthio.models.classifiers import CLASSIFIER_HELP
+from synthio.models.classifiers import CLASSIFIER_HELP, called
 from synthio.models.load import SCORER_HELP
 from synthio.options import Device, add_options, from_args, option
 
@@ -274,6 +274,7 @@ def record_of(question: Question, listener: Listener, synthetic_weight: float | 
     return {
         "metric": "area under the curve" if task.multi_label else "accuracy",
         "head": trial.head,
+        "called": called(listener.models["ast"]),
         "losses": trial.losses,
         "knows_before": best,
         "clips": {"gold": clips, "valid": len(task.valid_targets), "made": len(question.made.targets)},
@@ -362,12 +363,12 @@ def text_of(record: Mapping[str, Any]) -> str:
 
 def overall_lines(record: Mapping[str, Any]) -> list[str]:
     """What holds for all labels together."""
-    from synthio.classification.heads import TITLES
+    from synthio.classification.heads import title_of
     from synthio.report.tables import with_interval
 
     whole, curve, clips = record["overall"], record["curve"], record["clips"]
     lines = [
-        f"best head: {TITLES[record['head']]}, {clips['gold']} gold clips, {clips['made']} generated ones, "
+        f"best head: {title_of(record['head'], record)}, {clips['gold']} gold clips, {clips['made']} generated ones, "
         f"{record['folds']} folds of {clips['gold'] + clips['valid']} gold and validation clips"
     ]
     if curve is None:

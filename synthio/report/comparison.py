@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from synthio.classification.choose import Candidate, best_of, read_candidate
-from synthio.classification.heads import TITLES, UNTRAINED
+from synthio.classification.heads import TITLES, UNTRAINED, title_of
 from synthio.classification.intervals import NOT_TOLD, basis
 from synthio.classification.scored import pair, read_scores
 from synthio.cli import UserError
@@ -57,7 +57,7 @@ def compare(trained: Mapping[str, Mapping[str, Candidate]], baseline: str, seed:
     records = []
     for method, candidate in trained[baseline].items():
         scores = tested(candidate)
-        record = {"method": method, "title": TITLES[method], **summary(candidate, scores)}
+        record = {"method": method, "title": title_of(method, scores), **summary(candidate, scores)}
         for name in others if method not in UNTRAINED else ():
             if method in trained[name]:
                 new = tested(trained[name][method])
@@ -114,7 +114,9 @@ def verdict(
     best, _ = best_of(list(trained[baseline].values()))
     old = tested(best)
     found = {"baseline": best.name, "score": old[old["metric"]]}
-    line = f"Best without synthetic clips, by the validation clips: {TITLES[best.name]}, {percent(found['score'])}."
+    line = (
+        f"Best without synthetic clips, by the validation clips: {title_of(best.name, old)}, {percent(found['score'])}."
+    )
     if scores is None:
         return {**found, "line": line}
     found |= pair(scores, old, seed).record()

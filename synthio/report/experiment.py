@@ -295,6 +295,7 @@ def summary_row(method: str, cells: Sequence[Cell], samples: Mapping[tuple, np.n
     return {
         "n": cells[0].n,
         "method": method,
+        "called": cells[0].scores.get("called", "AST"),
         "cells": len(cells),
         "metric": cells[0].scores["metric"],
         "mean": float(np.mean(values)),
@@ -374,7 +375,7 @@ def printed_row(record: Mapping[str, Any], has_paper: bool) -> list[str]:
     if record["difference"] is not None:
         difference += f" ({interval_text(record, 'difference_', '+')})"
     row = [
-        NAMES[record["method"]],
+        NAMES[record["method"]].replace("AST", record["called"]),
         f"{record['gold']:.0f} + {record['synthetic']:.0f}",
         str(record["cells"]),
         number(record["mean"]),

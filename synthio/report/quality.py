@@ -497,6 +497,7 @@ def main() -> int:
     args = get_parser().parse_args()
     from synthio.files import sha256_file, write_json
     from synthio.manifest import versions
+    from synthio.models.classifiers import called
     from synthio.publish.cards import model_name
 
     quiet_libraries()
@@ -508,7 +509,11 @@ def main() -> int:
     inputs = [path for path in (*map(options.csv, SETS), *more) if path]
     notes = judge_notes(options)
     judges = {
-        "embeddings": {"model": model_name(options.ast_model), "note": notes["ast"]},
+        "embeddings": {
+            "model": model_name(options.ast_model),
+            "called": called(options.ast_model),
+            "note": notes["ast"],
+        },
         **{judge: {"note": notes[judge]} for judge in record["overall"]["agreement"]},
     }
     about = {"inputs": {path: sha256_file(path) for path in inputs}, "options": vars(args), "versions": versions()}

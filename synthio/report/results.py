@@ -49,7 +49,7 @@ def get_parser():
 def summarise(all_scores: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
     """One record a method; the first is the baseline of the differences."""
     keys: tuple[str, ...] = ("metric", "accuracy", "mAP", "macro_f1", "threshold", "interval_95", "resampled")
-    keys += ("best_step", "num_steps", "head", "choice")
+    keys += ("best_step", "num_steps", "head", "called", "choice")
     records = []
     for scores in all_scores:
         record = {"name": scores["name"], "train": scores["splits"]["train"], "test": scores["splits"]["test"]}
@@ -85,7 +85,7 @@ def score_rows(records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[li
         train = record["train"]
         rows.append(
             [
-                f"{record['name']}: {record['head']}" if "head" in record else record["name"],
+                method_name(record),
                 f"{train['clips']} ({train['gold']} + {train['synthetic']})",
                 with_interval(record[metric], record["interval_95"]),
                 f1_cell(record),
@@ -93,6 +93,14 @@ def score_rows(records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[li
             ]
         )
     return [*header, *TOLD_HEADER], rows
+
+
+def method_name(record: Mapping[str, Any]) -> str:
+    """'synthio: fusion'; of a fine-tuned network that is no AST its own name."""
+    if "head" not in record:
+        return record["name"]
+    is_other = record["head"] == "ast" and record.get("called", "AST") != "AST"
+    return f"{record['name']}: {record['called'] if is_other else record['head']}"
 
 
 def f1_cell(record: Mapping[str, Any]) -> str:
@@ -130,8 +138,7 @@ def track(records: list[dict[str, Any]], tracking: Tracking, options: Mapping[st
 
 def compare_trained(trained: list[str], scores: list[dict[str, Any]], seed: int) -> dict[str, Any]:
     """Print the table of every method and the verdict; returns both for the JSON."""
-    from synthio.classification.scored import stands_for_ast
-    from synthio.report.comparison import compare, comparison_rows, read_trained, tested, verdict
+    from synthio.report.comparison import compare, comparison_rows, read_trained, verdict
 
     if not trained:
         return {}
@@ -142,9 +149,6 @@ def compare_trained(trained: list[str], scores: list[dict[str, Any]], seed: int)
     said = verdict(methods, baseline, scores[-1] if len(scores) > 1 else None, seed)
     table = plain_table(*comparison_rows(records, scores[0]["metric"]))
     print(f"\nEvery method, {scored_on(scores[0] | {'test': scores[0]['splits']['test']})}\n{table}\n\n{said['line']}")
-    networks = [tested(found["ast"]) for found in methods.values() if "ast" in found]
-    if text := stands_for_ast(networks):
-        print(text)
     return {"trained": records, "verdict": said}
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from synthio.classification.doubts import CONFIDENCE, DOUBTS, HEARD_AS, HEARD_CONFIDENCE
-from synthio.classification.scored import stands_for_ast
 from synthio.cli import UserError
 from synthio.data.review import COLUMNS, DECISION, DROP, GOLD, KIND
 from synthio.files import fingerprint, read_json, read_object, sha256_file
@@ -129,7 +128,6 @@ def read_run(work: Path) -> Run:
         run.review = read_manifest(locate(reviewed["output_csv"], work), COLUMNS, check_files=False)
     run.compared, run.verdict = compared, totals.get("verdict", {}).get("line", "")
     run.false_alarms = totals.get("false_alarms", {})
-    run.remarks += filter(None, [stands_for_ast(training.scores for training in trainings)])
     run.records = {"check": read_record(work / "checked/train.csv"), "stratify": read_record(csvs[0])}
     if not run.review.empty:
         run.records["review"] = {"options": reviewed}
@@ -193,7 +191,8 @@ def read_trainings(work: Path, compared: list[dict[str, Any]], methods: list[Met
     for record in compared:
         if record["method"] == "ast":
             parts = [(methods[0].name, record), *((more["name"], more) for more in [record.get("with")] if more)]
-            found = [read_method(work, {"name": f"{name}: AST", "file": part["file"]}) for name, part in parts]
+            read = [(name, read_method(work, {"name": name, "file": part["file"]})) for name, part in parts]
+            found = [replace(one, name=f"{name}: {one.scores.get('called', 'AST')}") for name, one in read]
     return found or [method for method in methods if not method.history.empty]
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from synthio.classification.card import base_models, title_of, training_rows
-from synthio.classification.heads import TITLES
+from synthio.classification.card import base_models, training_rows
 
 OPTIONS = {"num_steps": 7, "synthetic_weight": 0.5, "seed": 3, "mixup": 0.2, "verbose": 1}
 
@@ -30,8 +27,3 @@ def test_models_are_those_that_are_named(tmp_path):
     (tmp_path / "ast").mkdir()
     found = base_models({"model": "", "clap_model": "laion/clap-htsat-fused", "ast_model": str(tmp_path / "ast")})
     assert [row["name"] for row in found] == ["laion/clap-htsat-fused", "ast"]
-
-
-@pytest.mark.parametrize("head", TITLES)
-def test_every_head_has_a_title(head):
-    assert title_of(head) == TITLES[head]

@@ -9,7 +9,7 @@ import pytest
 
 from synthio.classification import heads
 from synthio.classification.experts import CacheExpert, LinearExpert, beside
-from synthio.classification.heads import BOTH, HEADS, TITLES, UNTRAINED, fit_head, fittable, held_out, unheard
+from synthio.classification.heads import BOTH, HEADS, TITLES, UNTRAINED, fit_head, fittable, held_out, title_of, unheard
 from synthio.classification.pool import fit_pool
 from synthio.classification.probe import C_GRID, fit_probe, surprise
 from synthio.cli import UserError
@@ -361,3 +361,11 @@ def test_few_clips_have_folds_too(clips, recwarn):
     folds = held_out(np.eye(CLASSES, dtype=np.float32)[np.arange(clips) % CLASSES], None, 0)
     assert sorted(np.concatenate(folds)) == list(range(clips)) and len(folds) >= 2
     assert not list(recwarn)
+
+
+@pytest.mark.parametrize("method", TITLES)
+def test_a_title_names_the_network_that_stands_in_asts_place(method):
+    """Scores of earlier versions do not say it; it was an AST."""
+    assert title_of(method, {}) == title_of(method, {"called": "AST"}) == TITLES[method]
+    assert title_of(method, {"called": "HuBERT"}) == TITLES[method].replace("AST", "HuBERT")
+    assert "AST" not in title_of(method, {"called": "HuBERT"})

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from synthio.classification import metrics, script
-from synthio.classification.scored import drawn_score, pair, read_scores, stands_for_ast, truth_and_probabilities
+from synthio.classification.scored import drawn_score, pair, read_scores, truth_and_probabilities
 from synthio.cli import UserError
 
 LABELS = ["a", "b"]
@@ -65,10 +65,3 @@ def test_scores_that_are_no_json_are_named(tmp_path):
     (tmp_path / "scores.json").write_text("{")
     with pytest.raises(UserError, match=r"scores\.json: damaged, for it is no JSON"):
         read_scores(f"x={tmp_path / 'scores.json'}")
-
-
-def test_what_ast_stands_for_is_said_where_it_is_another_network():
-    """Scores of earlier versions do not name the network; it was an AST."""
-    assert stands_for_ast([{}, {"network": "ASTForAudioClassification"}]) == stands_for_ast([]) == ""
-    said = stands_for_ast([{"network": "HubertForSequenceClassification"}] * 2)
-    assert said == "Where AST is said here, ast_model is meant: HubertForSequenceClassification, which is no AST."

@@ -44,8 +44,12 @@ def test_a_run_with_a_wave_network_and_pe_audio(world):
     assert (record["logit_scale"], record["logit_bias"], record["similarity"]) == (2.0, -1.0, "product")
     quality = json.loads((work / "quality.json").read_text())
     assert "classifier" in quality["overall"]["agreement"]
-    said = "Where AST is said here, ast_model is meant: HubertForSequenceClassification, which is no AST."
-    assert said in done.stdout and said in (work / "report.html").read_text(encoding="utf-8")
+    page = (work / "report.html").read_text(encoding="utf-8")
+    for said in ("HuBERT, fine-tuned", "logistic regression, HuBERT + CLAP", "synthio: HuBERT"):
+        assert said in done.stdout and said in page
+    assert (
+        "kernel distance of HuBERT embeddings" in page and "AST" not in done.stdout[done.stdout.index("Test scores") :]
+    )
     heard = call_script(
         *(ROOT / "listen.py", "--model", folder, "--input", world / "data/audio test 0.wav"),
         *("--output", world / "events.csv", "--device", "cpu", "--threshold", "0"),

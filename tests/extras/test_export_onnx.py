@@ -84,7 +84,7 @@ def test_a_head_is_exported_with_the_models_that_it_listens_through(onnx_python,
     world = save_world(tmp_path / "world")
     save_head(world, tmp_path / "head", name, False)
     world.rename(tmp_path / "moved")
-    models = {kind: tmp_path / "moved" / kind for kind in ("ast", "clap")}
+    models = {kind: str(tmp_path / "moved" / kind) for kind in ("ast", "clap")}
     places = [f"--{kind}_model={model}" for kind, model in models.items()]
     files = ("--output_file", tmp_path / "c.onnx", "--int8_file", tmp_path / "c8.onnx")
     csv = tmp_path / "moved/valid.csv"

@@ -13,8 +13,11 @@ from synthio.cli import UserError
 from synthio.models.ast_model import load_ast
 from synthio.models.classifiers import (
     AST,
+    CALLED,
     FINE_TUNED,
+    FROZEN,
     answer,
+    called,
     hidden_states,
     is_ast,
     kind_of,
@@ -90,3 +93,9 @@ def test_the_head_is_found(tmp_path, kind):
         torch.testing.assert_close(logits, model(features).logits)
         torch.testing.assert_close(logits, linear_of(model)(read))
     assert pooled.shape == read.shape == (3, 32)
+
+
+def test_every_kind_has_a_name_in_print(tmp_path):
+    assert set(CALLED) == {AST, *FINE_TUNED, *FROZEN}
+    (tmp_path / "config.json").write_text('{"model_type": "wav2vec2-bert"}')
+    assert called(str(tmp_path)) == "Wav2Vec2-BERT" and called("ast.pth") == "AST"

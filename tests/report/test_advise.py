@@ -49,7 +49,18 @@ def record(world):
 
 def test_the_keys_of_the_json(record):
     assert list(record) == [
-        *("metric", "head", "losses", "knows_before", "clips", "resampled", "draws", "folds", "synthetic_weights"),
+        *(
+            "metric",
+            "head",
+            "called",
+            "losses",
+            "knows_before",
+            "clips",
+            "resampled",
+            "draws",
+            "folds",
+            "synthetic_weights",
+        ),
         *("curve", "overall", "labels", "inputs", "options", "versions"),
     ]
     assert list(record["overall"]) == ["score", "gain", "gain_interval_95", "advice", "record", "reason"]

@@ -165,3 +165,17 @@ def test_the_table_and_the_verdict_of_a_run(world):
 def test_the_first_of_the_scores_must_have_been_trained(world):
     done, _ = results(world, ("other", "gold_only_ast"))
     assert done.returncode == 2 and "--trained names none of 'other', the first of --scores" in done.stderr
+
+
+def test_another_network_than_ast_is_named(tmp_path):
+    """In every title, and in the verdict."""
+    for name in ("gold_only", "synthio"):
+        save_trained(tmp_path / f"{name}_ast", "ast", first(6), first(16))
+        save_trained(tmp_path / f"{name}_heads/probe", "probe", first(20), first(12))
+        for part in ("ast", "heads/probe"):
+            file = tmp_path / f"{name}_{part}" / "scores.json"
+            file.write_text(json.dumps(json.loads(file.read_text()) | {"called": "HuBERT"}))
+    trained = read_trained(words(tmp_path))
+    titles = {row["method"]: row["title"] for row in compare(trained, "gold-only", 0)}
+    assert titles == {"ast": "HuBERT, fine-tuned", "probe": "logistic regression, HuBERT + CLAP"}
+    assert "validation clips: HuBERT, fine-tuned, 60.0." in verdict(trained, "gold-only", None, 0)["line"]

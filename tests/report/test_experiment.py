@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 import os
 import re
 from pathlib import Path
@@ -139,6 +140,15 @@ def test_everything_that_was_trained_has_a_row(with_heads):
     assert {cell.seconds for cell in cells if cell.method not in ("gold_only", "synthio")} == {0}
     assert all(row["cells"] == 4 for row in records.values())
     assert records["synthio_fusion"]["difference"] == pytest.approx(0.3)
+    assert "AST, fine-tuned" in ex.text_table(list(records.values()), "set", "gold_only")
+
+
+def test_another_network_than_ast_is_named_in_the_table(with_heads):
+    for file in with_heads.rglob("scores.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"called": "HuBERT"}))
+    records = ex.summarise(ex.read_cells(with_heads)[0], 200, {})
+    table = ex.text_table(records, "set", "gold_only")
+    assert "HuBERT, fine-tuned" in table and "AST" not in table
 
 
 def test_the_correction_leaves_heads_out(with_heads):

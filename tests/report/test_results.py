@@ -65,3 +65,10 @@ def test_results_refuse_other_test_clips(tmp_path):
         scored.read_scores(old)
     with pytest.raises(UserError, match="no such file"):
         scored.read_scores("x=/nowhere.json")
+
+
+def test_a_fine_tuned_network_that_is_no_ast_is_named():
+    assert results.method_name({"name": "synthio", "head": "ast", "called": "HuBERT"}) == "synthio: HuBERT"
+    assert results.method_name({"name": "synthio", "head": "fusion", "called": "HuBERT"}) == "synthio: fusion"
+    for old in ({}, {"called": "AST"}):
+        assert results.method_name({"name": "synthio", "head": "ast", **old}) == "synthio: ast"
