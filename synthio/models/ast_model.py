@@ -60,6 +60,23 @@ def resize_positions(positions: torch.Tensor, bands: int, time_steps: int) -> to
     return torch.cat([special, grid.flatten(2).transpose(1, 2)], dim=1)
 
 
+def finer_stride(config, frames: int) -> int:
+    """Frames from one patch to the next for an input of `frames`: the model's own, halved while the grid still fits.
+
+    A clip that is shorter than the model's input would have few patches, all of one phase. Patches that overlap hear it
+    at more places, in no more columns than the model was trained on: as a clip is heard that is repeated up to that
+    length, but by no trick that transformers' pipeline does not know. Less than a quarter of a patch gave
+    no more. A grid that overlaps already stays as it is.
+    """
+    stride, patch = config.time_stride, config.patch_size
+    if stride < patch:
+        return stride
+    columns = (config.max_length - patch) // stride + 1
+    while stride > max(1, patch // 4) and (frames - patch) // (stride // 2) < columns:
+        stride //= 2
+    return stride
+
+
 def load_ast_config(name: str):
     """The ASTConfig of a folder, hub id or `.pth` checkpoint.
 
@@ -109,7 +126,7 @@ def _load(name: str, config=None):
 
 
 def load_ast(name: str, labels: Sequence[str], frames: int, multi_label: bool, seed: int):
-    """A pretrained AST in float32 with `frames` input frames and a new head for `labels`.
+    """A pretrained AST in float32 with `frames` input frames, see `finer_stride`, and a new head for `labels`.
 
     The head (norm and linear layer) is always new, also when the old one happens to have as many classes.
 
@@ -129,6 +146,7 @@ def load_ast(name: str, labels: Sequence[str], frames: int, multi_label: bool, s
         config.label2id = {label: i for i, label in enumerate(labels)}
         config.problem_type = "multi_label_classification" if multi_label else "single_label_classification"
         model = load_pretrained_ast(name, config)
+        _set_time_stride(model, finer_stride(config, frames))
         set_input_length(model, frames)
         _reset_head(model, seed)
     return model
@@ -143,6 +161,13 @@ def set_input_length(model, frames: int) -> None:
     embeddings.position_embeddings = torch.nn.Parameter(
         resize_positions(embeddings.position_embeddings.data, bands, time_steps).clone()
     )
+
+
+def _set_time_stride(model, frames: int) -> None:
+    """Let the patches of an ASTForAudioClassification start `frames` frames apart, in any program that loads it."""
+    model.config.time_stride = frames
+    projection = model.audio_spectrogram_transformer.embeddings.patch_embeddings.projection
+    projection.stride = (projection.stride[0], frames)
 
 
 @torch.no_grad()

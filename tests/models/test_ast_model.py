@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, ASTModel, pipeline
+from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, ASTModel, AutoConfig, pipeline
 
 from synthio.audio import read_audio, write_wav
 from synthio.classification import scored
 from synthio.cli import UserError
 from synthio.models import ast_model
-from synthio.models.fbank import SAMPLE_RATE, num_frames
+from synthio.models.fbank import SAMPLE_RATE, kaldi_fbank, num_frames
 from tests.classification.toy_clips import TRAIN, save_tiny_ast
 from tests.scripts import ROOT, call_script
 
@@ -86,6 +86,7 @@ def test_the_pipeline_gives_the_predictions_on_clips_of_any_length(world, tmp_pa
     extractor = ASTFeatureExtractor.from_pretrained(tmp_path / "model")
     own = ASTFeatureExtractor() if model == "published" else ASTFeatureExtractor.from_pretrained(EMBEDDED)
     assert (extractor.max_length, extractor.mean, extractor.std) == (frames, own.mean, own.std)
+    assert AutoConfig.from_pretrained(tmp_path / "model").time_stride == {"published": 10, "embedded": 4}[model]
     check_pipeline(tmp_path, "sigmoid" if "multi_label" in options else "softmax")
 
 
@@ -107,6 +108,41 @@ def test_longer_inputs_can_be_asked_for(world, tmp_path):
     scores = train(world, world / "ast", tmp_path, max_length_s=2.0)
     assert 180 < scores["input"]["frames"] <= num_frames(2 * SAMPLE_RATE)
     check_pipeline(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("frames", "stride", "columns"), [(16, 4, 1), (48, 4, 9), (96, 4, 21), (256, 8, 31), (272, 16, 17), (496, 16, 31)]
+)
+def test_a_short_clip_has_a_finer_grid_of_no_more_columns(frames, stride, columns):
+    model = ast_model.load_ast(str(EMBEDDED), ["x", "y"], frames, False, seed=0).eval()
+    body, whole = model.audio_spectrogram_transformer, ast_model.load_pretrained_ast(str(EMBEDDED))
+    assert model.config.time_stride == stride
+    positions = body.embeddings.position_embeddings
+    assert positions.shape[1] == 2 + 4 * columns <= 2 + 4 * 31
+    trained = whole.audio_spectrogram_transformer.embeddings.position_embeddings
+    assert torch.equal(positions, ast_model.resize_positions(trained, 4, columns))
+    assert body.embeddings(torch.zeros(1, frames, 64)).shape[1] == positions.shape[1]
+
+
+def test_a_grid_that_overlaps_stays(world):
+    assert ast_model.load_ast(str(world / "ast"), ["x"], 96, False, seed=0).config.time_stride == 10
+
+
+def test_a_short_clip_is_heard_as_one_that_is_repeated():
+    """By the pooled output of noises of half a second, in bands of their own."""
+    rng, embedder = np.random.default_rng(0), ast_model.AstEmbedder(str(EMBEDDED))
+    clips = [np.convolve(rng.normal(size=8000), rng.normal(size=9), "same").astype(np.float32) for _ in range(12)]
+    clips = [0.1 * clip[None] * np.linspace(1, rng.uniform(0, 2), 8000, dtype=np.float32) for clip in clips]
+    wanted = torch.from_numpy(embedder.embed_audio(clips))
+    features = kaldi_fbank(torch.from_numpy(np.concatenate(clips)), 64)[:, :48]
+    features = (features - embedder.extractor.mean) / (2 * embedder.extractor.std)
+    fine = ast_model.load_ast(str(EMBEDDED), ["x"], 48, False, seed=0).eval()
+    coarse = ast_model.load_pretrained_ast(str(EMBEDDED)).eval()
+    ast_model.set_input_length(coarse, 48)
+    with torch.no_grad():
+        heard = [model.audio_spectrogram_transformer(features).pooler_output for model in (fine, coarse)]
+    errors = [float((found - wanted).square().mean() / wanted.var(dim=0).mean()) for found in heard]
+    assert errors[0] < 0.8 * errors[1]
 
 
 def test_positions_of_the_same_length_stay():
