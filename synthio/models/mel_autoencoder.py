@@ -238,31 +238,34 @@ class MelAutoencoder(ModelMixin, ConfigMixin):
         """Griffin-Lim on one clip, [N + 1, F] -> [N * hop]; `phases` are those it starts from, of absolute value 1.
 
         torch.istft takes five times as long as the transform itself; here frames lie one after the other in memory.
+        Memory is what an iteration waits for, so each step is one pass over it, in place where it can be.
         """
         c, half = self.config, self.config.n_fft // 2
-        samples = (len(magnitude) - 1) * c.hop
-        power = overlap_add(self.window.square().expand(len(magnitude), -1), c.hop)
-        gain = 1 / power.clamp_min(1e-11)  # the ends, where the window is 0, are cut off
+        ends = (half, half)
+        power = overlap_add(self.window.expand(len(magnitude), -1), c.hop, self.window).flatten()
+        gain = F.pad(1 / power[half:-half], ends).unflatten(0, (-1, c.hop))  # beyond the ends the clip is silent
+        magnitude = magnitude.to(phases.dtype)  # a product with a real number would make it complex each time
+        spectrum, previous = magnitude * phases, torch.zeros_like(phases)
 
         def to_audio(spectrum: torch.Tensor) -> torch.Tensor:
-            frames = torch.fft.irfft(spectrum, c.n_fft) * self.window
-            return (overlap_add(frames, c.hop) * gain).flatten()[half : half + samples]
+            return overlap_add(torch.fft.irfft(spectrum, c.n_fft), c.hop, self.window).mul_(gain).flatten()
 
-        def to_spectrum(audio: torch.Tensor) -> torch.Tensor:
-            return torch.fft.rfft(F.pad(audio, (half, half)).unfold(0, c.n_fft, c.hop) * self.window)
-
-        previous = torch.zeros_like(phases)
         for _ in range(c.griffin_lim_steps):
-            rebuilt = to_spectrum(to_audio(magnitude * phases))
-            phases = torch.sub(rebuilt, previous, alpha=0.99 / 1.99).sgn()
+            rebuilt = torch.fft.rfft(to_audio(spectrum).unfold(0, c.n_fft, c.hop) * self.window)
+            spectrum = torch.sub(rebuilt, previous, alpha=0.99 / 1.99).sgn_().mul_(magnitude)
             previous = rebuilt
-        return to_audio(magnitude * phases)
+        return to_audio(spectrum)[half:-half]
 
 
-def overlap_add(frames: torch.Tensor, hop: int) -> torch.Tensor:
-    """Frames [N, W] that begin `hop` samples apart, added up, as pieces [N + W / hop - 1, hop]; `hop` divides W."""
+def overlap_add(frames: torch.Tensor, hop: int, window: torch.Tensor) -> torch.Tensor:
+    """Frames [N, W] that begin `hop` samples apart, each times a window [W], added up; `hop` divides W.
+
+    Returns:
+        Pieces [N + W / hop - 1, hop].
+    """
     count, overlap = len(frames), frames.shape[1] // hop
     total = frames.new_zeros(count + overlap - 1, hop)
-    for place, part in enumerate(frames.unflatten(1, (overlap, hop)).unbind(1)):
-        total[place : place + count] += part
+    parts = frames.unflatten(1, (overlap, hop)).unbind(1)
+    for place, (part, weights) in enumerate(zip(parts, window.unflatten(0, (overlap, hop)), strict=True)):
+        total[place : place + count].addcmul_(part, weights)
     return total
