@@ -103,6 +103,7 @@ dpo_ema_decay=0            # number 0..0.9999999: decay of averaged weights of t
 # -- classifier
 ast_num_steps=150          # whole 1..: optimiser steps, as many with synthetic clips as without
 ast_epochs=0               # number 0..: passes over the training clips (paper: 50); 0: ast_num_steps counts
+ast_patience=8             # whole 0..: evaluations of the classifier in a row, 20 of which make the whole training, without a lower validation loss, after which it ends; 0: it never ends before its last step (paper)
 ast_learning_rate=3e-4     # number 0..: highest learning rate of the classifier (paper, for a model 80 times larger: 1e-5)
 ast_batch_size=16          # whole 1..: clips in a step of the classifier (paper: 48)
 ast_precision=auto         # auto|float32|bfloat16: what the classifier multiplies in when it is trained; auto: bfloat16 on a GPU that has it, else float32. It is scored in float32
@@ -163,7 +164,7 @@ if [[ ! -d $root/extras/driver ]]; then
     echo "run.sh: its other half is not there: $root/extras/driver" >&2
     exit 2
 fi
-for part in options choices steps extra_stages local report; do
+for part in options choices steps early extra_stages local report; do
     # shellcheck source=/dev/null # each is checked by itself
     source "$root/extras/driver/$part.sh"
 done
@@ -227,14 +228,13 @@ stratify() {
 # Stages 2 to 9: from the gold clips to the CSV that the second classifier is trained on.
 synthesise() {
     local heard kept=()
-    rejected=() # of each round that was filtered; filter fills it
-    adapters=() # folders, one a generator; align sets them
+    rejected=() adapters=() made_by=() # of each filtered round, by filter; folders, one a generator, by align; for quality
+    begin_early classify gold_only "$gold"
     make_clips
     generate_again
     if $clap_filter && ((attribution_clips)); then parts+=(--kept_csvs "${kept[@]}"); fi
     [[ -z $add_csv ]] || make_clips_of_added
     heard=("${kept[@]}" "${rejected[@]}")
-    made_by=() # options of quality
     if ((${#generators[@]} > 1)); then made_by=(--made_csvs "${kept[@]}"); fi
     if $balance; then
         balance_classes "${kept[@]}"

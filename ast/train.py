@@ -6,9 +6,10 @@
 
 The step is chosen on the validation clips: the one of the lowest loss after calibration. With --wise_ft_alpha below 1
 the weights of a step are averaged with those at the start before they are scored, and so are those that are kept;
-"auto" tries several shares. The test clips are read and scored once, after training. A run that was killed goes on
-from its last evaluation when it is started again with the same options and data. A training that --finished_folder has
-done already, as where no synthetic clip comes, is not done again.
+"auto" tries several shares. Training ends early where --patience evaluations in a row bring nothing better. The test
+clips are read and scored once, after training. A run that was killed goes on from its last evaluation when it is
+started again with the same options and data. A training that --finished_folder has done already, as where no synthetic
+clip comes, is not done again.
 
 Outputs: model/ (for transformers.pipeline("audio-classification"), with a card, README.md), scores.json,
 predictions.csv, history.csv, finished.pt (for --finished_folder).
@@ -115,7 +116,14 @@ def train_network(args, model, splits, recipe, device: str, checkpoints, on_eval
     elif args.compile:
         print(f"{args.model}: {NOT_COMPILED}", file=sys.stderr, flush=True)
     left = first_stage(learner, train, recipe, device, first, processes) if recipe.supcon_epochs else recipe
-    return fit(learner, train, valid, left, device, checkpoint, on_eval, known, processes)
+    state = fit(learner, train, valid, left, device, checkpoint, on_eval, known, processes)
+    if processes.is_main and state.step < recipe.num_steps:
+        print(
+            f"{recipe.patience} evaluations brought no lower validation loss: training ends after step {state.step}",
+            file=sys.stderr,
+            flush=True,
+        )
+    return state
 
 
 def report_evaluation(folder: Path, recipe, state, tracker) -> None:
@@ -154,7 +162,7 @@ def describe_training(state, recipe, model, norm) -> dict:
     return {
         "head": "ast",
         "best_step": state.best_step,
-        "num_steps": recipe.num_steps,
+        "num_steps": state.step,
         "best_valid": (best["valid_score"], best["valid_loss"]),
         "input": norm.record(),
         "network": type(model).__name__,

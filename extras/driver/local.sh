@@ -115,9 +115,10 @@ start_here() { # LOG COMMAND...
 
 stop_here() {
     local pid
+    job_pids+=("${begun_pids[@]}")
     for pid in "${job_pids[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
     for pid in "${job_pids[@]}"; do wait "$pid" 2>/dev/null || true; done
-    job_logs=() job_pids=()
+    job_logs=() job_pids=() begun_pids=()
 }
 
 wait_here() { # [one]

@@ -12,6 +12,8 @@
 models=() reads=() writes=() watched=()
 together=() # what stands between Python and the script where several processes do the step; it changes no result
 planning=false
+early=false                     # see early.sh: of steps that begin before their turn,
+declare -A begun=() begun_pids=() # by name, why they run; by log, their process
 
 clear_step() { models=() reads=() writes=() watched=(); }
 
@@ -229,6 +231,10 @@ must_run() { # NUMBER NAME COMMAND...
     shift 2
     stage_command=("$@")
     say "stage $number ${name//_/ }: $(shown "${reads[0]:-nothing}") -> $(shown "${writes[0]}")"
+    if [[ -n ${begun[$name]:-} ]]; then
+        echo "    running beside earlier stages: ${begun[$name]}"
+        return 0
+    fi
     if $dry_run; then
         action=ask
         print_command "${launched[@]}"
@@ -317,7 +323,9 @@ run_step() { # BLOCK_SIZE, empty for one process; NUMBER NAME SCRIPT WORDS...
         launched=("${interpreter[@]}" "${together[@]}" "$@")
         stamp_options=(--stamp "$work/stamps/$name.json" --inputs "${inputs[@]}" --outputs "${writes[@]}"
             --watch_audio "${watched[@]}")
-        if must_run "$number" "$name" "${interpreter[@]}" "$@"; then
+        if $early; then
+            begin "$name" "${interpreter[@]}" "$@"
+        elif must_run "$number" "$name" "${interpreter[@]}" "$@"; then
             make "$block" "$number" "$name" "${interpreter[@]}" "$@"
         else
             $dry_run || forget_jobs "$name"
@@ -333,7 +341,11 @@ make() { # BLOCK_SIZE NUMBER NAME COMMAND...
     local block=$1 number=$2 name=$3 counts shard_stamps=()
     shift 3
     if [[ -z $block ]]; then
-        start "$work/logs/$name.log" env "SYNTHIO_LOADED=$work/stamps/$name.loaded" "${launched[@]}"
+        if [[ -n ${begun[$name]:-} ]]; then
+            join "$work/logs/$name.log"
+        else
+            start "$work/logs/$name.log" env "SYNTHIO_LOADED=$work/stamps/$name.loaded" "${launched[@]}"
+        fi
         wait_for_jobs
         stop_on_failure "stage $number ${name//_/ }" "$work/logs/$name.log"
     else

@@ -32,6 +32,14 @@ class Recipe(Scoring):
     epochs: float = option(
         0.0, "passes over the training clips (paper: 50); 0: ast_num_steps counts", low=0, driver="ast_epochs"
     )
+    patience: int = option(
+        8,
+        "evaluations of the classifier in a row, 20 of which make the whole training, without a lower validation loss, "
+        "after which it ends; 0: it never ends before its last step (paper)",
+        low=0,
+        driver="ast_patience",
+        card="evaluations without a gain that end the training",
+    )
     learning_rate: float = option(
         3e-4,
         "highest learning rate of the classifier (paper, for a model 80 times larger: 1e-5)",

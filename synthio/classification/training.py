@@ -178,6 +178,10 @@ class Fitting(State):
         """The evaluation of the step chosen so far."""
         return next(row for row in self.history if row["step"] == self.best_step)
 
+    def is_stuck(self, patience: int) -> bool:
+        """Whether the last `patience` evaluations brought nothing better; never for 0."""
+        return 0 < patience <= sum(row["step"] > self.best_step for row in self.history)
+
 
 # Features
 
@@ -631,6 +635,8 @@ def fit(
     the trained ones, is below 1 (WiSE-FT, Wortsman et al. 2022): a few clips also unlearn what the start knew. How much
     of it is worth keeping depends on the labels, so that "auto" lets the validation clips choose the share, too.
 
+    The training ends where so many evaluations as the recipe's `patience` brought nothing better.
+
     Args:
         model: from `load_ast`, on `device`; inside a `SupConAst` where the recipe wants SupCon.
         train: training clips.
@@ -671,6 +677,7 @@ def fit(
             take_step,
             evaluate=evaluate_weights,
             tell=on_eval and partial(on_eval, state),
+            is_over=partial(state.is_stuck, recipe.patience),
             processes=processes,
         )
     if processes.is_main:

@@ -247,6 +247,28 @@ def test_rows_of_labels_are_those_of_their_names():
     assert classifier.rows_of_labels(None, ["dog"]) is None
 
 
+def fitted(data: Path, folder: Path, **changes) -> tuple[classifier.Fitting, dict[str, torch.Tensor]]:
+    """(state, weights) of a training that soon does harm: at a rate that is far too high."""
+    recipe = recipe_of(data, head_init="probe", num_steps=12, eval_every=1, learning_rate=0.5, **changes)
+    ast = ast_model.load_ast(str(data / "model"), ["x", "y", "z"], 56, False, seed=1)
+    state = classifier.fit(ast, *noise_splits(), recipe, "cpu", Checkpoint(folder / "checkpoint.pt", "key"))
+    return state, ast.state_dict()
+
+
+def test_training_ends_where_patience_does_with_what_the_whole_one_keeps(data, tmp_path):
+    whole, kept = fitted(data, tmp_path / "whole", patience=0)
+    assert whole.step == 12
+    assert whole.best_step < 8, "else nothing is told by what follows"
+    for patience in (3, 4):
+        state, weights = fitted(data, tmp_path / str(patience), patience=patience)
+        assert (state.step, state.best_step) == (whole.best_step + patience, whole.best_step)
+        assert state.history == whole.history[: len(state.history)]
+        assert all(torch.equal(weights[name], tensor) for name, tensor in kept.items())
+    again, weights = fitted(data, tmp_path / "3", patience=3)  # its checkpoint is there: no step is left
+    assert again.step == whole.best_step + 3
+    assert all(torch.equal(weights[name], tensor) for name, tensor in kept.items())
+
+
 def test_the_result_is_the_mean_of_start_and_trained_weights(data, tmp_path):
     """Training goes on from the trained weights, not from the mean: step 4 of both runs is the same."""
     states, history = {}, {}
