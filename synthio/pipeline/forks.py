@@ -26,7 +26,9 @@ PRELOADED = (
     *("numpy", "pandas", "torch", "transformers", "scipy.stats", "scipy.signal", "soundfile"),
     *("transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer",),
     *("transformers.models.clap.modeling_clap", "transformers.models.clap.feature_extraction_clap"),
-    *("transformers.models.roberta.tokenization_roberta", "diffusers.models.modeling_utils", "sklearn.linear_model"),
+    *("transformers.models.roberta.tokenization_roberta", "transformers.models.t5.modeling_t5", "sklearn.linear_model"),
+    *("diffusers.models.autoencoders.autoencoder_oobleck", "diffusers.models.transformers.stable_audio_transformer"),
+    *("matplotlib.figure", "matplotlib.backends.backend_agg"),
 )
 LENGTH = struct.Struct("!Q")  # of a request: before it
 STARTED = b"\1"  # what a child answers when it is in the process group of who asked
@@ -90,6 +92,7 @@ def preload() -> None:
     import importlib
     import warnings
 
+    os.environ.pop("MPLBACKEND", None)  # a notebook's is none of this environment; a child has the one that it asked with
     gc.disable()  # garbage is looked for in vain while thousands of modules are made
     with warnings.catch_warnings(action="ignore"):  # nobody reads them here
         for module in PRELOADED:

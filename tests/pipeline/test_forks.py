@@ -21,7 +21,8 @@ FORKS = str(ROOT / "synthio/pipeline/forks.py")
 TELL = """
 import json, os, signal, sys, time
 json.dump({"argv": sys.argv, "path": sys.path[0], "folder": os.getcwd(), "name": __name__, "group": os.getpgid(0),
-           "more": os.environ.get("MORE"), "has": "selectors" in sys.modules, "read": sys.stdin.read(),
+           "more": os.environ.get("MORE"), "has": "selectors" in sys.modules,
+           "draws": "matplotlib.figure" in sys.modules, "backend": os.environ.get("MPLBACKEND"), "read": sys.stdin.read(),
            "ours": [name for name in sys.modules if name.startswith("synthio")]}, open("told.json", "w"))
 print("said"), print("complained", file=sys.stderr)
 def act(what="0"):
@@ -105,6 +106,15 @@ def test_a_script_sees_what_it_would_see_alone(name, tmp_path, words):
 @pytest.mark.parametrize(("what", "status"), [("0", 0), ("signal15", -15), ("signal9", -9), ("signal11", -11)])
 def test_how_it_ends_is_how_its_job_ends(name, tmp_path, what, status):
     assert call(name, tmp_path, "tell.py", what).returncode == status
+
+
+def test_a_notebooks_way_to_draw_does_not_keep_a_library_out(tmp_path, monkeypatch):
+    """matplotlib refuses to be imported where its backend is not in this environment, as that of Jupyter is not."""
+    monkeypatch.setenv("MPLBACKEND", "no_such")
+    with one_server(tmp_path, '("matplotlib.figure",)') as (name, _):
+        call(name, tmp_path, "tell.py")
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert told["draws"] and told["backend"] == "no_such"
 
 
 def test_a_fault_has_its_traceback(name, tmp_path):
