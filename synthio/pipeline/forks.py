@@ -92,7 +92,7 @@ def preload() -> None:
     import importlib
     import warnings
 
-    os.environ.pop("MPLBACKEND", None)  # a notebook's is none of this environment; a child has the one that it asked with
+    os.environ.pop("MPLBACKEND", None)  # of a notebook; a child has the one that it asked with
     gc.disable()  # garbage is looked for in vain while thousands of modules are made
     with warnings.catch_warnings(action="ignore"):  # nobody reads them here
         for module in PRELOADED:

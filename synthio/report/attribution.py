@@ -183,16 +183,25 @@ def background_and_bands(clip: np.ndarray, sample_rate: int) -> np.ndarray | Non
     return np.concatenate([[floor.mean()], spectrum - spectrum.mean()])
 
 
-def sound_distances(clips: Sequence[np.ndarray], gold: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
-    """How far background level and spectrum of mono clips [T] are off those of the gold clips, in dB [N, 2].
+def typical_sound(clips: Sequence[np.ndarray], sample_rate: int) -> tuple[float, np.ndarray] | None:
+    """(background level in dB, spectrum by thirds of an octave) of mono clips [T]; None where no clip says anything."""
+    found = [row for row in (background_and_bands(clip, sample_rate) for clip in clips) if row is not None]
+    if not found:
+        return None
+    return float(np.median([row[0] for row in found])), np.mean([row[1:] for row in found], axis=0)
 
-    NaN where a clip, or every gold clip, says nothing.
+
+def sound_distances(
+    clips: Sequence[np.ndarray], wanted: tuple[float, np.ndarray] | None, sample_rate: int
+) -> np.ndarray:
+    """How far background level and spectrum of mono clips [T] are off those of a `typical_sound`, in dB [N, 2].
+
+    NaN where a clip, or what is wanted, says nothing.
     """
-    wanted = [row for row in (background_and_bands(clip, sample_rate) for clip in gold) if row is not None]
     out = np.full((len(clips), 2), np.nan)
-    if not wanted:
+    if wanted is None:
         return out
-    level, bands = np.median([row[0] for row in wanted]), np.mean([row[1:] for row in wanted], axis=0)
+    level, bands = wanted
     for number, clip in enumerate(clips):
         row = background_and_bands(clip, sample_rate)
         if row is not None:

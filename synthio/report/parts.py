@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from synthio.cli import UserError
 from synthio.report.again import ALIGNMENT, CAPTIONS, PART, PartsOptions, spread_rows
-from synthio.report.attribution import Clips, Reference, compare, share_row, sound_distances
+from synthio.report.attribution import Clips, Reference, compare, share_row, sound_distances, typical_sound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,9 +57,10 @@ class Ears:
 def measure_parts(options: PartsOptions, synthetic: Arm, gold: Arm, ears: Ears, *, seed: int) -> dict[str, Any]:
     """Part -> a row for each measure, and the rounds of the filter; parts of which there are no clips are left out."""
     parts = {}
+    wanted = cache(partial(sound_of, gold))  # by sample rate: it takes longer than to hear the clips of a part
     for name, (before, after, paired) in arms_of(options, synthetic).items():
         if len(before.table) and len(after.table):
-            without, having = listen(before, gold, ears), listen(after, gold, ears)
+            without, having = (listen(arm, wanted, ears) for arm in (before, after))
             parts[name] = compare(without, having, ears.reference, seed, paired)
     return {"parts": parts, "rounds": rounds_of(options, ears, seed)}
 
@@ -128,15 +130,23 @@ def hits_of(arm: Arm, judge: Judge | None) -> np.ndarray:
     return agreement(chances, encode_labels(arm.table[LABEL], labels, arm.csv, multi_label=True))
 
 
-def listen(arm: Arm, gold: Arm, ears: Ears) -> Clips:
-    """What is heard in the clips of an arm."""
+def sound_of(gold: Arm, sample_rate: int) -> tuple[float, np.ndarray] | None:
+    """The `typical_sound` of some clips, at a rate in Hz."""
+    from synthio.audio import read_audio
+    from synthio.manifest import PATH
+
+    return typical_sound([read_audio(path, sample_rate)[0][0] for path in gold.table[PATH]], sample_rate)
+
+
+def listen(arm: Arm, wanted: Callable[[int], tuple[float, np.ndarray] | None], ears: Ears) -> Clips:
+    """What is heard in the clips of an arm; `wanted` gives the `typical_sound` of the gold clips at a rate in Hz."""
     from synthio.audio import probe, read_audio
     from synthio.manifest import PATH, class_of, prompt_cells
 
     paths = list(arm.table[PATH])
     rate = probe(paths[0])[0]
-    sounds, real = ([read_audio(path, rate)[0][0] for path in some] for some in (paths, gold.table[PATH]))
-    background_db, band_db = sound_distances(sounds, real, rate).T
+    sounds = [read_audio(path, rate)[0][0] for path in paths]
+    background_db, band_db = sound_distances(sounds, wanted(rate), rate).T
     classes = np.array([class_of(cell) for cell in prompt_cells(arm.table)])
     return Clips(ears.hear(paths, arm.csv), classes, hits_of(arm, ears.judge), background_db, band_db)
 

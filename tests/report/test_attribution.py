@@ -18,6 +18,7 @@ from synthio.report.attribution import (
     share_row,
     sound_distances,
     table,
+    typical_sound,
 )
 
 N, E = 30, 8
@@ -101,12 +102,12 @@ def test_sounds_are_off_by_what_was_added():
     rng = np.random.default_rng(0)
     gold = [0.01 * rng.standard_normal(16000) for _ in range(6)]
     louder = [0.1 * rng.standard_normal(16000) for _ in range(6)]
-    found = sound_distances([*gold, *louder, np.zeros(16000)], gold, 16000)
+    found = sound_distances([*gold, *louder, np.zeros(16000)], typical_sound(gold, 16000), 16000)
     assert found[:6].max() < 2
     assert found[6:12, 0] == pytest.approx(20, abs=1.5)
     assert found[6:12, 1].max() < 2, "the level is no part of the spectrum"
     assert np.isnan(found[12]).all()
-    assert np.isnan(sound_distances(gold, [np.zeros(16000)], 16000)).all()
+    assert np.isnan(sound_distances(gold, typical_sound([np.zeros(16000)], 16000), 16000)).all()
 
 
 def test_words_for_terminal_and_page(reference):
