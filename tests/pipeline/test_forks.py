@@ -22,7 +22,8 @@ TELL = """
 import json, os, signal, sys, time
 json.dump({"argv": sys.argv, "path": sys.path[0], "folder": os.getcwd(), "name": __name__, "group": os.getpgid(0),
            "more": os.environ.get("MORE"), "has": "selectors" in sys.modules,
-           "draws": "matplotlib.figure" in sys.modules, "backend": os.environ.get("MPLBACKEND"), "read": sys.stdin.read(),
+           "draws": "matplotlib.figure" in sys.modules, "backend": os.environ.get("MPLBACKEND"),
+           "read": sys.stdin.read(),
            "ours": [name for name in sys.modules if name.startswith("synthio")]}, open("told.json", "w"))
 print("said"), print("complained", file=sys.stderr)
 def act(what="0"):
