@@ -145,7 +145,10 @@ class DiffusersTextToAudio(PipelineModel):
             self._set_vae(MelAutoencoder, folder / "vae", torch.float32)
             self.sampling = Sampling("euler", 24, 1.5)  # with more guidance, its clips of a label are too much alike
         else:
+            from synthio.models.snake import in_pieces
+
             self._set_vae(AutoencoderOobleck, folder / "vae", self.dtype)
+            in_pieces(self.vae)
             self.decoder_reach = reach_of(self.vae.decoder)
         if distilled:
             self.sampling = read_sampling(weights)
