@@ -85,7 +85,7 @@ def read_held(name: str, csv: str) -> Held:
 
 def held_of(split: Split) -> Held:
     """A set that was listened to."""
-    return Held(split, [sound.identity for sound in split.sounds])
+    return Held(split, split.identities())
 
 
 def repeated(added: Split, train: Held | None) -> Iterator[str]:
@@ -98,11 +98,11 @@ def repeated(added: Split, train: Held | None) -> Iterator[str]:
         known = {
             digest: f"{path}, which the run is trained on" for digest, path in zip(train.hashes, places, strict=True)
         }
-    for i, sound in enumerate(added.sounds):
-        if sound.identity in known:
-            yield f"{added.where(i)}: {added.path_text(i)}: the same sound as {known[sound.identity]}; remove the row"
-        elif sound.identity:
-            known[sound.identity] = f"row {added.rows[i]}"
+    for i, identity in enumerate(added.identities()):
+        if identity in known:
+            yield f"{added.where(i)}: {added.path_text(i)}: the same sound as {known[identity]}; remove the row"
+        elif identity:
+            known[identity] = f"row {added.rows[i]}"
 
 
 def check_added(
@@ -141,8 +141,7 @@ def check_added(
         findings.add("rows have several labels", several_labels(kept))
     findings.add("leaf labels are not labels", odd_leaves(kept))
     for other in others:
-        hashes = [sound.identity for sound in kept.sounds]
-        findings.add("sounds are in two sets", shared(other.split, kept, other.hashes, hashes, "content"))
+        findings.add("sounds are in two sets", shared(other.split, kept, other.hashes, kept.identities(), "content"))
         findings.add("groups are in two sets", shared_groups(other.split, kept))
     findings.add("clips are in the run already", repeated(kept, train))
     if not augment_only:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,17 @@ from synthio.data.check_tables import SPLIT_WORDS, empty_cells, free_name, line_
 from synthio.data.common import SEGMENT, TRAIN, WHERE, Listing, PrepareOptions, fold_splits, list_clips, where
 from synthio.data.find_clips import find_clip
 from synthio.data.problems import Findings
-from synthio.formats.tables import doubled, find_column, find_parts, load, names_of, recognise
+from synthio.formats.tables import (
+    column_key,
+    doubled,
+    find_column,
+    find_parts,
+    group_column,
+    is_group_name,
+    load,
+    names_of,
+    recognise,
+)
 from synthio.manifest import (
     DATASET,
     FOLD,
@@ -101,7 +112,9 @@ class TableOptions(PrepareOptions):
     )
     label_separator: str | None = option(None, "what joins several labels, if it is not ;")
     multi_label: bool = option(False, "clips have several labels: a clip that is listed again brings another one")
-    group_column: str | None = option(None, "column of the recording, speaker or source; no split shares one")
+    group_column: str | None = option(
+        None, "column of the recording, speaker or source; no split shares one; not given: group, if there is one"
+    )
     group_regex: str | None = group_option()
     split_column: str | None = option(None, "column that names the split")
     as_split: str | None = option(
@@ -162,11 +175,25 @@ def warn_of_unnamed(table: pd.DataFrame, options: TableOptions, source: Path) ->
     split, parts = find_column(list(table.columns), "split"), find_parts(list(table.columns))
     if split and not (options.split_column or options.fold_column or options.as_split):
         held = names_of(sorted(set(table[split].tolist()))[:3])
-        warn(f"{source}: column {split!r} ({held}) is not read; --split_column {split} keeps these splits")
+        words = shlex.join(("--split_column", split))
+        warn(f"{source}: column {split!r} ({held}) is not read; {words} keeps these splits")
     if parts and not (options.start_column or options.end_column):
         columns = " and ".join(map(repr, parts.values()))
-        words = " ".join(f"{flag} {name}" for flag, name in parts.items())
+        words = shlex.join(word for part in parts.items() for word in part)
         warn(f"{source}: columns {columns} are not read, whole files are used; {words} cuts the clips")
+    fold = next((name for name in table.columns if column_key(name) == FOLD), None)
+    if fold and not (options.fold_column or options.split_column or options.as_split):
+        words = shlex.join(("--fold_column", fold))
+        warn(f"{source}: column {fold!r} is not read; {words} --test_fold FOLD makes splits of these folds")
+    group = next(filter(is_group_name, table.columns), None)
+    if group and not (options.group_regex or group_of_table(table, options)):
+        words = shlex.join(("--group_column", group))
+        warn(f"{source}: column {group!r} is not read; if it names the recording or speaker: {words}")
+
+
+def group_of_table(table: pd.DataFrame, options: TableOptions) -> str | None:
+    """The column of groups: the one that is named, else `group`, unless they are read from paths."""
+    return options.group_column or (None if options.group_regex else group_column(list(table.columns)))
 
 
 def csv_splits(
@@ -181,6 +208,10 @@ def csv_splits(
     if options.fold_column:
         if options.test_fold is None:
             raise UserError("--fold_column needs --test_fold")
+        blank = [i for i, fold in enumerate(folds, 1) if not fold.strip()]
+        findings.add(
+            "folds are empty", (f"{where(source, i)}: the fold is empty; give one, or remove the row" for i in blank)
+        )
         return fold_splits(folds, options.test_fold, options.valid_fold, source)
     if not options.split_column:
         return [TRAIN] * len(folds)
@@ -251,6 +282,7 @@ def listed_rows(
     path_column, label_column = (
         needed_column(table, getattr(options, f"{role}_column"), role, source) for role in ("path", "label")
     )
+    options = replace(options, group_column=group_of_table(table, options))
     names = read_columns(options)
     groups, folds, splits, *times = (column(table, name, source) for name in names)
     splits = csv_splits(options, splits, folds, source, findings)

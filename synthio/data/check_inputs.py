@@ -128,9 +128,9 @@ def doubles(split: Split) -> Iterator[str]:
     from synthio.manifest import LABEL, split_labels
 
     same: dict[str, list[int]] = defaultdict(list)
-    for i, sound in enumerate(split.sounds):
-        if sound.identity:
-            same[sound.identity].append(i)
+    for i, identity in enumerate(split.identities()):
+        if identity:
+            same[identity].append(i)
     several = [rows for rows in same.values() if len(rows) > 1]
     if several:
         i, j = several[0][:2]
@@ -223,8 +223,7 @@ def check_all(
             findings.add("clips are not there", bad_clips(split, "missing"))
             findings.add("clips cannot be used", bad_clips(split, "read"))
     for a, b in combinations(kept.values(), 2):
-        hashes_a, hashes_b = ([sound.identity for sound in split.sounds] for split in (a, b))
-        findings.add("sounds are in two sets", shared(a, b, hashes_a, hashes_b, "content"))
+        findings.add("sounds are in two sets", shared(a, b, a.identities(), b.identities(), "content"))
     for split in kept.values():
         findings.warnings += [*doubles(split), *odd_clips(split)]
     if "train" in read and options.multi_label:

@@ -22,7 +22,9 @@ from synthio.formats.tables import (
     doubled,
     find_column,
     find_parts,
+    group_column,
     header_faults,
+    is_group_name,
     load,
     mend_command,
     recognise,
@@ -53,7 +55,12 @@ SPLIT_WORDS = {
     **dict.fromkeys(("valid", "validation", "val", "dev"), "valid"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
-INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")  # soft hyphen, zero-width signs, marks of direction
+# Soft hyphen, zero-width signs, marks of direction; control characters and separators of lines that no tab is
+INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2028\u2029\u2060\ufeff\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f]")
+QUOTES = "\"'`´‘’“”„«»‹›.,:!?"  # around a label they are no part of its name
+# What programs write into a cell that holds nothing, by `label_key`
+UNKNOWN = frozenset("nan none null nil na n/a #na #n/a <na> nat undefined #ref #value".split())
+LONGEST_LABEL = 1000  # letters
 
 
 def on_one_line(text: str) -> str:
@@ -82,6 +89,11 @@ class Split:
     def labels(self) -> list[str]:
         """Distinct labels, sorted."""
         return all_labels(set(self.table[LABEL].tolist()))
+
+    def identities(self) -> list[str]:
+        """What a clip shares with its copies; of a silent one the file, for other silent files are no copies of it."""
+        heard = zip(self.sounds, self.table[PATH].tolist(), strict=True)
+        return [sound.identity or ("" if sound.reason else os.path.realpath(path)) for sound, path in heard]
 
     def take(self, places: Sequence[int]) -> Split:
         """Some of its rows, with their sounds."""
@@ -135,6 +147,10 @@ def load_as_it_is(name: str, csv: str, form: Form, findings: Findings) -> pd.Dat
     told = list(header_faults(header, required)) if form.has_header else []
     names = {role: find_column(list(table.columns), role) for role in required}
     lost = [role for role, column in names.items() if column is None]
+    group = group_column(list(table.columns))
+    if group and group != GROUP:
+        told.append(f"{group!r} seems to be {GROUP!r}")
+        names[GROUP] = group
     if lost:
         command += "".join(f" --{role}_column NAME" for role in lost)
     if faults or told:
@@ -231,9 +247,14 @@ def missing_clip(cell: str, csv: str, name: str) -> str:
 
 
 def label_key(label: str) -> str:
-    """What two spellings of one label share: no case, one kind of space, no sign that cannot be seen."""
+    """What two spellings of one label share: no case, one kind of space, no quotes, no sign that cannot be seen.
+
+    Numbers are without the zeros that programs put before or behind them: '1', '01' and '1.0' are one.
+    """
     text = INVISIBLE.sub("", unicodedata.normalize("NFKC", label)).casefold()
-    return " ".join(re.sub(r"[\s_\-]+", " ", text).split())
+    text = " ".join(re.sub(r"[\s_\-]+", " ", text).split())
+    number_alone = re.fullmatch(r"0*(\d+)(?:\.0*)?", text)
+    return number_alone[1] if number_alone else text.strip(QUOTES).strip() or text
 
 
 def counted_labels(split: Split) -> Counter:
@@ -263,6 +284,30 @@ def label_variants(splits: Sequence[Split]) -> Iterator[str]:
         if len(spellings) > 1:
             told = ", ".join(f"{spelling(label)} ({number(count, 'clip')})" for label, count in spellings.most_common())
             yield f"labels that differ only in case, spaces or signs are different classes: {told}; write them alike"
+
+
+def unknown_values(splits: Sequence[Split]) -> Iterator[str]:
+    """Labels that are mostly no names: a program wrote them where it knew none."""
+    counts: Counter = Counter()
+    for split in splits:
+        counts += counted_labels(split)
+    for label, count in counts.items():
+        if label_key(label) in UNKNOWN:
+            yield (
+                f"label {spelling(label)} ({number(count, 'clip')}) is taken as the name of a class; if it stands for "
+                "a label that is missing, remove these rows"
+            )
+
+
+def long_labels(split: Split) -> Iterator[str]:
+    """Labels that are no names: a caption, or what a stray quote has swallowed."""
+    long = {label for label in split.labels() if len(label) > LONGEST_LABEL}
+    for i, cell in enumerate(split.table[LABEL].tolist() if long else []):
+        for label in set(split_labels(cell)) & long:
+            yield (
+                f"{split.where(i)}: a label of {len(label)} letters ({shown(label)}), at most {LONGEST_LABEL} are "
+                "allowed; name the class in a few words"
+            )
 
 
 def several_labels(split: Split) -> Iterator[str]:
@@ -338,9 +383,11 @@ def shared(a: Split, b: Split, keys_a: Sequence[str], keys_b: Sequence[str], wha
         if key:
             held.setdefault(key, i)
     found = [(i, key) for i, key in enumerate(keys_b) if key in held]
+    unknown = "; or empty the cells, if that stands for an unknown group"
     return [
         f"{b.where(i)} has the same {what}{f' {key!r}' if what == 'group' else ''} as {a.where(held[key])}; a clip "
         f"that is also in the {a.name} set makes scores meaningless: remove one"
+        f"{unknown if what == 'group' and label_key(key) in UNKNOWN else ''}"
         for i, key in found
     ]
 
@@ -366,6 +413,36 @@ def shared_groups(a: Split, b: Split) -> list[str]:
     return shared(a, b, groups_a, groups_b, "group")
 
 
+def group_variants(a: Split, b: Split) -> Iterator[str]:
+    """Groups of two splits that are mostly one, written in two ways: 'Anna' and 'anna', 12 and 12.0."""
+    if GROUP not in a.table.columns or GROUP not in b.table.columns:
+        return
+    of_a, of_b = ({cell.strip() for cell in split.table[GROUP].tolist()} - {""} for split in (a, b))
+    by_key = {label_key(group): group for group in of_a}
+    alike = sorted((by_key[key], group) for group in of_b - of_a if (key := label_key(group)) in by_key)
+    if alike:
+        one, other = map(spelling, alike[0])
+        yield (
+            f"{b.csv}: {number(len(alike), 'group')} differ from one in {a.csv} only in case, spaces or signs, the "
+            f"first is {other} (there {one}); if they are the same, write them alike, or test clips are trained on"
+        )
+
+
+def unread_groups(a: Split, b: Split) -> Iterator[str]:
+    """A column that seems to name recordings or speakers, is not called `group`, and has values in two splits."""
+    columns = [name for name in a.table.columns if is_group_name(name) and name in b.table.columns]
+    for name in columns if GROUP not in a.table.columns else []:
+        held = {cell.strip() for cell in a.table[name].tolist()}
+        cells = [cell.strip() for cell in b.table[name].tolist()]
+        both = [i for i, cell in enumerate(cells) if cell and cell in held]
+        if both:
+            yield (
+                f"{b.csv}: column {name!r} is not read, and {number(len(both), 'clip')} in it have a value that clips "
+                f"in {a.csv} have too, the first is {shown(cells[both[0]])} in row {b.rows[both[0]]}; if it names the "
+                f"recording or speaker, call it {GROUP!r} in all three CSVs, and such clips are refused"
+            )
+
+
 def check_tables(splits: Mapping[str, Split], n: int, multi_label: bool, findings: Findings) -> None:
     """Everything that is told without listening, of the CSVs that could be read."""
     train = splits.get("train")
@@ -381,9 +458,11 @@ def check_tables(splits: Mapping[str, Split], n: int, multi_label: bool, finding
             findings.add("rows have several labels", several_labels(split))
     for split in splits.values():
         findings.add("leaf labels are not labels", odd_leaves(split))
+        findings.add("labels are too long", long_labels(split))
     for a, b in combinations(splits.values(), 2):
         findings.add("groups are in two sets", shared_groups(a, b))
-    findings.warnings += label_variants([*splits.values()])
+        findings.warnings += [*group_variants(a, b), *unread_groups(a, b)]
+    findings.warnings += [*label_variants([*splits.values()]), *unknown_values([*splits.values()])]
 
 
 def is_there(path: str) -> bool:

@@ -15,6 +15,7 @@ dataset has them, and the list and row it stands in. From that, in this order:
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -172,9 +173,16 @@ def load_json(path: Path) -> Json:
         raise UserError(f"{path}: not readable JSON ({error})") from None
 
 
+def _in_counting_order(name: str) -> list[tuple[bool, int, str]]:
+    """Sorts '2' before '10', and 'fold2' before 'fold10'."""
+    return [
+        (not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name) if part
+    ]
+
+
 def fold_splits(folds: Sequence[str], test: str, valid: str | None, source: Path) -> list[str]:
     """The split of each clip from its fold; the validation fold is the one before the test fold unless given."""
-    known = sorted(set(folds), key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
+    known = sorted(set(folds), key=_in_counting_order)
     for flag, fold in (("--test_fold", test), ("--valid_fold", valid)):
         if fold is not None and fold not in known:
             raise UserError(f"{source}: no fold {fold!r} ({flag}); the folds are {', '.join(map(repr, known))}")

@@ -65,7 +65,8 @@ def _listen(stream: Stream) -> Sound:
         below = 10 * np.log10(energy / mix_energy) if mix_energy else np.inf
         mixed = "silent" if below > SILENT_DB else f"{below:.0f} dB below them"
         return Sound(reason=f"the channels cancel: the mono mix is {mixed}; keep one channel, or turn one over")
-    seconds, silent = frames / stream.sample_rate, low == high
+    # at 16 bits, as the hash has it: floats below its last step would all be one sound
+    seconds, silent = frames / stream.sample_rate, round(low * 32768) == round(high * 32768)
     odd = (
         "digital silence" if silent else "",
         f"{seconds:.3g} s long, shorter than {SHORT_S:g} s" if seconds < SHORT_S else "",

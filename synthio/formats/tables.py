@@ -43,6 +43,12 @@ USUAL_NAMES = {
     "duration": "duration duration_s duration_sec duration_seconds dur length_s length_sec length_seconds",
     "split": "split subset partition set data_split dataset_split",
 }
+# What no two splits may share is often called so
+_GROUP_NAMES = frozenset(
+    "group_id groups speaker speaker_id speakerid spk spk_id recording_id recordist subject subject_id session "
+    "session_id participant participant_id patient patient_id individual source_id source_recording src_file fsid "
+    "user_id client_id song_id track_id".split()
+)
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 MAX_SHOWN = 60  # letters of a cell in a message
 _HEAD_BYTES = 1 << 16
@@ -138,6 +144,16 @@ def find_column(columns: Sequence[str], role: str) -> str | None:
         return role
     keys = {column_key(name): name for name in reversed(columns)}
     return next((keys[name] for name in USUAL_NAMES[role].split() if name in keys), None)
+
+
+def group_column(columns: Sequence[str]) -> str | None:
+    """The column `group`, or one whose name differs from that in case and spaces alone; None if there is none."""
+    return next((name for name in ("group", *columns) if name in columns and column_key(name) == "group"), None)
+
+
+def is_group_name(name: str) -> bool:
+    """Whether a column is called as those that name the recording or speaker of a clip are."""
+    return column_key(name) in _GROUP_NAMES
 
 
 def find_parts(columns: Sequence[str]) -> dict[str, str]:

@@ -205,3 +205,31 @@ def test_groups_that_share_a_file_are_one():
     ]
     join_groups(rows)
     assert [row["group"] for row in rows] == ["x"] * 5 + ["", "e", "e"]
+
+
+def test_a_column_of_groups_is_read_without_being_named(prepare):
+    """It went on as `input_group`: clips of a speaker were dealt out to all splits, where stage 0 would refuse them."""
+    for name in ("group", "Group"):
+        text = f"path,label,{name}\n" + "".join(f"s/{i}.wav,{'dog cat'.split()[i % 2]},g{i // 2}\n" for i in range(12))
+        tables, said = prepare(text)
+        groups = [{row["group"] for row in tables[split]} for split in SPLITS]
+        assert len(set.union(*groups)) == sum(map(len, groups)) == 6 and not said
+    tables, _ = prepare(text, "--group_regex", r"s/(\d)", "--test_share", 0.3)
+    assert {row["input_Group"] if "input_Group" in row else row["Group"] for row in everywhere(tables)} == {
+        f"g{i}" for i in range(6)
+    }
+
+
+def test_folds_and_speakers_that_are_not_read_are_pointed_out(prepare):
+    _, said = prepare(twelve(",fold,Speaker ID", ",1,x"))
+    assert "column 'fold' is not read; --fold_column fold --test_fold FOLD makes splits" in said
+    assert "column 'Speaker ID' is not read; if it names the recording or speaker: --group_column 'Speaker ID'" in said
+
+
+def test_folds_are_counted(prepare):
+    """The fold before fold10 is fold9; a row without a fold was validated on, or trained on."""
+    text = "path,label,fold\n" + "".join(f"s/{i}.wav,{'dog cat'.split()[i % 2]},fold{i % 11}\n" for i in range(12))
+    tables, _ = prepare(text, "--fold_column", "fold", "--test_fold", "fold10")
+    assert [row["fold"] for row in tables["valid"]] == ["fold9"]
+    said = prepare(text.replace("fold3", " "), "--fold_column", "fold", "--test_fold", "fold10", ok=False)
+    assert "mine.csv row 4: the fold is empty" in said

@@ -444,3 +444,98 @@ def test_rows_in_are_rows_out_and_dropped(data, tmp_path, rows):
     assert len(split.table) + len(dropped) == len(rows)
     assert len(dropped) == sum(i == "x" for i, _ in rows)
     assert sorted([*split.rows, *(int(i) + 1 for i in dropped.index)]) == list(range(1, len(rows) + 1))
+
+
+# ---- groups under other names, and spelled in two ways
+
+
+def with_column(split, name, values):
+    rows = (f"a/{split}{i}.wav,{'dog cat'.split()[i % 2]},{values[i % len(values)]}\n" for i in range(4))
+    return f"path,label,{name}\n" + "".join(rows)
+
+
+@pytest.mark.parametrize("name", ["Group", "GROUP", " group"])
+def test_a_column_that_is_nearly_called_group_is_not_passed_over(data, tmp_path, name):
+    """`Group` was no group: clips of one speaker were in two sets, and nothing was said."""
+    for split in SPLITS:
+        data.write(split, with_column(split, name, [f"{split} 1", f"{split} 2"]))
+    lines, _ = data.check()
+    assert len(lines) == 3 and all(f"{name!r} seems to be 'group'" in line for line in lines)
+    assert {row["group"] for row in rows_of(do_mend(lines[0], tmp_path))} == {"train 1", "train 2"}
+    data.write("valid", with_column("valid", name, ["train 1"]))
+    assert sum("has the same group 'train 1'" in line for line in data.check()[0]) == 4
+
+
+@pytest.mark.parametrize("name", ["speaker_id", "Recording ID", "fsID", "src_file"])
+def test_a_column_of_speakers_that_is_not_read_is_pointed_out(data, name):
+    for split in SPLITS:
+        data.write(split, with_column(split, name, [split, "anna"]))
+    lines, warnings = data.check()
+    assert not lines and len(warnings) == 3
+    assert all(f"column {name!r} is not read" in text and "'anna' in row 2" in text for text in warnings)
+    for split in SPLITS:
+        data.write(split, with_column(split, name, [split]))
+    assert data.check() == ([], [])
+
+
+@pytest.mark.parametrize(("one", "other"), [("12", "12.0"), ("Anna", "anna"), ("rec 1", "rec_1"), ("7", "007")])
+def test_one_group_in_two_spellings_is_pointed_out(data, one, other):
+    """pandas writes 12.0 where a cell of the column is empty, and 12 where none is."""
+    data.write("train", with_column("train", "group", [one]))
+    data.write("test", with_column("test", "group", [other]))
+    lines, warnings = data.check()
+    assert not lines and len(warnings) == 1
+    assert f"the first is {other!r} (there {one!r})" in warnings[0]
+
+
+def test_a_group_that_nobody_knows(data):
+    data.write("train", with_column("train", "group", ["nan"]))
+    data.write("test", with_column("test", "group", ["nan"]))
+    assert all("empty the cells" in line for line in data.check()[0])
+
+
+# ---- labels that are no names
+
+
+@pytest.mark.parametrize("other", ["dog.", 'dog"', "“dog”", "`dog`", "do\x0cg", "do\u2028g"])
+def test_quotes_and_signs_around_a_label(data, other):
+    """`dog"` was a class of its own."""
+    data.write("train", f"path,label\na/train0.wav,dog\na/train1.wav,cat\na/train2.wav,{other}\na/train3.wav,cat\n")
+    lines, warnings = data.check()
+    assert not lines and len(warnings) == 1 and "'dog' (" in warnings[0], (lines, warnings)
+
+
+@pytest.mark.parametrize(("one", "other"), [("1", "1.0"), ("1", "01"), ("0", "0.0")])
+def test_numbers_of_classes_that_a_program_wrote_in_another_way(data, one, other):
+    for split in SPLITS:
+        cells = (other if split == "test" else one, "cat")
+        rows = (f"a/{split}{i}.wav,{cells[i % 2]}\n" for i in range(4))
+        data.write(split, "path,label\n" + "".join(rows))
+    lines, _ = data.check()
+    assert len(lines) == 1 and f"write it as {one!r}" in lines[0]
+    assert label_key("10") != label_key("1") and label_key("1.5") != label_key("1") and label_key("?") != label_key("!")
+
+
+@pytest.mark.parametrize("label", ["nan", "None", "#N/A", "<NA>", "null"])
+def test_a_missing_value_as_a_label_is_pointed_out(data, label):
+    data.write("train", f"path,label\na/train0.wav,dog\na/train1.wav,cat\na/train2.wav,{label}\na/train3.wav,{label}\n")
+    lines, warnings = data.check()
+    assert not lines and warnings == [
+        f"label {label!r} (2 clips) is taken as the name of a class; if it stands for a label that is missing, remove "
+        "these rows"
+    ]
+
+
+def test_a_label_that_is_no_name(data):
+    """30 million letters passed, after 15 s."""
+    data.write("train", f"path,label\na/train0.wav,dog\na/train1.wav,cat\na/train2.wav,{'x' * 1001}\n")
+    data.refused("train.csv row 3: a label of 1001 letters ('xxx", "at most 1000")
+
+
+def test_a_silent_file_in_two_sets_is_one_clip(data, make_wav, tmp_path):
+    """Silent clips are no copies of each other, but a file is one of itself, under any path."""
+    make_wav("a/train0.wav", audio=[0.0] * 4000)
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    rows = "b/train0.wav,dog\na/valid1.wav,cat\na/valid2.wav,dog\n"
+    data.write("valid", f"path,label\n{rows}")
+    data.refused("valid.csv row 1 has the same content as", "train.csv row 1")

@@ -79,3 +79,11 @@ def test_workers_end_with_the_stage_that_is_killed(make_wav, tmp_path):
         f"print('ready', flush=True); i.inspect_all([{str(path)!r}] * 100000)"
     )
     check_workers_end(code, 4)  # the stage, the fork server, its tracker, a worker
+
+
+def test_floats_below_the_last_step_of_16_bits_are_silence(make_wav):
+    """Two such clips had one hash, and were refused as one sound in two sets."""
+    for level in (1e-40, 1e-7):
+        audio = level * np.random.default_rng(0).normal(size=8000)
+        sound = inspect(str(make_wav("a.wav", audio=audio, subtype="FLOAT")))
+        assert sound.silent and sound.identity == "" and sound.warnings == ("digital silence",)
