@@ -37,6 +37,7 @@ LABELS = 10  # of the demo; how many others have is not known before the clips a
 # Steps of the sampler for the embedded model: with its own weights, and with those for few steps, whose 8 without
 # guidance take the time of 3 of the others, decoding included.
 OWN_STEPS, AUTO_STEPS = 24, 3
+PATIENT = 0.47  # share of the classifier's steps after which its patience ended it in the demo
 # Share of a round's clips that the filter drops; 57 of 200 and 13 of 57 in a run with earlier models.
 DROPPED = 0.27
 SAMPLED, STEPPED = ("losers", "generate"), ("dpo", "finetune_clap", "filter_classifier", "classify")
@@ -46,24 +47,24 @@ START_S = 0.6  # of a step that loads no model and does little else than start
 # quality, report, heads, other, false_alarms and judge are guesses from a dozen clips; of finetune_clap, from 50 steps
 # on 100.
 MEASURED = {
-    "demo": (0.05, 0.0),
+    "demo": (0.08, 1.0),
     "check": (0.0065, 0.5),
     "caption": (0.018, 0.5),
     "captions": (0.0, 0.6),
     "rewrite": (0.0, 0.6),
-    "losers": (0.032, 4.0),
-    "dpo": (0.058, 4.0),
+    "losers": (0.028, 1.0),
+    "dpo": (0.04, 3.0),
     "finetune_clap": (0.5, 8.0),
-    "generate": (0.032, 4.0),
+    "generate": (0.028, 1.0),
     "channel": (0.015, 3.0),
-    "filter": (0.026, 8.0),
-    "classify": (0.031, 5.0),
-    "filter_classifier": (0.031, 5.0),
-    "heads": (0.03, 8.0),
+    "filter": (0.05, 1.3),
+    "classify": (0.02, 3.5),
+    "filter_classifier": (0.02, 3.5),
+    "heads": (0.03, 5.0),
     "other": (0.0065, 1.0),
     "false_alarms": (0.03, 8.0),
     "judge": (0.03, 3.0),
-    "quality": (0.06, 6.0),
+    "quality": (0.035, 3.0),
     "advise": (0.25, 10.0),
     "report": (0.05, 5.0),
 }
@@ -258,6 +259,8 @@ def work_of(stage: str, rows: int, words: Sequence[str]) -> Work:
     heard = [options[name] for name in ("--ast_model", "--clap_model") if name in options]
     model = options.get("--model") or options.get("--captioner") or options.get("--writer") or ",".join(heard)
     steps = int(options.get("--num_steps", 0)) if float(options.get("--num_epochs", 0)) == 0 else 0
+    if int(options.get("--patience", 0)):
+        steps = max(1, round(PATIENT * steps))
     if options.get("--distilled") == "false":
         steps = steps or OWN_STEPS
     batch = int(options.get("--batch_size", 0)) * int(options.get("--gradient_accumulation", 1))

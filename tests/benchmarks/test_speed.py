@@ -36,6 +36,9 @@ def test_the_page_names_machine_and_command(speed):
     assert "### By rows\n\n| script | 10 |\n| --- | ---: |\n| x.py | 1 s |" in page
     assert "| 24 steps with guidance | not measured |" in page
     assert page.endswith("## GPU\n\nNot measured.\n")
+    told = speed.PROFILES["classifier"]
+    assert told not in page
+    assert told in speed.page_of(found | {"cpu classifier": found["cpu filter"]}), "why its ratio is what it is"
 
 
 def test_the_command_is_told_without_what_is_the_machines_own(speed):
