@@ -45,14 +45,14 @@ other sides are a library's own call, or written for this from descriptions (`be
 # By case, why a ratio is what it is: profiles on one core of an Intel Xeon with AVX-512, in seconds of the processor.
 PROFILES = {
     "classifier": "Both sides train the same network. A step of 16 clips is 16.9 GFLOP at the 384 frames that clips of "
-    "4 s fill and 44.6 at 1024: 2.6 times. In seconds it is 2.9 times (.184 and .531), for attention grows with the "
-    "square, and 3.1 with the filterbank (.040). With two threads what is not shared out (optimiser, Python) weighs more "
-    "on the shorter step.",
-    "embedded": "8 network evaluations without guidance take .034 s a clip, 48 take .18: 5.3 times. The rest is the same "
-    "on both sides, and of ours, .109 s, it is two thirds: decoding (.055, most of it Griffin-Lim's 33 transforms there "
-    "and back) and loading the model for 8 clips (.02). Four times would need that rest in .015 s. Half the iterations "
-    "were tried and not taken: log-mels then miss what they should be by .0385 of their deviation in place of .0347, "
-    "with a quarter by .0447 (20 clips).",
+    "4 s fill and 44.6 at 1024: 2.6 times. In seconds it is 2.9 times (.184 and .531), for attention "
+    "grows with the square, and 3.1 with the filterbank (.040). With two threads what is not shared out "
+    "(optimiser, Python) weighs more on the shorter step.",
+    "embedded": "8 network evaluations without guidance take .034 s a clip, 48 take .18: 5.3 times. The rest is the "
+    "same on both sides, and of ours, .109 s, it is two thirds: decoding (.055, most of it Griffin-Lim's "
+    "33 transforms there and back) and loading the model for 8 clips (.02). Four times would need that "
+    "rest in .015 s. Half the iterations were tried and not taken: log-mels then miss what they should be"
+    " by .0385 of their deviation in place of .0347, with a quarter by .0447 (20 clips).",
 }
 
 
