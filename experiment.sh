@@ -309,6 +309,7 @@ experiment() {
     if ! $only_table; then
         lock
         prepare_data
+        refuse_misfits
         sum_given
         if [[ $launcher == local ]]; then run_jobs; else run_cells; fi
     fi

@@ -109,6 +109,18 @@ time_left() {
     printf '; about %d min left' $(((ahead / slots + 59) / 60))
 }
 
+# Refuse options that a method cannot run with, before the first job: its run.sh says so in a dry run.
+refuse_misfits() {
+    local job said misfits=() dry_run=true # job_command asks: nothing is chosen by scores yet
+    for job in "${!method_list[@]}"; do # the jobs of the first cell
+        job_command "$job"
+        said=$("${command[@]}" --dry_run 2>&1 >/dev/null) && continue
+        printf '%s: %s\n' "${job_methods[job]}" "$said" >&2
+        misfits+=("${job_methods[job]}")
+    done
+    ((!${#misfits[@]})) || refuse "no job was started: ${misfits[*]} cannot run with these options"
+}
+
 run_jobs() {
     local slot
     local -A method_seconds=() method_counts=()

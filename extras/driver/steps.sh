@@ -504,11 +504,21 @@ stopped() { # STATUS
     exit "$1"
 }
 
+# Refuse models that cannot do what is asked of them.
+check_suits() {
+    printf '%s\n' "${ahead[@]}" | helper -m synthio.pipeline.suits "${variables[@]}" || exit 2 # it has said why
+}
+
 # Lock the result folder, make the environments and say what lies ahead.
 make_ready() {
     local name
     if $dry_run; then
-        if [[ -x $python ]]; then announce; else echo "(.venv is not there yet: it would be made first)"; fi
+        if [[ -x $python ]]; then
+            check_suits
+            announce
+        else
+            echo "(.venv is not there yet: it would be made first)"
+        fi
         for name in "${own_envs[@]}"; do
             [[ -x $root/.envs/$name/bin/python ]] || echo "(.envs/$name is not there yet: it would be made first)"
         done
@@ -516,7 +526,7 @@ make_ready() {
         lock
         make_main_environment
         helper -m synthio.pipeline.sweep "$work" "$embeddings_folder"
-        printf '%s\n' "${ahead[@]}" | helper -m synthio.pipeline.suits "${variables[@]}" || exit 2 # it has said why
+        check_suits
         announce
         make_own_environments
     fi

@@ -25,10 +25,10 @@ def root_of(stamp: Path) -> Path:
 
 
 def sibling_stamps(stamp: Path) -> list[Path]:
-    """The stamps of this stage in the result roots beside its own."""
+    """The stamps of this stage in the result roots beside its own, whose folder a dry run need not find."""
     root = root_of(stamp)
     inside = stamp.absolute().relative_to(root)
-    others = sorted(path for path in root.parent.iterdir() if path != root)
+    others = sorted(path for path in root.parent.glob("*") if path != root)
     return [other / inside for other in others if (other / inside).is_file()]
 
 

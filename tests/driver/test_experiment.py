@@ -22,6 +22,7 @@ from tests.driver.test_run import LABELS, needs_proc, needs_setpriv, rows_of
 from tests.driver.toy import save_world
 from tests.running import processes_of, save_program, wait_until
 from tests.scripts import ROOT, call_script
+from tests.tiny_classifiers import save_tiny_classifier
 
 SCRIPT = ROOT / "experiment.sh"
 SHELL = shutil.which("dash") or "sh"
@@ -176,8 +177,9 @@ def test_one_cell_can_be_done_before_any_driver_has_prepared_the_data(world, tmp
 def test_gpus_are_dealt_out_and_a_cell_has_one_job_at_a_time(world, tmp_path, seeds, visible):
     """Two jobs at once on four GPUs; a stand-in for bash notes what each call of run.sh is given."""
     note = 'note() { echo "$1 $3 $CUDA_VISIBLE_DEVICES" >>"$NOTES"; }'
+    asked = 'case "$*" in *run.sh*--dry_run) exit 0;; esac'  # whether the methods suit the options
     simulate = 'case "$1" in *run.sh) shift; note begin "$@"; sleep .5; note end "$@"; exit 0;; esac'
-    save_program(tmp_path / "bin/bash", f'{note}\n{simulate}\nexec /bin/bash "$@"')
+    save_program(tmp_path / "bin/bash", f'{note}\n{asked}\n{simulate}\nexec /bin/bash "$@"')
     changes = {"NOTES": str(tmp_path / "notes"), "CUDA_VISIBLE_DEVICES": "0,1,2,3"}
     changes |= {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
     done = experiment(world, *options(tmp_path / "results", seeds=seeds, methods="wo_dpo wo_filter", jobs=2), **changes)
@@ -217,6 +219,20 @@ def test_a_mistake_is_refused_before_anything_runs(tmp_path, words, part):
     assert done.returncode == 2 and done.stdout == ""
     assert part in done.stderr and done.stderr.startswith("experiment.sh: ") and done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_method_cannot_run_with_is_refused_before_the_first_job(world, tmp_path):
+    """Of options that do not go together, and of a model that cannot do what the method asks; all of it at once."""
+    save_tiny_classifier(tmp_path / "hubert", "hubert")
+    methods = {"seeds": "0", "folds": "3", "methods": "spec_augment synthio wo_filter"}
+    words = options(tmp_path / "results", **methods, ast_model=tmp_path / "hubert", filter_w_finetune="true")
+    done = experiment(world, *words)
+    assert done.returncode == 2, done.stderr
+    told = done.stderr.splitlines()
+    assert told[0].startswith("spec_augment: error: ast_spec_augment=true masks AST's spectrogram, and ast_model")
+    assert told[1] == "wo_filter: run.sh: filter_w_finetune=true needs clap_filter=true"
+    assert told[2] == "experiment.sh: no job was started: spec_augment wo_filter cannot run with these options"
+    assert len(told) == 3 and not list((tmp_path / "results").rglob("run.log"))
 
 
 def test_help_names_methods_and_variables(tmp_path):

@@ -53,6 +53,12 @@ def test_a_stage_is_taken_over_from_a_sibling(shared):
     assert again.returncode == 0 and again.stdout == "2 rows in, 2 out\n"
 
 
+def test_a_dry_run_needs_no_folder_of_results(shared):
+    folder, gold = shared
+    asked = stamp("ask", folder / "not/there yet", gold, "--siblings")
+    assert asked.returncode == 3 and not asked.stderr
+
+
 @pytest.mark.parametrize("change", ["input", "output", "clip"])
 def test_what_is_not_the_same_is_not_taken_over(shared, change):
     folder, gold = shared
