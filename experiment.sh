@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # shellcheck disable=SC2034,SC2154,SC2329 # run.sh, which is read below, sets and reads variables by name
-if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi # `sh experiment.sh`: sh may be dash
+if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec env -u POSIXLY_CORRECT -u SHELLOPTS bash "$0" "$@"; fi # `sh experiment.sh`: sh may be dash
 # Methods x numbers of clips x seeds x folds on one dataset, and a table like the paper's:  sh experiment.sh
 # `sh experiment.sh --help` explains every variable. Edit them here, or give them as --name value. Every other variable
 # of run.sh may be given too and holds for all methods (an edit in run.sh does so as well).

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # shellcheck disable=SC2034,SC2154,SC2329 # variables are also read by name and set in extras/driver, traps call functions
-if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi # `sh run.sh`: sh may be dash
+if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec env -u POSIXLY_CORRECT -u SHELLOPTS bash "$0" "$@"; fi # `sh run.sh`: sh may be dash
 # From a CSV of real clips to the test scores of a classifier trained with synthetic ones:  sh run.sh
 # `sh run.sh --help` explains every variable. Edit them here, or give them as --name value.
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec bash "$0" "$@"; fi # `sh test.sh`: sh may be dash
+if [ -z "${BASH_VERSION:-}" ] || shopt -qo posix; then exec env -u POSIXLY_CORRECT -u SHELLOPTS bash "$0" "$@"; fi # `sh test.sh`: sh may be dash
 # Set up and run every check:      sh test.sh        `sh test.sh all` makes every environment and runs the slow tests too.
 # The tests of one environment:    sh test.sh clap   one of extras/environments, which is made first.
 # Faults at random, 15 minutes:    sh test.sh faults [--scale 0.1] [--seed 7] [--part kills]; see tests/faults

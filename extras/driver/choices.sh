@@ -75,6 +75,8 @@ check_choices() {
         ast | benchmarks | dataset_csvs | extras | runs | stable-audio-tools | synthio | tests)
             refuse "--dataset_name: '$dataset_name' is a folder of this program; choose another name" ;;
     esac
+    local LC_ALL=C
+    ((${#dataset_name} <= 200)) || refuse "--dataset_name: a name of ${#dataset_name} bytes, at most 200 are allowed"
 }
 
 # Read the launcher that is asked for over that of this machine.
@@ -117,10 +119,18 @@ shown() { # a path as short as it can be said
     printf '%s' "$REPLY"
 }
 
+# Whether a folder or file may be a model, by its names.
+holds_model() {
+    [[ ! -f $1 || $1 == *.@(pt|pth|ckpt|bin|safetensors) ]] || return 1
+    [[ ! -d $1 ]] || (cd -- "$1" && [[ $(find . -maxdepth 2 \( -name '*.json' -o -name '*.pt' -o -name '*.pth' \
+        -o -name '*.ckpt' -o -name '*.bin' -o -name '*.safetensors' \) -print -quit) ]])
+}
+
 model_path() { # VALUE EMBEDDED-NAME: folder or hub id
     if [[ $1 == embedded ]]; then
         printf '%s' "$root/extras/embedded/weights/$2"
     elif [[ -e $1 ]]; then
+        holds_model "$1" || refuse "$1: holds no model: no config.json or model_index.json, and no weights"
         absolute "$1"
     else
         case $1 in
@@ -147,6 +157,20 @@ resolve_generators() {
         refuse "dpo_ckpt_folder is the adapter of one generator, and text_to_audio_model names ${#generators[@]}"
 }
 
+# Refuse a folder of outputs that cannot be made: nothing is to be found out about it after the first stage.
+check_place() { # FOLDER
+    local above=$1
+    while [[ ! -e $above && ! -L $above ]]; do
+        above=${above%/*}
+        above=${above:-/}
+    done
+    if [[ ! -d $above ]]; then
+        refuse "$1 is for outputs, but $above is no folder; choose another results_root, dataset_name or output_folder"
+    fi
+    [[ -w $above && -x $above ]] ||
+        refuse "$1 is for outputs, but nothing can be written to $above; choose another results_root or output_folder"
+}
+
 resolve_paths() {
     local name
     for name in input_train_file valid_csv test_csv add_csv output_folder output_csv_path dpo_ckpt_folder results_root gama_dir \
@@ -157,6 +181,8 @@ resolve_paths() {
     work=$results_root/$dataset_name
     output_folder=${output_folder:-${work}_synthetic}
     embeddings_folder=${embeddings_folder:-$work/embeddings}
+    check_place "$work"
+    check_place "$output_folder"
     resolve_generators
     clap_model=$(model_path "$clap_model" clap)
     if [[ -n $probe_clap_model ]]; then

@@ -39,6 +39,24 @@ refuse() { # a mistake of the user's: one line, status 2
     exit 2
 }
 
+# A mistake in one variable: it is told together with those in others.
+fault() {
+    faults+=("$*")
+}
+
+# End where there are faults: one on the same line, several below each other.
+refuse_faults() {
+    local text REPLY
+    ((${#faults[@]})) || return 0
+    ((${#faults[@]} > 1)) || refuse "${faults[0]}"
+    printf '%s: %d mistakes:\n' "${0##*/}" "${#faults[@]}" >&2
+    for text in "${faults[@]}"; do
+        printable "$text"
+        printf '  %s\n' "$REPLY" >&2
+    done
+    exit 2
+}
+
 # Something that the run needs is not there: a mistake, but one finding among others for --check.
 lack() {
     $check || refuse "$@"
@@ -65,7 +83,10 @@ read_block() { # FILE
 read_variables() { # FILE
     ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || refuse "bash 4.4 or newer is needed, this is $BASH_VERSION"
     declare -gA kinds=() given=()
-    names=() lacks=()
+    names=() lacks=() faults=()
+    # A locale that this machine does not have, as ssh brings it: bash would say so again and again.
+    # shellcheck disable=SC2269 # the assignment is what bash warns of
+    [[ -z ${LC_ALL:-} || -z $( (LC_ALL=$LC_ALL) 2>&1) ]] || unset LC_ALL
     read_block "$1"
 }
 
@@ -75,6 +96,7 @@ check_variables() {
     local -A defaults=()
     taken=()
     check_kind profile "${kinds[profile]}"
+    refuse_faults # nothing can be set by a profile that is not there
     while read -r name value; do defaults[$name]=$value; done <"$root/extras/driver/defaults.txt"
     [[ $profile == embedded ]] || take profiles.txt "$profile" "profile $profile sets"
     split_generators "$text_to_audio_model"
@@ -86,6 +108,7 @@ check_variables() {
     done
     if is_full_size "$ast_model"; then take sizes.txt ast_model "ast_model of full size sets"; fi
     for name in "${names[@]}"; do check_kind "$name" "${kinds[$name]}"; done
+    refuse_faults
 }
 
 print_variables() { # FILE
@@ -121,6 +144,21 @@ nearest() {
         END { print name }'
 }
 
+# Print what a word that is no option may have been meant for: texts and chats make other dashes of `--`.
+meant() { # WORD
+    local word=$1 dash
+    for dash in — – − - -; do word=${word#"$dash"}; done
+    if [[ $word && -n ${kinds[${word%%=*}]:-} ]]; then
+        printf 'did you mean --%s?' "$word"
+    else
+        printf 'options are --name value'
+    fi
+}
+
+is_bool() { # VALUE
+    [[ ${1,,} == @(true|yes|on|1|false|no|off|0) ]]
+}
+
 parse_options() {
     local name value
     while (($#)); do
@@ -133,18 +171,18 @@ parse_options() {
                 sed -n 's/^__version__ = "\(.*\)"$/synthio \1/p' "$root/synthio/__init__.py"
                 exit 0
                 ;;
-            --*) name=${1#--} ;;
-            *) refuse "'$1' is no option; options are --name value (see sh ${0##*/} --help)" ;;
+            --?*) name=${1#--} ;;
+            *) refuse "'$1' is no option; $(meant "$1") (see sh ${0##*/} --help)" ;;
         esac
         value=""
-        if [[ $name == *=* ]]; then
+        if [[ $name == ?*=* ]]; then
             value=${name#*=}
             name=${name%%=*}
             shift
             [[ -n ${kinds[$name]:-} ]] || refuse "unknown option --$name; did you mean --$(nearest "$name")?"
         else
             [[ -n ${kinds[$name]:-} ]] || refuse "unknown option --$name; did you mean --$(nearest "$name")?"
-            if [[ ($name == dry_run || $name == check || $name == advise) && ($# -eq 1 || ${2:-} == --*) ]]; then
+            if [[ $name == dry_run || $name == check || $name == advise ]] && ! is_bool "${2:-}"; then
                 value=true
                 shift
             else
@@ -200,19 +238,21 @@ is_zero() { # a number that check_kind let pass
     [[ ${1%%[eE]*} != *[1-9]* ]]
 }
 
-# Check one variable against its kind; booleans become true or false.
+# Check one variable against its kind; booleans become true or false. What is wrong goes to `faults`.
 check_kind() {
     local name=$1 kind=$2 value=${!1} low high words
     case $kind in
         text)
-            [[ $value != *$'\n'* ]] || refuse "--$name: a value of several lines is not allowed"
+            [[ $value != *$'\n'* ]] || fault "--$name: a value of several lines is not allowed"
+            [[ $value != *$'\r'* ]] ||
+                fault "--$name: a carriage return is not allowed; save the file that it is from with line ends of Unix"
             ;;
         bool*)
             [[ $kind != *" or $value" ]] || return 0
             case ${value,,} in
                 true | yes | on | 1) printf -v "$name" true ;;
                 false | no | off | 0) printf -v "$name" false ;;
-                *) refuse "--$name: '$value' is not a boolean; use true or false" ;;
+                *) fault "--$name: '$value' is not a boolean; use true or false" ;;
             esac
             ;;
         whole* | number*)
@@ -223,18 +263,19 @@ check_kind() {
                 kind=${kind%% or *}
             fi
             if [[ $kind == whole* ]]; then
-                [[ $value =~ ^[0-9]{1,15}$ ]] || refuse "--$name: '$value' is not a whole number"
+                [[ $value =~ ^[0-9]{1,15}$ ]] || { fault "--$name: '$value' is not a whole number" && return; }
             else
-                [[ $value =~ ^([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$ ]] || refuse "--$name: '$value' is not a number"
+                [[ $value =~ ^([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$ ]] ||
+                    { fault "--$name: '$value' is not a number" && return; }
             fi
             kind=${kind#* } low=${kind%%..*} high=${kind##*..}
             LC_ALL=C awk -v x="$value" -v low="$low" -v high="$high" \
                 'BEGIN { exit !(x + 0 >= low + 0 && (high == "" || x + 0 <= high + 0)) }' ||
-                refuse "--$name: $value is outside [$low, ${high:-infinity}]"
+                fault "--$name: $value is outside [$low, ${high:-infinity}]"
             if [[ $value =~ ^[0-9]+$ ]]; then printf -v "$name" %d "$((10#$value))"; fi
             ;;
         *)
-            [[ $value && "|$kind|" == *"|$value|"* ]] || refuse "--$name: '$value' is none of ${kind//|/, }"
+            [[ $value && "|$kind|" == *"|$value|"* ]] || fault "--$name: '$value' is none of ${kind//|/, }"
             ;;
     esac
 }

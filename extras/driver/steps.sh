@@ -450,7 +450,9 @@ lock() {
 }
 
 lock_folder() { # FOLDER
-    mkdir -p "$1"
+    local words
+    words=$(mkdir -p "$1" 2>&1) ||
+        refuse "$(shown "$1") is for outputs, and cannot be made (${words##*: }); choose another results_root"
     command -v flock >/dev/null 2>&1 || return 0
     exec 9>"$1/.lock"
     flock --timeout 2 9 || refuse "another run works in $(shown "$1"); wait for it, or choose another dataset_name"

@@ -58,3 +58,71 @@ def test_text_of_any_script_is_shown_as_it_is(locale, text, shown):
     command = ["bash", "-c", code, "_", str(ROOT / "extras/driver/options.sh"), text]
     done = subprocess.run(command, capture_output=True, env={"LC_ALL": locale, "PATH": "/usr/bin:/bin"}, check=True)
     assert done.stdout.decode() == shown
+
+
+# ---- words that are nearly options, and values that are none
+
+
+@pytest.mark.parametrize("environment", [{"POSIXLY_CORRECT": "1"}, {"SHELLOPTS": "posix"}])
+@pytest.mark.parametrize("driver", ["run.sh", "experiment.sh"])
+def test_posix_by_the_environment_does_not_start_it_for_ever(environment, driver):
+    """bash was posix again each time that the script started it to be none."""
+    done = call("--device", "x y", driver=ROOT / driver, timeout=60, **environment)
+    assert done.returncode == 2 and "'x y'" in done.stderr
+    starts = {(ROOT / name).read_text().split("; fi # ")[0].split("if [")[1] for name in ("test.sh", driver)}
+    assert len(starts) == 1
+
+
+def test_all_values_that_are_wrong_are_told_at_once(tmp_path):
+    done = call(
+        "--check", "--seed", "x", "--num_samples", "−5", "--augment", "maybe", "--dpo_loss", "SFT", cwd=tmp_path
+    )
+    assert done.returncode == 2 and done.stderr.splitlines() == [
+        "run.sh: 4 mistakes:",
+        "  --num_samples: '−5' is not a whole number",
+        "  --seed: 'x' is not a whole number",
+        "  --augment: 'maybe' is not a boolean; use true or false",
+        "  --dpo_loss: 'SFT' is none of dpo, sft",
+    ]
+    done = call("--dpo_beta", "1\r", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr == "run.sh: --dpo_beta: '1?' is not a number\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--check", "—seed", "5"], "'—seed' is no option; did you mean --seed?"),
+        (["-seed", "5"], "'-seed' is no option; did you mean --seed?"),
+        (["--check", "seed=5"], "'seed=5' is no option; did you mean --seed=5?"),
+        (["--"], "'--' is no option; options are --name value"),
+        (["--=5"], "unknown option --=5"),
+        (["--domain", "street\r"], "--domain: a carriage return is not allowed"),
+        (["--dataset_name", "x" * 201], "--dataset_name: a name of 201 bytes, at most 200 are allowed"),
+    ],
+)
+def test_words_that_are_nearly_options(words, said, tmp_path):
+    done = call(*words, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith(f"run.sh: {said}"), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [[], ["--check"]])
+@pytest.mark.parametrize("place", ["file", "link", "mine"])
+def test_a_place_where_no_outputs_can_be_is_told_before_anything(words, place, tmp_path):
+    """mkdir's own words ended the run, and --check found nothing missing."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "mine").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    where = ["--dataset_name", place, "--results_root", "."] if place == "mine" else ["--results_root", place]
+    done = call(*words, *where, cwd=tmp_path)
+    assert done.returncode == 2 and "is for outputs, but" in done.stderr and f"{place} is no folder" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["clap_model", "ast_model", "text_to_audio_model", "captioner"])
+def test_a_folder_or_file_that_holds_no_model(name, tmp_path):
+    """--check found nothing missing, and a stage with a model ended the run."""
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "train.csv").write_text("path,label\n")
+    for model in ("audio", "train.csv"):
+        done = call("--check", f"--{name}", model, cwd=tmp_path)
+        assert done.returncode == 2 and f"{model}: holds no model" in done.stderr
