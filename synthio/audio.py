@@ -78,7 +78,7 @@ def _check_extent(stream: Stream, frames: int, max_duration_s: float) -> None:
     """Bound length and samples: a small FLAC can decode to gigabytes."""
     seconds, samples = frames / stream.sample_rate, frames * stream.channels
     if seconds > max_duration_s:
-        raise BadAudio(f"{seconds:.0f} s long, more than the {max_duration_s:.0f} s allowed")
+        raise BadAudio(f"{seconds:.7g} s long, more than the {max_duration_s:g} s allowed")
     if samples > max_duration_s * MAX_SAMPLES_PER_S:
         raise BadAudio(
             f"{seconds:.0f} s of {stream.channels} channels at {stream.sample_rate} Hz: {samples / 1e6:.0f} million "

@@ -277,3 +277,11 @@ def test_write_wav_refuses(tmp_path, audio):
     with pytest.raises(ValueError, match=r"a\.wav"):
         write_wav(tmp_path / "a.wav", audio, 16000)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sample_too_much_is_said_to_be_more(make_wav):
+    bad(
+        make_wav("a.wav", audio=np.zeros(4001), sample_rate=2000),
+        r"2\.0005 s long, more than the 2 s",
+        max_duration_s=2,
+    )

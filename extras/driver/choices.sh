@@ -171,6 +171,18 @@ check_place() { # FOLDER
         refuse "$1 is for outputs, but nothing can be written to $above; choose another results_root or output_folder"
 }
 
+# Refuse to write the merged CSV over what a user gave.
+check_output_csv() {
+    local name
+    [[ -n $output_csv_path ]] || return 0
+    [[ ! -d $output_csv_path ]] || refuse "--output_csv_path: $output_csv_path is a folder; name a file in it"
+    check_place "${output_csv_path%/*}"
+    for name in input_train_file valid_csv test_csv add_csv retrieval_csv other_csv review; do
+        [[ ${!name} != "$output_csv_path" && ! ${!name} -ef $output_csv_path ]] ||
+            refuse "--output_csv_path is $name ($output_csv_path), which would be written over; name another file"
+    done
+}
+
 resolve_paths() {
     local name
     for name in input_train_file valid_csv test_csv add_csv output_folder output_csv_path dpo_ckpt_folder results_root gama_dir \
@@ -183,6 +195,10 @@ resolve_paths() {
     embeddings_folder=${embeddings_folder:-$work/embeddings}
     check_place "$work"
     check_place "$output_folder"
+    check_place "$embeddings_folder"
+    check_output_csv
+    [[ -z $dpo_ckpt_folder ]] || holds_model "$dpo_ckpt_folder" ||
+        refuse "--dpo_ckpt_folder: $dpo_ckpt_folder holds no adapter: no adapter_config.json, and no weights"
     resolve_generators
     clap_model=$(model_path "$clap_model" clap)
     if [[ -n $probe_clap_model ]]; then

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthio.cli import UserError
 from synthio.data.check_inputs import SPLITS, listed, number, warn
-from synthio.data.check_tables import SPLIT_WORDS, empty_cells, free_name, line_breaks
+from synthio.data.check_tables import SPLIT_WORDS, empty_cells, free_name, headers_again, line_breaks, repeated_headers
 from synthio.data.common import SEGMENT, TRAIN, WHERE, Listing, PrepareOptions, fold_splits, list_clips, where
 from synthio.data.find_clips import find_clip
 from synthio.data.problems import Findings
@@ -51,9 +51,9 @@ TAKEN = (PATH, LABEL, DATASET, FOLD, GROUP, SPLIT, REASON, SEGMENT, WHERE)  # co
 HELP = """A CSV with columns of any names, or another table.
 
 --source is the file; paths start at its folder or at --audio_root. Besides UTF-8 with commas it may be UTF-16 or
-cp1252, have semicolons or tabs, no header, or be JSON, JSON Lines, Excel or Parquet (for these two a library has to be
-installed; the error names it). Paths may have backslashes, `~`, file://, another Unicode form than the file's name, or
-no suffix, as long as one file alone is meant.
+cp1252, have semicolons or tabs, no header, a title above it, or be JSON, JSON Lines, Excel or Parquet (for these two a
+library has to be installed; the error names it). Paths may have backslashes, `~`, $HOME, file://, %20, another Unicode
+form than the file's name, or no suffix, as long as one file alone is meant.
 
 Splits come from --split_column (train, valid or validation, test, ...), or from --fold_column with --test_fold and
 --valid_fold (not given: the one before); what is not there is cut from the training data by --seed, so that no group is
@@ -146,6 +146,8 @@ def read_any(source: Path, encoding: str | None) -> pd.DataFrame:
         warn(f"{source}: not UTF-8; read as {form.encoding}, such as {next(cells, '')!r}; if wrong, give --encoding")
     if broken := list(line_breaks(str(source), form, table)):
         raise UserError(f"{number(len(broken), 'cell')} with a line break: {listed(broken)}")
+    if again := list(headers_again(str(source), repeated_headers(form, table))):
+        raise UserError(f"{number(len(again), 'header')} within the table: {listed(again)}")
     return table
 
 

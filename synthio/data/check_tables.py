@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthio.cli import UserError
-from synthio.data.find_clips import find_clip
+from synthio.data.find_clips import find_clip, same_end
 from synthio.data.problems import MAX_LISTED, Findings, number
+from synthio.formats.containers import why_no_file
 from synthio.formats.tables import (
     Form,
     broken_rows,
+    column_key,
     doubled,
     find_column,
     find_parts,
@@ -122,10 +124,13 @@ def read_split(name: str, csv: str, findings: Findings) -> Split | None:
         findings.add("files are empty", [f"{csv}: no rows; list at least one {name} clip"])
         return None
     findings.add("cells hold line breaks", line_breaks(csv, form, table))
+    again = repeated_headers(form, table)
+    findings.add("headers are repeated", headers_again(csv, again))
     findings.add("cells are empty", empty_cells(csv, table))
     findings.warnings += ignored_columns(name, csv, table, findings)
     labels, paths = clean_labels(table[LABEL].tolist()), table[PATH].tolist()
     usable = [i for i, (path, label) in enumerate(zip(paths, labels, strict=True)) if path.strip() and label]
+    usable = [i for i in usable if i not in again]
     cells = {LABEL: labels, PATH: resolve_paths(paths, Path(csv).parent)}
     split = Split(name, csv, set_aside(csv, table, findings).assign(**cells), tuple(range(1, len(table) + 1)))
     return split if len(usable) == len(table) else split.take(usable)
@@ -144,7 +149,7 @@ def load_as_it_is(name: str, csv: str, form: Form, findings: Findings) -> pd.Dat
         findings.add("files cannot be read", [] if broken else [str(error)])
         return None
     header = form.header if form.kind == "csv" and form.has_header else list(table.columns)
-    told = list(header_faults(header, required)) if form.has_header else []
+    told = list(header_faults(header, required, form.kind == "csv")) if form.has_header else []
     names = {role: find_column(list(table.columns), role) for role in required}
     lost = [role for role, column in names.items() if column is None]
     group = group_column(list(table.columns))
@@ -172,10 +177,35 @@ def line_breaks(csv: str, form: Form, table: pd.DataFrame) -> Iterator[str]:
             )
 
 
+def repeated_headers(form: Form, table: pd.DataFrame) -> set[int]:
+    """Rows that are the header once more: CSVs that were joined."""
+    if form.kind != "csv" or not form.has_header or len(form.header) != table.shape[1]:
+        return set()
+    header = [column_key(name) for name in form.header]
+    first = table.iloc[:, 0].str.strip(" \ufeff").str.casefold() == form.header[0].strip().casefold()
+    return {i for i in table.index[first] if [column_key(cell) for cell in table.loc[i]] == header}
+
+
+def headers_again(csv: str, rows: Collection[int]) -> Iterator[str]:
+    """The same as problems."""
+    return (f"{csv} row {i + 1}: the header again (files joined?); remove the row" for i in sorted(rows))
+
+
+def runs(places: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(first, last) of each run of places that follow each other."""
+    starts = [i for k, i in enumerate(places) if not k or places[k - 1] != i - 1]
+    ends = [i for k, i in enumerate(places) if k + 1 == len(places) or places[k + 1] != i + 1]
+    return zip(starts, ends, strict=True)
+
+
 def empty_cells(csv: str, table: pd.DataFrame) -> Iterator[str]:
-    """Rows without a path or a label."""
+    """Rows without a path or a label; those without both, which spreadsheets leave at the end, together."""
     wordless = {cell for cell in set(table[LABEL].tolist()) if not split_labels(cell)}
-    for name, empty in ((PATH, table[PATH].str.strip() == ""), (LABEL, table[LABEL].isin(wordless))):
+    pathless, unlabelled = table[PATH].str.strip() == "", table[LABEL].isin(wordless)
+    for first, last in runs(table.index[pathless & unlabelled].tolist()):
+        where = f"row {first + 1}" if first == last else f"rows {first + 1} to {last + 1}"
+        yield f"{csv} {where}: path and label are empty; give them, or remove {'it' if first == last else 'them'}"
+    for name, empty in ((PATH, pathless & ~unlabelled), (LABEL, unlabelled & ~pathless)):
         for i in table.index[empty]:
             yield f"{csv} row {i + 1}: the {name} is empty; give one, or remove the row"
 
@@ -230,7 +260,10 @@ def missing_clip(cell: str, csv: str, name: str) -> str:
     if path.is_relative_to(folder):
         cell = str(path.relative_to(folder))
     if re.match(r"[a-z][a-z0-9+.-]+:/", cell, re.I) and not cell.lower().startswith("file:"):
-        return f"{text}: it is an address; download the file, and write its path"
+        address = re.sub(r":/+", "://", cell, count=1)
+        return f"no such file: {on_one_line(address)}: it is an address; download the file, and write its path"
+    if os.path.lexists(path):
+        return f"{text}: {why_no_file(path)}"
     found = find_clip(cell, folder)
     if found:
         return (
@@ -240,6 +273,13 @@ def missing_clip(cell: str, csv: str, name: str) -> str:
     if elsewhere:
         root = ["--as_split", name, "--audio_root", str(Path.cwd())]
         return f"{text}; paths start at the folder of the CSV, and this starts at another: {mend_command(csv, *root)}"
+    if alike := same_end(cell, folder):
+        return (
+            f"{text}; below the folder of the CSV, where relative paths start, there is {alike!r}: write that, if it "
+            "is meant"
+        )
+    if re.match(r"[a-z]:[\\/]", cell, re.I):
+        return f"{text}: it is a path of Windows; write the path that it has on this machine"
     return f"{text} (a relative path starts at the folder of the CSV); get or remove it, or set on_bad_audio=drop"
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from synthio.formats.containers import is_sound_name
 
 
 def plain(cell: str) -> str:
-    """A cell as a path of this system: without spaces around it, file://, `~` and backslashes."""
-    text = cell.strip()
+    """A cell as a path of this system: without spaces, signs and quotes around it, file://, `~`, $HOME, backslashes."""
+    text = cell.strip().strip("\ufeff\u200b\u2060").strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1]
     if text.lower().startswith("file:"):
-        text = unquote(urlsplit(text).path)
-    return os.path.expanduser(text.replace("\\", "/"))  # noqa: PTH111 # a user who is not known stays as he is
+        text = re.sub("^/+", "/", unquote(re.sub("^file:(/+localhost(?=/))?", "", text, flags=re.I)))
+    # a user or variable that is not known stays as it is
+    return os.path.expandvars(os.path.expanduser(text.replace("\\", "/")))  # noqa: PTH111
 
 
 def composed(name: str) -> str:
@@ -68,7 +72,7 @@ def find_clip(cell: str, folder: str | Path) -> str | None:
     if not cell.strip() or "\0" in cell:
         return None
     start = Path(folder).absolute()
-    for text in (cell, plain(cell)):
+    for text in (cell, unquote(plain(cell)), plain(cell)):
         path = os.path.normpath(start / text)
         if os.path.isfile(path):  # noqa: PTH113
             return path
@@ -81,3 +85,12 @@ def find_clip(cell: str, folder: str | Path) -> str | None:
         if files:
             return None
     return None
+
+
+def same_end(cell: str, folder: str | Path) -> str | None:
+    """The file below a folder whose path is the longest end of a path, which is mostly one of another machine."""
+    if "\0" in cell:
+        return None
+    parts = [part for part in re.split(r"[\\/]+", cell.strip()) if part not in ("", ".", "..")]
+    ends = ("/".join(parts[i:]) for i in range(1, len(parts)))
+    return next((end for end in ends if os.path.isfile(os.path.join(folder, end))), None)  # noqa: PTH113, PTH118

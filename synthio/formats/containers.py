@@ -56,6 +56,15 @@ def is_sound_name(path: Path) -> bool:
     return path.suffix.lower() in AUDIO_SUFFIXES
 
 
+def why_no_file(path: Path) -> str:
+    """What is in the place of a file."""
+    if path.is_dir():
+        return "a folder, no sound file"
+    if path.is_symlink() and not path.exists():
+        return f"a link to {str(path.readlink())!r}, which leads to no file"
+    return "no file, but a pipe, a socket or a device" if path.exists() else "no such file"
+
+
 def read_container(path: Path) -> Container:
     """Look at a file's bytes.
 
@@ -65,9 +74,12 @@ def read_container(path: Path) -> Container:
     """
     try:
         if not path.is_file():
-            raise BadAudio("a folder, no sound file" if path.is_dir() else "no such file")
+            raise BadAudio(why_no_file(path))
         with path.open("rb") as stream:
-            return _look(stream, path.stat().st_size)
+            found = _look(stream, path.stat().st_size)
+        if not found.kind and path.suffix.lower() in (".raw", ".pcm"):
+            raise BadAudio("unreadable: samples without a header; give them one (sox -r RATE -c 1 -e signed -b 16 ...)")
+        return found
     except (OSError, ValueError) as error:
         if isinstance(error, BadAudio):
             raise
@@ -78,6 +90,8 @@ def read_container(path: Path) -> Container:
 def _look(stream: BinaryIO, size: int) -> Container:
     head = stream.read(_HEAD_BYTES)
     kind = _kind(head, stream)
+    if head.count("\ufffd".encode()) >= _REPLACED:
+        raise BadAudio("damaged: it was saved or sent as text, and bytes were replaced; get it again")
     if not kind:
         _refuse_what_is_no_sound(head)
     if kind.startswith("WAV"):
@@ -93,6 +107,7 @@ def _look(stream: BinaryIO, size: int) -> Container:
 # ---- what it is
 
 _HEAD_BYTES = 512
+_REPLACED = 4  # signs of that in the head are no chance
 _W64_GUID = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _ASF_GUID = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"
 _KINDS = (
@@ -242,6 +257,9 @@ def _check_tail(stream: BinaryIO, at: int, size: int, length: int) -> None:
     tail = stream.read(_TAIL)
     if _begins_sound(tail):
         raise _joined(at)
+    _refuse_second_data(stream, at, size)
+    if tail and _has_line_ends_of_text(stream):
+        raise BadAudio("damaged: line ends were put in, as if it were text (FTP in ASCII mode?); get it again")
     if size - at <= max(_TAIL, length // 10) or not tail.strip(b"\0"):
         return
     is_tag = re.match(rb"ID3|TAG|APETAGEX|LYRICS", tail)
@@ -250,6 +268,28 @@ def _check_tail(stream: BinaryIO, at: int, size: int, length: int) -> None:
             f"its header declares {length} bytes of sound, but {size - at} more follow; mend it "
             "(sox --ignore-length in.wav out.wav)"
         )
+
+
+def _refuse_second_data(stream: BinaryIO, at: int, size: int) -> None:
+    """Refuse a WAV with another chunk of samples behind its first, which decoders do not hear."""
+    while at + 8 <= size:
+        stream.seek(at)
+        name, length = struct.unpack("<4sI", stream.read(8))
+        if name == b"data" and length:
+            raise BadAudio(
+                f"a second chunk of samples begins at byte {at}, and the first alone can be heard; join them"
+            )
+        if not re.fullmatch(rb"[ -~]{4}", name):
+            return
+        at += 8 + length + length % 2
+
+
+def _has_line_ends_of_text(stream: BinaryIO) -> bool:
+    """Whether each of many line feeds has a carriage return before it, as no sound has by chance."""
+    stream.seek(0)
+    data = stream.read(1 << 20)
+    feeds = data.count(b"\n")
+    return feeds >= 16 and data.count(b"\r\n") == feeds
 
 
 def _check_declared(stream: BinaryIO, head: bytes, declared: int, size: int) -> None:

@@ -179,7 +179,7 @@ def _open_av(source: Source, reason: str = "") -> Iterator[Stream]:
 
 def _av_reason(error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error)
-    return "unknown or damaged format" if "Invalid data" in text else text
+    return "unknown or damaged format" if "Invalid data" in text or text == "Invalid argument" else text
 
 
 def _av_frames(container: Any) -> Iterator[Any]:  # Any: PyAV is imported where it is used

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 USUAL_NAMES = {
     "path": "path file filename file_name filepath file_path audio audio_path audio_file audio_filename "
     "audio_filepath audiofile fname wav wav_path wav_file wavfile sound sound_path sound_file soundfile clip clip_path "
-    "slice_file_name relative_path full_path recording uri",
+    "slice_file_name relative_path full_path begin_path begin_file recording uri",
     "label": "label labels class class_name classname class_label category categories label_name primary_label tag "
     "tags species sound_class event_label scene_label event scene genre instrument emotion command keyword target y",
     "start": "start start_s start_sec start_seconds start_time begin begin_s begin_time begin_time_(s) onset onset_s",
@@ -49,9 +49,10 @@ _GROUP_NAMES = frozenset(
     "session_id participant participant_id patient patient_id individual source_id source_recording src_file fsid "
     "user_id client_id song_id track_id".split()
 )
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", "^": "carets"}
 MAX_SHOWN = 60  # letters of a cell in a message
 _HEAD_BYTES = 1 << 16
+_TITLE_LINES = 20  # at most so many lines stand above a header
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -103,7 +104,7 @@ class Form:
         if self.encoding not in ("utf-8", "utf-8-sig"):
             found.append(f"not a readable UTF-8 CSV (it looks like {self.encoding.upper()})")
         if self.skipped:
-            found.append("above its header stands 'sep=', which only Excel knows, or a comment")
+            found.append("above its header stands 'sep=', which only Excel knows, or a comment or a title")
         if self.separator != ",":
             found.append(
                 f"its cells are separated by {SEPARATORS.get(self.separator, repr(self.separator))}, not commas"
@@ -207,7 +208,9 @@ def recognise(path: str | Path, encoding: str | None = None) -> Form:
         lines = [line for line in text.splitlines() if line.strip()]
         is_lines = len(lines) > 1 and lines[0].strip().endswith("}") and lines[0].lstrip().startswith("{")
         return Form("jsonl", "JSON Lines", encoding) if is_lines else Form("json", "JSON", encoding)
-    return _text_form(text, encoding)
+    form = _text_form(text, encoding)
+    _refuse_other_layout(path, form)
+    return form
 
 
 def _read_head(path: Path) -> bytes:
@@ -243,6 +246,31 @@ def _refuse_other_text(path: Path, text: str) -> None:
         raise UserError(f"{path}: it is a Git LFS pointer, not the file itself; run git lfs pull")
     if start.startswith(("<!doctype", "<html", "<?xml")):
         raise UserError(f"{path}: it is a web page or XML, not a table; download the file itself")
+    if re.match(r"(---\s+)?- *[\w ]+: ", start):
+        raise UserError(f"{path}: it looks like YAML, which is not read; save it as CSV or JSON")
+    line = next(iter(text.strip().splitlines()), "")
+    if re.match(r"\d+([.,]\d+)?\t\d+([.,]\d+)?(\t|$)", line) and not any(map(_is_sound, line.split("\t"))):
+        raise UserError(
+            f"{path}: it looks like a label track of Audacity, which names no sound file; write a CSV with path, "
+            "start, end and label"
+        )
+
+
+def _refuse_other_layout(path: Path, form: Form) -> None:
+    """Name what separates the columns where it is nothing that is read."""
+    if len(form.header) != 1:
+        return
+    line = form.header[0].strip()
+    words = re.split(r"(\W+)", line)
+    if form.has_header and all(find_column(words[::2], role) for role in ("path", "label")):
+        raise UserError(
+            f"{path}: its columns seem to be separated by {words[1]!r}, which is not read; save it with commas"
+        )
+    if not form.has_header and re.fullmatch(r"\S+\s+\S+", line):
+        raise UserError(
+            f"{path}: it looks like Kaldi's wav.scp ({shown(line)}); prepare.py kaldi reads it, with utt2label "
+            "beside it"
+        )
 
 
 def _encoding(path: Path, head: bytes) -> str:
@@ -270,7 +298,27 @@ def _encoding(path: Path, head: bytes) -> str:
                 is_utf8 = False
     if is_utf8 and not reader.getstate()[0]:
         return "utf-8"
+    _refuse_two_encodings(path)
     return "latin-1" if codes & {0x81, 0x8D, 0x8F, 0x90, 0x9D} else "cp1252"
+
+
+def _refuse_two_encodings(path: Path) -> None:
+    """Name the line that is no UTF-8 where most lines beyond ASCII are: read as cp1252, these would be garbled."""
+    good, bad = 0, []
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            if line.isascii():
+                continue
+            try:
+                line.decode()
+                good += 1
+            except UnicodeDecodeError:
+                bad.append(number)
+    if bad and good >= len(bad):
+        more = f" (and {len(bad) - 1} more such lines)" if len(bad) > 1 else ""
+        raise UserError(
+            f"{path}: line {bad[0]} is not UTF-8, as the others are{more}; write it anew, or export the table again"
+        )
 
 
 def _text_form(text: str, encoding: str) -> Form:
@@ -291,7 +339,19 @@ def _text_form(text: str, encoding: str) -> Form:
     parsed = {separator: _cells(lines[first], separator) for separator in choices}
     best = max(choices, key=lambda separator: _likeness(parsed[separator]))
     form = replace(form, separator=best, header=tuple(parsed[best]))
+    if not told and not _likeness(form.header)[0] and not _is_clip(form.header):
+        form = _below_a_title(form, lines, first)
     return replace(form, has_header=not _is_clip(form.header))
+
+
+def _below_a_title(form: Form, lines: Sequence[str], first: int) -> Form:
+    """The form of a table whose header stands a few lines below a title; as it is where there is none."""
+    for i, line in enumerate(lines[first + 1 : first + _TITLE_LINES], first + 1):
+        for separator in SEPARATORS:
+            header = _cells(line, separator)
+            if _likeness(header)[0] == 2:
+                return replace(form, separator=separator, header=tuple(header), skipped=i)
+    return form
 
 
 def _cells(line: str, separator: str) -> list[str]:
@@ -309,9 +369,11 @@ def _likeness(header: Sequence[str]) -> tuple[int, int]:
 
 def _is_clip(header: Sequence[str]) -> bool:
     """Whether a first line is a row already."""
-    return not any(find_column(header, role) for role in ("path", "label")) and any(
-        is_sound_name(Path(cell.strip())) for cell in header
-    )
+    return not any(find_column(header, role) for role in ("path", "label")) and any(map(_is_sound, header))
+
+
+def _is_sound(cell: str) -> bool:
+    return is_sound_name(Path(cell.strip()))
 
 
 # ---- reading it
@@ -357,8 +419,23 @@ def _load_csv(path: Path, form: Form) -> pd.DataFrame:
         if broken:
             more = f" (and {len(broken) - 1} more such rows)" if len(broken) > 1 else ""
             raise UserError(f"{path} row {broken[0].row}: {broken[0].text}{more}") from None
+        if isinstance(error, (pd.errors.ParserWarning, pd.errors.ParserError)):
+            return _load_narrow(path, form)
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not a readable UTF-8 CSV ({reason}); quote cells that hold commas") from None
+
+
+def _load_narrow(path: Path, form: Form) -> pd.DataFrame:
+    """A CSV in which some rows end with more separators than the header: the cells that are too many are empty."""
+    import pandas as pd
+
+    width = len(form.header)
+    rows = [(cells + [""] * width)[:width] for cells in _rows(path, form)]
+    if form.has_header:
+        names = [name if name.strip() else f"Unnamed: {i}" for i, name in enumerate(rows.pop(0))]
+    else:
+        names = made_up_names(form.header)
+    return pd.DataFrame(rows, columns=[name.removeprefix("\ufeff") for name in names], dtype=str)
 
 
 def made_up_names(cells: Sequence[str]) -> list[str]:
@@ -394,12 +471,20 @@ def broken_rows(path: Path, form: Form) -> list[BrokenRow]:
 
 
 def _widths(path: Path, form: Form, strict: bool = False) -> Iterator[int]:
-    """How many cells each row of a CSV has, the header first."""
+    """How many cells each row of a CSV has, the header first; empty ones behind its columns are none."""
+    width = len(form.header)
+    for cells in _rows(path, form, strict):
+        beyond = [i for i, cell in enumerate(cells[width:], width + 1) if cell.strip()]
+        yield beyond[-1] if beyond else min(len(cells), width)
+
+
+def _rows(path: Path, form: Form, strict: bool = False) -> Iterator[list[str]]:
+    """The rows of a CSV that are not blank, the header first."""
     limit = csv.field_size_limit(1 << 30)
     try:
         with path.open(encoding=form.encoding, errors="replace", newline="") as stream:
             lines = islice(stream, form.skipped, None)
-            yield from (len(cells) for cells in csv.reader(lines, delimiter=form.separator, strict=strict) if cells)
+            yield from filter(None, csv.reader(lines, delimiter=form.separator, strict=strict))
     finally:
         csv.field_size_limit(limit)
 
@@ -415,26 +500,35 @@ def cell_text(value: object) -> str:
 
 
 def _records(value: Json) -> list[Json]:
-    """The rows of a JSON object: one of columns, or one that wraps an array of objects; else it is a row itself."""
+    """The rows of a JSON object: of labels by path, of columns, or one that wraps rows; else it is a row itself."""
+    if value and all(map(_is_sound, value)):
+        return [{"path": path, **(cell if isinstance(cell, dict) else {"label": cell})} for path, cell in value.items()]
     arrays = {name: part for name, part in value.items() if isinstance(part, list)}
     if len(arrays) == len(value) > 1 and len(set(map(len, arrays.values()))) == 1:
         return [dict(zip(arrays, cells, strict=True)) for cells in zip(*arrays.values(), strict=True)]
     wrapped = (part for part in arrays.values() if part and all(isinstance(row, dict) for row in part))
+    if len(value) == 1 and isinstance(inner := next(iter(value.values())), dict):
+        return _records(inner)
     return next(wrapped, [value])
 
 
 def _load_json(path: Path, form: Form) -> pd.DataFrame:
-    """Objects in an array, in an object that holds nothing else, or one a line; or an object of columns."""
+    """Objects in an array, in an object that holds nothing else, or one a line; an object of columns, or of paths."""
     import pandas as pd
 
+    at = ""
     try:
         text = path.read_text(encoding="utf-8-sig" if form.encoding == "utf-8" else form.encoding)
         if form.kind == "json":
             value = json.loads(text)
         else:
-            value = [json.loads(line) for line in io.StringIO(text) if line.strip()]
+            value = []
+            for row, line in enumerate(filter(str.strip, io.StringIO(text)), 1):
+                at = f" row {row}"
+                value.append(json.loads(line))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not readable {form.what} ({error})") from None
+        reason = getattr(error, "msg", error) if at else error  # of the one line
+        raise UserError(f"{path}{at}: not readable {form.what} ({reason})") from None
     value = _records(value) if isinstance(value, dict) else value
     if not isinstance(value, list):
         raise UserError(f"{path}: {form.what} that holds no table; write an array of objects, one a clip")
@@ -479,14 +573,14 @@ def doubled(path: str | Path, form: Form) -> list[str]:
     return [f"{path}: the header has {name!r} more than once; rename or remove one" for name in twice]
 
 
-def header_faults(header: Sequence[str], required: Sequence[str]) -> Iterator[str]:
-    """What a header lacks, a clause."""
+def header_faults(header: Sequence[str], required: Sequence[str], is_text: bool = True) -> Iterator[str]:
+    """What a header lacks, a clause; only a text can have none."""
     missing = [name for name in required if name not in header]
     if not missing:
         return
     usual = {name: find_column(header, name) for name in missing if name in USUAL_NAMES}
     hint = ", ".join(f"{found!r} seems to be {name!r}" for name, found in usual.items() if found)
-    if not any(find_column(header, role) for role in USUAL_NAMES):
+    if is_text and not any(find_column(header, role) for role in USUAL_NAMES):
         hint = "if its first line is a clip, write a header above it"
     text = f"no column {', '.join(map(repr, missing))}; the columns found are {names_of(header)}"
     yield f"{text} ({hint})" if hint else text

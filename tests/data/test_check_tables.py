@@ -539,3 +539,78 @@ def test_a_silent_file_in_two_sets_is_one_clip(data, make_wav, tmp_path):
     rows = "b/train0.wav,dog\na/valid1.wav,cat\na/valid2.wav,dog\n"
     data.write("valid", f"path,label\n{rows}")
     data.refused("valid.csv row 1 has the same content as", "train.csv row 1")
+
+
+# ---- forms and rows that programs and people make
+
+
+GOOD = "path,label\n" + "".join(f"a/train{i}.wav,{'dog cat'.split()[i % 2]}\n" for i in range(4))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD.replace(",", "^"),
+        f"My recordings of 2024\n\n{GOOD}",
+        f"My recordings;;\n;;\n{GOOD.replace(',', ';')}",
+        json.dumps(dict(line.split(",") for line in GOOD.split()[1:])),
+        json.dumps({line.split(",")[0]: {"label": line.split(",")[1]} for line in GOOD.split()[1:]}),
+        json.dumps(
+            {"set": {"clips": [{"path": "a/train0.wav", "label": "dog"}, {"path": "a/train1.wav", "label": "cat"}]}}
+        ),
+        "Begin File\tSpecies\n" + "".join(f"a/train{i}.wav\t{'dog cat'.split()[i % 2]}\n" for i in range(4)),
+        GOOD.replace("a/train0", "\ufeffa/train0"),
+        GOOD.replace("a/train0.wav", "'a/train0.wav'"),
+        GOOD.replace("a/train0", "a/%74rain0"),
+        GOOD.replace("a/train0", "$HERE/train0"),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_the_mend_of_more_forms_mends_them(data, tmp_path, text, monkeypatch):
+    monkeypatch.setenv("HERE", "a")
+    data.write("train", text)
+    (line,), _ = data.check()
+    assert {Path(row["path"]).name for row in rows_of(do_mend(line, tmp_path))} >= {"train0.wav", "train1.wav"}
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (GOOD.replace(",", "   "), ["separated by '   '", "save it with commas"]),
+        ("0.0\t1.5\tdog\n1.5\t3.0\tcat\n", ["a label track of Audacity"]),
+        ("- path: a/train0.wav\n  label: dog\n", ["looks like YAML"]),
+        ("rec1 a/train0.wav\nrec2 a/train1.wav\n", ["Kaldi's wav.scp", "prepare.py kaldi"]),
+        ('{"path": "a", "label": "b"}\n{"path": "a"\n', ["train.csv row 2: not readable JSON Lines", "delimiter)"]),
+        (
+            GOOD.replace("dog", "größe").encode().replace(b"cat", b"caf\xe9", 1),
+            ["line 3 is not UTF-8, as the others are"],
+        ),
+        (GOOD + "path,label\n", ["train.csv row 5: the header again", "remove the row"]),
+        (GOOD + "\ufeffPath,Label\n", ["train.csv row 5: the header again"]),
+        (GOOD + ",\n,\n,\n", ["train.csv rows 5 to 7: path and label are empty; give them, or remove them"]),
+        (GOOD + " ,\n", ["train.csv row 5: path and label are empty; give them, or remove it"]),
+        (GOOD + r"C:\Users\me\a\train0.wav,dog", ["below the folder of the CSV", "there is 'a/train0.wav'"]),
+        (GOOD + "/home/you/a/train0.wav,dog", ["below the folder of the CSV", "there is 'a/train0.wav'"]),
+        (GOOD + r"C:\Users\me\b\x.wav,dog", ["it is a path of Windows"]),
+        (GOOD + "s3://mine/a/b.wav,dog", ["no such file: s3://mine/a/b.wav: it is an address"]),
+        (GOOD + "a,dog", ["a folder, no sound file"]),
+        (GOOD + "link.wav,dog", ["a link to 'gone.wav', which leads to no file"]),
+        (GOOD + "/dev/null,dog", ["no file, but a pipe, a socket or a device"]),
+    ],
+    ids=lambda value: str(value)[-30:],
+)
+def test_what_people_bring_is_named(data, tmp_path, text, parts):
+    (tmp_path / "link.wav").symlink_to("gone.wav")
+    data.write("train", text)
+    data.refused(*parts)
+
+
+@pytest.mark.parametrize("text", [GOOD.replace("\n", ",,\n").replace(",,", "", 1), GOOD.replace("cat\n", "cat,\n", 1)])
+def test_empty_cells_behind_the_last_column_are_none(data, tmp_path, text):
+    """Spreadsheets write them; a comma within a cell is not meant by them."""
+    data.write("train", text)
+    assert data.check() == ([], [])
+    split = read_split("train", str(tmp_path / "train.csv"), Findings())
+    assert split.table["label"].tolist() == ["dog", "cat", "dog", "cat"]
+    data.write("train", text + "a/train3.wav,dog,more\n")
+    data.refused("row 5: more cells than the header has columns (3, not 2)")

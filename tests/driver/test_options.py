@@ -126,3 +126,29 @@ def test_a_folder_or_file_that_holds_no_model(name, tmp_path):
     for model in ("audio", "train.csv"):
         done = call("--check", f"--{name}", model, cwd=tmp_path)
         assert done.returncode == 2 and f"{model}: holds no model" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["input_train_file", "valid_csv", "test_csv"])
+def test_an_input_is_never_written_over(name, tmp_path):
+    """Stage 9 would have written the merged CSV in its place."""
+    csvs = {key: tmp_path / f"{key}.csv" for key in ("input_train_file", "valid_csv", "test_csv")}
+    for path in csvs.values():
+        path.write_text("path,label\n")
+    (tmp_path / "link.csv").symlink_to(csvs[name])
+    words = [word for key, path in csvs.items() for word in (f"--{key}", path)]
+    for output in (csvs[name], tmp_path / "link.csv"):
+        done = call("--dry_run", *words, "--output_csv_path", output, cwd=tmp_path)
+        assert done.returncode == 2 and f"--output_csv_path is {name} (" in done.stderr
+
+
+def test_outputs_that_are_something_else(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    for words, said in (
+        (["--output_csv_path", "folder"], "folder is a folder; name a file in it"),
+        (["--output_csv_path", "file/x.csv"], "file is no folder"),
+        (["--embeddings_folder", "file"], "file is no folder"),
+        (["--dpo_ckpt_folder", "folder"], "folder holds no adapter"),
+    ):
+        done = call("--check", *words, cwd=tmp_path)
+        assert done.returncode == 2 and said in done.stderr, done.stderr

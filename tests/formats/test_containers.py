@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 
 import numpy as np
@@ -250,3 +251,44 @@ def test_a_truncated_mp3_with_a_header(tmp_path, part):
     path = encode(tmp_path / "a.mp3", "libmp3lame", tone(2.0), 16000)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
     bad(path, r"truncated: \d+ bytes of the \d+")
+
+
+# ---- what happens to files on their way
+
+
+def test_a_wav_that_was_sent_as_text(make_wav):
+    """Each line feed got a carriage return: the length was right, the samples behind the first were noise."""
+    path = make_wav("a.wav", 1.0, seed=0)
+    raw = path.read_bytes()
+    assert raw.count(b"\n") > 16
+    path.write_bytes(raw.replace(b"\n", b"\r\n"))
+    bad(path, "damaged: line ends were put in, as if it were text")
+    path.write_bytes(raw.decode("utf-8", "replace").encode())
+    bad(path, "damaged: it was saved or sent as text, and bytes were replaced")
+
+
+def test_a_second_chunk_of_samples_is_not_lost_silently(make_wav):
+    path = make_wav("a.wav", 0.5, seed=0)
+    raw = path.read_bytes()
+    path.write_bytes(raw + b"LIST\4\0\0\0INFO" + raw[raw.index(b"data") :])
+    bad(path, f"a second chunk of samples begins at byte {len(raw) + 12}")
+
+
+@pytest.mark.parametrize("name", ["a.raw", "a.PCM"])
+def test_samples_without_a_header(tmp_path, name):
+    samples = np.random.default_rng(0).integers(-9000, 9000, 16000).astype("<i2")
+    samples[0] = 7
+    (tmp_path / name).write_bytes(samples.tobytes())
+    bad(tmp_path / name, "samples without a header; give them one")
+    (tmp_path / "a.wav").write_bytes(samples.tobytes())
+    bad(tmp_path / "a.wav", "unknown or damaged format")
+
+
+def test_what_is_in_the_place_of_a_file(tmp_path):
+    (tmp_path / "a.wav").symlink_to("b.wav")
+    bad(tmp_path / "a.wav", "a link to 'b.wav', which leads to no file")
+    (tmp_path / "b.wav").symlink_to("a.wav")
+    bad(tmp_path / "b.wav", "a link to 'a.wav', which leads to no file")
+    os.mkfifo(tmp_path / "c.wav")
+    bad(tmp_path / "c.wav", "no file, but a pipe, a socket or a device")
+    bad(tmp_path, "a folder, no sound file")
