@@ -133,7 +133,7 @@ def page_of(found: Mapping[str, Any]) -> str:
         parts.append(f"## {title}\n\n{machines}. Median of {turns} turns.\n\n{commands}\n")
         parts.append(as_markdown(HEADER, [row_of(name, device, records) for name in (*CASES, "demo")]))
         if device == "cpu":
-            parts.extend(f"{CASES[name].title}: {text}\n" for name, text in PROFILES.items() if name in records)
+            parts.extend(f"**{CASES[name].title}.** {text}\n" for name, text in PROFILES.items() if name in records)
         for name, (header, lines) in records.get("growth", {}).get("tables", {}).items():
             parts.append(f"### {name}\n\n{as_markdown(header, lines)}")
     return "\n".join(parts)
