@@ -211,9 +211,9 @@ prepare_demo() {
 
 check_inputs() {
     words_of CheckOptions
-    $augment || words+=(--augment_only)
     reads=("$input_train_file" "$valid_csv" "$test_csv") watched=("${reads[@]}")
     writes=("$work/checked/train.csv" "$valid" "$test")
+    check_more_inputs
     step 0 check -m synthio.data.check_inputs --train_csv "$input_train_file" --valid_csv "$valid_csv" \
         --test_csv "$test_csv" --output_folder "$work/checked" --num_samples "$num_samples" "${words[@]}"
 }

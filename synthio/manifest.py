@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from synthio import __version__
 from synthio.cli import UserError
-from synthio.files import ROOT, atomic_path, sha256_file, write_json
+from synthio.files import ROOT, atomic_path, files_in, sha256_file, write_json
+from synthio.formats.containers import is_sound_name
 from synthio.formats.tables import doubled, header_faults, load, mend_command, recognise
 
 if TYPE_CHECKING:
@@ -148,6 +149,20 @@ def read_manifest(path: str | Path, required: Sequence[str] = (PATH, LABEL), che
             table[column] = resolve_paths(table[column].tolist(), path.parent)
     _check_rows(path, table, check_files)
     return table
+
+
+def sounds_of(given: str | Path, check_files: bool = True) -> pd.DataFrame:
+    """The manifest of some sounds without labels: a CSV with `path`, or a folder, of which all sounds are meant.
+
+    Raises:
+        UserError: as `read_manifest`.
+    """
+    import pandas as pd
+
+    if not Path(given).is_dir():
+        return read_manifest(given, (PATH,), check_files)
+    paths = [str(path.absolute()) for path in files_in(Path(given)) if is_sound_name(path)]
+    return pd.DataFrame({PATH: paths}, dtype=str)
 
 
 def clip_keys(table: pd.DataFrame, csv_path: str | Path) -> list[str]:

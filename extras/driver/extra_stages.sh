@@ -3,6 +3,15 @@
 # CLAP or a classifier in the filter, captions by a server, classes of equal shares, a label for what is none of the others,
 # advice in place of a run, the gold clips' recording chain, what each part bought, what a listener decided.
 
+# What else stage 0 looks at, and is told, beside the three CSVs: adds to `reads` and `words`.
+check_more_inputs() {
+    local name
+    $augment || words+=(--augment_only)
+    for name in retrieval_csv other_csv; do
+        if [[ -n ${!name} ]]; then reads+=("${!name}") words+=("--$name" "${!name}"); fi
+    done
+}
+
 # Set `tag`, what names of a generator other than the first have; the first one's are those of a run with one.
 tag_member() {
     tag=""

@@ -72,16 +72,11 @@ def background_clips(given: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from synthio.files import files_in
-    from synthio.formats.containers import is_sound_name
-    from synthio.manifest import GROUP, LABEL, PATH, read_manifest
+    from synthio.manifest import GROUP, LABEL, PATH, sounds_of
 
     if not given:
         return pd.DataFrame(columns=[PATH, GROUP, ORIGIN])
-    if Path(given).is_dir():
-        table = pd.DataFrame({PATH: [str(p.absolute()) for p in files_in(Path(given)) if is_sound_name(p)]}, dtype=str)
-    else:
-        table = read_manifest(given, (PATH,))
+    table = sounds_of(given)
     if table.empty:
         raise UserError(f"--other_csv {given}: no sounds there")
     column = next((name for name in (LABEL, GROUP, PATH) if name in table.columns and all(table[name])), PATH)

@@ -52,6 +52,8 @@ def get_parser():
         "--num_samples", type=in_range(int, 0), default=0, help="training clips that will be drawn; 0: all"
     )
     add_options(parser, CheckOptions)
+    parser.add_argument("--retrieval_csv", default="", help="CSV of a corpus (path), of which clips will be taken")
+    parser.add_argument("--other_csv", default="", help="CSV (path) or folder of sounds that are none of the labels")
     parser.add_argument(
         "--augment_only",
         action="store_true",
@@ -310,11 +312,15 @@ def write_split(split: Split, dropped: pd.DataFrame, folder: Path, options: Mapp
 
 
 def main() -> int:
+    from synthio.data.corpus import check_sounds
+
     args = get_parser().parse_args()
     csvs, folder = {name: getattr(args, f"{name}_csv") for name in SPLITS}, Path(args.output_folder)
     for name, csv in csvs.items():
         refuse_own_output(Path(csv), folder / f"{name}.csv")
     checked = check_all(csvs, args.num_samples, from_args(CheckOptions, args), args.augment_only)
+    sounds = {name: value for name in ("retrieval_csv", "other_csv") if (value := getattr(args, name))}
+    check_sounds(sounds, checked.findings)
     for text in checked.findings.warnings:
         warn(text)
     checked.findings.refuse()

@@ -434,6 +434,23 @@ def check_csvs(variables: Mapping[str, str]) -> tuple[list[Finding], float | Non
     ], max(seconds, default=None)
 
 
+def check_corpora(variables: Mapping[str, str]) -> list[Finding]:
+    """What stage 0 would say of sounds without labels."""
+    given = {name: variables.get(name, "") for name in ("retrieval_csv", "other_csv")}
+    there = {
+        name: value for name, value in given.items() if value and Path(value).exists()
+    }  # run.sh says which are not
+    if not there or not can_import("pandas", "soundfile", "soxr"):
+        return []
+    from synthio.data.corpus import check_sounds
+    from synthio.data.problems import Findings
+
+    findings = Findings()
+    check_sounds(there, findings)
+    lines = [Finding("MISSING", one_line(line)) for line in findings.lines()]
+    return [*lines, *(Finding("note", one_line(line)) for line in findings.warnings)]
+
+
 def check_review(variables: Mapping[str, str]) -> list[Finding]:
     """What stage 0 would say of the decisions of a listener."""
     review = variables.get("review", "")
@@ -498,6 +515,7 @@ def examine(steps: Sequence[Step], variables: Mapping[str, str], lacks: Sequence
     yield from (Finding("note", text) for text in remarks(dict(loaded), variables))
     yield from check_writer(steps, variables)
     yield from csvs
+    yield from check_corpora(variables)
     yield from check_review(variables)
     yield Finding("ok", f"time: {expected_time(steps, variables, longest_s)}")
 

@@ -178,6 +178,15 @@ def test_clips_that_are_to_be_added_are_looked_at_too(tmp_path, make_wav, make_m
     assert "row 3: " not in drawn.stdout and "row 1 has the same content as" in drawn.stdout
 
 
+def test_sounds_without_labels_are_looked_at_too(tmp_path):
+    (tmp_path / "corpus.csv").write_text("path\n")
+    done = check("--retrieval_csv", tmp_path / "corpus.csv", "--results_root", tmp_path)
+    assert done.returncode == 2 and "MISSING  --retrieval_csv: " in done.stdout and "no sounds there" in done.stdout
+    (tmp_path / "sounds").mkdir()
+    done = check("--other_class", "true", "--other_csv", tmp_path / "sounds", "--results_root", tmp_path)
+    assert done.returncode == 2 and "MISSING  --other_csv: " in done.stdout and "no sounds there" in done.stdout
+
+
 def test_a_fresh_clone_is_checked_without_an_environment(tmp_path):
     for name in ("run.sh", "extras", "synthio"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
