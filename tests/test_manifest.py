@@ -48,7 +48,7 @@ def test_byte_order_mark_line_ends_and_quotes(tmp_path, head):
         (b"", "is empty; a header with path, label"),
         (b"path,label\na.wav,Hund, laut\n", "more cells than the header"),
         (b"path,label\na.wav,x\nb.wav,Hund, laut\n", "quote cells that hold commas"),
-        (b"path,label\na.wav,x,\nb.wav,y,\n", "more cells than the header"),
+        (b"path,label\na.wav,x,\nb.wav,y,z\n", "more cells than the header"),
         (b'path,label\n"a.wav,x\n', "not a readable UTF-8 CSV"),
         (b"path,label\na.wav,gr\xf6\xdfe\n", "not a readable UTF-8 CSV"),
     ],
