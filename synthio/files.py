@@ -13,6 +13,7 @@ disk, what was not touched for a day counts as left behind.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -152,6 +153,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         OSError: with the name of `path`, where the disk is full or refuses it otherwise.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:

@@ -123,6 +123,10 @@ def read_table(path: str | Path, required: Sequence[str] = (), mend: str = "") -
     if form.kind == "csv" and form.has_header:
         faults += header_faults(form.header, required)
     if faults:
+        written = (*OWN_COLUMNS, CONTENT, DURATION)
+        ours = [name for name in required if name in written and name not in form.header]
+        if ours and not mend and not form.deviations():
+            mend = f"a stage of a run writes {', '.join(map(repr, ours))}: give the CSV of that"
         mend = mend or f"this makes CSVs of it: {mend_command(path)}"
         raise UserError(f"{path}: {'; '.join(faults)}; {mend}")
     return load(path, form)
@@ -261,8 +265,13 @@ def write_manifest(
         options: resolved options of the stage (seed among them).
         inputs: files whose hashes go into the record.
         notes: anything else worth keeping (counts, scores).
+
+    Raises:
+        UserError: it would be written over one of the inputs.
     """
     path = Path(path)
+    if path.exists() and any(Path(source).exists() and path.samefile(source) for source in inputs):
+        raise UserError(f"{path} is an input and would be overwritten; choose another output")
     lost = rows_in - len(table) - (0 if dropped is None else len(dropped))
     assert lost == 0, f"{path}: {rows_in} rows in, {len(table)} out, {lost} unaccounted for"
     assert dropped is None or not len(dropped) or (dropped[REASON] != "").all(), f"{path}: a drop without a reason"

@@ -179,3 +179,31 @@ def test_a_table_is_written_as_pandas_would(tmp_path):
     assert (tmp_path / "mixed.csv").read_text(encoding="utf-8") == mixed.to_csv(index=False, lineterminator="\n")
     write_table(table[["n"]].assign(n=""), tmp_path / "empty.csv")
     assert (tmp_path / "empty.csv").read_text() == table[["n"]].assign(n="").to_csv(index=False, lineterminator="\n")
+
+
+def test_an_input_is_never_written_over(tmp_path):
+    """`stratify_dataset.py --input_csv train.csv --output_csv train.csv` left the rows that it drew, and no others."""
+    (tmp_path / "mine.csv").write_text("path,label\na.wav,x\n")
+    (tmp_path / "link.csv").symlink_to("mine.csv")
+    table = read_manifest(tmp_path / "mine.csv", check_files=False)
+    for output in ("mine.csv", "link.csv"):
+        with pytest.raises(UserError, match=f"{output} is an input and would be overwritten"):
+            write_manifest(table[:0], tmp_path / output, rows_in=0, inputs=[tmp_path / "mine.csv"])
+    assert (tmp_path / "mine.csv").read_text() == "path,label\na.wav,x\n" and not (tmp_path / "mine.json").exists()
+
+
+def test_columns_of_a_stage_are_not_made_by_prepare(tmp_path):
+    (tmp_path / "mine.csv").write_text("path,label\na.wav,x\n")
+    with pytest.raises(UserError, match="a stage of a run writes 'prompt': give the CSV of that"):
+        read_manifest(tmp_path / "mine.csv", ("path", "label", "prompt"))
+
+
+def test_a_folder_where_a_file_is_to_be_written(tmp_path):
+    with pytest.raises(IsADirectoryError) as error:
+        write_table(read_table_of(tmp_path), tmp_path)
+    assert error.value.filename == str(tmp_path) and "tmp" not in Path(str(error.value.filename)).suffix
+
+
+def read_table_of(tmp_path):
+    (tmp_path / "t.csv").write_text("path,label\na.wav,x\n")
+    return read_manifest(tmp_path / "t.csv", check_files=False)

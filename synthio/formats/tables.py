@@ -214,9 +214,9 @@ def recognise(path: str | Path, encoding: str | None = None) -> Form:
 
 
 def _read_head(path: Path) -> bytes:
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, not a CSV file; prepare.py folder reads a folder per class")
     try:
-        if path.is_dir():
-            raise UserError(f"{path}: is a folder, not a CSV file; prepare.py folder reads a folder per class")
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
             while b"\n" not in head and b"\r" not in head and (more := stream.read(_HEAD_BYTES)):
@@ -422,6 +422,8 @@ def _load_csv(path: Path, form: Form) -> pd.DataFrame:
         if isinstance(error, (pd.errors.ParserWarning, pd.errors.ParserError)):
             return _load_narrow(path, form)
         reason = " ".join(str(error).split())
+        if isinstance(error, UnicodeError):
+            raise UserError(f"{path}: not a text of the encoding {form.encoding} ({reason}); name another") from None
         raise UserError(f"{path}: not a readable UTF-8 CSV ({reason}); quote cells that hold commas") from None
 
 
@@ -451,6 +453,13 @@ def made_up_names(cells: Sequence[str]) -> list[str]:
 def broken_rows(path: Path, form: Form) -> list[BrokenRow]:
     """The rows of a CSV that have more cells than its header has columns; else the one whose quote is never closed."""
     width, first = len(form.header), 0 if form.has_header else 1
+    try:
+        return _broken_rows(path, form, width, first)
+    except UnicodeError:
+        return []  # it is of another encoding than it is said to be
+
+
+def _broken_rows(path: Path, form: Form, width: int, first: int) -> list[BrokenRow]:
     told = f"quote cells that hold {SEPARATORS.get(form.separator, form.separator)}"
     found = [
         BrokenRow(row, f"more cells than the header has columns ({count}, not {width}); {told}")

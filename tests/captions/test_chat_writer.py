@@ -399,6 +399,7 @@ def test_the_driver_passes_the_writer_to_the_stages_that_write(tmp_path):
         assert f"--cache {tmp_path / 'results/demo/captions_cache.jsonl'}" in line
     folder = tmp_path / "a model"
     folder.mkdir()
+    (folder / "config.json").write_text("{}")
     stages = ["--stage", "5", "--stop_stage", "5"]
     _, (written,) = dry_run(tmp_path, "--caption_writer", "a model", "--device", "cpu", *stages)
     assert f"--writer {folder}".replace(" model", "\\ model") + " --device cpu" in written

@@ -233,3 +233,14 @@ def test_folds_are_counted(prepare):
     assert [row["fold"] for row in tables["valid"]] == ["fold9"]
     said = prepare(text.replace("fold3", " "), "--fold_column", "fold", "--test_fold", "fold10", ok=False)
     assert "mine.csv row 4: the fold is empty" in said
+
+
+def test_an_encoding_that_it_does_not_have(prepare):
+    """It ended in a traceback."""
+    said = prepare(twelve(), "--encoding", "utf-16", ok=False)
+    assert "not a text of the encoding utf-16" in said and "Traceback" not in said and len(said.splitlines()) == 1
+
+
+def test_a_folder_in_place_of_a_table(tmp_path):
+    done = call_script(SCRIPT, "csv", "--source", tmp_path, "--output_folder", tmp_path / "out")
+    assert done.returncode == 2 and done.stderr.count("is a folder") == 1
