@@ -206,3 +206,40 @@ def test_a_dry_run_and_a_check_submit_nothing(runs, tmp_path):
     done = runs.call("--check")
     assert done.returncode == 2 and "launcher=slurm: sbatch squeue not found; call this on a login node" in done.stdout
     assert not (runs.work / "jobs").exists() and not runs.cluster.queue()
+
+
+@pytest.mark.slow
+def test_several_generators_added_clips_and_a_review_are_those_of_this_machine(prepared, cluster, tmp_path):
+    """Their shares of the prompts are shared out to tasks again; a review submits nothing."""
+    from tests.driver.test_review import save_review
+    from tests.driver.test_run import save_tones
+    from tests.rows import rows_of
+    from tests.tiny_models import save_text_to_audio
+
+    save_text_to_audio(prepared / "models/t2b", seed=1)
+    save_tones(prepared / "data", "more", 3)
+    environment = cluster.environment | {"SYNTHIO_QUEUE_SECONDS": "1", "SYNTHIO_GRACE_SECONDS": "3"}
+    environment |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+    pair = {"text_to_audio_model": "models/t2a,models/t2b", "add_csv": "data/more.csv", "num_samples": 6}
+    pair |= {"clap_threshold": 0.5, "stop_stage": 9}
+
+    def call(**words) -> str:
+        command = run_command(tmp_path / "root", **pair | words)
+        done = subprocess.run(command, cwd=prepared, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    found = []
+    slurm = {"launcher": "slurm", "launcher_tasks": 2, "launcher_options": "cpus-per-task=1"}
+    for where in ({"cpu_shards": 2}, slurm):
+        said, work = call(**where), tmp_path / "root/a set"
+        assert ("submitted" in said) == (where is slurm)
+        kept, gold = rows_of(work / "added/round_0/kept.csv"), rows_of(work / "checked/added.csv")
+        review = save_review(tmp_path, (kept[0], "drop", ""), (gold[0], "drop", ""))
+        assert "submitted" not in call(**where, review=review)
+        found.append(files_of(tmp_path / "root"))
+        (tmp_path / "root").rename(tmp_path / f"was {len(found)}")
+    here, there = found
+    assert sorted(here) == sorted(there) and sum(name.endswith(".wav") for name in here) > 12
+    different = [name for name in here if here[name] != there[name]]
+    assert not different, different
