@@ -5,9 +5,11 @@
     python -m synthio.generation.shares gather --input_csv W/round_0/prompts.csv \\
         --made_csvs W/round_0/generated_m1.csv W/round_0/generated_m2.csv --output_csv W/round_0/generated.csv
 
-The rows of each label go to the generators in turn, so that their numbers differ by one at most, what is over is the
-first's, and the prompts of one gold clip go to different ones: what is compared has the same sources. It is told by the
-table alone, so it depends on neither seed nor shards. Which one made a clip is in its column `model`.
+The rows of each label go to the generators in turn, so that their numbers differ by one at most, and the prompts of one
+gold clip go to different ones: what is compared has the same sources. The first label begins with the first generator,
+the next one with the second, so that what is over goes round: of labels with a prompt each, as after most rejections,
+none has them all. It is told by the table alone, so it depends on neither seed nor shards. Which one made a clip is in
+its column `model`.
 """
 
 from __future__ import annotations
@@ -36,11 +38,12 @@ def get_parser():
 
 def turns(labels: Sequence[str], number: int) -> list[int]:
     """Which of `number` generators has each row, by its label."""
-    seen: dict[str, int] = {}
+    following: dict[str, int] = {}
     found = []
     for label in labels:
-        found.append(seen.get(label, 0) % number)
-        seen[label] = seen.get(label, 0) + 1
+        place = following.setdefault(label, len(following))
+        found.append(place % number)
+        following[label] = place + 1
     return found
 
 

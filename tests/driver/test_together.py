@@ -47,7 +47,7 @@ def test_clips_are_added_to_a_run_of_two_generators_and_reviewed(world, finished
     assert done.returncode == 0, done.stdout + done.stderr
     new = rows_of(work / "added/round_0/generated.csv")
     assert models_of(new) == {"t2a", "t2b"} and {row["label"] for row in new} == set(LABELS)
-    assert len(new) == 6 and [row["model"][:3] for row in new] == ["t2a", "t2b"] * 3
+    assert len(new) == 6 and [row["model"][:3] for row in new] == ["t2a", "t2b", "t2b", "t2a", "t2a", "t2b"]
     assert {path: path.read_bytes() for path in before} == before
 
     kept = [row for n in (0, 1) for row in rows_of(work / f"added/round_{n}/kept.csv")]
