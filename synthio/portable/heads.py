@@ -113,9 +113,8 @@ class PortablePool(nn.Module):
             namer = self.ears["ast"]
             assert isinstance(namer, Ear)
             heard["ast_logits"] = namer.name(heard["ast"])
-        said = [expert(heard) for expert in self.experts]
-        opinions = said if self.multi_label else [logits.log_softmax(dim=1) for logits in said]
-        weighed = [weight * opinion for weight, opinion in zip(self.weights, opinions, strict=True)]
+        # of the pool's log softmax only a number for each clip would be left, which the softmax takes away
+        weighed = [weight * expert(heard) for weight, expert in zip(self.weights, self.experts, strict=True)]
         return chances(torch.stack(weighed).sum(dim=0) + self.offset, self.multi_label).float()
 
 
