@@ -114,7 +114,7 @@ def files_of(root: Path) -> dict[str, bytes]:
     own = re.compile(r"a set/(logs/.*|durations.tsv|timings.csv)")
     found = {name: path.read_bytes() for name, path in names.items() if not own.fullmatch(name)}
     for name in found:
-        if re.fullmatch(r"a set/stamps/\w+\.json", name):
+        if re.fullmatch(r"a set/(stamps/\w+|shards/.+\.stamp)\.json", name):
             stamp = {key: value for key, value in json.loads(found[name]).items() if key != "libraries"}
             found[name] = json.dumps(stamp).encode()
     return found

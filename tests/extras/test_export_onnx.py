@@ -18,6 +18,7 @@ from tests.classification.listeners import LABELS, save_ast, save_head, save_wor
 from tests.classification.toy_clips import save_tones
 from tests.scripts import ROOT, call_script, own_python
 from tests.tiny_classifiers import save_loud_classifier
+from tests.tiny_models import save_clap
 
 SCRIPT, EXAMPLE = ROOT / "extras/export_onnx.py", ROOT / "extras/classify_onnx.py"
 
@@ -78,10 +79,12 @@ def test_the_example_needs_no_torch_and_refuses_another_rate(onnx_python, export
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fusion", "tip_adapter"])
-def test_a_head_is_exported_with_the_models_that_it_listens_through(onnx_python, tmp_path, name):
-    """They were moved since."""
+@pytest.mark.parametrize(("name", "rate"), [("fusion", 16000), ("tip_adapter", 16000), ("fusion", 48000)])
+def test_a_head_is_exported_with_the_models_that_it_listens_through(onnx_python, tmp_path, name, rate):
+    """They were moved since. At the higher rate CLAP is one with fusion, and AST hears the sound resampled."""
+    (tmp_path / "world").mkdir()
     world = save_world(tmp_path / "world")
+    save_clap(world / "clap", rate=rate, fusion=rate == 48000)
     save_head(world, tmp_path / "head", name, False)
     world.rename(tmp_path / "moved")
     models = {kind: str(tmp_path / "moved" / kind) for kind in ("ast", "clap")}
@@ -89,8 +92,8 @@ def test_a_head_is_exported_with_the_models_that_it_listens_through(onnx_python,
     files = ("--output_file", tmp_path / "c.onnx", "--int8_file", tmp_path / "c8.onnx")
     csv = tmp_path / "moved/valid.csv"
     call(onnx_python, SCRIPT, "--model", tmp_path / "head", *files, *places, "--test_csv", csv)
-    check_record(tmp_path)
-    soundfile.write(tmp_path / "x.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 70000), 16000)
+    check_record(tmp_path, rate)
+    soundfile.write(tmp_path / "x.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 7 * rate), rate)
     said = call(onnx_python, EXAMPLE, tmp_path / "c.onnx", tmp_path / "x.wav").splitlines()
     wanted, labels = saved_probabilities(
         tmp_path / "head/model", [str(tmp_path / "x.wav")], tmp_path / "cache", models=models
@@ -107,9 +110,9 @@ def test_every_other_network_is_exported(onnx_python, tmp_path, kind):
     check_record(tmp_path)
 
 
-def check_record(folder):
+def check_record(folder, rate=16000):
     record = json.loads((folder / "c.json").read_text())
-    assert record["largest_difference"] <= 1e-4 and record["labels"] == LABELS and record["sample_rate"] == 16000
+    assert record["largest_difference"] <= 1e-4 and record["labels"] == LABELS and record["sample_rate"] == rate
     assert not record.get("accuracy") or record["accuracy"]["saved"] == pytest.approx(record["accuracy"]["float32"])
 
 
