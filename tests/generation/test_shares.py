@@ -39,7 +39,7 @@ def made(tmp_path, number):
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 5])
-def test_each_label_is_shared_evenly_and_what_is_over_is_the_firsts(number):
+def test_each_label_is_shared_evenly(number):
     owner = turns(LABELS, number)
     for label, count in Counter(LABELS).items():
         got = [sum(one == k and of == label for one, of in zip(owner, LABELS, strict=True)) for k in range(number)]
