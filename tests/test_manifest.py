@@ -20,6 +20,7 @@ from synthio.manifest import (
     read_table,
     relative_paths,
     resolve_paths,
+    sounds_of,
     split_labels,
     write_manifest,
     write_table,
@@ -207,3 +208,8 @@ def test_a_folder_where_a_file_is_to_be_written(tmp_path):
 def read_table_of(tmp_path):
     (tmp_path / "t.csv").write_text("path,label\na.wav,x\n")
     return read_manifest(tmp_path / "t.csv", check_files=False)
+
+
+def test_a_name_that_is_too_long_is_told_and_no_traceback(tmp_path):
+    with pytest.raises(UserError, match=r"no such CSV file|cannot be read"):
+        sounds_of(str(tmp_path / ("x" * 300)))

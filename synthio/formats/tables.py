@@ -13,6 +13,7 @@ import codecs
 import csv
 import io
 import json
+import os
 import re
 import shlex
 import warnings
@@ -214,7 +215,7 @@ def recognise(path: str | Path, encoding: str | None = None) -> Form:
 
 
 def _read_head(path: Path) -> bytes:
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  # a name that is too long is none, where Path.is_dir raises
         raise UserError(f"{path}: is a folder, not a CSV file; prepare.py folder reads a folder per class")
     try:
         with path.open("rb") as stream:

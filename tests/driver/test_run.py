@@ -719,7 +719,8 @@ def test_a_profile_sets_models_and_their_sizes_what_suits_them(bare, tmp_path, n
     sets, text = what_is_set(bare, "--profile", name, *(gama if name.startswith("paper") else []))
     sizes, wanted = table_of("sizes.txt"), table_of("profiles.txt")[name]
     large = [model for model in ("text_to_audio_model", "ast_model") if model in wanted]
-    assert sets == {f"profile {name}": wanted} | {f"{model} of full size": sizes[model] for model in large}
+    suited = {model: {key: value for key, value in sizes[model].items() if key not in wanted} for model in large}
+    assert sets == {f"profile {name}": wanted} | {f"{model} of full size": suited[model] for model in large}
     sets = {variable: value for part in sets.values() for variable, value in part.items()}
     rate = sets.get("ast_learning_rate", "3e-4")
     assert f"--model {sets['text_to_audio_model']} " in text and f"--learning_rate {rate} " in text
@@ -743,7 +744,10 @@ def test_a_model_of_full_size_brings_what_suits_it(bare, tmp_path, model):
     assert sets == {
         "ast_model of full size": {name: value for name, value in suits.items() if name != "ast_batch_size"}
     }
-    assert "--num_steps 1000 --epochs 0 --learning_rate 1e-5 --batch_size 12 " in text and "--head_init random " in text
+    assert (
+        "--num_steps 1000 --epochs 0 --patience 0 --learning_rate 1e-5 --batch_size 12 " in text
+        and "--head_init random " in text
+    )
 
 
 def test_a_full_size_generator_alone_brings_what_suits_it(bare):

@@ -27,7 +27,7 @@ LOADS = {
     "--retrieval_csv corpus.csv --clap_filter false": "clap_model ast_model",
     "--use_label true": "text_to_audio_model caption_writer clap_model ast_model",
     "--use_label true --iterative false": "text_to_audio_model clap_model ast_model",
-    "--plain_wo_caption true --dpo_ckpt_folder .": "text_to_audio_model caption_writer clap_model ast_model",
+    "--plain_wo_caption true --dpo_ckpt_folder adapter": "text_to_audio_model caption_writer clap_model ast_model",
     "--supcon true --caption_writer openai --llm_model gpt": "text_to_audio_model caption_writer clap_model ast_model",
     "--threshold_kind rank --classifier_weight 0.5 --stage 6 --stop_stage 9": "text_to_audio_model clap_model "
     "ast_model caption_writer",
@@ -45,6 +45,8 @@ MODEL_OPTIONS = ("--model", "--scorer", "--captioner", "--writer", "--clap_model
 def test_what_is_checked_is_what_the_run_loads(tmp_path, words):
     """The models that --check looks at, those of the steps, and those that the commands name are the same."""
     (tmp_path / "corpus.csv").write_text("path\n")
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter/adapter_config.json").write_text("{}")
     steps, variables = planned("--results_root", tmp_path, *words.split(), cwd=tmp_path)
     ahead = steps_ahead(steps, variables)
     loaded = loaded_models(ahead)
