@@ -16,6 +16,7 @@ cosines give it.
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -98,14 +99,12 @@ def scores_of(clips: Sequence[Heard]) -> tuple[list[str], dict[str, np.ndarray]]
     """Names [K] of AST's own head, and the scores [N, K] of each way."""
     from scipy.special import softmax
 
-    from synthio.captions.pools import zero_shot_prompts
-    from synthio.models.ast_model import AstEmbedder
-    from synthio.models.load import load_scorer
+    from synthio.classification.listening import Listener
 
-    ast, clap = AstEmbedder(str(EMBEDDED / "ast")), load_scorer(str(EMBEDDED / "clap"), "cpu")
-    names = list(ast.names)
-    texts = np.stack([clap.embed_text(zero_shot_prompts(name)).mean(axis=0) for name in names])
-    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    with tempfile.TemporaryDirectory() as cache:
+        listener = Listener({kind: str(EMBEDDED / kind) for kind in ("ast", "clap")}, cache, "cpu")
+        names, ast, clap = listener.names, listener.ast, listener.clap
+        texts = listener.label_vectors(names)
     found: dict[str, list[np.ndarray]] = {"whole": [], "windows": [], "windows and CLAP": []}
     for audio, _, _ in progress(clips, "listening"):
         whole, *parts = softmax(ast.name(ast.embed_audio([audio[None], *windows(audio)])), axis=1)
@@ -149,8 +148,7 @@ def main() -> int:
     args = get_parser().parse_args()
     quiet_libraries()
     set_threads()
-    make = (lambda: real(args.input_csv, args.clips, args.seed)) if args.input_csv else None
-    clips = make() if make else procedural(args.clips, args.seed)
+    clips = real(args.input_csv, args.clips, args.seed) if args.input_csv else procedural(args.clips, args.seed)
     names, ways = scores_of(clips)
     labels, heard = [clip[1] for clip in clips], [clip[2] for clip in clips]
     more = sum(len(found - {label}) for found, label in zip(heard, labels, strict=True))
