@@ -149,7 +149,7 @@ def load_as_it_is(name: str, csv: str, form: Form, findings: Findings) -> pd.Dat
         findings.add("files cannot be read", [] if broken else [str(error)])
         return None
     header = form.header if form.kind == "csv" and form.has_header else list(table.columns)
-    told = list(header_faults(header, required, form.kind == "csv")) if form.has_header else []
+    told = list(header_faults(header, required, form.kind)) if form.has_header else []
     names = {role: find_column(list(table.columns), role) for role in required}
     lost = [role for role, column in names.items() if column is None]
     group = group_column(list(table.columns))
@@ -252,6 +252,11 @@ def free_name(column: str, taken: Collection[str]) -> str:
 # ---- clips that are not there
 
 
+def seen(text: str) -> str:
+    """Text as a person sees it: in one Unicode form, without signs that cannot be seen."""
+    return unicodedata.normalize("NFC", INVISIBLE.sub("", text))
+
+
 def missing_clip(cell: str, csv: str, name: str) -> str:
     """Why a path is no file, and what mends that."""
     folder, path = Path(os.path.normpath(Path(csv).absolute().parent)), Path(cell)
@@ -266,9 +271,13 @@ def missing_clip(cell: str, csv: str, name: str) -> str:
         return f"{text}: {why_no_file(path)}"
     found = find_clip(cell, folder)
     if found:
-        return (
-            f"{text}; there is {found!r}: write that, or let prepare.py do it: {mend_command(csv, '--as_split', name)}"
-        )
+        command = mend_command(csv, "--as_split", name)
+        if seen(found) == seen(str(path)):
+            return (
+                f"{text}; there is a file whose name looks the same, but has other signs (another Unicode form, or "
+                f"some that cannot be seen); let prepare.py do it: {command}"
+            )
+        return f"{text}; there is {found!r}: write that, or let prepare.py do it: {command}"
     elsewhere = find_clip(cell, Path.cwd()) if Path.cwd() != folder else None
     if elsewhere:
         root = ["--as_split", name, "--audio_root", str(Path.cwd())]

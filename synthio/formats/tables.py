@@ -23,11 +23,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synthio.cli import UserError
 from synthio.files import ROOT, Json
-from synthio.formats.containers import is_sound_name
+from synthio.formats.containers import is_sound_name, why_no_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +68,7 @@ _BINARY = {
     b"ARROW1": ("feather", "an Arrow file"),
     b"SQLite format 3\0": ("", "an SQLite database; export the table as CSV"),
     b"%PDF": ("", "a PDF; export the table as CSV"),
+    b"{\\rtf": ("", "a text with a layout (RTF); save it as plain text"),
     b"\x89HDF": ("", "an HDF5 file; export the table as CSV"),
     b"\x1f\x8b": ("", "compressed by gzip; unpack it with gunzip"),
     b"BZh": ("", "compressed by bzip2; unpack it with bunzip2"),
@@ -81,7 +82,10 @@ _BINARY = {
 _ZIPPED = {
     "xl/workbook.xml": ("xlsx", "an Excel file (.xlsx)"),
     "content.xml": ("ods", "an OpenDocument sheet (.ods)"),
+    "Index/Document.iwa": ("", "a file of Apple's Numbers or Pages; export the table as CSV"),
+    "word/document.xml": ("", "a Word document; save the table as CSV"),
 }
+_SHEETS = ("xlsx", "xls", "ods")
 _LIBRARIES = {"xlsx": "openpyxl", "xls": "xlrd", "ods": "odfpy", "parquet": "pyarrow", "feather": "pyarrow"}
 
 
@@ -197,9 +201,7 @@ def recognise(path: str | Path, encoding: str | None = None) -> Form:
     head = _read_head(path)
     for mark, (kind, what) in _BINARY.items():
         if head.startswith(mark):
-            if not kind:
-                raise UserError(f"{path}: it is {what}")
-            return Form(kind, what)
+            return _known(path, kind, what)
     if head.startswith(b"PK\x03\x04"):
         return _zipped(path)
     encoding = encoding or _encoding(path, head)
@@ -214,9 +216,19 @@ def recognise(path: str | Path, encoding: str | None = None) -> Form:
     return form
 
 
+def _known(path: Path, kind: str, what: str) -> Form:
+    if not kind:
+        raise UserError(f"{path}: it is {what}")
+    return Form(kind, what)
+
+
 def _read_head(path: Path) -> bytes:
     if os.path.isdir(path):  # noqa: PTH112  # a name that is too long is none, where Path.is_dir raises
         raise UserError(f"{path}: is a folder, not a CSV file; prepare.py folder reads a folder per class")
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113  # as above
+        raise UserError(
+            f"{path}: {why_no_file(path)}, which is read once alone; write the table to a file, and give that"
+        )
     try:
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
@@ -238,7 +250,7 @@ def _zipped(path: Path) -> Form:
     found = next((form for name, form in _ZIPPED.items() if name in names), None)
     if found is None:
         raise UserError(f"{path}: it is an archive, not a table; unpack it with unzip")
-    return Form(*found)
+    return _known(path, *found)
 
 
 def _refuse_other_text(path: Path, text: str) -> None:
@@ -560,7 +572,9 @@ def _load_binary(path: Path, form: Form) -> pd.DataFrame:
             return pd.DataFrame(
                 {str(name): [cell_text(cell) for cell in table[name].tolist()] for name in table}, dtype=str
             )
-        return pd.read_excel(path, dtype=str, keep_default_na=False).rename(columns=str)
+        return _load_sheet(path)
+    except UserError:
+        raise
     except ImportError:
         name = _LIBRARIES[form.kind]
         raise UserError(
@@ -573,6 +587,26 @@ def _load_binary(path: Path, form: Form) -> pd.DataFrame:
         ) from None
 
 
+def _load_sheet(path: Path) -> pd.DataFrame:
+    """The sheet of a workbook that has a header with path and label, maybe below a title; else the first sheet."""
+    import pandas as pd
+
+    as_text: dict[str, Any] = {"dtype": str, "keep_default_na": False}  # Any: each is of another type
+    with pd.ExcelFile(path) as book:
+        tops = pd.read_excel(book, sheet_name=None, header=None, nrows=_TITLE_LINES, **as_text)
+        rows = {name: [list(map(str, cells)) for cells in top.itertuples(index=False)] for name, top in tops.items()}
+        found = {name: i for name, top in rows.items() if (i := _header_place(top)) is not None}
+        if len(found) > 1:
+            raise UserError(f"{path}: several sheets hold clips ({names_of(list(found))}); save each as a CSV (UTF-8)")
+        name, place = next(iter(found.items()), (book.sheet_names[0], 0))
+        return pd.read_excel(book, sheet_name=name, header=place, **as_text).rename(columns=str)
+
+
+def _header_place(rows: Sequence[Sequence[str]]) -> int | None:
+    """The first row that has names of a path and a label."""
+    return next((i for i, cells in enumerate(rows) if _likeness(cells)[0] == 2), None)
+
+
 # ---- what its header lacks
 
 
@@ -583,14 +617,14 @@ def doubled(path: str | Path, form: Form) -> list[str]:
     return [f"{path}: the header has {name!r} more than once; rename or remove one" for name in twice]
 
 
-def header_faults(header: Sequence[str], required: Sequence[str], is_text: bool = True) -> Iterator[str]:
-    """What a header lacks, a clause; only a text can have none."""
+def header_faults(header: Sequence[str], required: Sequence[str], kind: str = "csv") -> Iterator[str]:
+    """What a header lacks, a clause; a table of this kind may have none."""
     missing = [name for name in required if name not in header]
     if not missing:
         return
     usual = {name: find_column(header, name) for name in missing if name in USUAL_NAMES}
     hint = ", ".join(f"{found!r} seems to be {name!r}" for name, found in usual.items() if found)
-    if is_text and not any(find_column(header, role) for role in USUAL_NAMES):
+    if kind in ("csv", *_SHEETS) and not any(find_column(header, role) for role in USUAL_NAMES):
         hint = "if its first line is a clip, write a header above it"
     text = f"no column {', '.join(map(repr, missing))}; the columns found are {names_of(header)}"
     yield f"{text} ({hint})" if hint else text

@@ -158,6 +158,38 @@ def test_what_needs_a_library(data, tmp_path, suffix, library):
     assert not others and data.check(train=do_mend(line, tmp_path)) == ([], [])
 
 
+@pytest.fixture
+def workbook(tmp_path):
+    """Writes sheets, name -> (first row of the table, table), and gives the path."""
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("openpyxl")
+
+    def write(**sheets):
+        path = tmp_path / "train.xlsx"
+        with pandas.ExcelWriter(path) as book:
+            for name, (row, table) in sheets.items():
+                pandas.DataFrame(table).to_excel(book, sheet_name=name, index=False, startrow=row)
+        return path
+
+    return write
+
+
+CLIPS = {"File": ["a/train0.wav", "a/train1.wav"], "Class": ["dog", "cat"]}
+
+
+@pytest.mark.parametrize("sheets", [{"clips": (3, CLIPS)}, {"notes": (0, {"a": ["b"]}), "clips": (0, CLIPS)}])
+def test_the_sheet_and_the_row_at_which_a_table_begins(data, tmp_path, workbook, sheets):
+    (line,), _ = data.check(train=workbook(**sheets))
+    assert data.check(train=do_mend(line, tmp_path)) == ([], [])
+
+
+def test_a_workbook_of_which_one_sheet_cannot_be_told(data, workbook):
+    lines, _ = data.check(train=workbook(train=(0, CLIPS), test=(0, CLIPS)))
+    assert lines[0].endswith("several sheets hold clips ('train', 'test'); save each as a CSV (UTF-8)")
+    lines, _ = data.check(train=workbook(train=(0, {"a/train0.wav": ["a/train1.wav"], "dog": ["cat"]})))
+    assert "if its first line is a clip, write a header above it" in lines[0]
+
+
 @pytest.mark.parametrize(
     ("content", "part"),
     [
@@ -171,6 +203,7 @@ def test_what_needs_a_library(data, tmp_path, suffix, library):
         (b"RIFF....WAVE", "it is a sound file, not a table"),
         (b"\x1f\x8b\x08\0", "compressed by gzip; unpack it with gunzip"),
         (b"PK\x03\x04 and no more", "a damaged archive"),
+        (b"{\\rtf1\\ansi path,label}", "a text with a layout (RTF); save it as plain text"),
         (
             b'path,label\na/train0.wav,dog\n"a/train1.wav,cat\na/train2.wav,dog\n',
             "row 2: not a readable UTF-8 CSV: a quote",
@@ -340,7 +373,7 @@ def test_a_column_of_splits_is_pointed_out(data):
     )
 
 
-@pytest.mark.parametrize("kind", ["backslash", "file", "unicode", "suffix", "case", "space", "folder"])
+@pytest.mark.parametrize("kind", ["backslash", "file", "unicode", "unseen", "suffix", "case", "space", "folder"])
 def test_spellings_of_a_path(data, make_wav, tmp_path, monkeypatch, kind):
     make_wav("b/" + unicodedata.normalize("NFD", "größe.wav"), 0.1, sample_rate=8000, seed=77)
     monkeypatch.chdir(tmp_path / "b")
@@ -349,6 +382,7 @@ def test_spellings_of_a_path(data, make_wav, tmp_path, monkeypatch, kind):
         "backslash": "a\\train0.wav",
         "file": (tmp_path / "a/train0.wav").as_uri(),
         "unicode": "b/" + unicodedata.normalize("NFC", "größe.wav"),
+        "unseen": "a/train0.wav\u200b",
         "suffix": "a/train0",
         "case": "A/Train0.WAV",
         "space": " a/train0.wav ",
@@ -358,6 +392,7 @@ def test_spellings_of_a_path(data, make_wav, tmp_path, monkeypatch, kind):
     data.write("train", f"path,label\n{cell},dog\n{more}" + ("../a/train1.wav,cat\n" if kind == "folder" else ""))
     lines, _ = data.check()
     assert "train.csv row 1: no such file: " in lines[0], lines
+    assert ("looks the same, but has other signs" in lines[0]) == (kind in ("unicode", "unseen"))
     mended = do_mend(lines[0], tmp_path)
     assert data.check(train=mended)[0] == []
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
+
 import pytest
 
 from synthio.cli import UserError
@@ -80,3 +83,28 @@ def test_no_such_table(tmp_path):
             recognise(path)
     with pytest.raises(UserError, match="is a folder"):
         recognise(tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    """A table is read more than once, and a pipe once alone: the second time nothing comes, for ever."""
+    os.mkfifo(tmp_path / "t.csv")
+    for pipe in (tmp_path / "t.csv", "/dev/null"):
+        with pytest.raises(
+            UserError, match="a pipe, a socket or a device, which is read once alone; write the table to"
+        ):
+            recognise(pipe)
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        ("Index/Document.iwa", "Numbers or Pages; export the table"),
+        ("word/document.xml", "Word document"),
+        ("a", "unzip"),
+    ],
+)
+def test_archives_that_hold_no_table(tmp_path, held, said):
+    with zipfile.ZipFile(tmp_path / "t", "w") as archive:
+        archive.writestr(held, "x")
+    with pytest.raises(UserError, match=said):
+        recognise(tmp_path / "t")
