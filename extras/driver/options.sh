@@ -127,10 +127,13 @@ print_variables() { # FILE
         }' "$1"
 }
 
-# Print the known name with the fewest edits to the given one.
+# Print the known names that hold the given one, if they are few, else that with the fewest edits to it: at most a third
+# of its letters, for what is further off is another name.
 nearest() {
-    printf '%s\n' "${names[@]}" | awk -v word="$1" '
+    if [[ $1 == train_csv ]]; then set -- input_train_file; fi # which valid_csv and test_csv let one expect
+    printf '%s\n' "${names[@]}" help version | awk -v word="$1" '
         function least(a, b, c) { return a < b ? (a < c ? a : c) : (b < c ? b : c) }
+        index($0, word) && length(word) > 2 { held = held (count++ ? " or --" : "") $0 }
         {
             for (j = 0; j <= length($0); j++) old[j] = j
             for (i = 1; i <= length(word); i++) {
@@ -141,7 +144,7 @@ nearest() {
             }
             if (NR == 1 || old[length($0)] < best) { best = old[length($0)]; name = $0 }
         }
-        END { print name }'
+        END { if (count && count < 5) print held; else if (best <= length(word) / 3) print name }'
 }
 
 # Print what a word that is no option may have been meant for: texts and chats make other dashes of `--`.
@@ -153,6 +156,12 @@ meant() { # WORD
     else
         printf 'options are --name value'
     fi
+}
+
+refuse_unknown() { # NAME
+    local name
+    name=$(nearest "$1")
+    refuse "unknown option --$1${name:+; did you mean --$name?} (see sh ${0##*/} --help)"
 }
 
 is_bool() { # VALUE
@@ -179,9 +188,9 @@ parse_options() {
             value=${name#*=}
             name=${name%%=*}
             shift
-            [[ -n ${kinds[$name]:-} ]] || refuse "unknown option --$name; did you mean --$(nearest "$name")?"
+            [[ -n ${kinds[$name]:-} ]] || refuse_unknown "$name"
         else
-            [[ -n ${kinds[$name]:-} ]] || refuse "unknown option --$name; did you mean --$(nearest "$name")?"
+            [[ -n ${kinds[$name]:-} ]] || refuse_unknown "$name"
             if [[ $name == dry_run || $name == check || $name == advise ]] && ! is_bool "${2:-}"; then
                 value=true
                 shift
@@ -249,10 +258,12 @@ check_kind() {
             ;;
         bool*)
             [[ $kind != *" or $value" ]] || return 0
+            words="true or false"
+            if [[ $kind != bool ]]; then words="true, false${kind#bool}"; fi
             case ${value,,} in
                 true | yes | on | 1) printf -v "$name" true ;;
                 false | no | off | 0) printf -v "$name" false ;;
-                *) fault "--$name: '$value' is not a boolean; use true or false" ;;
+                *) fault "--$name: '$value' is not a boolean; use $words" ;;
             esac
             ;;
         whole* | number*)
@@ -263,9 +274,9 @@ check_kind() {
                 kind=${kind%% or *}
             fi
             if [[ $kind == whole* ]]; then
-                [[ $value =~ ^[0-9]{1,15}$ ]] || { fault "--$name: '$value' is not a whole number" && return; }
+                [[ $value =~ ^-?[0-9]{1,15}$ ]] || { fault "--$name: '$value' is not a whole number" && return; }
             else
-                [[ $value =~ ^([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$ ]] ||
+                [[ $value =~ ^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$ ]] ||
                     { fault "--$name: '$value' is not a number" && return; }
             fi
             kind=${kind#* } low=${kind%%..*} high=${kind##*..}

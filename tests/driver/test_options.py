@@ -96,6 +96,21 @@ def test_all_values_that_are_wrong_are_told_at_once(tmp_path):
         (["--check", "seed=5"], "'seed=5' is no option; did you mean --seed=5?"),
         (["--"], "'--' is no option; options are --name value"),
         (["--=5"], "unknown option --=5"),
+        (
+            ["--train_csv", "a.csv"],
+            "unknown option --train_csv; did you mean --input_train_file? (see sh run.sh --help)",
+        ),
+        (["--threads", "2"], "unknown option --threads; did you mean --cpu_threads?"),
+        (
+            ["--epochs", "2"],
+            "unknown option --epochs; did you mean --dpo_num_epochs or --ast_epochs or --supcon_epochs?",
+        ),
+        (["--model", "x"], "unknown option --model (see"),  # it would be one of many
+        (["--helo"], "unknown option --helo; did you mean --help? (see"),
+        (["--result_folder", "a"], "unknown option --result_folder (see sh run.sh --help)"),
+        (["--dpo", "maybe"], "--dpo: 'maybe' is not a boolean; use true, false or auto"),
+        (["--num_samples", "-4"], "--num_samples: -4 is outside [0, infinity]"),
+        (["--dpo_beta=-.5"], "--dpo_beta: -.5 is outside [0, infinity]"),
         (["--domain", "street\r"], "--domain: a carriage return is not allowed"),
         (["--dataset_name", "x" * 201], "--dataset_name: a name of 201 bytes, at most 200 are allowed"),
     ],

@@ -520,7 +520,7 @@ def test_a_stage_whose_input_is_missing(world):
         (["--clap_treshold=1"], "did you mean --clap_threshold?"),
         (["--dpo"], "--dpo needs a value"),
         (["--dpo", "--augment", "true"], "--dpo needs a value"),
-        (["--dpo", "maybe"], "'maybe' is not a boolean; use true or false"),
+        (["--dpo", "maybe"], "'maybe' is not a boolean; use true, false or auto"),
         (["--num_iters", "2.5"], "'2.5' is not a whole number"),
         (["--num_iters", "0"], "0 is outside [1, 100]"),
         (["--clap_threshold", "x"], "'x' is not a number"),
