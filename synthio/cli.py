@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import suppress
-from typing import TextIO, TypeVar, cast
+from typing import NoReturn, TextIO, TypeVar, cast
 
 from synthio import __version__
 from synthio.errors import UserError as UserError
@@ -140,13 +140,38 @@ def number_or_word(
     return parse
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that says of a mistake one line, not all options; of a name that is none, the nearest that is."""
+
+    words: Sequence[str] = ()  # that it is parsing
+
+    def parse_known_args(self, args=None, namespace=None):
+        self.words = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {self._unknown() or message} (see --help)\n")
+
+    def _unknown(self) -> str:
+        """The first word that is no option, which argparse names only where nothing else is wrong."""
+        known = self._option_string_actions
+        names = (word.partition("=")[0] for word in self.words if word.startswith("--"))
+        name = next((name for name in names if name not in (*known, "--")), "")
+        if not name or self._subparsers:  # these have options of their own
+            return ""
+        import difflib
+
+        near = difflib.get_close_matches(name, known, 1)
+        return f"unknown option {name}{f'; did you mean {near[0]}?' if near else ''}"
+
+
 def new_parser(doc: str) -> argparse.ArgumentParser:
     """A parser whose help is the script's docstring and shows each default once."""
 
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
         pass
 
-    parser = argparse.ArgumentParser(description=doc, formatter_class=Formatter, allow_abbrev=False)
+    parser = Parser(description=doc, formatter_class=Formatter, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"synthio {__version__}")
     return parser
 

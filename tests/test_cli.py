@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from synthio.cli import in_range, printable, progress, str2bool
+from synthio.cli import in_range, new_parser, printable, progress, str2bool
 from synthio.errors import MEMORY
 
 
@@ -20,6 +20,42 @@ def test_str2bool(text, value):
 def test_str2bool_refuses(text):
     with pytest.raises(argparse.ArgumentTypeError, match="true or false"):
         str2bool(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "--input_cvs a",
+            "unknown option --input_cvs; did you mean --input_csv?",
+        ),  # before that --input_csv is missing
+        ("--input_csv a --xyz=1", "unknown option --xyz"),
+        ("--input_csv a more", "unrecognized arguments: more"),
+        ("--input_csv", "argument --input_csv: expected one argument"),
+        ("", "the following arguments are required: --input_csv"),
+    ],
+)
+def test_a_wrong_option_is_told_in_one_line(capsys, words, said):
+    parser = new_parser("doc")
+    parser.add_argument("--input_csv", required=True)
+    for i in range(30):
+        parser.add_argument(f"--option_{i}")
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args(words.split())
+    told = capsys.readouterr().err
+    assert stop.value.code == 2 and told.endswith(f": error: {said} (see --help)\n") and told.count("\n") == 1
+
+
+def test_a_part_of_a_script_has_options_of_its_own(capsys):
+    parser = new_parser("doc")
+    parser.add_subparsers(dest="kind", required=True).add_parser("csv").add_argument("--source", required=True)
+    for words, said in (
+        (["csv", "--sorce", "a"], "unknown option --sorce; did you mean --source?"),
+        (["csv", "--source", "a", "b"], "unrecognized arguments: b"),
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args(words)
+        assert f"error: {said} (see --help)" in capsys.readouterr().err
 
 
 def test_in_range():
@@ -162,7 +198,7 @@ def test_text_of_any_script_is_shown_as_it_is(text):
         ("import logging; logging.getLogger('library').warning(evil)", 0),
         ("import warnings; warnings.warn(evil)", 0),
         ("list(progress([1], evil, every_s=0))", 0),
-        ("new_parser('x').parse_args(['--no', evil])", 2),
+        ("new_parser('x').parse_args([evil])", 2),
         ("os.system('true'); sys.stderr.writelines([evil])", 0),
     ],
 )
