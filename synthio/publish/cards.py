@@ -21,8 +21,7 @@ from synthio.models.model_ids import is_hub_id, split_id
 
 UNKNOWN_LICENCE = "not known here"
 LICENCES = Path(__file__).with_name("licences.toml")
-LICENCE_LINE = re.compile(r"^license:[ \t]*([\w.+-]+)[ \t]*$", re.MULTILINE)
-LICENCE_NAME = re.compile(r"^license_name:[ \t]*([\w.+-]+)[ \t]*$", re.MULTILINE)
+FRONT_MATTER = re.compile(r"\ufeff?---[ \t]*\n(.*?)\n---[ \t]*$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -102,13 +101,19 @@ def known_licence(model: str) -> Licence | None:
 
 
 def _front_matter(folder: str) -> str:
-    """What the card of a model's folder calls its licence; '' where it says nothing."""
+    """What the card of a model's folder calls its licence; '' where it says nothing that can be read."""
+    import yaml
+
     card = Path(folder) / "README.md"
-    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-    found, named = LICENCE_LINE.search(text), LICENCE_NAME.search(text)
-    if found and found[1] == "other" and named:
-        return named[1]
-    return found[1] if found else ""
+    found = FRONT_MATTER.match(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
+    try:
+        said = yaml.safe_load(found[1]) if found else None
+    except yaml.YAMLError:  # the hub shows nothing of it either
+        return ""
+    names = [said.get(key) for key in ("license", "license_name")] if isinstance(said, dict) else []
+    if names and names[0] == "other" and names[1]:
+        names = names[1:]
+    return names[0] if names and isinstance(names[0], str) and re.fullmatch(r"[\w.+-]+", names[0]) else ""
 
 
 def licence_of(model: str) -> str:

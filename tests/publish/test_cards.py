@@ -58,6 +58,26 @@ def test_a_card_names_models_without_folders_of_the_machine(tmp_path):
     assert cards.escape("a|b\n<img> `x` *_") == "a\\|b \\<img\\> \\`x\\` \\*\\_"
 
 
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ('---\ntags: [x]\nlicense: "cc-by-4.0"\n---\n# Mine\n', "cc-by-4.0"),
+        ("---\nlicense: mit  # of the weights\n---\n", "mit"),
+        ("---\r\nlicense: other\r\nlicense_name: 'mine'\r\n---\r\n", "mine"),
+        ("---\nlicense: other\n---\n", "other"),
+        ("# A network\n\nIts code has another one:\nlicense: mit\n", "not known here"),  # no front matter
+        ("---\ntags: x\n---\nlicense: mit\n", "not known here"),
+        ("---\nlicense: [mit, gpl]\n---\n", "not known here"),
+        ("---\nlicense: <b>\n---\n", "not known here"),
+        ("---\nlicense: *a\n---\n", "not known here"),
+        ("---\n- license\n---\n", "not known here"),
+    ],
+)
+def test_the_licence_of_a_folder_is_read_as_yaml(tmp_path, card, licence):
+    (tmp_path / "README.md").write_text(card, newline="")
+    assert cards.licence_of(str(tmp_path)) == licence
+
+
 CARD = "---\nlicense: other\nlicense_name: stable-audio-community\n---\n"
 
 
