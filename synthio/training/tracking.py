@@ -31,7 +31,9 @@ NOT_CURVES = ("step", "seconds")  # columns of a history
 
 def check(kind: str) -> None:
     """Raise a UserError, with the command that mends it, where the library is missing."""
-    if kind != NONE and importlib.util.find_spec(kind) is None:
+    found = None if kind == NONE else importlib.util.find_spec(kind)
+    # a folder of that name where the call is made, such as wandb's own of earlier runs, is a package without a file
+    if kind != NONE and (found is None or found.origin is None):
         raise UserError(
             f"log_to {kind}: the package is not in this environment; install it with "
             f"`{shlex.quote(sys.executable)} -m pip install {kind}`, or use log_to none"

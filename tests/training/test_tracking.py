@@ -91,6 +91,14 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatc
     assert done.returncode == 2 and "log_to trackio: the package is not in this environment" in done.stderr
 
 
+def test_a_folder_that_has_the_name_of_a_library_is_none(tmp_path, monkeypatch):
+    """wandb leaves a folder `wandb` where it was called, and Python takes it for a package."""
+    (tmp_path / "wandb").mkdir()
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    with pytest.raises(UserError, match="log_to wandb: the package is not in this environment"):
+        tracking.check("wandb")
+
+
 def test_who_is_told_is_no_part_of_the_work(tmp_path):
     plain = ["python", "ast/train.py", "--seed", "0"]
     told = [*plain, "--log_to", "wandb", "--log_folder", "/w/tracking"]
