@@ -121,6 +121,12 @@ class Classifier(Protocol):
         ...
 
 
+def model_folder(folder: str | Path) -> Path:
+    """The folder of a saved classifier's network or head: model/ in that of a run, or the folder itself."""
+    inside = Path(folder) / "model"
+    return inside if inside.is_dir() else Path(folder)
+
+
 def load_classifier(
     folder: str | Path, models: Mapping[str, str] | None = None, device: str = "cpu", window_s: float = 0.0
 ) -> Classifier:
@@ -135,9 +141,7 @@ def load_classifier(
     Raises:
         UserError: there is none; a model is not the one it was trained with.
     """
-    folder = Path(folder)
-    if (folder / "model").is_dir():
-        folder = folder / "model"
+    folder = model_folder(folder)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no classifier there (no config.json); give a run's classifier/synthio")
     said = read_object(folder / LISTENING, "window_s", "ignored", "labels") if (folder / LISTENING).is_file() else None

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from synthio.classification.pool import is_pool
-from synthio.classification.saved import AstClassifier, Classifier, PoolClassifier, SoundClassifier
+from synthio.classification.saved import AstClassifier, Classifier, PoolClassifier, SoundClassifier, model_folder
 from synthio.classification.wave_input import WaveInput
 from synthio.cli import UserError
 from synthio.files import read_object
@@ -24,7 +24,7 @@ from synthio.portable.heads import PortablePool, chances
 
 
 class PortableAst(nn.Module):
-    """See `AstClassifier`."""
+    """See `AstClassifier`. From waveforms [B, T] to probabilities [B, C]."""
 
     def __init__(self, classifier: AstClassifier):
         super().__init__()
@@ -37,7 +37,7 @@ class PortableAst(nn.Module):
 
 
 class PortableSound(nn.Module):
-    """See `SoundClassifier`."""
+    """See `SoundClassifier`. From waveforms [B, T] to probabilities [B, C]."""
 
     def __init__(self, classifier: SoundClassifier, features: nn.Module):
         super().__init__()
@@ -80,7 +80,7 @@ def refuse_foreign(folder: str | Path, models: Mapping[str, str]) -> None:
     Raises:
         UserError: it is.
     """
-    folder = Path(folder) / "model" if (Path(folder) / "model").is_dir() else Path(folder)
+    folder = model_folder(folder)
     if not is_pool(folder):
         return
     for part in read_object(folder / "config.json", "embeddings")["embeddings"]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from synthio.classification.saved import model_folder
 from synthio.cli import UserError
 from synthio.files import Json, files_in, link, read_json, read_object, sha256_file
 from synthio.models.adapters import FILES, MARKER, adapter_kind, record_of
@@ -78,7 +79,7 @@ def parcel_of(folder: Path, with_gold: bool) -> Parcel:
         return dataset_parcel(folder, with_gold)
     if (folder / MARKER).is_file() or (folder / "adapter_config.json").is_file():
         return adapter_parcel(folder)
-    model = folder / "model" if (folder / "model").is_dir() else folder
+    model = model_folder(folder)
     if (model / "config.json").is_file() and (model / CARD).is_file():
         return classifier_parcel(model)
     raise UserError(
