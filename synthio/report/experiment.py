@@ -6,9 +6,10 @@
     python -m synthio.report.experiment heads
 
 `table` reads plan.csv (method,n,seed,fold,cell,scores) and jobs.csv in the folder and writes results.csv (a row a
-method, n, seed and fold), table.csv, table.tex (for booktabs) and table.png (a row a method and n). `best` prints the
-name whose classifier is best on its validation clips; the test scores are not looked at. `folds` lists a CSV's folds,
-`heads` the rows that a job brings besides its own: every classifier that gold_only and synthio trained has one.
+method, n, seed and fold), table.csv, table.tex (for booktabs) and table.png (a row a method and n), and gains.csv: what
+synthetic clips bring to each classifier, whichever of them is *the* classifier. `best` prints the name whose classifier
+is best on its validation clips; the test scores are not looked at. `folds` lists a CSV's folds, `heads` the rows that a
+job brings besides its own: every classifier that gold_only, vanilla_synthetic and synthio trained has one.
 
 A cell is a seed and a fold: each seed draws its own training clips, each fold has its own test clips.
   mean, std     over the cells
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -65,7 +67,13 @@ NAMES = {
     "synthio_best_classical": "Synthio + best classical",
 }
 # Method -> what the rows of all that its jobs trained begin with, in the table and in print.
-WITH_HEADS = {BASELINE: ("", ""), "synthio": ("synthio_", "Synthio: ")}
+WITH_HEADS = {
+    BASELINE: ("", ""),
+    "vanilla_synthetic": ("vanilla_synthetic_", "Vanilla: "),
+    "synthio": ("synthio_", "Synthio: "),
+}
+# Whose clips are compared in each classifier: with the first in place of the second.
+GAINS = (("vanilla_synthetic", BASELINE), ("synthio", BASELINE), ("synthio", "vanilla_synthetic"))
 HEAD_NAMES = {
     start + head: (begin + title)[:1].upper() + (begin + title)[1:]
     for start, begin in WITH_HEADS.values()
@@ -146,7 +154,7 @@ def get_parser():
     table.add_argument("--resamples", type=in_range(int, 100), default=1000, help="of the bootstrap")
     best = command("best", "print the name of the best on validation clips")
     best.add_argument("--scores", nargs="+", required=True, metavar="NAME=FILE", help="scores.json of each")
-    command("heads", "list the rows of what gold_only and synthio train")
+    command("heads", "list the rows of what gold_only, vanilla_synthetic and synthio train")
     folds = command("folds", "list the values of the column fold, one a line")
     folds.add_argument("--csv", required=True, help="CSV with a column fold")
     return parser
@@ -337,14 +345,46 @@ def difference_row(cells: Sequence[Cell], baseline: Sequence[Cell], samples) -> 
     return {"difference": gain["difference"], **limits, "told": gain["told"], "p": gain["p"], "pairs": len(keys)}
 
 
-def summarise(
-    cells: Sequence[Cell], resamples: int, paper: Mapping[tuple[int, str], float], compare_to: str = BASELINE
-) -> list[dict[str, Any]]:
-    """A record a method and n, methods in the order of NAMES; p is corrected over the methods of one n, heads apart."""
-    samples = resample_cells(cells, resamples)
+def mean_score(cells: Sequence[Cell]) -> float:
+    """The mean of the main metric."""
+    return sum(cell.score for cell in cells) / len(cells)
+
+
+def by_method(cells: Sequence[Cell]) -> dict[tuple[int, str], list[Cell]]:
+    """(n, method) -> its cells."""
     groups: dict[tuple[int, str], list[Cell]] = defaultdict(list)
     for cell in cells:
         groups[cell.n, cell.method].append(cell)
+    return groups
+
+
+def gains(cells: Sequence[Cell], samples: Mapping[tuple, np.ndarray]) -> list[dict[str, Any]]:
+    """A record an n, classifier and pair of `GAINS`, over the cells that both have.
+
+    Args:
+        samples: of `resample_cells`.
+    """
+    groups, records = by_method(cells), []
+    for n, head, pair in itertools.product(sorted({cell.n for cell in cells}), TITLES, GAINS):
+        both = [groups.get((n, WITH_HEADS[method][0] + head), []) for method in pair]
+        keys = set.intersection(*({cell.key for cell in group} for group in both))
+        ours, theirs = ([cell for cell in group if cell.key in keys] for group in both)
+        if keys:
+            called = ours[0].scores.get("called", "AST")
+            record = {"n": n, "head": head, "called": called, "clips": pair[0], "other": pair[1]}
+            record |= {"mean": mean_score(ours), "other_mean": mean_score(theirs)}
+            records.append(record | difference_row(ours, theirs, samples))
+    return records
+
+
+def summarise(
+    cells: Sequence[Cell],
+    samples: Mapping[tuple, np.ndarray],
+    paper: Mapping[tuple[int, str], float],
+    compare_to: str = BASELINE,
+) -> list[dict[str, Any]]:
+    """A record a method and n, methods in the order of NAMES; p is corrected over the methods of one n, heads apart."""
+    groups = by_method(cells)
     order, records = list(NAMES), []
     for n in sorted({cell.n for cell in cells}):
         methods = sorted((method for count, method in groups if count == n), key=order.index)
@@ -369,11 +409,15 @@ def interval_text(record: Mapping[str, Any], prefix: str = "", sign: str = "") -
     return f"{number(record[prefix + 'low_95'], sign=sign)} to {number(record[prefix + 'high_95'], sign=sign)}"
 
 
+def difference_text(record: Mapping[str, Any]) -> str:
+    """'+1.3 (-0.4 to +3.0)', in percent; '-' for none."""
+    if record["difference"] is None:
+        return "-"
+    return f"{number(record['difference'], sign='+')} ({interval_text(record, 'difference_', '+')})"
+
+
 def printed_row(record: Mapping[str, Any], has_paper: bool) -> list[str]:
     """The columns of the printed table."""
-    difference = number(record["difference"], sign="+")
-    if record["difference"] is not None:
-        difference += f" ({interval_text(record, 'difference_', '+')})"
     row = [
         NAMES[record["method"]].replace("AST", record["called"]),
         f"{record['gold']:.0f} + {record['synthetic']:.0f}",
@@ -381,7 +425,7 @@ def printed_row(record: Mapping[str, Any], has_paper: bool) -> list[str]:
         number(record["mean"]),
         number(record["std"]),
         interval_text(record),
-        difference,
+        difference_text(record),
         record["told"] or "-",
         p_text(record["p"]),
         p_text(record["p_holm"]),
@@ -423,6 +467,28 @@ def text_table(records: Sequence[Mapping[str, Any]], dataset_name: str, compare_
     for n, rows in by_n(records).items():
         title = f"{dataset_name}, {n_text(n)}: test scores in percent; {cells_text(rows)}"
         blocks.append(f"{title}\n{plain_table(header, [printed_row(row, has_paper) for row in rows])}")
+    return "\n\n".join(blocks)
+
+
+def gain_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """What synthetic clips bring to each classifier, as it is printed, a block for each n."""
+    from synthio.report.tables import plain_table
+
+    header, blocks = ["classifier", "clips of", "in place of", "score", "the other", "difference (95 %)"], []
+    for n, rows in by_n(records).items():
+        cells = [
+            [
+                TITLES[row["head"]].replace("AST", row["called"]),
+                *("no clips" if row[name] == BASELINE else NAMES[row[name]] for name in ("clips", "other")),
+                *(number(row[name]) for name in ("mean", "other_mean")),
+                difference_text(row),
+                row["told"],
+                p_text(row["p"]),
+            ]
+            for row in rows
+        ]
+        title = f"What synthetic clips bring to each classifier, {n_text(n)}"
+        blocks.append(f"{title}\n{plain_table([*header, 'verdict', 'p'], cells)}")
     return "\n\n".join(blocks)
 
 
@@ -490,18 +556,25 @@ def make_tables(args) -> int:
     if not cells:
         print(f"{folder}: no job has scores yet, so there is no table")
         return 1
-    records = summarise(cells, args.resamples, paper_figures(args.paper_csv, args.dataset_name), args.compare_to)
+    samples = resample_cells(cells, args.resamples)
+    records = summarise(cells, samples, paper_figures(args.paper_csv, args.dataset_name), args.compare_to)
+    gained = gains(cells, samples)
     write_table(results_table(cells), folder / "results.csv")
     write_table(pd.DataFrame(records), folder / "table.csv")
     write_text(folder / "table.tex", tex_table(records, args.dataset_name, args.compare_to))
     write_picture(records, args.dataset_name, args.compare_to, folder / "table.png")
     print(f"\n{text_table(records, args.dataset_name, args.compare_to)}\n")
+    if gained:
+        write_table(pd.DataFrame(gained), folder / "gains.csv")
+        print(f"{gain_table(gained)}\n")
     if missing:
         jobs = len(missing) + sum(cell.method not in HEAD_NAMES for cell in cells)
         print(f"{len(missing)} of {jobs} jobs have no scores and are not in the table")
     pairs = max(record["cells"] for record in records)
     print(f"p: paired permutation over the cells; {floor_text(pairs)}")
-    print(f"tables: results.csv table.csv table.tex table.png in {os.path.relpath(folder)}")
+    print(
+        f"tables: results.csv table.csv{' gains.csv' * bool(gained)} table.tex table.png in {os.path.relpath(folder)}"
+    )
     return 0
 
 

@@ -49,6 +49,10 @@ def test_holm_by_hand():
     assert ex.holm([None]) == [None]
 
 
+def summary(cells, resamples: int = 200, paper=None) -> list[dict]:
+    return ex.summarise(cells, ex.resample_cells(cells, resamples), paper or {})
+
+
 def save_cell(folder: Path, method: str, seed: int, fold: str, hits: list[int], n=50, synthetic=0, head="", place=""):
     """A finished job whose classifier is right where `hits` has a 1; returns its row of plan.csv.
 
@@ -101,7 +105,7 @@ def save_plan(folder: Path, rows) -> None:
 
 def test_the_summary_by_hand(written):
     cells, missing = ex.read_cells(written)
-    gold, synthio = ex.summarise(cells, 2000, {(50, "Synthio (ours)"): 49.5})
+    gold, synthio = summary(cells, 2000, {(50, "Synthio (ours)"): 49.5})
     assert missing == [] and gold["cells"] == synthio["cells"] == 4
     assert gold["mean"] == pytest.approx(0.5) and gold["std"] == pytest.approx(np.sqrt(2 / 300))
     assert synthio["mean"] == pytest.approx(0.7) and synthio["std"] == pytest.approx(0)
@@ -129,9 +133,29 @@ def with_heads(written):
     return written
 
 
+def test_what_clips_bring_to_each_classifier(with_heads):
+    """Fusions: .6 right on gold clips, .7 with vanilla ones in two of the cells, .8 with Synthio's in all four."""
+    plan = [list(row.values()) for row in rows_of(with_heads / "plan.csv")]
+    for row in [row for row in rows_of(with_heads / "plan.csv") if row["method"] == "gold_only"][:2]:
+        where = with_heads, "vanilla_synthetic", int(row["seed"]), row["fold"]
+        plan.append(save_cell(*where, [1] * 7 + [0] * 3))
+        save_cell(*where, [1] * 7 + [0] * 3, head="fusion", place="gold_only_heads/fusion")
+    save_plan(with_heads, plan)
+    cells, _ = ex.read_cells(with_heads)
+    found = {(row["head"], row["clips"], row["other"]): row for row in ex.gains(cells, ex.resample_cells(cells, 500))}
+    vanilla, synthio, both = (found["fusion", *pair] for pair in ex.GAINS)
+    assert len(found) == 3, "an AST has no other side, zero-shot no clips"
+    assert (synthio["mean"], synthio["other_mean"], synthio["pairs"]) == pytest.approx((0.8, 0.6, 4))
+    assert synthio["difference"] == pytest.approx(0.2) and synthio["p"] == pytest.approx(2 / 2**4)
+    assert (vanilla["pairs"], vanilla["difference"], both["difference"]) == pytest.approx((2, 0.1, 0.1))
+    done = call_script(ROOT / "synthio/report/experiment.py", "table", "--folder", with_heads)
+    assert "What synthetic clips bring to each classifier, n = 50" in done.stdout and "gains.csv" in done.stdout
+    assert [row["head"] for row in rows_of(with_heads / "gains.csv")] == ["fusion"] * 3
+
+
 def test_everything_that_was_trained_has_a_row(with_heads):
     cells, _ = ex.read_cells(with_heads)
-    records = {row["method"]: row for row in ex.summarise(cells, 200, {})}
+    records = {row["method"]: row for row in summary(cells)}
     means = {"gold_only": 0.5, "ast": 0.5, "zero_shot": 0.9, "fusion": 0.6, "synthio": 0.7, "synthio_fusion": 0.8}
     assert {name: row["mean"] for name, row in records.items()} == pytest.approx(
         means
@@ -146,14 +170,14 @@ def test_everything_that_was_trained_has_a_row(with_heads):
 def test_another_network_than_ast_is_named_in_the_table(with_heads):
     for file in with_heads.rglob("scores.json"):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"called": "HuBERT"}))
-    records = ex.summarise(ex.read_cells(with_heads)[0], 200, {})
+    records = summary(ex.read_cells(with_heads)[0])
     table = ex.text_table(records, "set", "gold_only")
     assert "HuBERT, fine-tuned" in table and "AST" not in table
 
 
 def test_the_correction_leaves_heads_out(with_heads):
     """One method was asked for, so its p is not multiplied; theirs has no corrected value."""
-    records = {row["method"]: row for row in ex.summarise(ex.read_cells(with_heads)[0], 200, {})}
+    records = {row["method"]: row for row in summary(ex.read_cells(with_heads)[0])}
     assert records["synthio"]["p_holm"] == records["synthio"]["p"] == pytest.approx(2 / 2**4)
     assert records["fusion"]["p"] is not None and records["fusion"]["p_holm"] is None
 
@@ -190,7 +214,7 @@ def test_the_interval_of_a_mean_over_seeds_shares_its_clips(tmp_path):
         folder = tmp_path / str(seeds)
         save_plan_rows = [save_cell(folder, "gold_only", s, "1", [1] * 12 + [0] * 8) for s in range(seeds)]
         save_plan(folder, save_plan_rows)
-    one, three = (ex.summarise(ex.read_cells(tmp_path / name)[0], 1000, {})[0] for name in "13")
+    one, three = (summary(ex.read_cells(tmp_path / name)[0], 1000)[0] for name in "13")
     assert (one["low_95"], one["high_95"]) == pytest.approx((three["low_95"], three["high_95"]))
     low, high = stats.binom.ppf([0.025, 0.975], 20, 0.6) / 20
     assert (one["low_95"], one["high_95"]) == pytest.approx((low, high), abs=0.051)  # one clip
@@ -287,7 +311,7 @@ def save_experiment(folder: Path, hits: dict[str, list[list[int]]], groups: int 
 
 
 def records_of(folder: Path):
-    return {row["method"]: row for row in ex.summarise(ex.read_cells(folder)[0], 1000, {})}
+    return {row["method"]: row for row in summary(ex.read_cells(folder)[0], 1000)}
 
 
 BETTER = {"gold_only": [[0] * 20 + [1] * 20], "synthio": [[0] * 10 + [1] * 30]}  # 10 clips of 40 in a row
