@@ -117,18 +117,19 @@ def main() -> int:
     prepared = prepare(listener, tables, data.csvs, targets, labels, **options)
     read_s = time.monotonic() - started
     names = fittable(prepared.task) if args.heads == ["all"] else args.heads
-    pools = {name: fit_head(name, prepared.task) for name in names}
+    pools = {name: fit_head(name, prepared.of(name).task) for name in names}
     fitted_s = time.monotonic() - started - read_s
     write_doubts(folder, tables["train"], prepared.heard, targets["train"], labels, options)
     test = listener.hear(tables["test"][PATH], args.test_csv)
     details = {
         "seconds": {"read": read_s, "train": fitted_s, "test": time.monotonic() - started - read_s - fitted_s},
-        "synthetic_weights": prepared.choice,
         "called": called(args.ast_model),
-        "options": {**vars(args), "synthetic_weight": prepared.synthetic_weight, "device": device},
     }
     for name, pool in pools.items():
-        score_head(args, folder / name, pool, prepared.task, test, tables, labels, targets, details)
+        weighed = prepared.of(name)
+        chosen = {"synthetic_weights": weighed.choice}
+        chosen["options"] = {**vars(args), "synthetic_weight": weighed.synthetic_weight, "device": device}
+        score_head(args, folder / name, pool, weighed.task, test, tables, labels, targets, details | chosen)
     return 0
 
 

@@ -104,7 +104,7 @@ def rows_of_draw(args, listener, words: Sequence[str], split: Path, clips: int, 
         error, _ = label_errors_now(trial, len(labels), curve, len(task.targets))
         exponent = USUAL_EXPONENT[0] if curve is None else float(curve.exponent[0])
         before = accuracy(targets["test"], fit_head(head, task).logits(test))
-        mixed, weight = with_made(task, other, asked)
+        mixed, weight = with_made(task, other, asked, head)
         after = accuracy(targets["test"], fit_head(head, mixed).logits(test))
         yield {
             **dict(zip(KEY, (words[0], split.name, clips, seed, head, asked), strict=True)),

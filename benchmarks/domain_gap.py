@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""Measure what brings synthetic clips into the domain of the gold clips: channel matching, DPO, both, nothing.
+"""Measure what brings synthetic clips into the domain of the gold clips: channel matching, alignment, both, nothing.
 
     python benchmarks/domain_gap.py --domain telephone --splits dataset_csvs/demo_[0-9] --seeds 0 1 2 3 4 5 6 7 8 9 \\
-        --paired --work work/domain_gap --cache_folder cache
+        --paired --work work/domain_gap --cache_folder cache \\
+        --aligned_draws 3 --align "dpo=" "tuned=--loss sft --learning_rate 1e-3" "then=from:tuned --num_steps 50"
 
 Splits and draws are those of benchmarks/rivals.py. With --domain telephone all real clips are heard through one chain
 that the generator never heard: half a second of room, 300 to 3400 Hz, hum at 100 and 300 Hz; with plain they stay as
 they are. Two clips are generated for each gold clip, of "Sound of a <label>" or of MixCap's prompts, by the stage
-scripts; further draws from a split take those of its first one. The first --dpo_draws draws, each of another split, are
-aligned too, against these clips, and generate again from the same prompts and seeds. What is done is not done again.
+scripts; further draws from a split take those of its first one. The first --aligned_draws draws, each of another split,
+are aligned too, against these clips, in each way of --align, and generate again from the same prompts and seeds. A way
+is a name and options of dpo_train.py; with from:NAME it goes on from another way's adapter, with scale:X it is a LoRA
+of that share. What is done is not done again.
 Prints, of each arm, FAD and KAD to the validation clips, diversity within classes, and the share that a probe of the
 gold clips hears as their label; then the test accuracy of heads on gold clips and each arm, and the paired differences,
 with intervals over draws (and test clips).
@@ -16,10 +19,12 @@ with intervals over draws (and test clips).
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,13 +40,38 @@ if TYPE_CHECKING:
     from synthio.classification.scored import Paired
 
 ROOM_S, BAND_HZ, HUM = 0.5, (300, 3400), ((100, 0.01), (300, 0.006))  # of the telephone; tones and amplitudes
-ARMS = ("unaligned", "matched", "dpo", "dpo_matched")
 HEADS = ("probe_ast", "probe", "fusion")
 MEASURES = {"fad": 1, "kad": 1, "diversity": 3, "agreement": 3}  # digits
-COMPARED = (
-    *(("unaligned", "gold"), ("matched", "gold")),
-    *(("matched", "unaligned"), ("dpo", "unaligned"), ("dpo_matched", "unaligned")),
-)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to align."""
+
+    name: str
+    start: str  # the way whose adapter it goes on from; "" for none
+    scale: float  # of the LoRA that comes out
+    options: tuple[str, ...]  # of dpo_train.py; with a start and without any, nothing is trained
+
+
+def read_way(text: str) -> Way:
+    """The way that NAME=WORDS describes.
+
+    Raises:
+        ValueError: there is no name, or a scale is no number.
+    """
+    name, _, words = text.partition("=")
+    if not name.isidentifier():
+        raise ValueError(f"'{text}' is not NAME=OPTIONS")
+    own = {"from": "", "scale": "1"}
+    options = []
+    for word in words.split():
+        key, colon, value = word.partition(":")
+        if colon and key in own:
+            own[key] = value
+        else:
+            options.append(word)
+    return Way(name, own["from"], float(own["scale"]), tuple(options))
 
 
 def get_parser():
@@ -51,7 +81,8 @@ def get_parser():
     add("--domain", choices=["telephone", "plain"], default="plain", help="what the real clips are heard through")
     add("--prompts", choices=["template", "mixcap"], default="template", help="a sentence a label, or the run's own")
     add("--num_steps", type=in_range(int, 1), default=12, help="sampling steps")
-    add("--dpo_draws", type=in_range(int, 0), default=0, help="draws that are aligned, too")
+    add("--aligned_draws", type=in_range(int, 0), default=0, help="draws that are aligned, too")
+    add("--align", type=read_way, nargs="+", default=[read_way("dpo=")], metavar="NAME=OPTIONS", help="ways to align")
     add("--work", type=Path, required=True, help="folder of all that is made")
     return parser
 
@@ -125,21 +156,44 @@ def write_prompts(folder: Path, gold, mode: str, seed: int) -> None:
         run("generate_captions_gpt.py", "--input_csv", heard, "--output_csv", folder / "prompts.csv", *words)
 
 
-def align(args, folder: Path, gold_csv: Path, seed: int) -> Path:
-    """An adapter trained against the unaligned clips, which stand for the gold clips of this domain."""
+def write_losers(folder: Path, gold_csv: Path) -> Path:
+    """The unaligned clips, with the gold clips of this domain as those they were made for."""
     from synthio.manifest import PATH, SOURCE, read_manifest, write_table
 
-    adapter = gold_csv.parent / "adapter"
+    losers, plain, gold = (read_manifest(csv) for csv in (folder / "unaligned.csv", folder / "gold.csv", gold_csv))
+    here = dict(zip(plain[PATH], gold[PATH], strict=True))
+    losers = losers.assign(**{SOURCE: [here[path] for path in losers[SOURCE]]})
+    csv = gold_csv.parent / "losers.csv"
+    write_table(losers.drop(columns="source_sha256", errors="ignore"), csv)
+    return csv
+
+
+def align(args, folder: Path, gold_csv: Path, seed: int, way: Way) -> Path:
+    """The adapter of a way, trained against the unaligned clips; how long it took lies beside it."""
+    from synthio.files import write_json
+
+    adapters = gold_csv.parent / "adapters"
+    adapter, start = adapters / way.name, adapters / way.start
     if not adapter.is_dir():
-        losers, plain, gold = (read_manifest(csv) for csv in (folder / "unaligned.csv", folder / "gold.csv", gold_csv))
-        here = dict(zip(plain[PATH], gold[PATH], strict=True))
-        columns = {SOURCE: [here[path] for path in losers[SOURCE]]}
-        write_table(
-            losers.assign(**columns).drop(columns="source_sha256", errors="ignore"), gold_csv.parent / "losers.csv"
-        )
-        words = ["--gold_csv", gold_csv, "--losers_csv", gold_csv.parent / "losers.csv", "--output_folder", adapter]
-        run("dpo_train.py", *words, "--seed", seed, "--device", args.device)
+        words = ["--gold_csv", gold_csv, "--output_folder", adapter, *(["--init_adapter", start] if way.start else [])]
+        if "sft" not in way.options:
+            words += ["--losers_csv", write_losers(folder, gold_csv)]
+        if way.options or not way.start:
+            seconds = run("dpo_train.py", *words, "--seed", seed, "--device", args.device, *way.options)
+            write_json(adapters / f"{way.name}.seconds.json", seconds)
+        else:
+            shutil.copytree(start, adapter)
+        if way.scale != 1:
+            scale_lora(adapter, way.scale)
     return adapter
+
+
+def scale_lora(adapter: Path, scale: float) -> None:
+    """Give an adapter's change of the weights, the product of its two factors, a share of its size."""
+    from safetensors.torch import load_file, save_file
+
+    path = adapter / "adapter_model.safetensors"
+    save_file({k: x * scale if "lora_B" in k else x for k, x in load_file(path).items()}, path)
 
 
 def match(folder: Path, csv: Path, gold_csv: Path, name: str) -> Path:
@@ -153,6 +207,17 @@ def match(folder: Path, csv: Path, gold_csv: Path, name: str) -> Path:
     return out
 
 
+def arm_names(ways: Sequence[Way]) -> list[str]:
+    """All arms in the order of the tables."""
+    return ["gold", "unaligned", "matched", *(f"{way.name}{end}" for way in ways for end in ("", "_matched"))]
+
+
+def comparisons(arms: Sequence[str]) -> list[tuple[str, str]]:
+    """What each arm's clips are compared with: gold clips alone, clips as generated, and the same without alignment."""
+    pairs = [(arm, other) for arm in arms[1:] for other in arms[:2] if arm != other]
+    return pairs + [(arm, "matched") for arm in arms[3:] if arm.endswith("_matched")]
+
+
 def make_arms(args, split: Path, gold, seed: int, is_aligned: bool) -> dict[str, Path]:
     """Arm -> CSV of its clips, "gold" among them. Those of no domain are made once for a split, for its first draw."""
     from synthio.manifest import write_table
@@ -163,10 +228,10 @@ def make_arms(args, split: Path, gold, seed: int, is_aligned: bool) -> dict[str,
     arms = {"gold": here / "gold.csv", "unaligned": generate(args, whole / "prompts.csv", whole / "unaligned.csv")}
     write_table(hear_domain(gold, args.domain, whole / args.domain), arms["gold"])
     arms["matched"] = match(here, arms["unaligned"], arms["gold"], "matched")
-    if is_aligned:
-        adapter = align(args, whole, arms["gold"], seed)
-        arms["dpo"] = generate(args, whole / "prompts.csv", here / "dpo.csv", "--adapter", adapter)
-        arms["dpo_matched"] = match(here, arms["dpo"], arms["gold"], "dpo_matched")
+    for way in args.align if is_aligned else []:
+        adapter = align(args, whole, arms["gold"], seed, way)
+        arms[way.name] = generate(args, whole / "prompts.csv", here / f"{way.name}.csv", "--adapter", adapter)
+        arms[f"{way.name}_matched"] = match(here, arms[way.name], arms["gold"], f"{way.name}_matched")
     return arms
 
 
@@ -194,27 +259,16 @@ def measures(
     }
 
 
-def with_clips(task, heard, targets: np.ndarray):
-    """A task of gold clips with an arm's clips beside them: as they are, each for a third of a clip of three."""
-    from dataclasses import replace
+def measure(args, listener, split: Path, seed: int, is_aligned: bool, known: dict) -> dict:
+    """Everything of one draw: the measures of each arm, and which test clips each head has right with it.
 
-    from synthio.classification.weighting import draw_rates
-
-    gold, more = len(task.targets), len(targets)
-    return replace(
-        task,
-        train={kind: np.concatenate([x, heard[kind]]) for kind, x in task.train.items()},
-        targets=np.concatenate([task.targets, targets]),
-        rates=draw_rates(np.arange(gold + more) >= gold, 1.0),
-        sources=np.concatenate([task.sources, np.full(more, -1)]),
-    )
-
-
-def measure(args, listener, split: Path, seed: int, is_aligned: bool) -> dict:
-    """Everything of one draw: the measures of each arm, and which test clips each head has right with it."""
+    Args:
+        known: what was found before; its arms are not measured again.
+    """
     from synthio.classification.heads import fit_head
     from synthio.classification.labels import encode_labels
     from synthio.classification.tasks import prepare
+    from synthio.classification.trials import Made, with_made
     from synthio.files import read_json
     from synthio.manifest import LABEL, PATH, read_manifest
 
@@ -226,16 +280,19 @@ def measure(args, listener, split: Path, seed: int, is_aligned: bool) -> dict:
     task = prepare(listener, tables, csvs, targets, labels, **options).task
     test = listener.hear(tables["test"][PATH], csvs["test"])
     judge, truth = fit_head("probe_ast", task), targets["test"].argmax(axis=1)
-    found: dict = {"arms": {}, "right": {}, "valid": judge_share(judge, task.valid, targets["valid"])}
+    found = {"arms": {}, "right": {}, "valid": judge_share(judge, task.valid, targets["valid"])} | known
     for name, csv in arms.items():
+        if name in found["arms"]:
+            continue
         table = read_manifest(csv)
         heard, own = listener.hear(table[PATH], csv), encode_labels(table[LABEL], labels, str(csv), False)
         said = judge.logits(heard).argmax(axis=1)
         found["arms"][name] = measures(heard["ast"], own.argmax(axis=1), task.valid["ast"], said, args.num_samples)
-        whole = task if name == "gold" else with_clips(task, heard, own)
-        found["right"][name] = {
-            head: (fit_head(head, whole).logits(test).argmax(axis=1) == truth).astype(int).tolist() for head in HEADS
-        }
+        found["right"][name] = {}
+        for head in HEADS:
+            whole = task if name == "gold" else with_made(task, Made(heard, own), 1.0, head)[0]
+            right = fit_head(head, whole).logits(test).argmax(axis=1) == truth
+            found["right"][name][head] = right.astype(int).tolist()
     return found | {"seconds": float(read_json(arms["matched"].with_suffix(".seconds.json")))}
 
 
@@ -245,14 +302,16 @@ def judge_share(judge, heard, targets: np.ndarray) -> float:
 
 
 def cached(args, listener, split: Path, seed: int, is_aligned: bool) -> dict:
-    """`measure`, kept in the folder of the draw."""
+    """`measure` of the arms that are asked for, kept in the folder of the draw."""
     from synthio.files import read_json, write_json
 
-    name = f"n{args.num_samples}_seed{seed}_{args.domain}{'_dpo' if is_aligned else ''}.json"
-    path = args.work / split.name / name
-    if not path.is_file():
-        write_json(path, measure(args, listener, split, seed, is_aligned))
-    return read_json(path)
+    path = args.work / split.name / f"n{args.num_samples}_seed{seed}_{args.domain}.json"
+    known = read_json(path) if path.is_file() else {}
+    names = arm_names(args.align if is_aligned else [])
+    if not known or set(names) - set(known["arms"]):
+        known = measure(args, listener, split, seed, is_aligned, known)
+        write_json(path, known)
+    return known | {part: {name: known[part][name] for name in names} for part in ("arms", "right")}
 
 
 # The tables
@@ -287,15 +346,11 @@ def paired(found: Mapping, arm: str, other: str, head: str, units) -> Paired:
 def measure_rows(results: Sequence[Mapping]) -> list[list[str]]:
     """A row for each arm: its measures over the draws that have it; FAD also as a share of the unaligned one's."""
     rows = []
-    for arm in ("gold", *ARMS):
+    for arm in max((found["arms"] for found in results), key=len):
         own = [found["arms"] for found in results if arm in found["arms"]]
-        if own:
-            cells = [
-                shown([one[arm][name] for one in own], 3 if name in ("diversity", "agreement") else 1)
-                for name in MEASURES
-            ]
-            share = shown([one[arm]["fad"] / one["unaligned"]["fad"] for one in own], 2)
-            rows.append([arm, str(len(own)), cells[0], share, *cells[1:]])
+        cells = [shown([one[arm][name] for one in own], digits) for name, digits in MEASURES.items()]
+        share = shown([one[arm]["fad"] / one["unaligned"]["fad"] for one in own], 2)
+        rows.append([arm, str(len(own)), cells[0], share, *cells[1:]])
     return rows
 
 
@@ -305,15 +360,13 @@ def gain_rows(results: Sequence[Mapping], units: Sequence) -> list[list[str]]:
     from synthio.report.tables import difference_cells, percent
 
     rows = []
+    arms = list(max((found["right"] for found in results), key=len))
     for head in HEADS:
-        for arm, other in COMPARED:
+        for arm, other in comparisons(arms):
             both = [(found, one) for found, one in zip(results, units, strict=True) if arm in found["right"]]
-            if both:
-                scores = [
-                    percent(float(np.mean([np.mean(f["right"][x][head]) for f, _ in both]))) for x in (arm, other)
-                ]
-                gain = gain_record([paired(found, arm, other, head, one) for found, one in both])
-                rows.append([head, arm, other, str(len(both)), *scores, *difference_cells(gain)])
+            scores = [percent(float(np.mean([np.mean(f["right"][x][head]) for f, _ in both]))) for x in (arm, other)]
+            gain = gain_record([paired(found, arm, other, head, one) for found, one in both])
+            rows.append([head, arm, other, str(len(both)), *scores, *difference_cells(gain)])
     return rows
 
 
@@ -328,7 +381,7 @@ def main() -> int:
     models = {"ast": args.ast_model, "clap": args.clap_model}
     listener, results, units = Listener(models, args.cache_folder, pick_device(args.device)), [], []
     for number, (split, seed) in enumerate(draws(args)):
-        results.append(cached(args, listener, split, seed, number < args.dpo_draws))
+        results.append(cached(args, listener, split, seed, number < args.aligned_draws))
         units.append(units_of(read_draw(split, args.num_samples, seed)[0]["test"]))
         print(f"{split.name}, seed {seed}: {results[-1]['arms']}", file=sys.stderr, flush=True)
     header = ["clips", "draws", "FAD", "FAD / unaligned", "KAD", "diversity", "agreement"]

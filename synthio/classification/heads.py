@@ -262,11 +262,19 @@ def alone(fit: Callable[[Task], Expert]) -> Callable[[Task], Pool]:
 
 @dataclass(frozen=True)
 class Head:
-    """A head of the table: its name in print, what makes it, and whether training clips have a part in it."""
+    """A head of the table.
+
+    Attributes:
+        title: its name in print.
+        fit: what makes it.
+        is_trained: training clips have a part in it.
+        is_informed: so has what the models know of the labels without them.
+    """
 
     title: str
     fit: Callable[[Task], Pool]
     is_trained: bool = True
+    is_informed: bool = False
 
 
 HEADS: Mapping[str, Head] = {
@@ -275,12 +283,12 @@ HEADS: Mapping[str, Head] = {
     "probe_clap": Head("logistic regression, CLAP", alone(probe_on("clap"))),
     "probe": Head("logistic regression, AST + CLAP", alone(probe_on(*BOTH))),
     "probe_names": Head("logistic regression, logits of AST's own head", alone(probe_on("ast_logits"))),
-    "own_names": Head("AST's own head", alone(own_names), is_trained=False),
-    "zero_shot": Head("CLAP zero-shot, six prompts", alone(zero_shot), is_trained=False),
-    "tip_adapter": Head("Tip-Adapter, CLAP", alone(tip_adapter)),
-    "tip_adapter_f": Head("Tip-Adapter-F, CLAP", alone(tip_adapter_f)),
-    "fusion": Head("fusion (probes, own head, zero-shot)", fusion),
-    "gold_and_valid": Head("fusion, trained on the validation clips too", gold_and_valid),
+    "own_names": Head("AST's own head", alone(own_names), is_trained=False, is_informed=True),
+    "zero_shot": Head("CLAP zero-shot, six prompts", alone(zero_shot), is_trained=False, is_informed=True),
+    "tip_adapter": Head("Tip-Adapter, CLAP", alone(tip_adapter), is_informed=True),
+    "tip_adapter_f": Head("Tip-Adapter-F, CLAP", alone(tip_adapter_f), is_informed=True),
+    "fusion": Head("fusion (probes, own head, zero-shot)", fusion, is_informed=True),
+    "gold_and_valid": Head("fusion, trained on the validation clips too", gold_and_valid, is_informed=True),
 }
 UNTRAINED = {name for name, head in HEADS.items() if not head.is_trained}
 # of all that is trained, in the order of the table

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from synthio.classification.centring import centred
 from synthio.classification.experts import Features
-from synthio.classification.heads import Task, fit_head, held_out, with_valid
+from synthio.classification.heads import HEADS, Task, fit_head, held_out, with_valid
 from synthio.classification.pool import Pool
 from synthio.classification.probe import surprise
-from synthio.classification.tasks import settle_weight
-from synthio.classification.weighting import draw_rates
+from synthio.classification.tasks import weigh
 from synthio.cli import UserError, progress
 
 SHARES = (0.25, 0.5)  # of the gold clips of a fold: the learning curve's sizes besides all of them
@@ -94,23 +94,29 @@ def sureness(logits: np.ndarray, targets: np.ndarray, multi_label: bool) -> np.n
     return targets * expit(margin)[:, None]
 
 
-def with_made(task: Task, made: Made, synthetic_weight: float | str) -> tuple[Task, float]:
-    """(the task with made clips among its training clips, how often one comes for one time that a real one does)."""
-    heard = {kind: np.concatenate([x, made.features[kind]]) for kind, x in task.train.items()}
+def with_made(task: Task, made: Made, synthetic_weight: float | str, head: str) -> tuple[Task, float]:
+    """(the task with made clips among its training clips, how often one comes for one time that a real one does).
+
+    Args:
+        head: by its name, what it is for.
+        synthetic_weight: as for `weigh`.
+    """
     targets = np.concatenate([task.targets, made.targets])
     synthetic = np.arange(len(targets)) >= len(task.targets)
-    weight, _ = settle_weight(
-        (heard, targets), (task.valid, task.valid_targets), synthetic, synthetic_weight, task.multi_label
-    )
-    if not weight:
-        return task, weight
+    heard = {kind: np.concatenate([x, made.features[kind]]) for kind, x in task.train.items()}
     groups = task.groups
     if groups is not None:
         own = np.array([f"made {row}" for row in range(len(made.targets))])
         groups = np.concatenate([groups[: len(task.targets)], own, groups[len(task.targets) :]])
-    sources = np.concatenate([task.sources, np.full(len(made.targets), -1)])
-    rates = draw_rates(synthetic, weight)
-    return replace(task, train=heard, targets=targets, rates=rates, sources=sources, groups=groups), weight
+    whole = replace(
+        task,
+        train=centred(heard, targets, synthetic),
+        targets=targets,
+        sources=np.concatenate([task.sources, np.full(len(made.targets), -1)]),
+        groups=groups,
+    )
+    weighed = weigh(whole, synthetic, synthetic_weight, HEADS[head].is_informed)
+    return (weighed.task if weighed.synthetic_weight else task), weighed.synthetic_weight
 
 
 @dataclass(frozen=True)
@@ -219,7 +225,7 @@ def measure(
         task: its training clips are gold alone.
         made: the clips in question.
         heads: names of `HEADS`.
-        synthetic_weight: as for `settle_weight`.
+        synthetic_weight: as for `weigh`.
         draws: how often the clips are dealt into folds anew.
         shares: of a fold's gold clips, for the learning curve.
 
@@ -236,7 +242,7 @@ def measure(
     more, weights = Heard(united, folds), []
     fewer = [Heard(united, folds) for _ in shares]
     for fold in progress(folds, f"{best}, with made clips and with fewer gold ones: folds"):
-        mixed, weight = with_made(task_of_rows(task, united, fold.train, fold.valid), made, synthetic_weight)
+        mixed, weight = with_made(task_of_rows(task, united, fold.train, fold.valid), made, synthetic_weight, best)
         more.fit(best, mixed, fold)
         weights.append(weight)
         rng = np.random.default_rng([task.seed, fold.draw])

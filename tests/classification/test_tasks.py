@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from synthio.classification.labels import encode_labels
 from synthio.classification.listening import Listener
-from synthio.classification.tasks import groups_of, prepare, sources_of
+from synthio.classification.tasks import groups_of, prepare, renumbered, sources_of, weigh
 from synthio.classification.weighting import TOTALS
 from synthio.cli import AUTO
 from synthio.manifest import LABEL, read_manifest
+from tests.classification.toy import make_task
 from tests.classification.toy_clips import PITCHES, add_mislabelled, save_named_ast, save_tones
 from tests.tiny_models import save_clap
 
@@ -44,7 +47,8 @@ def prepared(world, weight):
 def test_a_task_has_what_the_manifests_and_models_say(world):
     found, targets = prepared(world, 0.5)
     task = found.task
-    assert found.synthetic_weight == 0.5 and found.choice == []
+    assert found.plain.synthetic_weight == 0.5 and found.plain.choice == []
+    assert found.of("fusion").task is found.of("probe").task is task, "equal weights are one task"
     assert {kind: len(x[0]) for kind, x in task.train.items()} == {"ast": 32, "clap": 16, "ast_logits": 3}
     assert {len(x) for x in task.train.values()} == {36}
     assert task.valid["ast"].shape == (30, 32)
@@ -58,11 +62,33 @@ def test_a_task_has_what_the_manifests_and_models_say(world):
 def test_clips_that_are_worth_nothing_are_no_part_of_it(world, capsys):
     """Wrong labels: auto finds out, and no head has them among its keys or its scaling."""
     found, targets = prepared(world, AUTO)
-    assert found.synthetic_weight == 0 and len(found.choice) == 1 + len(TOTALS)
-    assert "a synthetic clip comes 0 times as often" in capsys.readouterr().err
+    for weighed in (found.plain, found.informed):
+        assert weighed.synthetic_weight == 0 and len(weighed.choice) == 1 + len(TOTALS)
+    assert capsys.readouterr().err.count("a synthetic clip comes 0 times as often") == 2
     assert found.task.train["clap"].shape == (12, 16) and len(found.task.real) == 12
     np.testing.assert_array_equal(found.task.targets, targets["train"][:12])
     np.testing.assert_allclose(found.task.rates, 1)
+
+
+def test_a_head_that_knows_the_labels_has_no_use_for_clips_that_teach_them():
+    """Good clips help a probe of few; beside names that are right already they are worth nothing."""
+    task = make_task(clips=6, valid=60, synthetic=60, seed=1)
+    synthetic = np.arange(66) >= 6
+    assert weigh(task, synthetic, AUTO, is_informed=False).synthetic_weight > 0
+    said = {"ast_logits": np.pad(20 * task.valid_targets, ((0, 0), (0, 2)))}
+    knowing = replace(task, valid=task.valid | said)
+    found = weigh(knowing, synthetic, AUTO, is_informed=True)
+    assert found.synthetic_weight == 0 and len(found.task.targets) == 6 and found.choice[0]["valid_score"] == 1
+    assert weigh(knowing, synthetic, AUTO, is_informed=False).synthetic_weight > 0
+
+
+def test_sources_and_groups_follow_the_clips_that_stay():
+    """A clip between two others goes; what was made from the last one is still from it."""
+    task = make_task(clips=3, valid=2)
+    task = replace(task, sources=np.array([0, -1, 2]), groups=np.array(["a", "b", "c", "v", "w"]))
+    found = weigh(task, np.array([False, True, False]), 0.0, is_informed=False).task
+    assert found.sources.tolist() == [0, 1] and found.groups.tolist() == ["a", "c", "v", "w"]
+    assert renumbered(np.array([0, -1, 0, 3, 1]), np.array([True, False, True, True, True])).tolist() == [0, 0, 2, -1]
 
 
 def test_the_clip_that_each_was_made_from():

@@ -86,12 +86,12 @@ def test_too_few_recordings_are_refused():
 
 def test_made_clips_join_the_gold_ones_unless_they_are_worth_nothing():
     task = replace(make_task(clips=18, valid=24), groups=np.array([f"g{row // 2}" for row in range(42)]))
-    mixed, weight = with_made(task, made_clips(6), 0.5)
+    mixed, weight = with_made(task, made_clips(6), 0.5, "probe")
     assert weight == 0.5 and len(mixed.targets) == 24 and mixed.sources[18:].tolist() == [-1] * 6
     assert mixed.rates.sum() == pytest.approx(18) and mixed.rates[-1] == pytest.approx(mixed.rates[0] / 2)
     assert len(mixed.groups) == 48 and mixed.groups[24:].tolist() == task.groups[18:].tolist()
     assert len(set(mixed.groups[18:24])) == 6
-    assert with_made(task, made_clips(wrong=True), AUTO) == (task, 0.0)
+    assert with_made(task, made_clips(wrong=True), AUTO, "probe") == (task, 0.0)
 
 
 def test_no_head_hears_what_is_held_out(monkeypatch):
