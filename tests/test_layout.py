@@ -1,9 +1,11 @@
-"""The test of a file is found by its name."""
+"""The test of a file is found by its name, and functions are short."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -20,14 +22,22 @@ ELSEWHERE = {
 }
 
 
+LONGEST = 60  # lines of a function, docstring included
+
+
 def modules() -> list[PurePosixPath]:
     """Every Python file of the repository, tests apart."""
-    words = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"]
+    return [path for path in own_files("*.py") if path.name != "__init__.py"]
+
+
+def own_files(pattern: str) -> list[PurePosixPath]:
+    """Every file of the repository whose name is of this kind, tests apart."""
+    words = ["git", "ls-files", "--cached", "--others", "--exclude-standard", pattern]
     found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     if found.returncode:
         pytest.skip("no clone: which files belong to the repository is not known")
     paths = [PurePosixPath(line) for line in found.stdout.splitlines() if (ROOT / line).is_file()]
-    return [path for path in paths if path.parts[0] != "tests" and path.name != "__init__.py"]
+    return [path for path in paths if path.parts[0] != "tests"]
 
 
 def has_logic(path: Path) -> bool:
@@ -56,3 +66,34 @@ def test_every_folder_of_tests_is_a_package():
 def test_the_ground_floor_is_small():
     """What belongs to one subject stands in the wing of that subject."""
     assert len(list((ROOT / "synthio").glob("*.py"))) <= 10
+
+
+def functions_of_python(text: str) -> Iterator[tuple[str, int]]:
+    """(name, lines) of every function, those in classes and functions too."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno, "ast.parse says where it ends"
+            yield node.name, node.end_lineno - node.lineno + 1
+
+
+def functions_of_bash(text: str) -> Iterator[tuple[str, int]]:
+    """(name, lines) of every function of several lines: from `name() {` to the next brace without indent."""
+    for found in re.finditer(r"^(\w+)\(\) [{(](?: +#.*?)?$.*?^[})]$", text, re.MULTILINE | re.DOTALL):
+        yield found[1], found[0].count("\n") + 1
+
+
+@pytest.mark.parametrize(("pattern", "functions_of"), [("*.py", functions_of_python), ("*.sh", functions_of_bash)])
+def test_functions_are_short(pattern, functions_of):
+    found = [
+        (lines, f"{path}: {name}")
+        for path in own_files(pattern)
+        for name, lines in functions_of((ROOT / path).read_text(encoding="utf-8"))
+    ]
+    assert len(found) > 100, "the functions were not found"
+    assert sorted(one for one in found if one[0] > LONGEST) == [], "a function of so many lines is several"
+
+
+def test_what_is_long_is_found():
+    body = "    x = 1\n" * LONGEST
+    assert list(functions_of_python(f"def f():\n{body}")) == [("f", LONGEST + 1)]
+    assert list(functions_of_bash(f"f() {{ x=1; }}\ng() {{ # WORD\n{body}}}\n")) == [("g", LONGEST + 2)]

@@ -3,11 +3,31 @@
 
 # Refuse values that cannot go together, before anything runs.
 check_choices() {
-    local name modes=() csvs=()
+    check_prompt_modes
+    check_classifiers
+    check_servers
+    check_alignment
+    check_filter
+    ! $advise || { $augment && [[ -z $retrieval_csv ]]; } ||
+        refuse "advise=true asks what generated clips would bring; it needs augment=true and no retrieval_csv"
+    choose_launcher
+    $augment || ! $only_synthetic || refuse "only_synthetic=true needs augment=true"
+    ((stage <= stop_stage)) || refuse "--stage $stage comes after --stop_stage $stop_stage"
+    [[ $device == auto || $device == cpu || $device == mps ]] ||
+        refuse "--device: '$device' is none of auto, cpu, mps; choose GPUs by CUDA_VISIBLE_DEVICES"
+    check_given
+    check_dataset_name
+}
+
+check_prompt_modes() {
+    local name modes=()
     for name in use_label plain_caption plain_wo_caption; do
         if ${!name}; then modes+=("$name"); fi
     done
     ((${#modes[@]} < 2)) || refuse "${modes[0]} and ${modes[1]} are both true; they are different prompts, so choose one"
+}
+
+check_classifiers() {
     ! $zero_shot || { ! $use_ast && ! $augment; } || refuse "zero_shot=true trains nothing; it needs use_ast=false and augment=false"
     $use_ast || ! $supcon || refuse "supcon=true trains AST, but use_ast is false; drop one of them"
     if ! $use_ast; then
@@ -18,6 +38,10 @@ check_choices() {
     choose_head
     ! $supcon || is_zero "$ast_mixup" ||
         refuse "supcon=true asks which clips share a label, and ast_mixup blends the labels; drop one of them"
+}
+
+# What only some captioners and writers of prompts take: a clone, a server.
+check_servers() {
     if [[ $captioner == gama ]]; then
         [[ -d $gama_dir ]] || lack "--gama_dir: no such folder: '$gama_dir' (captioner=gama needs a clone of its repository)"
         [[ -e $gama_checkpoint ]] || lack "--gama_checkpoint: no such file: '$gama_checkpoint' (captioner=gama needs it)"
@@ -34,24 +58,28 @@ check_choices() {
     else
         [[ -z $llm_model$llm_base_url ]] || refuse "llm_model and llm_base_url go with caption_writer=openai"
     fi
+}
+
+check_alignment() {
     [[ $dpo != auto || (-z $dpo_ckpt_folder && $dpo_loss == dpo) ]] ||
         refuse "dpo=auto asks the losers of its alignment: it takes neither dpo_ckpt_folder nor dpo_loss=sft; say dpo=true"
     [[ -z $dpo_ckpt_folder || $dpo != false ]] || refuse "dpo_ckpt_folder is given, but dpo is false; drop one of them"
     [[ $dpo_pairs == gold ]] || ((dpo_losers > 1)) || refuse "dpo_pairs=ranked needs dpo_losers of 2 or more"
     [[ $dpo_loss == dpo || ($dpo_pairs == gold && $dpo_rounds == 1) ]] ||
         refuse "dpo_loss=sft knows no losers, so it takes neither dpo_pairs=ranked nor several dpo_rounds"
+}
+
+check_filter() {
     [[ $clap_threshold != auto || $threshold_kind == absolute ]] ||
         refuse "clap_threshold=auto is an absolute threshold; it cannot go with threshold_kind=$threshold_kind"
     is_zero "$classifier_weight" || [[ $threshold_kind == rank ]] ||
         refuse "classifier_weight needs threshold_kind=rank: it mixes ranks"
     $clap_filter || ! $filter_w_finetune || refuse "filter_w_finetune=true needs clap_filter=true"
-    ! $advise || { $augment && [[ -z $retrieval_csv ]]; } ||
-        refuse "advise=true asks what generated clips would bring; it needs augment=true and no retrieval_csv"
-    choose_launcher
-    $augment || ! $only_synthetic || refuse "only_synthetic=true needs augment=true"
-    ((stage <= stop_stage)) || refuse "--stage $stage comes after --stop_stage $stop_stage"
-    [[ $device == auto || $device == cpu || $device == mps ]] ||
-        refuse "--device: '$device' is none of auto, cpu, mps; choose GPUs by CUDA_VISIBLE_DEVICES"
+}
+
+# Whether the CSVs and folders that are given are there and go together.
+check_given() {
+    local name csvs=()
     for name in input_train_file valid_csv test_csv; do
         if [[ -n ${!name} ]]; then csvs+=("$name"); fi
     done
@@ -70,6 +98,9 @@ check_choices() {
     [[ -z $review || -f $review ]] || lack "--review: no such CSV file: $review (report.html saves it)"
     [[ -z $retrieval_csv || -f $retrieval_csv ]] || refuse "--retrieval_csv: no such CSV file: $retrieval_csv"
     [[ -z $dpo_ckpt_folder || -d $dpo_ckpt_folder ]] || refuse "--dpo_ckpt_folder: no such folder: $dpo_ckpt_folder"
+}
+
+check_dataset_name() {
     case $dataset_name in
         "" | .* | -* | */*) refuse "--dataset_name: '$dataset_name' cannot name a folder; no '/', no leading '.' or '-'" ;;
         ast | benchmarks | dataset_csvs | extras | runs | stable-audio-tools | synthio | tests)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,22 +117,16 @@ def fit(
     Raises:
         UserError: the loss is not finite.
     """
-    import pandas as pd
-    import torch
-
-    from synthio.manifest import write_table
     from synthio.training.loop import Checkpoint, State, Tensors, descend, train
 
-    device, steps, scratch = pick_device(args.device), args.steps, args.scratch
+    device, steps, state = pick_device(args.device), args.steps, State()
     module.to(device)
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=args.learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98))
-    average = {k: v.clone() for k, v in module.state_dict().items() if v.is_floating_point()}
-    state, parts = State(), {"module": module, "optimizer": optimizer, "average": Tensors(average)}
-    checkpoint = Checkpoint(scratch / f"{name}.pt", sha256_value([name, shaping(args), weight_decay, decay, warmup]))
+    optimizer, average = make_optimizer(module, args.learning_rate, weight_decay), floats_of(module)
+    parts = {"module": module, "optimizer": optimizer, "average": Tensors(average)}
+    identity = sha256_value([name, shaping(args), weight_decay, decay, warmup])
+    checkpoint = Checkpoint(args.scratch / f"{name}.pt", identity)
     checkpoint.load(state, parts)
     made = iter(batches(batch_of, state.step, steps, args.workers))
-    exported, started = time.monotonic(), time.monotonic() - state.seconds
 
     def take_step(step: int) -> dict[str, torch.Tensor]:
         losses = loss_of(to_device(next(made), device))
@@ -139,22 +134,54 @@ def fit(
         update_average(average, module, step, decay)
         return {key: value.detach() for key, value in losses.items()}  # a number here would make the GPU wait
 
-    def log(rows: list[dict[str, torch.Tensor]]) -> None:
-        note(state, rows, time.monotonic() - started)
-        write_table(pd.DataFrame(state.history), scratch / f"{name}.csv")
-        print(name, state.history[-1], flush=True)
-
-    def export_now_and_then() -> None:
-        nonlocal exported
-        if time.monotonic() - exported > export_every_s:
-            with_average(module, average, export)
-            exported = time.monotonic()
-
-    what = f"{name}: steps"
-    train(state, parts, checkpoint, steps, every, take_step, evaluate=log, tell=export_now_and_then, what=what)
+    log = logger(state, args.scratch / f"{name}.csv")
+    tell = now_and_then(partial(with_average, module, average, export), export_every_s)
+    train(state, parts, checkpoint, steps, every, take_step, evaluate=log, tell=tell, what=f"{name}: steps")
     module.load_state_dict(average, strict=False)
     module.cpu()
     export()
+
+
+def make_optimizer(module: torch.nn.Module, peak: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW over the weights that are trained."""
+    import torch
+
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    return torch.optim.AdamW(parameters, lr=peak, weight_decay=weight_decay, betas=(0.9, 0.98))
+
+
+def floats_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of the weights and buffers that an average can be taken of."""
+    return {k: v.clone() for k, v in module.state_dict().items() if v.is_floating_point()}
+
+
+def logger(state: State, csv: Path) -> Callable[[list[dict[str, torch.Tensor]]], None]:
+    """What notes the rows of the last steps, in a table named as the training is, and prints their means."""
+    import pandas as pd
+
+    from synthio.manifest import write_table
+
+    started = time.monotonic() - state.seconds
+
+    def log(rows: list[dict[str, torch.Tensor]]) -> None:
+        note(state, rows, time.monotonic() - started)
+        write_table(pd.DataFrame(state.history), csv)
+        print(csv.stem, state.history[-1], flush=True)
+
+    return log
+
+
+def now_and_then(action: Callable[[], None], every_s: float) -> Callable[[], None]:
+    """What does this when it is called, if so much time has passed since it did so, or since now."""
+    done = time.monotonic()
+
+    def act() -> None:
+        nonlocal done
+        if time.monotonic() - done > every_s:
+            action()
+            done = time.monotonic()
+
+    return act
 
 
 def shaping(args) -> dict[str, Any]:

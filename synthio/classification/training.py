@@ -654,19 +654,9 @@ def fit(
     optimizer = make_optimizer(model.parameters(), recipe)
     state, parts = Fitting(), {"model": model, "optimizer": optimizer}
     checkpoint.load(state, parts)
-    size = Halving(recipe.batch_size)
-    processes.tell_idle(recipe.batch_size, "clips")
+    take_step = _stepper(model, optimizer, train, recipe, device, processes)
     if state.step == 0 and processes.is_main:
         _set_out(state, model, train, valid, recipe, device, known)
-
-    def take_step(step: int) -> float:
-        return train_step(model, optimizer, train, step, recipe, device, size, processes)
-
-    def evaluate_weights(losses: list[float]) -> None:
-        for alpha in recipe.alphas:
-            with _averaged(model, state.start_state, alpha):
-                _record(state, model, float(np.mean(losses)), *evaluate(model, valid, recipe, device), alpha)
-
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         loop.train(
             state,
@@ -675,7 +665,7 @@ def fit(
             recipe.num_steps,
             recipe.eval_every,
             take_step,
-            evaluate=evaluate_weights,
+            evaluate=partial(_record_shares, state, model, valid, recipe, device),
             tell=on_eval and partial(on_eval, state),
             is_over=partial(state.is_stuck, recipe.patience),
             processes=processes,
@@ -683,6 +673,17 @@ def fit(
     if processes.is_main:
         model.load_state_dict(state.best_state)
     return state
+
+
+def _stepper(model, optimizer, train: Split, recipe: Recipe, device: str, processes: Processes):
+    """(step) -> its loss. How many clips the device has memory for at once is remembered from step to step."""
+    size = Halving(recipe.batch_size)
+    processes.tell_idle(recipe.batch_size, "clips")
+
+    def take_step(step: int) -> float:
+        return train_step(model, optimizer, train, step, recipe, device, size, processes)
+
+    return take_step
 
 
 def _set_out(state: Fitting, model, train: Split, valid: Split, recipe: Recipe, device: str, known) -> None:
@@ -716,6 +717,13 @@ def _averaged(model, start: dict[str, torch.Tensor], alpha: float) -> Iterator[N
 def _mean(start: torch.Tensor, trained: torch.Tensor, alpha: float) -> torch.Tensor:
     """The weighted mean; a whole number, such as how often a batch norm was asked, stays that of the training."""
     return torch.lerp(start, trained, alpha) if trained.is_floating_point() else trained
+
+
+def _record_shares(state: Fitting, model, valid: Split, recipe: Recipe, device: str, losses: list[float]) -> None:
+    """Evaluate and note the weights, with every share of the trained ones that the recipe asks for."""
+    for alpha in recipe.alphas:
+        with _averaged(model, state.start_state, alpha):
+            _record(state, model, float(np.mean(losses)), *evaluate(model, valid, recipe, device), alpha)
 
 
 def _record(state: Fitting, model, train_loss: float, valid_loss: float, score: float, alpha: float) -> None:
