@@ -287,7 +287,7 @@ def link(source: Path, target: Path) -> None:
     try:
         try:
             temporary.hardlink_to(source)
-        except OSError:
+        except OSError:  # another file system, or one without links
             shutil.copy2(source, temporary)
         temporary.replace(target)
     finally:

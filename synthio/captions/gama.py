@@ -78,7 +78,7 @@ class Gama(Captioner):
             self._process.stdin.write(json.dumps({"features": str(path)}) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # it has ended, which reading tells
+            pass  # it has ended: reading its answer says so, and with which status
         return [one_line(caption) for caption in self._read()["captions"]]
 
     def _read(self) -> dict:

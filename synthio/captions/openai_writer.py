@@ -31,7 +31,7 @@ import openai
 
 from synthio.captions.chat_writer import ChatWriter, Question, Reply, price_of, tokens_in
 from synthio.captions.requests import ServerOptions, WriterOptions
-from synthio.cli import UserError
+from synthio.cli import UserError, first_line
 
 TRIES = 7  # of a call that fails for no fault of its own
 FIRST_PAUSE_S = 2.0  # doubled with every try: two minutes in all, longer than the minute that rate limits look at
@@ -181,7 +181,7 @@ class Server:
         Raises:
             UserError: sending it again is useless.
         """
-        found = None
+        found, fault = None, ""
         try:
             found = read_completion(future.result())
         except openai.APIStatusError as error:
@@ -194,10 +194,10 @@ class Server:
         except TimeoutError:
             self._pause(f"{self._server} sent no whole reply in {self.options.timeout_s:g} s", tries)
             return None
-        except (ValueError, RecursionError):  # no JSON, or brackets without end
-            pass
+        except (ValueError, RecursionError) as error:  # no JSON, or brackets without end
+            fault = f" ({self._masked(first_line(error))})"
         if found is None:  # a page of some gateway, too
-            self._pause(f"{self._server} sent no chat completion", tries)
+            self._pause(f"{self._server} sent no chat completion{fault}", tries)
             return None
         self._at_once = min(self._at_once + 1, self.options.concurrency)
         text, sent, got = self._masked(found[0]), *found[1:]

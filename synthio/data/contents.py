@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthio.audio import BadAudio, content_hash, read_audio
+from synthio.cache import tell_damage
 from synthio.cli import UserError
 from synthio.files import read_object
 from synthio.manifest import CONTENT, PATH, read_manifest
@@ -71,8 +72,14 @@ def _changed(path: str, written_ns: int) -> bool:
 
 def noted_contents(csv: str | Path) -> Mapping[str, str]:
     """Path -> hash of the clips that a CSV of an earlier call names; empty where there is none that can be read."""
+    if not Path(csv).is_file():
+        return {}
     try:
         table = read_manifest(csv, (PATH, CONTENT), check_files=False)
     except UserError:
+        tell_damage(
+            Path(csv),
+            "no table of clips with their sounds' hashes; of the clips that are there only the length is checked",
+        )
         return {}
     return dict(zip(table[PATH], table[CONTENT], strict=True))

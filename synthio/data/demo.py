@@ -106,14 +106,17 @@ def make_clips(clips: Sequence[tuple[int, int, int, str, Path]]) -> None:
 
 def begin_demo(folder: Path, meta: Mapping[str, object]) -> None:
     """Keep the clips that lie there when they were made the same way; otherwise remove them and their CSVs."""
+    from synthio.cache import tell_damage
     from synthio.files import read_json, write_json
 
     path = folder / "demo.json"
     try:
         if read_json(path) == meta:
             return
-    except (OSError, ValueError):
-        pass
+    except FileNotFoundError:
+        pass  # the first call
+    except UserError:
+        tell_damage(path, "damaged; the clips of the demo set are made again")
     for split in SPLITS:
         (folder / f"{split}.csv").unlink(missing_ok=True)
         for old in (folder / "audio" / split).glob("[0-9]*_*.wav"):

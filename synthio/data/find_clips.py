@@ -47,7 +47,7 @@ def listing(folder: str, key: Callable[[str], str]) -> dict[str, list[str]]:
     try:
         for name in os.listdir(folder):  # noqa: PTH208 # of names alone, and maybe a million
             names[key(name)].append(name)
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # what is looked for there is told as missing
         return {}
     return dict(names)
 

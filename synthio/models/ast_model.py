@@ -8,6 +8,7 @@ A model is named by a folder, a hub id, or a checkpoint of the AST repository (`
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from synthio.audio import cut_windows
-from synthio.cli import UserError
+from synthio.cli import UserError, first_line
 from synthio.files import read_object, stable_seed
 from synthio.models.ast_checkpoint import read_ast_checkpoint
 from synthio.models.base import OwnHead, head_names
@@ -256,5 +257,9 @@ def load_extractor(name: str):
             finite_number(config, part, 0.0, settings)
     try:
         return ASTFeatureExtractor.from_pretrained(**source(name))
-    except OSError:  # the same of a hub id
+    except OSError as error:  # of a hub id: only the model was saved, or the hub cannot be reached
+        print(
+            f"{name}: no preprocessor_config.json ({first_line(error)}); AudioSet's normalisation is taken",
+            file=sys.stderr,
+        )
         return ASTFeatureExtractor()

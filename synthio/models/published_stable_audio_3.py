@@ -140,8 +140,10 @@ def _alone(target: Path) -> Iterator[None]:
         except BlockingIOError:
             print(f"{target.name}: another process converts it; waiting", file=sys.stderr, flush=True)
             fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError:  # a disk without locks: each makes its own, and the last one stays
-            pass
+        except OSError:  # each makes its own, and the last one stays: right, but in more time and memory
+            print(
+                f"{stream.name}: this disk has no locks; do not convert in two processes", file=sys.stderr, flush=True
+            )
         yield
 
 

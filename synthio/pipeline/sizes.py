@@ -315,5 +315,5 @@ def scalar_in(path: Path, name: str) -> float | None:
             stream.seek(8 + length + entry["data_offsets"][0])
             form = forms[entry["dtype"]]
             return float(struct.unpack(form, stream.read(struct.calcsize(form)))[0])
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+    except (OSError, ValueError, KeyError, TypeError, struct.error):  # the stage that loads it says what is wrong
         return None

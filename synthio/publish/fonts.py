@@ -47,7 +47,7 @@ def _add(file: str) -> None:
 
     try:
         font_manager.fontManager.addfont(file)
-    except (OSError, RuntimeError):  # a damaged font
+    except (OSError, RuntimeError):  # a damaged font: letters that no other has are told of
         return
 
 
@@ -58,7 +58,7 @@ def _codes(file: str) -> frozenset[int]:
 
     try:
         return frozenset(FT2Font(file).get_charmap())
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError):  # it went, or is damaged: the same
         return frozenset()
 
 

@@ -366,7 +366,7 @@ def hear(paths: Mapping[str, str], scorer) -> dict[str, np.ndarray]:
             audio, rate = read_audio(path, scorer.sample_rate)
             batch[key] = audio[:, : MAP_SECONDS * rate]
         except BadAudio:
-            pass  # the gallery and the filter's reasons say so
+            pass  # map_of says how many
         if batch and (len(batch) == 16 or number == len(paths)):
             found |= dict(zip(batch, scorer.embed_audio(list(batch.values())), strict=True))
             batch = {}
@@ -442,7 +442,10 @@ def add_gold_scores(
 
 
 def map_of(run: Run, clips: pd.DataFrame, choice: str) -> tuple[list[Picture], str]:
-    """The map of embeddings by kind and by label, or the reason why there is none; scores the gold clips by the way."""
+    """The map of embeddings by kind and by label, and what is to be said of it: why there is none, or what it lacks.
+
+    Scores the gold clips by the way.
+    """
     from synthio.manifest import LABEL
     from synthio.report.figures import plot_map
 
@@ -468,7 +471,8 @@ def map_of(run: Run, clips: pd.DataFrame, choice: str) -> tuple[list[Picture], s
         alt = f"Map of the CLAP embeddings of {len(rows)} clips, {title.lower()}"
         draw = functools.partial(plot_map, points=points, groups=groups, by_kind=column == "kind", shares=shares)
         pictures.append(picture(draw, 4.6, 4.6, title, alt))
-    return pictures, ""
+    unread = len(drawn) - len(rows)
+    return pictures, f"It lacks {unread} of {len(drawn)} clips, which cannot be read." if unread else ""
 
 
 # The page
@@ -480,7 +484,7 @@ def sections(run: Run, clips: pd.DataFrame, options: PageOptions) -> dict[str, A
     from synthio.report.quality import table
     from synthio.report.run_folder import versions_of
 
-    pictures, no_map = map_of(run, clips, options.map)  # first: it scores the gold clips
+    pictures, map_note = map_of(run, clips, options.map)  # first: it scores the gold clips
     return {
         "title": run.name,
         "remarks": run.remarks,
@@ -502,7 +506,7 @@ def sections(run: Run, clips: pd.DataFrame, options: PageOptions) -> dict[str, A
         "captions": captions_of(run),
         "curves": curves_of(run.trainings),
         "map": pictures,
-        "no_map": no_map,
+        "map_note": map_note,
         "methods": [method.name for method in run.methods],
         "clip_count": len(clips),
         "clip_seconds": options.clip_seconds,

@@ -263,6 +263,12 @@ def test_one_mishap_costs_one_call_and_no_prompt(name, writer_at, right_prompts)
     assert (writer.counts["retries"], writer.counts["replaced"]) == (wrong, 0)
 
 
+def test_why_a_reply_is_no_completion_is_told(writer_at, capsys):
+    with ChatServer(cut_body) as server:
+        writer_at(server).write(requests_of())
+    assert re.search(r"sent no chat completion \(.*line 1 column \d+", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize(
     ("option", "substitute"),
     [("response_format", None), ("max_tokens", "max_completion_tokens"), ("temperature", None), ("seed", None)],

@@ -86,10 +86,12 @@ def test_a_hash_of_the_users_own_is_none_of_ours(csv):
     check(csv)
 
 
-def test_what_an_earlier_call_noted(csv):
+def test_what_an_earlier_call_noted(csv, capsys):
     noted = noted_contents(csv)
     assert [has_content(path, digest) for path, digest in noted.items()] == [True, True]
     damage(csv.parent / "a.wav")
     assert [has_content(path, digest) for path, digest in noted.items()] == [False, True]
+    assert noted_contents(csv.parent / "absent.csv") == {} and capsys.readouterr().err == ""
     csv.write_bytes(b"\xff")
-    assert noted_contents(csv) == noted_contents(csv.parent / "absent.csv") == {}
+    assert noted_contents(csv) == {}
+    assert capsys.readouterr().err.startswith(f"{csv}: no table of clips with their sounds' hashes; ")

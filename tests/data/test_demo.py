@@ -38,6 +38,15 @@ def audio_bytes(folder):
 # ---- demo
 
 
+def test_why_clips_that_were_there_are_made_again_is_told(tmp_path):
+    first = demo(tmp_path / "d", *SMALL)
+    made = audio_bytes(tmp_path / "d")
+    (tmp_path / "d/demo.json").write_text("{")
+    again = demo(tmp_path / "d", *SMALL)
+    told = "demo.json: damaged; the clips of the demo set are made again"
+    assert told not in first.stderr and told in again.stderr and audio_bytes(tmp_path / "d") == made
+
+
 def test_demo_rows_paths_and_format(tmp_path):
     done = demo(tmp_path / "demo", "--train", 21, "--valid", 10, "--test", 10)
     assert len(done.stdout.splitlines()) == 3

@@ -190,3 +190,10 @@ def test_load_ast_refuses_other_folders(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "clap"}')
     with pytest.raises(UserError, match="is a 'clap'"):
         ast_model.load_ast_config(str(tmp_path))
+
+
+def test_a_hub_model_whose_normalisation_cannot_be_had_is_told_of(monkeypatch, capsys):
+    """AudioSet's stood in for it without a word, also where the network was gone."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert ast_model.load_extractor("some/absent").mean == ASTFeatureExtractor().mean
+    assert capsys.readouterr().err.startswith("some/absent: no preprocessor_config.json (")

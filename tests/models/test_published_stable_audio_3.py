@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -85,6 +86,16 @@ def test_it_is_converted_once_and_told_once(published, cache, capsys):
     load_text_to_audio(str(published / "small"))
     assert "converted" not in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in target.rglob("*")} == before
+
+
+def test_a_disk_without_locks_is_told_of(published, cache, capsys, monkeypatch):
+    def flock(*_):  # what such a disk of a network answers
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    load_text_to_audio(str(published / "small"))
+    assert "this disk has no locks; do not convert in two processes" in capsys.readouterr().err
+    assert converted(cache) == [place_of(published / "small").name]
 
 
 def hub_of(folder: Path, **more) -> dict[str, Repo]:

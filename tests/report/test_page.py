@@ -259,6 +259,14 @@ def test_a_page_that_is_made_again_loads_no_model(finished, tmp_path, monkeypatc
     assert scores[0] == scores[1] and len(scores[0]) > 8
 
 
+def test_the_map_says_which_clips_it_lacks(finished, tmp_path):
+    """One that was damaged since may be among those that the gallery does not show."""
+    work = save_run(tmp_path / "w", str(save_clap(tmp_path / "clap")), rounds=1, dpo=False)
+    next((work / "gold").glob("*.wav")).write_bytes(b"RIFF")
+    assert "It lacks 1 of 16 clips, which cannot be read." in Page(make_report(work)[0]).text
+    assert "which cannot be read" not in finished[1]
+
+
 def test_it_needs_nothing_from_outside(finished):
     page = Page(finished[1])
     links = [value for _, attributes in page.elements for name, value in attributes.items() if name in ("src", "href")]
