@@ -19,11 +19,33 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 
-from synthio.cli import AUTO, in_range, number_or_word, str2bool
+from synthio.cli import AUTO, UserError, in_range, number_or_word, str2bool
 
 Options = TypeVar("Options")
 Value = Any  # bool, number, text or a tuple of texts: mypy reads the annotation of the field, not what `option` returns
 KEY = "option"  # of a field's metadata
+NONZERO = "nonzero"  # of a Need: any number but 0, any text but none
+
+
+@dataclass(frozen=True)
+class Need:
+    """That a value of an option goes with one value of another option of its class alone; the driver checks it, too.
+
+    Attributes:
+        value: of the option; NONZERO: every one that is something.
+        field: of the other option.
+        wanted: the other's value, a word.
+        why: what a user is told.
+    """
+
+    value: str
+    field: str
+    wanted: str
+    why: str
+
+    def concerns(self, value: Value) -> bool:
+        """Whether an option has the value that needs another."""
+        return value not in (0, "") if self.value == NONZERO else value == self.value
 
 
 @dataclass(frozen=True)
@@ -44,6 +66,7 @@ class Option:
         kind: what run.sh allows, where that is not what the script allows.
         card: its name in a model's card; "": the card does not show it.
         reads: the function that reads its value, where default and range do not say it.
+        need: what its value needs of another option; None for nothing.
     """
 
     default: Value
@@ -60,6 +83,7 @@ class Option:
     kind: str = ""
     card: str = ""
     reads: Callable[[str], Value] | None = None
+    need: Need | None = None
 
     def parser_words(self) -> dict[str, Any]:
         """What argparse is told."""
@@ -127,6 +151,21 @@ def declared(kind: type) -> list[tuple[Field, Option]]:
 def flag_of(one: Field) -> str:
     """The name of an option on the command line, and in the Namespace."""
     return one.metadata[KEY].flag or one.name
+
+
+def check_needs(options: object) -> None:
+    """Refuse an object of options where one has a value that goes with another value of a second one.
+
+    Raises:
+        UserError: there is such.
+    """
+    known = {one.name: (one, getattr(options, one.name)) for one, _ in declared(type(options))}
+    for one, value in known.values():
+        need = one.metadata[KEY].need
+        if need and need.concerns(value) and known[need.field][1] != need.wanted:
+            raise UserError(
+                f"--{flag_of(one)} {value} needs --{flag_of(known[need.field][0])} {need.wanted}: {need.why}"
+            )
 
 
 def add_options(parser: argparse.ArgumentParser, kind: type, only: Collection[str] = ()) -> None:

@@ -185,7 +185,7 @@ def test_columns_of_an_earlier_round_are_replaced(world, clap):
     [
         (["--threshold", "85"], "outside [0, 1]; give a probability or auto"),
         (["--threshold", "auto"], "give --valid_csv"),
-        (["--threshold", "auto", "--threshold_kind", "rank"], "cannot go with rank"),
+        (["--threshold", "auto", "--threshold_kind", "rank"], "needs --threshold_kind absolute"),
         (["--classifier", "x"], "--threshold_kind rank"),
         (["--earlier_csvs", "x"], "--drop_repeats true"),
         (["--classifier", "x", "--threshold_kind", "rank"], "no model/ and scores.json"),

@@ -70,11 +70,22 @@ check_alignment() {
 }
 
 check_filter() {
-    [[ $clap_threshold != auto || $threshold_kind == absolute ]] ||
-        refuse "clap_threshold=auto is an absolute threshold; it cannot go with threshold_kind=$threshold_kind"
-    is_zero "$classifier_weight" || [[ $threshold_kind == rank ]] ||
-        refuse "classifier_weight needs threshold_kind=rank: it mixes ranks"
+    check_needs
     $clap_filter || ! $filter_w_finetune || refuse "filter_w_finetune=true needs clap_filter=true"
+}
+
+# What goes with one value of another variable alone; the scripts have the same rules (synthio/options.py).
+check_needs() {
+    local row name value other wanted why
+    for row in "${need_rows[@]}"; do
+        read -r name value other wanted why <<<"$row"
+        if [[ $value == nonzero ]]; then
+            ! is_zero "${!name}" || continue
+        else
+            [[ ${!name} == "$value" ]] || continue
+        fi
+        [[ ${!other} == "$wanted" ]] || refuse "$name=${!name} needs $other=$wanted: $why"
+    done
 }
 
 # Whether the CSVs and folders that are given are there and go together.
@@ -157,9 +168,9 @@ holds_model() {
         -o -name '*.ckpt' -o -name '*.bin' -o -name '*.safetensors' \) -print -quit) ]])
 }
 
-model_path() { # VALUE EMBEDDED-NAME: folder or hub id
+model_path() { # VALUE VARIABLE: folder or hub id
     if [[ $1 == embedded ]]; then
-        printf '%s' "$root/extras/embedded/weights/$2"
+        printf '%s' "$root/${own_models[$2]}"
     elif [[ -e $1 ]]; then
         holds_model "$1" || refuse "$1: holds no model: no config.json or model_index.json, and no weights"
         absolute "$1"
@@ -177,7 +188,7 @@ resolve_generators() {
     local i k
     split_generators "$text_to_audio_model"
     for i in "${!generators[@]}"; do
-        generators[i]=$(model_path "${generators[i]}" text_to_audio) || exit
+        generators[i]=$(model_path "${generators[i]}" text_to_audio_model) || exit
         for ((k = 0; k < i; k++)); do
             [[ ${generators[k]} != "${generators[i]}" && ! ${generators[k]} -ef ${generators[i]} ]] ||
                 refuse "--text_to_audio_model names ${generators[i]} twice; name each generator once"
@@ -231,16 +242,16 @@ resolve_paths() {
     [[ -z $dpo_ckpt_folder ]] || holds_model "$dpo_ckpt_folder" ||
         refuse "--dpo_ckpt_folder: $dpo_ckpt_folder holds no adapter: no adapter_config.json, and no weights"
     resolve_generators
-    clap_model=$(model_path "$clap_model" clap)
+    clap_model=$(model_path "$clap_model" clap_model)
     if [[ -n $probe_clap_model ]]; then
-        probe_clap_model=$(model_path "$probe_clap_model" clap)
+        probe_clap_model=$(model_path "$probe_clap_model" probe_clap_model)
         [[ $probe_clap_model != "$clap_model" && ! $probe_clap_model -ef $clap_model ]] ||
             refuse "--probe_clap_model is clap_model, which filters; name another CLAP"
     fi
     heads_clap=clap_model # the variable whose CLAP all heads on frozen embeddings hear
     if [[ -n $probe_clap_model ]]; then heads_clap=probe_clap_model; fi
-    ast_model=$(model_path "$ast_model" ast)
-    [[ $captioner == embedded || $captioner == gama || $captioner == openai ]] || captioner=$(model_path "$captioner" "")
+    ast_model=$(model_path "$ast_model" ast_model)
+    [[ $captioner == embedded || $captioner == gama || $captioner == openai ]] || captioner=$(model_path "$captioner" captioner)
     set_writer
     is_demo=false
     if [[ -z $input_train_file ]]; then
@@ -276,7 +287,7 @@ set_writer() {
         words_of WriterOptions
         writer+=("${words[@]}")
     else
-        caption_writer=$(model_path "$caption_writer" "")
+        caption_writer=$(model_path "$caption_writer" caption_writer)
         writer=(--writer "$caption_writer" --device "$device")
     fi
     writer+=(--cache "$work/captions_cache.jsonl")

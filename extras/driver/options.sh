@@ -88,6 +88,18 @@ read_variables() { # FILE
     # shellcheck disable=SC2269 # the assignment is what bash warns of
     [[ -z ${LC_ALL:-} || -z $( (LC_ALL=$LC_ALL) 2>&1) ]] || unset LC_ALL
     read_block "$1"
+    read_written
+}
+
+# Read what the package knows as well, and wrote down for the driver (synthio/pipeline/variables.py): `word_rows` for
+# words_of, `need_rows` for check_needs, and `own_models`, by variable, for model_path. At the start and not where it is
+# used: an update of the checkout may change these files while a run is under way.
+read_written() {
+    local name value
+    declare -gA own_models=()
+    mapfile -t word_rows <"$root/extras/driver/words.txt"
+    mapfile -t need_rows <"$root/extras/driver/needs.txt"
+    while read -r name value; do own_models[$name]=$value; done <"$root/extras/driver/embedded.txt"
 }
 
 # Set what the profile and the models' sizes set, and check each variable by itself.
@@ -293,9 +305,10 @@ check_kind() {
 
 # Set `words`, what a script is told of the variables that a class of options declares.
 words_of() { # CLASS [VARIABLES TO LEAVE OUT...]
-    local kind option name left_out=" ${*:2} "
+    local row kind option name left_out=" ${*:2} "
     words=()
-    while read -r kind option name; do
+    for row in "${word_rows[@]}"; do
+        read -r kind option name <<<"$row"
         if [[ $kind == "$1" && $left_out != *" $name "* ]]; then words+=("$option" "${suited[$name]-${!name}}"); fi
-    done <"$root/extras/driver/words.txt"
+    done
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthio.cli import in_range, new_parser, pick_device
 from synthio.data.workers import end_with_parent
-from synthio.files import sha256_value
+from synthio.files import EMBEDDED, ROOT, sha256_value
 from synthio.options import Device, add_options
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from synthio.training.loop import State
 
-ROOT = Path(__file__).resolve().parents[2]
 INERT = ("cache", "output", "scratch", "device", "workers")  # options that change no result
 # (step) -> what the loss needs: CPU tensors in tuples, lists or dicts. All randomness of a step is drawn here.
 BatchFunction = Callable[[int], Any]
@@ -28,11 +27,11 @@ LossFunction = Callable[[Any], "dict[str, torch.Tensor]"]
 
 
 def recipe_parser(doc: str, output: str, steps: int, batch_size: int):
-    """The options of a recipe that writes extras/embedded/weights/<output>."""
+    """The options of a recipe that writes the embedded model of this name."""
     parser = new_parser(doc)
     add, scratch = parser.add_argument, ROOT / ".scratch"
     add("--cache", type=Path, default=scratch / "corpus", help="folder of corpus.py")
-    add("--output", type=Path, default=ROOT / "extras/embedded/weights" / output, help="output folder")
+    add("--output", type=Path, default=EMBEDDED / output, help="output folder")
     add("--scratch", type=Path, default=scratch, help="checkpoint, log, and what is computed once for every clip")
     add("--steps", type=in_range(int, 1), default=steps, help="optimiser steps")
     add("--batch_size", type=in_range(int, 2), default=batch_size, help="clips a step")

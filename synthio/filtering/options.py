@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from synthio.cli import AUTO, UserError
-from synthio.options import Seed, option
+from synthio.options import NONZERO, Need, Seed, check_needs, option
+
+MIXES_RANKS = Need(NONZERO, "threshold_kind", "rank", "it mixes ranks")
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class FilterOptions:
         words=(AUTO,),
         noun="probability",
         driver="clap_threshold",
+        need=Need(AUTO, "threshold_kind", "absolute", "it is an absolute threshold"),
     )
     threshold_kind: str = option(
         "absolute",
@@ -39,13 +42,16 @@ class FilterOptions:
         high=100,
         driver="keep_percent",
     )
-    classifier: str = option("", "output folder of ast/train.py on gold clips alone; empty: CLAP alone")
+    classifier: str = option(
+        "", "output folder of ast/train.py on gold clips alone; empty: CLAP alone", need=MIXES_RANKS
+    )
     classifier_weight: float = option(
         0.0,
         "share of a gold-only classifier in the rank of a clip, beside CLAP; 0: CLAP alone",
         low=0,
         high=1,
         driver="classifier_weight",
+        need=MIXES_RANKS,
     )
     gold_csv: str = option("", "gold clips, for near-duplicates; empty: none")
     valid_csv: str = option("", "validation clips, for near-duplicates and a threshold of auto; empty: none")
@@ -70,12 +76,9 @@ class FilterOptions:
         Raises:
             UserError: there are such.
         """
-        if self.threshold == AUTO and self.threshold_kind != "absolute":
-            raise UserError(f"--threshold auto is an absolute threshold; it cannot go with {self.threshold_kind}")
+        check_needs(self)
         if self.threshold == AUTO and not self.valid_csv:
             raise UserError("--threshold auto takes the threshold from validation clips; give --valid_csv")
-        if self.classifier and self.threshold_kind != "rank":
-            raise UserError("--classifier mixes ranks; it goes with --threshold_kind rank")
         if self.earlier_csvs and not self.drop_repeats:
             raise UserError("--earlier_csvs goes with --drop_repeats true")
 

@@ -23,15 +23,8 @@ from synthio.cli import UserError, new_parser, run_main
 from synthio.files import EMBEDDED
 from synthio.pipeline.sizes import sizes_of
 from synthio.pipeline.steps import Step, kind_of, loaded_models, options_of, read_steps, steps_ahead
+from synthio.pipeline.variables import MODELS
 
-MODELS = {
-    "text_to_audio_model": "text_to_audio",
-    "clap_model": "clap",
-    "probe_clap_model": "clap",
-    "ast_model": "ast",
-    "captioner": "",
-    "caption_writer": "",
-}
 DEMO_CLIPS = (200, 60, 100)  # train, valid, test
 LABELS = 10  # of the demo; how many others have is not known before the clips are read
 # Steps of the sampler for the embedded model: with its own weights, and with those for few steps, whose 8 without

@@ -1,6 +1,6 @@
 """The variables of run.sh: those that no script takes, and the order of all of them.
 
-    python -m synthio.pipeline.variables    # writes run.sh's block, docs/variables.md, and two lists in extras/driver
+    python -m synthio.pipeline.variables    # writes run.sh's block, docs/variables.md, and four lists in extras/driver
 
 A variable that a script takes is declared where it is used, as a field with `driver`. It is placed in the block by its
 class, so that a new one needs no word here. Only the standard library is imported: the stamps of each step ask here.
@@ -17,7 +17,7 @@ from synthio.captions.requests import CaptionerOptions, PromptOptions, WriterOpt
 from synthio.classification.options import Recipe, TakingOver
 from synthio.cli import new_parser, run_main
 from synthio.data.options import CheckOptions
-from synthio.files import ROOT, write_text
+from synthio.files import EMBEDDED, ROOT, write_text
 from synthio.filtering.options import FilterOptions, FinetuneOptions
 from synthio.generation.options import AttributionOptions, PreferenceOptions, SamplingOptions
 from synthio.options import Compiling, Device, Option, ReportClips, declared, flag_of, option
@@ -29,6 +29,17 @@ PAGE = ROOT / "docs/variables.md"
 TABLES = (ROOT / "extras/profiles.txt", ROOT / "extras/sizes.txt")
 DEFAULTS = ROOT / "extras/driver/defaults.txt"
 WORDS = ROOT / "extras/driver/words.txt"
+NEEDS = ROOT / "extras/driver/needs.txt"
+OWN_MODELS = ROOT / "extras/driver/embedded.txt"
+# What `embedded` is of each variable of a model: a folder of EMBEDDED, or "" for a program of ours without weights.
+MODELS = {
+    "text_to_audio_model": "text_to_audio",
+    "clap_model": "clap",
+    "probe_clap_model": "clap",
+    "ast_model": "ast",
+    "captioner": "",
+    "caption_writer": "",
+}
 BEGIN, END = "# ==== variables\n", "# ==== end"
 PAGE_HEAD = """# Variables
 
@@ -403,11 +414,30 @@ def words() -> str:
     )
 
 
+def needs() -> str:
+    """The values that go with one value of another variable alone: both names and values, and why, a line."""
+    lines = []
+    for kind in SCRIPTS:
+        driver_of = {one.name: said.driver for one, said in declared(kind)}
+        for _, said in declared(kind):
+            need = said.need
+            if need and said.driver:
+                lines.append(f"{said.driver} {need.value} {driver_of[need.field]} {need.wanted} {need.why}\n")
+    return "".join(lines)
+
+
+def own_models() -> str:
+    """Where the embedded models lie: variable and folder, from the root of the repository, a line."""
+    folders = {variable: (EMBEDDED / name).relative_to(ROOT) for variable, name in MODELS.items() if name}
+    return "".join(f"{variable} {folder.as_posix()}\n" for variable, folder in folders.items())
+
+
 def texts() -> dict[Path, str]:
     """What each generated file should hold."""
     before, _, rest = RUN.read_text(encoding="utf-8").partition(BEGIN)
     after = rest[rest.index(END) :]
-    return {RUN: before + BEGIN + block() + after, PAGE: page(), DEFAULTS: defaults(), WORDS: words()}
+    lists = {DEFAULTS: defaults(), WORDS: words(), NEEDS: needs(), OWN_MODELS: own_models()}
+    return {RUN: before + BEGIN + block() + after, PAGE: page()} | lists
 
 
 def main() -> int:

@@ -39,7 +39,8 @@ def test_no_value_reaches_the_terminal_as_an_order(words, tmp_path):
 
 def test_the_embedded_models_are_where_the_package_has_them():
     """The driver says their folder, too, for it looks at models before there is a Python."""
-    code = 'source "$1/extras/driver/choices.sh"; root=$1; model_path embedded ast'
+    code = 'for part in options choices; do source "$1/extras/driver/$part.sh"; done; root=$1; read_written; '
+    code += "model_path embedded ast_model"
     done = subprocess.run(["bash", "-c", code, "_", str(ROOT)], capture_output=True, text=True, check=True)
     assert done.stdout == str(EMBEDDED / "ast") and Path(done.stdout).is_dir()
 

@@ -528,8 +528,11 @@ def test_a_stage_whose_input_is_missing(world):
         (["--latent_seconds", "all"], "'all' is not a number"),
         (["--latent_seconds", "auto model"], "'auto model' is not a number"),
         (["--latent_seconds", "0"], "0 is outside [0.1, infinity]"),
-        (["--clap_threshold", "auto", "--threshold_kind", "rank"], "cannot go with threshold_kind=rank"),
-        (["--classifier_weight", "0.5"], "classifier_weight needs threshold_kind=rank"),
+        (
+            ["--clap_threshold", "auto", "--threshold_kind", "rank"],
+            "clap_threshold=auto needs threshold_kind=absolute: it is an",
+        ),
+        (["--classifier_weight", "0.5"], "classifier_weight=0.5 needs threshold_kind=rank: it mixes ranks"),
         (["--filter_w_finetune", "true", "--clap_filter", "false"], "filter_w_finetune=true needs clap_filter=true"),
         (["--on_bad_audio", "keep"], "'keep' is none of stop, drop"),
         (["--on_bad_audio="], "is none of stop, drop"),

@@ -11,9 +11,13 @@ from synthio.filtering.options import FilterOptions
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        ({"threshold": "auto", "threshold_kind": "rank", "valid_csv": "v"}, "cannot go with rank"),
+        (
+            {"threshold": "auto", "threshold_kind": "rank", "valid_csv": "v"},
+            "--threshold auto needs --threshold_kind absolute: it is an absolute threshold",
+        ),
         ({"threshold": "auto"}, "give --valid_csv"),
-        ({"classifier": "c"}, "goes with --threshold_kind rank"),
+        ({"classifier": "c"}, "--classifier c needs --threshold_kind rank: it mixes ranks"),
+        ({"classifier_weight": 0.5}, "--classifier_weight 0.5 needs --threshold_kind rank: it mixes ranks"),
         ({"earlier_csvs": ("a",)}, "goes with --drop_repeats true"),
     ],
 )
