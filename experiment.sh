@@ -39,7 +39,14 @@ done
 # shellcheck source=/dev/null # the variables of run.sh, as they stand there
 source <(sed -n '/^# ==== variables/,/^# ==== end/p' "$root/run.sh")
 
-mapfile -t all_methods < <(sed -n 's/^\([a-z_]*\) | .*/\1/p' "$root/extras/methods.txt") # in the order in which they run
+# What each method is for run.sh, in the order in which they run. Read now: the file may change while the jobs run.
+all_methods=()
+declare -A words_of_method=()
+while IFS='|' read -r method words _; do
+    [[ $method =~ ^([a-z_]+)\ $ ]] || continue # a comment
+    all_methods+=("${BASH_REMATCH[1]}")
+    words_of_method[${BASH_REMATCH[1]}]=$words
+done <"$root/extras/methods.txt"
 classical=(random_noise pitch_shift spec_augment mixup audiomentations)
 
 print_help() {
@@ -63,10 +70,9 @@ END
 
 # Set the array `method_options` to what a method is for run.sh.
 set_method_options() { # METHOD
-    local words i variable
+    local i variable
     contains "$1" "${all_methods[@]}" || refuse "--methods: '$1' is none of all, ${all_methods[*]}"
-    words=$(sed -n "s/^$1 | \([^|]*\)|.*/\1/p" "$root/extras/methods.txt")
-    read -ra method_options <<<"$words"
+    read -ra method_options <<<"${words_of_method[$1]}"
     for i in "${!method_options[@]}"; do
         variable=${method_options[i]//[\{\}]/}
         if [[ ${method_options[i]} == "{$variable}" ]]; then method_options[i]=${!variable}; fi
@@ -321,5 +327,4 @@ experiment() {
     return "$status"
 }
 
-experiment "$@"
-exit
+experiment "$@"; exit # on one line: bash reads on where it stopped, and the file may have changed meanwhile

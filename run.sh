@@ -476,5 +476,4 @@ main() {
 }
 
 if [[ ${BASH_SOURCE[0]} != "$0" ]]; then return 0; fi # a test reads the plan
-main "$@"
-exit
+main "$@"; exit # on one line: bash reads on where it stopped, and the file may have changed meanwhile

@@ -99,5 +99,4 @@ main() {
     run_tests "$marks" "$@"
 }
 
-main "$@"
-exit
+main "$@"; exit # on one line, for the file may change meanwhile

@@ -22,5 +22,4 @@ main() {
     lock requirements-dev --constraint requirements.lock "$@"
 }
 
-main "$@"
-exit
+main "$@"; exit # on one line, for the file may change meanwhile

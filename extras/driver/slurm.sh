@@ -4,6 +4,7 @@
 #
 #     W/jobs/<step>/<name>/      an array; its name is the job's, so that it can be found, taken up and cancelled without an id
 #         task.K                 what task K does, as bash text: a later driver takes up a task that does the same
+#         script                 what sbatch is given: slurm_task.sh as it was when the run began
 #         log.K  slurm.K.txt     what it says, what SLURM says of it; the first is copied to W/logs at the end
 #         claim.K                made by the task that begins: a second copy of it does nothing
 #         loaded.K               its notes of code and libraries
@@ -29,6 +30,7 @@ declare -gA task_at=() failed_names=()    # place -> number; arrays of which a t
 declare -gA known_tasks=()                # text -> place, of earlier calls
 declare -gA fetched=()                    # models that are in the cache of the hub
 declare -gA queue=()                      # place, without the folder -> "STATE ID REASON"
+task_script=$(<"$root/extras/driver/slurm_task.sh") # now: it goes with what is written here, and may change meanwhile
 at_once="" # tasks of an array that may run at once; empty: as many as the cluster lets
 tried_options=none # with which sbatch lets jobs pass
 next_look=0 next_number=0 queue_words="" first_began=0 last_ended=0
@@ -399,6 +401,7 @@ submit() { # STEP TASK...
     name=${name//[^A-Za-z0-9._-]/_}
     record=$work/jobs/$step/$name
     mkdir -p "$record"
+    printf '%s\n' "$task_script" >"$record/script"
     for i; do
         k=$((k + 1))
         : >"$record/log.$k"
@@ -407,7 +410,7 @@ submit() { # STEP TASK...
     done
     until answer=$(timeout 300 sbatch --parsable --job-name "$name" --array "1-$k${at_once:+%$at_once}" \
         --output "${record//%/%%}/slurm.%a.txt" --open-mode append --no-requeue --export ALL --chdir / \
-        "${asked[@]}" "$root/extras/driver/slurm_task.sh" "$record" 2>&1); do
+        "${asked[@]}" "$record/script" "$record" 2>&1); do
         answer=${answer//$'\n'/; }
         if ask_queue all "$name"; then
             if is_queued "$name" || compgen -G "$(quoted "$record")/claim.*" >/dev/null; then break; fi

@@ -5,21 +5,26 @@
 # remove .scratch. The numbers of the card are printed at the end.
 set -euo pipefail
 
-root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-here=$root/extras/embedded
-data=${1:-$root/../shared/data}
-python=$root/.venv/bin/python
-# glibc gives large arrays back to the system at once and takes them again: a third of the time of a step
-export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824
+main() {
+    local root here data python name
+    root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+    here=$root/extras/embedded
+    data=${1:-$root/../shared/data}
+    python=$root/.venv/bin/python
+    # glibc gives large arrays back to the system at once and takes them again: a third of the time of a step
+    export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824
 
-bash "$root/extras/environments/make_env.sh" "$root/.venv" "$root/requirements.txt"
-[[ -f $root/.scratch/corpus/table.csv ]] || "$python" "$here/corpus.py" --data "$data" --workers "$(nproc)"
-for name in autoencoder generator clap ast; do
-    "$python" "$here/train_$name.py" --workers "$(($(nproc) / 4))"
-done
-"$python" "$here/distil_generator.py"
-# once more, with the AST that there is as the teacher of what a padded clip should sound like
-"$python" "$here/train_ast.py" --workers "$(($(nproc) / 4))" --scratch "$root/.scratch/padded" --steps 1400 \
-    --learning_rate 4e-4 --init "$here/weights/ast" --teacher "$here/weights/ast"
-"$python" "$here/evaluate.py"
-"$python" "$here/compare_distilled.py"
+    bash "$root/extras/environments/make_env.sh" "$root/.venv" "$root/requirements.txt"
+    [[ -f $root/.scratch/corpus/table.csv ]] || "$python" "$here/corpus.py" --data "$data" --workers "$(nproc)"
+    for name in autoencoder generator clap ast; do
+        "$python" "$here/train_$name.py" --workers "$(($(nproc) / 4))"
+    done
+    "$python" "$here/distil_generator.py"
+    # once more, with the AST that there is as the teacher of what a padded clip should sound like
+    "$python" "$here/train_ast.py" --workers "$(($(nproc) / 4))" --scratch "$root/.scratch/padded" --steps 1400 \
+        --learning_rate 4e-4 --init "$here/weights/ast" --teacher "$here/weights/ast"
+    "$python" "$here/evaluate.py"
+    "$python" "$here/compare_distilled.py"
+}
+
+main "$@"; exit # on one line, for the file may change in these hours

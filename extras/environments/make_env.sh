@@ -223,5 +223,4 @@ if [[ $# -ne 2 ]]; then
     echo "usage: bash extras/environments/make_env.sh FOLDER REQUIREMENTS" >&2
     exit 2
 fi
-main "$@"
-exit
+main "$@"; exit # on one line, for the file may change meanwhile

@@ -11,8 +11,9 @@ ends with. No module of ours is imported before a fork, so a stage runs the code
 answers, the script is run as usual.
 
 NAME is that of an abstract socket, of which nothing is left on a disk; both ends check that the other is of the same
-user. Who starts the server sees to its end. Linux alone, and no GPU: a fork cannot use CUDA that its parent has looked
-at. This file imports nothing of ours and, to ask, next to nothing of Python's: that takes 20 ms.
+user, and a sum over this file in it keeps them apart where the file has changed since the server started. Who starts
+the server sees to its end. Linux alone, and no GPU: a fork cannot use CUDA that its parent has looked at. This file
+imports nothing of ours and, to ask, next to nothing of Python's: that takes 20 ms.
 """
 
 import os
@@ -37,6 +38,14 @@ CREDENTIALS = struct.Struct("3i")  # process, user, group: struct ucred of Linux
 SET_PDEATHSIG, SET_NAME = 1, 15  # of prctl
 
 
+def address(name: str) -> str:
+    """The socket's, which only one of the same code finds."""
+    from zlib import crc32
+
+    with open(__file__, "rb") as stream:  # noqa: PTH123 # pathlib takes long to import
+        return f"\0{name}-{crc32(stream.read()):08x}"
+
+
 def is_mine(end: socket.socket) -> bool:
     """Whether the other end is of the same user."""
     given = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
@@ -58,7 +67,7 @@ def run(name: str, words: "list[str]") -> int:
     """The status of a script that the server runs in our place; a signal that ended it ends us, too."""
     with socket.socket(socket.AF_UNIX) as end:
         try:
-            end.connect(f"\0{name}")
+            end.connect(address(name))
             if not is_mine(end):
                 raise ConnectionRefusedError
         except OSError:
@@ -167,7 +176,7 @@ class Server:
         import selectors
 
         self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(f"\0{name}")
+        self.listener.bind(address(name))
         self.listener.listen()  # who comes while we import waits no longer than it would have taken to import
         self.woken, self.wakes = socket.socketpair()
         self.wakes.setblocking(False)
