@@ -59,8 +59,8 @@ END
     cat <<'END'
 
 Each trains its classifier for the same number of steps and wants the same number of synthetic clips. All that
-gold_only, vanilla_synthetic and synthio train has a row of its own: ast, probe, zero_shot, fusion, gold_and_valid and so
-on, with synthetic clips synthio_ast, synthio_probe and so on. What these clips bring to each classifier stands below.
+gold_only and synthio train has a row of its own: ast, probe, zero_shot, fusion, gold_and_valid and so on, with synthetic
+clips synthio_ast, synthio_probe and so on. What the clips of each method bring to a classifier stands below.
 END
     print_variables "${BASH_SOURCE[0]}"
     echo
@@ -265,7 +265,7 @@ print_plan() { # which scores belong to the table
     done
 }
 
-# What differences are taken to is a method that runs, or a row of what gold_only, vanilla_synthetic and synthio train.
+# What differences are taken to is a method that runs, or a row of what the methods train.
 check_comparison() {
     local rows=()
     if [[ -x $python ]]; then mapfile -t rows < <(helper -m synthio.report.experiment heads); fi

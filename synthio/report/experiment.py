@@ -9,7 +9,7 @@
 method, n, seed and fold), table.csv, table.tex (for booktabs) and table.png (a row a method and n), and gains.csv: what
 synthetic clips bring to each classifier, whichever of them is *the* classifier. `best` prints the name whose classifier
 is best on its validation clips; the test scores are not looked at. `folds` lists a CSV's folds, `heads` the rows that a
-job brings besides its own: every classifier that gold_only, vanilla_synthetic and synthio trained has one.
+job brings besides its own: every classifier that gold_only and the methods with synthetic clips trained has one.
 
 A cell is a seed and a fold: each seed draws its own training clips, each fold has its own test clips.
   mean, std     over the cells
@@ -66,20 +66,28 @@ NAMES = {
     "wo_filter": "Synthio w/o Filter",
     "synthio_best_classical": "Synthio + best classical",
 }
+WITHOUT_CLIPS = (BASELINE, "random_noise", "pitch_shift", "spec_augment", "mixup", "audiomentations")
 # Method -> what the rows of all that its jobs trained begin with, in the table and in print.
 WITH_HEADS = {
     BASELINE: ("", ""),
-    "vanilla_synthetic": ("vanilla_synthetic_", "Vanilla: "),
-    "synthio": ("synthio_", "Synthio: "),
+    **{
+        method: (f"{method}_", name.replace(" (ours)", "") + ": ")
+        for method, name in NAMES.items()
+        if method not in WITHOUT_CLIPS
+    },
 }
 # Whose clips are compared in each classifier: with the first in place of the second.
-GAINS = (("vanilla_synthetic", BASELINE), ("synthio", BASELINE), ("synthio", "vanilla_synthetic"))
+GAINS = [(method, BASELINE) for method in WITH_HEADS if method != BASELINE]
+GAINS += [("synthio", method) for method, _ in GAINS if method != "synthio"]
+GAINS_SHOWN = ("ast", "probe_ast", "probe", "fusion")  # classifiers in print; gains.csv has all
 HEAD_NAMES = {
     start + head: (begin + title)[:1].upper() + (begin + title)[1:]
     for start, begin in WITH_HEADS.values()
     for head, title in TITLES.items()
     if not start or head not in UNTRAINED
 }
+# Rows of the printed table, of all methods and heads those that tell a method's worth; table.csv has all.
+HEADS_SHOWN = {WITH_HEADS[method][0] + head for method in (BASELINE, "synthio") for head in TITLES}
 NAMES |= HEAD_NAMES
 # dataset_name, in small letters and digits alone -> column of the paper's table
 PAPER_DATASETS = {
@@ -154,7 +162,7 @@ def get_parser():
     table.add_argument("--resamples", type=in_range(int, 100), default=1000, help="of the bootstrap")
     best = command("best", "print the name of the best on validation clips")
     best.add_argument("--scores", nargs="+", required=True, metavar="NAME=FILE", help="scores.json of each")
-    command("heads", "list the rows of what gold_only, vanilla_synthetic and synthio train")
+    command("heads", "list the rows of all that the jobs train")
     folds = command("folds", "list the values of the column fold, one a line")
     folds.add_argument("--csv", required=True, help="CSV with a column fold")
     return parser
@@ -471,7 +479,7 @@ def text_table(records: Sequence[Mapping[str, Any]], dataset_name: str, compare_
 
 
 def gain_table(records: Sequence[Mapping[str, Any]]) -> str:
-    """What synthetic clips bring to each classifier, as it is printed, a block for each n."""
+    """What synthetic clips bring to the classifiers of `GAINS_SHOWN`, as it is printed, a block for each n."""
     from synthio.report.tables import plain_table
 
     header, blocks = ["classifier", "clips of", "in place of", "score", "the other", "difference (95 %)"], []
@@ -486,8 +494,9 @@ def gain_table(records: Sequence[Mapping[str, Any]]) -> str:
                 p_text(row["p"]),
             ]
             for row in rows
+            if row["head"] in GAINS_SHOWN
         ]
-        title = f"What synthetic clips bring to each classifier, {n_text(n)}"
+        title = f"What synthetic clips bring to a classifier, {n_text(n)}"
         blocks.append(f"{title}\n{plain_table([*header, 'verdict', 'p'], cells)}")
     return "\n\n".join(blocks)
 
@@ -561,6 +570,8 @@ def make_tables(args) -> int:
     gained = gains(cells, samples)
     write_table(results_table(cells), folder / "results.csv")
     write_table(pd.DataFrame(records), folder / "table.csv")
+    kept = HEADS_SHOWN | {args.compare_to}
+    records = [row for row in records if row["method"] not in HEAD_NAMES or row["method"] in kept]
     write_text(folder / "table.tex", tex_table(records, args.dataset_name, args.compare_to))
     write_picture(records, args.dataset_name, args.compare_to, folder / "table.png")
     print(f"\n{text_table(records, args.dataset_name, args.compare_to)}\n")

@@ -143,14 +143,17 @@ def test_what_clips_bring_to_each_classifier(with_heads):
     save_plan(with_heads, plan)
     cells, _ = ex.read_cells(with_heads)
     found = {(row["head"], row["clips"], row["other"]): row for row in ex.gains(cells, ex.resample_cells(cells, 500))}
-    vanilla, synthio, both = (found["fusion", *pair] for pair in ex.GAINS)
+    pairs = [("vanilla_synthetic", "gold_only"), ("synthio", "gold_only"), ("synthio", "vanilla_synthetic")]
+    vanilla, synthio, both = (found["fusion", *pair] for pair in pairs)
     assert len(found) == 3, "an AST has no other side, zero-shot no clips"
     assert (synthio["mean"], synthio["other_mean"], synthio["pairs"]) == pytest.approx((0.8, 0.6, 4))
     assert synthio["difference"] == pytest.approx(0.2) and synthio["p"] == pytest.approx(2 / 2**4)
     assert (vanilla["pairs"], vanilla["difference"], both["difference"]) == pytest.approx((2, 0.1, 0.1))
     done = call_script(ROOT / "synthio/report/experiment.py", "table", "--folder", with_heads)
-    assert "What synthetic clips bring to each classifier, n = 50" in done.stdout and "gains.csv" in done.stdout
+    assert "What synthetic clips bring to a classifier, n = 50" in done.stdout and "gains.csv" in done.stdout
     assert [row["head"] for row in rows_of(with_heads / "gains.csv")] == ["fusion"] * 3
+    assert "Vanilla Syn. Aug.: fusion" not in done.stdout, "in table.csv alone"
+    assert "vanilla_synthetic_fusion" in {row["method"] for row in rows_of(with_heads / "table.csv")}
 
 
 def test_everything_that_was_trained_has_a_row(with_heads):
