@@ -143,16 +143,12 @@ def quantize(path: Path, target: Path) -> None:
     quantize_dynamic(model, target, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=layers)
 
 
-def score(csv: str, labels: Sequence[str], multi_label: bool, rate: int, runners) -> dict[str, float]:
-    """Name -> accuracy (mAP of multi-label data) on the clips of a CSV."""
+def score(paths: Sequence[str], truth, multi_label: bool, rate: int, runners) -> dict[str, float]:
+    """Name -> accuracy (mAP of multi-label data) on some clips, whose labels are as `encode_labels` gives them."""
     from synthio.audio import read_audio
-    from synthio.classification.labels import encode_labels
     from synthio.classification.metrics import accuracy, mean_average_precision
-    from synthio.manifest import LABEL, PATH, read_manifest
 
-    table = read_manifest(csv)
-    truth = encode_labels(table[LABEL], labels, csv, multi_label)
-    clips = [read_audio(path, rate)[0][0] for path in table[PATH]]
+    clips = [read_audio(path, rate)[0][0] for path in paths]
     metric = mean_average_precision if multi_label else accuracy
     return {name: metric(truth, ask(clips)) for name, ask in runners.items()}
 
@@ -174,14 +170,29 @@ def write_checked(path: str | Path, make, clips, wanted) -> tuple[Any, float]:
     return runner, difference
 
 
+def read_words(args):
+    """The table of --test_csv, or None: what is wrong with it, and with the names, is told before minutes of export.
+
+    Raises:
+        UserError: as `read_manifest`; both files have one name.
+    """
+    from synthio.manifest import read_manifest
+
+    if args.int8_file and Path(args.int8_file).absolute() == Path(args.output_file).absolute():
+        raise UserError("--int8_file is --output_file; name another file")
+    return read_manifest(args.test_csv) if args.test_csv else None
+
+
 def main() -> int:
     args = get_parser().parse_args()
+    table = read_words(args)
     check_libraries()
     quiet_libraries()
     logging.disable(logging.WARNING)  # the exporter's and the quantizer's advice to their developers
+    from synthio.classification.labels import encode_labels
     from synthio.classification.saved import load_classifier
     from synthio.files import write_json
-    from synthio.manifest import versions
+    from synthio.manifest import LABEL, PATH, versions
     from synthio.portable.networks import portable, refuse_foreign
 
     models = from_args(Places, args).by_kind
@@ -189,6 +200,7 @@ def main() -> int:
     classifier = load_classifier(args.model, models)
     network = portable(classifier, args.model)
     labels, rate, multi_label = classifier.labels, network.sample_rate, classifier.multi_label
+    truth = None if table is None else encode_labels(table[LABEL], labels, args.test_csv, multi_label)
     clips = sounds(rate)
     wanted = saved_answers(classifier, clips)
 
@@ -206,8 +218,8 @@ def main() -> int:
     if args.int8_file:
         small, record["int8_difference"] = write_checked(args.int8_file, make_small, clips, wanted)
         runners["int8"] = lambda clips: answers(small, clips)
-    if args.test_csv:
-        record["mAP" if multi_label else "accuracy"] = score(args.test_csv, labels, multi_label, rate, runners)
+    if table is not None:
+        record["mAP" if multi_label else "accuracy"] = score(table[PATH], truth, multi_label, rate, runners)
     files = [Path(name) for name in (args.output_file, args.int8_file) if name]
     record |= {"bytes": {path.name: path.stat().st_size for path in files}, "options": vars(args)}
     write_json(Path(args.output_file).with_suffix(".json"), record | {"versions": versions()})

@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2004,SC2034,SC2154 # arrays that step reads and variables of the driver that reads this file
-# Stage functions of run.sh's recipe that only some variables ask for: a corpus in place of the generator, a fine-tuned
-# CLAP or a classifier in the filter, captions by a server, classes of equal shares, a label for what is none of the others,
-# advice in place of a run, the gold clips' recording chain, what each part bought, what a listener decided.
+# Stage functions of run.sh's recipe that only some variables ask for: a corpus in place of the generator, several
+# generators, a fine-tuned CLAP or a classifier in the filter, captions by a server, classes of equal shares, a label for what
+# is none of the others, advice in place of a run, whether the adapter is used, the gold clips' recording chain, what each
+# part bought, clips that are added to a run, AST's training, what a listener decided.
 
 # What else stage 0 looks at, and is told, beside the three CSVs: adds to `reads` and `words`.
 check_more_inputs() {

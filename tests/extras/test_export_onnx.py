@@ -68,6 +68,33 @@ def test_the_record_says_what_was_compared(exported):
     assert set(record["bytes"]) == {"c.onnx", "c8.onnx"}
 
 
+def test_names_and_the_table_are_looked_at_first(tmp_path):
+    words = ("--model", tmp_path, "--output_file", tmp_path / "c.onnx")
+    for more, said in (
+        (("--test_csv", tmp_path / "no.csv"), "no.csv: no such CSV file"),
+        (("--int8_file", tmp_path / "c.onnx"), "--int8_file is --output_file; name another file"),
+    ):
+        done = call_script(SCRIPT, *words, *more)
+        assert done.returncode == 2 and said in done.stderr
+
+
+def test_a_label_that_the_classifier_has_not_is_told_before_the_export(onnx_python, exported, tmp_path):
+    folder, _ = exported
+    csv = tmp_path / "other.csv"
+    csv.write_text(f"path,label\n{folder / 'x.wav'},nobody knows it\n")
+    soundfile.write(folder / "x.wav", np.zeros(4410), 16000)
+    words = ("--model", folder / "run", "--output_file", tmp_path / "c.onnx", "--test_csv", csv)
+    done = subprocess.run(list(map(str, (onnx_python, SCRIPT, *words))), capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "row 1" in done.stderr and "nobody knows it" in done.stderr
+    assert not (tmp_path / "c.onnx").exists()
+
+
+def test_the_example_called_without_words_says_how(onnx_python):
+    done = subprocess.run([str(onnx_python), str(EXAMPLE)], capture_output=True, text=True, check=False)
+    assert done.returncode and "python classify_onnx.py classifier.onnx clip.wav" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_example_needs_no_torch_and_refuses_another_rate(onnx_python, exported):
     folder, _ = exported
     soundfile.write(folder / "x.wav", np.zeros((4410, 2)), 44100)
