@@ -55,17 +55,16 @@ def heard(options: JudgeOptions, hear: Callable[[Sequence[str], str], np.ndarray
     from synthio.classification.labels import encode_labels
     from synthio.classification.probe import FEW_CLIPS_C, fit_probe
     from synthio.manifest import LABEL, PATH, all_labels, read_manifest
-    from synthio.report.parts import Arm, Judge, by_seed, hits_of
+    from synthio.report.parts import Judge, by_seed, hits_of, read_arm
 
+    without, having = by_seed(read_arm(options.losers_csv), read_arm(options.again_csv))
+    if not len(having.table):
+        raise UserError(f"{options.again_csv}: holds no clip, so nothing can be said of the adapter")
     gold, csv = read_manifest(options.gold_csv), options.gold_csv
     labels = all_labels(gold[LABEL])
     targets = encode_labels(gold[LABEL], labels, csv, multi_label=options.multi_label)
     probe = fit_probe(hear(list(gold[PATH]), csv), targets, FEW_CLIPS_C, options.multi_label)
     judge: Judge = lambda paths, name: (probe.chances(hear(paths, name), options.multi_label), labels)  # noqa: E731
-    arms = (Arm(read_manifest(name), name) for name in (options.losers_csv, options.again_csv))
-    without, having = by_seed(*arms)
-    if not len(having.table):
-        raise UserError(f"{options.again_csv}: holds no clip, so nothing can be said of the adapter")
     return hits_of(without, judge), hits_of(having, judge)
 
 
@@ -100,7 +99,9 @@ def main() -> int:
     from synthio.classification.listening import Listener
     from synthio.files import fingerprint, write_json
     from synthio.manifest import versions
+    from synthio.models.adapters import adapter_kind
 
+    adapter_kind(options.adapter)  # a name that is no folder has a fingerprint, too
     quiet_libraries()
     set_threads()
     output = Path(options.output_json)

@@ -67,14 +67,14 @@ def measure_parts(options: PartsOptions, synthetic: Arm, gold: Arm, ears: Ears, 
 
 def arms_of(options: PartsOptions, synthetic: Arm) -> dict[str, tuple[Arm, Arm, bool]]:
     """Part -> (clips without it, clips with it, whether these are pairs in one order)."""
-    from synthio.manifest import PATH, UNMATCHED, read_manifest
+    from synthio.manifest import LABEL, PATH, SEED, UNMATCHED, read_manifest
 
     found, count = {}, options.attribution_clips
     firsts = {ALIGNMENT: options.losers_csv, CAPTIONS: options.first_csv}
     for csv in options.again_csvs:
-        for part, table in read_manifest(csv).groupby(PART):
+        for part, table in read_manifest(csv, (PATH, LABEL, SEED, PART)).groupby(PART):
             if first := firsts[str(part)]:
-                old, new = by_seed(Arm(read_manifest(first), first), Arm(table, csv))
+                old, new = by_seed(read_arm(first), Arm(table, csv))
                 found[str(part)] = (old, new, True) if part == ALIGNMENT else (new, old, True)
     if UNMATCHED in synthetic.table.columns:
         some = Arm(synthetic.table[synthetic.table[UNMATCHED] != ""], synthetic.csv).some(count)
@@ -84,6 +84,17 @@ def arms_of(options: PartsOptions, synthetic: Arm) -> dict[str, tuple[Arm, Arm, 
         dropped, kept = (arm.some(DROPPED_PER_CLIP * count) for arm in sets)
         found[FILTER] = (dropped, kept, False)
     return found
+
+
+def read_arm(csv: str) -> Arm:
+    """Clips of a table, with the seeds that make pairs of them.
+
+    Raises:
+        UserError: as `read_manifest`, the column of seeds included.
+    """
+    from synthio.manifest import LABEL, PATH, SEED, read_manifest
+
+    return Arm(read_manifest(csv, (PATH, LABEL, SEED)), csv)
 
 
 def by_seed(old: Arm, new: Arm) -> tuple[Arm, Arm]:

@@ -62,9 +62,14 @@ def world(tmp_path_factory):
     strange = losers.assign(path=np.roll(losers["path"], 1), part="alignment")[::-1]
     strange.to_csv(folder / "strange.csv", index=False)
     losers.assign(part="alignment")[::2].to_csv(folder / "same.csv", index=False)
-    (folder / "adapter").mkdir()
-    (folder / "adapter/adapter_config.json").write_text("{}")
+    save_adapter(folder / "adapter", "{}")
     return folder
+
+
+def save_adapter(folder, config):
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(config)
+    (folder / "adapter_model.safetensors").touch()
 
 
 def ask(world, again: str, out: str, **more):
@@ -96,8 +101,7 @@ def test_another_adapter_makes_another_file(world):
     if first is None:
         assert ask(world, "same.csv", "same.csv.json").returncode == 0
         first = json.loads((world / "same.csv.json").read_text())
-    (world / "other").mkdir()
-    (world / "other/adapter_config.json").write_text('{"r": 4}')
+    save_adapter(world / "other", '{"r": 4}')
     assert ask(world, "same.csv", "other.json", adapter=world / "other").returncode == 0
     second = json.loads((world / "other.json").read_text())
     assert second["fingerprint"] != first["fingerprint"] and second["adapter"] == "other"
@@ -108,3 +112,18 @@ def test_a_clip_without_its_partner_is_told(world):
     again.to_csv(world / "odd.csv", index=False)
     done = ask(world, "odd.csv", "odd.json")
     assert done.returncode == 2 and "odd.csv: seed 99 is not in" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"adapter": "nowhere"}, "nowhere: no adapter_config.json"),
+        ({"losers_csv": "gold.csv"}, "gold.csv: no column 'seed'"),
+        ({"again": "gold.csv"}, "gold.csv: no column 'seed'"),
+    ],
+)
+def test_what_is_no_adapter_and_no_pair_is_told_before_anything_is_heard(world, given, said):
+    given = {name: world / value for name, value in given.items()}
+    done = ask(world, given.pop("again", "same.csv"), "none.json", **given)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    assert not (world / "none.json").exists()
