@@ -3,8 +3,8 @@
     features = features_of(extractor)
     features(waveform)  # [B, T] -> what the network reads [B, ...]
 
-There is no FFT in them: what is done to a frame before its power spectrum (mean, pre-emphasis, window, DFT) is linear,
-so that it is one matrix. They compute in float64: in float32 the rounding of loud tones shows in quiet bands.
+There is no FFT in them, but a product with a matrix of sines, which is made of one turn of them when a file is loaded.
+They compute in float64: in float32, of the matrix alone too, the rounding of loud tones shows in quiet bands.
 """
 
 from __future__ import annotations
@@ -29,47 +29,50 @@ def filled(waveform: torch.Tensor, samples: int) -> torch.Tensor:
     return more[:, : torch.sym_max(waveform.shape[1], samples)]
 
 
-def dft_matrix(frames: torch.Tensor, fft_size: int) -> torch.Tensor:
-    """float64 [W, 2 x bins] of what is done to each unit frame, [W, W]: real and imaginary part of their spectra."""
-    spectrum = torch.fft.rfft(frames, n=fft_size)
-    return torch.cat([spectrum.real, spectrum.imag], dim=1)
-
-
-def kaldi_frames(window: torch.Tensor) -> torch.Tensor:
-    """What Kaldi does to a unit frame before the spectrum: mean, pre-emphasis, window; float64 [W, W]."""
-    centred = torch.eye(len(window), dtype=torch.float64) - 1 / len(window)
-    previous = torch.cat([centred[:, :1], centred[:, :-1]], dim=1)
-    return (centred - PREEMPHASIS * previous) * window
-
-
 class Mel(nn.Module):
     """Power spectra of frames, through mel filters.
 
     Args:
-        matrix: see `dft_matrix`.
+        window: [W].
+        fft_size: samples that the spectrum is of; silence is behind a frame up to that.
         filters: [bins, bands].
         hop: samples between frames.
         floor: the least energy of a band.
+        is_kaldi: a frame has its mean taken off and its high tones raised before the window.
     """
 
-    matrix: torch.Tensor
+    window: torch.Tensor
+    circle: torch.Tensor
     filters: torch.Tensor
     offsets: torch.Tensor
 
-    def __init__(self, matrix: torch.Tensor, filters: Any, hop: int, floor: float):  # Any: an array or a tensor
-        super().__init__()
-        self.hop, self.floor = hop, floor
-        self.register_buffer("matrix", matrix)
+    def __init__(self, window: Any, fft_size: int, filters: Any, hop: int, floor: float, is_kaldi: bool = False):
+        super().__init__()  # Any: arrays or tensors
+        self.hop, self.floor, self.is_kaldi = hop, floor, is_kaldi
+        angles = 2 * torch.pi * torch.arange(fft_size, dtype=torch.float64) / fft_size
+        self.register_buffer("window", torch.as_tensor(window, dtype=torch.float64))
+        self.register_buffer("circle", torch.stack([angles.cos(), angles.sin()]))
         self.register_buffer("filters", torch.as_tensor(filters, dtype=torch.float64))
-        self.register_buffer("offsets", torch.arange(len(matrix)))
+        self.register_buffer("offsets", torch.arange(len(self.window)))
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """[B, T], T at least a frame -> energies, float64 [B, frames, bands], of the frames that lie inside."""
-        count = (waveform.shape[1] - len(self.matrix)) // self.hop + 1
+        count = (waveform.shape[1] - len(self.window)) // self.hop + 1
         places = torch.arange(count)[:, None] * self.hop + self.offsets
-        spectrum = waveform[:, places].double() @ self.matrix
-        real, imaginary = spectrum.chunk(2, dim=-1)
+        frames = waveform[:, places].double()
+        if self.is_kaldi:
+            centred = frames - frames.mean(dim=-1, keepdim=True)
+            frames = centred - PREEMPHASIS * torch.cat([centred[..., :1], centred[..., :-1]], dim=-1)
+        real, imaginary = ((frames * self.window) @ self.dft_matrix()).chunk(2, dim=-1)
         return ((real * real + imaginary * imaginary) @ self.filters).clamp(min=self.floor)
+
+    def dft_matrix(self) -> torch.Tensor:
+        """Real and imaginary part (its sign apart) of what each sample adds to each bin: float64 [W, 2 x bins].
+
+        A function of few numbers: in a file it would be megabytes.
+        """
+        places = self.offsets[:, None] * torch.arange(len(self.filters)) % self.circle.shape[1]
+        return torch.cat([self.circle[0][places], self.circle[1][places]], dim=1)
 
 
 class PortableFbank(nn.Module):
@@ -79,8 +82,7 @@ class PortableFbank(nn.Module):
         super().__init__()
         self.frames, self.samples = frames, num_samples(frames)
         window = torch.hann_window(WINDOW, periodic=False, dtype=torch.float64)
-        matrix = dft_matrix(kaldi_frames(window), FFT_SIZE)
-        self.mel = Mel(matrix, mel_filters(num_mel_bins, "cpu"), HOP, ENERGY_FLOOR)
+        self.mel = Mel(window, FFT_SIZE, mel_filters(num_mel_bins, "cpu"), HOP, ENERGY_FLOOR, is_kaldi=True)
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """[B, T] -> [B, frames, num_mel_bins]."""
@@ -114,9 +116,8 @@ class SeamlessFbank(nn.Module):
 
     def __init__(self, extractor: Extractor):
         super().__init__()
-        window = torch.from_numpy(np.asarray(extractor.window, np.float64))
-        matrix = 2.0**15 * dft_matrix(kaldi_frames(window), FFT_SIZE)
-        self.mel = Mel(matrix, extractor.mel_filters, HOP, ENERGY_FLOOR)
+        window = 2.0**15 * np.asarray(extractor.window, np.float64)  # it reads whole numbers of 16 bits
+        self.mel = Mel(window, FFT_SIZE, extractor.mel_filters, HOP, ENERGY_FLOOR, is_kaldi=True)
         self.stride, self.least = extractor.stride, round(LEAST_S * extractor.sampling_rate)
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
@@ -142,7 +143,7 @@ class CentredMel(nn.Module):
         super().__init__()
         window = torch.hann_window(fft_size, dtype=torch.float64)
         self.margin = fft_size // 2
-        self.mel = Mel(dft_matrix(torch.diag(window), fft_size), filters, hop, LEAST_POWER)
+        self.mel = Mel(window, fft_size, filters, hop, LEAST_POWER)
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """[B, T] -> float64 [B, T // hop + 1, bands]."""

@@ -75,3 +75,13 @@ def test_what_is_not_written_or_draws_at_random_is_said_to_be_unknown():
     for extractor in (EncodecFeatureExtractor(), ClapFeatureExtractor(), WhisperFeatureExtractor(dither=1e-4)):
         assert features_of(extractor) is None
     assert isinstance(features_of(extractors()["wave"]), Wave)
+
+
+def test_no_matrix_of_sines_is_kept():
+    """It is a function of few numbers, and was 9 MB of each file."""
+    from transformers import ClapFeatureExtractor
+
+    for features in (PortableFbank(54, 128), ClapMel(ClapFeatureExtractor())):
+        kept = {name: part.numel() * part.element_size() for name, part in features.state_dict().items()}
+        filters = kept.pop("mel.filters" if "mel.filters" in kept else "mel.mel.filters")
+        assert sum(kept.values()) < 50_000 < filters
