@@ -1,7 +1,7 @@
 """The embedded caption writer: a small grammar. It needs no weights and no network, and a seed decides all it writes.
 
     main      the label in a phrase ("a recording of a dog bark")
-    manner    up to three words or phrases of the pool, one of a kind ("loud", "low-pitched")
+    manner    up to two words or phrases of the pool, one of a kind ("loud", "low-pitched")
     behind    a background of the pool
 
 A label with nothing in its pool gets neutral words (distance, room), which say nothing about what is heard.
@@ -16,13 +16,12 @@ from collections.abc import Iterable, Sequence, Set
 from synthio.captions.pools import clean_phrase, most_words, telling_words, words_of
 from synthio.captions.requests import CaptionRequest, CaptionWriter, Extraction
 
-COUNTS = {"single": "a single time", "two": "two times", "three": "three times", "several": "several times"}
+# How often and how fast a sound comes is not carried over: told to repeat a siren, the generator repeats anything but.
+UNSAID = ("single", "two", "three", "several", "slow", "fast")
 # One word of a kind at most: a sound is not loud and quiet at once.
 KINDS = (
     ("quiet", "faint", "soft", "loud"),
     ("low-pitched", "high-pitched"),
-    ("slow", "fast"),
-    tuple(COUNTS),
     ("steady", "changing"),
     ("muffled", "rumbling", "hissing"),
     ("close", "distant"),
@@ -99,8 +98,8 @@ def _closes(rest: str) -> bool:
 
 
 def manner_phrases(part: str, label: str) -> list[str]:
-    """'several loud barks' -> ['several', 'loud'] for a dog's bark; a phrase with unknown words stays whole."""
-    words = telling_words(part, label)
+    """'several loud barks' -> ['loud'] for a dog's bark; a phrase with unknown words stays whole."""
+    words = [word for word in telling_words(part, label) if word not in UNSAID]
     if all(word in KIND_OF for word in words):
         return words
     text = clean_phrase(part)
@@ -124,7 +123,7 @@ def compose(request: CaptionRequest, taken: Set[str] = frozenset()) -> list[str]
     for attempt in range(TRIES * request.count):
         if len(out) == request.count:
             break
-        prompt = one_prompt(request, pool, rng, most=1 if plain and attempt < TRIES // 2 else 3)
+        prompt = one_prompt(request, pool, rng, most=1 if plain and attempt < TRIES // 2 else 2)
         is_new = prompt not in out and prompt != request.rejected
         # after many tries the label's words are used up: a prompt that another clip has is better than none
         if is_new and (prompt not in taken or attempt > TRIES * request.count // 2):
@@ -147,7 +146,7 @@ def one_prompt(request: CaptionRequest, pool: Extraction, rng: random.Random, mo
     if not request.diverse and rng.random() < 0.3:
         manners = choose_manners((*manners, *neutral), len(manners) + 1, rng)
     text = main_clause(request.label, manners, rng)
-    if pool.backgrounds and rng.random() < (0.3 if most == 1 else 0.6):
+    if pool.backgrounds and rng.random() < 0.3:
         text += f", with {rng.choice(pool.backgrounds)} in the background"
     elif rng.random() < 0.3:
         text += f", {rng.choice(PLACES)}"
@@ -170,15 +169,13 @@ def choose_manners(phrases: Sequence[str], count: int, rng: random.Random) -> li
 
 def main_clause(label: str, manners: Sequence[str], rng: random.Random) -> str:
     """The label with words on how it sounds and other events after it."""
-    count = next((m for m in manners if m in COUNTS), "")
-    adjectives = [m for m in manners if m in KIND_OF and m not in COUNTS]
+    adjectives = [m for m in manners if m in KIND_OF]
     events = [m for m in manners if m not in KIND_OF]
-    if (count or adjectives) and rng.random() < 0.4:
-        listed = " ".join(part for part in (count, ", ".join(adjectives)) if part)
-        text = f"{listed} sound{'s' if count not in ('', 'single') else ''} of a {label}"
+    if adjectives and rng.random() < 0.4:
+        text = f"{', '.join(adjectives)} sound of a {label}"
     else:
         text = rng.choice([f"Sound of a {label}", f"the sound of a {label}", f"a recording of a {label}"])
-        text = ", ".join([text, *adjectives, *([COUNTS[count]] if count else [])])
+        text = ", ".join([text, *adjectives])
     if events:
         text += rng.choice([" and ", ", followed by "]) + " and ".join(events)
     return text

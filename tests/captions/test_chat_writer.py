@@ -421,7 +421,7 @@ def test_a_limit_decides_nothing_of_the_result_but_a_model_does():
         (["--llm_model", "m"], "go with caption_writer=openai"),
         (["--llm_base_url", "http://h/v1"], "go with caption_writer=openai"),
         (["--caption_writer", "./nothing"], "no such model folder: ./nothing"),
-        (["--llm_max_calls", "-1"], "not a whole number"),
+        (["--llm_max_calls", "-1"], "-1 is outside [0, infinity]"),
     ],
 )
 def test_the_driver_refuses_writers_that_cannot_work(tmp_path, words, part):
