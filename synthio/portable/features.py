@@ -46,8 +46,9 @@ class Mel(nn.Module):
     filters: torch.Tensor
     offsets: torch.Tensor
 
+    # Any: arrays or tensors
     def __init__(self, window: Any, fft_size: int, filters: Any, hop: int, floor: float, is_kaldi: bool = False):
-        super().__init__()  # Any: arrays or tensors
+        super().__init__()
         self.hop, self.floor, self.is_kaldi = hop, floor, is_kaldi
         angles = 2 * torch.pi * torch.arange(fft_size, dtype=torch.float64) / fft_size
         self.register_buffer("window", torch.as_tensor(window, dtype=torch.float64))

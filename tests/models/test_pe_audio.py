@@ -86,9 +86,10 @@ def test_the_part_of_a_model_with_video_that_hears(folder, tmp_path):
     state = {name if name.startswith("text_model.") else f"audio_model.{name}": x for name, x in state.items()}
     save_file(state | {"video_model.x": torch.zeros(2)}, whole / "model.safetensors", metadata={"format": "pt"})
     (clip,) = noise(0.5)
+    # not to the bit: the order of sums depends on where the weights lie in memory
     one, other = (load_scorer(str(path)) for path in (folder, whole))
-    np.testing.assert_array_equal(one.score_audio([clip]), other.score_audio([clip]))
-    np.testing.assert_array_equal(one.score_text(TEXTS), other.score_text(TEXTS))
+    np.testing.assert_allclose(one.score_audio([clip]), other.score_audio([clip]), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(one.score_text(TEXTS), other.score_text(TEXTS), rtol=1e-4, atol=1e-5)
 
 
 def test_what_has_no_vector_of_a_clip_or_no_scale_is_refused(folder, tmp_path):
