@@ -5,7 +5,7 @@
 A generator has a sound of its own, which shifts the embeddings of all its clips alike, whatever they are of. A head
 that is fitted to both kinds of clips takes a part of that shift for what tells labels apart. So the means are made
 equal: the first order of aligning two domains (Sun et al. 2016, "Return of frustratingly easy domain adaptation"; its
-second order gave nothing more here, see docs/results).
+second order gave nothing more here, see docs/classifiers.md).
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthio.classification.heads import TITLES, UNTRAINED
+from synthio.classification.heads import TITLES, UNTRAINED, title_of
 from synthio.cli import UserError, in_range, new_parser, run_main
 from synthio.report.tables import p_text
 
@@ -486,7 +486,7 @@ def gain_table(records: Sequence[Mapping[str, Any]]) -> str:
     for n, rows in by_n(records).items():
         cells = [
             [
-                TITLES[row["head"]].replace("AST", row["called"]),
+                title_of(row["head"], row),
                 *("no clips" if row[name] == BASELINE else NAMES[row[name]] for name in ("clips", "other")),
                 *(number(row[name]) for name in ("mean", "other_mean")),
                 difference_text(row),
