@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import math
 import re
 import struct
 import zlib
@@ -19,6 +20,7 @@ from typing import BinaryIO
 
 from synthio.cli import UserError
 from synthio.formats.file_bytes import FileBytes, FileRange
+from synthio.formats.frames import HEAD, cut_frame, first_run, frame_bytes
 
 # Every suffix of a file that can be read; what lies in the file is told by its bytes. docs/audio.md names the decoders.
 AUDIO_SUFFIXES = tuple(
@@ -43,7 +45,7 @@ class Container:
 
     def sources(self, path: Path) -> Iterator[str | io.BufferedReader]:
         """What decoders open, one after the other: the path, or each part as if it were a file."""
-        if len(self.parts) == 1:
+        if len(self.parts) == 1 and self.parts[0][0] == 0:
             yield str(path)
             return
         with path.open("rb") as stream:
@@ -89,7 +91,11 @@ def read_container(path: Path) -> Container:
 
 def _look(stream: BinaryIO, size: int) -> Container:
     head = stream.read(_HEAD_BYTES)
-    kind = _kind(head, stream)
+    skip = _tag_before_sound(stream, head, size)
+    if skip:
+        behind = _look(io.BufferedReader(FileRange(stream, skip, size)), size - skip)
+        return Container(behind.kind, tuple((start + skip, end + skip) for start, end in behind.parts))
+    kind = _kind(head)
     if head.count("\ufffd".encode()) >= _REPLACED:
         raise BadAudio("damaged: it was saved or sent as text, and bytes were replaced; get it again")
     if not kind:
@@ -98,10 +104,11 @@ def _look(stream: BinaryIO, size: int) -> Container:
         _check_wav(stream, size)
     elif kind in _DECLARED:
         _check_declared(stream, head, _DECLARED[kind](stream, head), size)
-    elif kind in _PARTS or kind in _SECOND:
-        data = FileBytes(stream)
-        return Container(kind, _PARTS[kind](data) if kind in _PARTS else _only_part(kind, data))
-    return Container(kind, ((0, size),))
+    if kind in _SECOND:
+        _refuse_second(kind, FileBytes(stream))
+    elif kind == "AMR" or (not kind and frame_bytes(head[:HEAD])):
+        _check_last_frame(FileBytes(stream), 0, size)
+    return Container(kind, _PARTS[kind](FileBytes(stream)) if kind in _PARTS else ((0, size),))
 
 
 # ---- what it is
@@ -110,6 +117,7 @@ _HEAD_BYTES = 512
 _REPLACED = 4  # signs of that in the head are no chance
 _W64_GUID = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _ASF_GUID = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"
+_ASF_DATA_GUID = b"\x36\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"
 _KINDS = (
     (rb"RIFF.{4}WAVE.{0,64}?fmt .{4}[\x50\x55]\0", "WAV of MPEG"),  # which libsndfile reads as it reads MP3
     (rb"RIFF.{4}WAVE|RIFX.{4}WAVE", "WAV"),
@@ -149,14 +157,8 @@ _NO_SOUNDS = (
 )
 
 
-def _kind(head: bytes, stream: BinaryIO) -> str:
-    """The kind by the first bytes; a tag of MP3 players may stand before other kinds, too."""
-    skip = _id3_size(head)
-    if skip:
-        stream.seek(skip)
-        behind = stream.read(16)
-        if behind[:4] == b"fLaC":
-            return "FLAC"
+def _kind(head: bytes) -> str:
+    """The kind by the first bytes; "" if they are not known."""
     return next((kind for pattern, kind in _KINDS if re.match(pattern, head, re.DOTALL)), "")
 
 
@@ -170,6 +172,34 @@ def _id3_size(head: bytes) -> int:
     if len(head) < 10 or head[:3] != b"ID3" or max(head[6:10]) > 127:
         return 0
     return 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]) + (10 if head[5] & 16 else 0)
+
+
+def _tag_before_sound(stream: BinaryIO, head: bytes, size: int) -> int:
+    """Bytes of the ID3v2 tags that stand before a sound which is no MP3, and by whose decoders they are not expected.
+
+    Raises:
+        BadAudio: a tag ends behind the end of the file, or within a frame of sound: decoders pass over all of it.
+    """
+    skip, behind = 0, head
+    while length := _id3_size(behind):
+        _check_tag(FileBytes(stream), skip, skip + length)
+        skip += length
+        stream.seek(skip)
+        behind = stream.read(_HEAD_BYTES)
+    return skip if skip and _begins_sound(behind) else 0
+
+
+def _check_tag(data: FileBytes, start: int, end: int) -> None:
+    sound = first_run(data, start + 10, len(data))
+    mend = f"; sound begins at byte {sound}: take the tag off (tail -c +{sound + 1} IN > OUT)"
+    if end > len(data):
+        known = mend if sound < len(data) else "; get it again"
+        raise BadAudio(f"damaged: its ID3 tag declares {end - start} bytes, the file has {len(data)}{known}")
+    at = sound
+    while at < end and (length := frame_bytes(data[at : at + HEAD])):
+        at += length
+    if sound < end < at:  # a tag may hold a sound, but that ends where the tag does, or before
+        raise BadAudio(f"damaged: its ID3 tag declares {end - start} bytes, and sound is among them{mend}")
 
 
 def _refuse_what_is_no_sound(head: bytes) -> None:
@@ -230,14 +260,13 @@ def _wav_data(stream: BinaryIO, size: int) -> tuple[int, int] | None:
     return None
 
 
-def unsaid_bytes(path: Path, kind: str) -> int:
+def unsaid_bytes(stream: BinaryIO, kind: str) -> int:
     """Bytes that may be sound, of a file whose header says that it has no samples: in a WAV, no other chunk."""
-    with path.open("rb") as stream:
-        size = stream.seek(0, 2)
-        if kind != "WAV":
-            return size if size > _TAIL else 0
-        found = _wav_data(stream, size)
-        return 0 if found is None or _is_chunks(stream, found[0], size) else size - found[0]
+    size = stream.seek(0, 2)
+    if kind != "WAV":
+        return size if size > _TAIL else 0
+    found = _wav_data(stream, size)
+    return 0 if found is None or _is_chunks(stream, found[0], size) else size - found[0]
 
 
 def _is_chunks(stream: BinaryIO, at: int, size: int) -> bool:
@@ -320,6 +349,42 @@ def _au_size(stream: BinaryIO, head: bytes) -> int:
     return 0 if size == 0 or size >= _UNKNOWN_SIZE else before + size
 
 
+def _nist_size(stream: BinaryIO, head: bytes) -> int:
+    """The header's length, and the samples that it declares; 0 where they are compressed."""
+    fields = dict(re.findall(rb"^(\w+) -\w+ (\S+)", head, re.MULTILINE))
+    names = (b"sample_count", b"channel_count", b"sample_n_bytes")
+    header = head[8:16].strip()
+    if b"," in fields.get(b"sample_coding", b"") or not all(x.isdigit() for x in (header, *map(fields.get, names))):
+        return 0
+    return int(header) + math.prod(int(fields[name]) for name in names)
+
+
+def _voc_size(stream: BinaryIO, head: bytes) -> int:
+    """Where the last block of a VOC file ends; 0 where a block's size is unknown (0)."""
+    at, total = int.from_bytes(head[20:22], "little"), stream.seek(0, 2)
+    while at + 4 <= total:
+        stream.seek(at)
+        kind, *size = stream.read(4)
+        if kind == 0:
+            return at + 1
+        if kind > 9:  # no block
+            return at
+        length = int.from_bytes(bytes(size), "little")
+        if not length:
+            return 0
+        at += 4 + length
+    return at
+
+
+def _asf_size(stream: BinaryIO, head: bytes) -> int:
+    """Where the data of an ASF file ends: behind the header. Editors of tags leave other sizes as they were."""
+    at = int.from_bytes(head[16:24], "little")
+    stream.seek(at)
+    data = stream.read(24)
+    size = int.from_bytes(data[16:24], "little") if data[:16] == _ASF_DATA_GUID else 0
+    return at + size if 50 < size < 1 << 62 else 0  # 50: its own head, of a stream that was never finished
+
+
 def _caf_size(stream: BinaryIO, head: bytes) -> int:
     """Where the last chunk of a CAF file ends; 0 where a chunk's size is unknown (-1)."""
     end, total = 8, stream.seek(0, 2)
@@ -378,6 +443,9 @@ _DECLARED: dict[str, Callable[[BinaryIO, bytes], int]] = {
     "CAF": _caf_size,
     "MP4": _mp4_size,
     "Matroska": _matroska_size,
+    "NIST": _nist_size,
+    "VOC": _voc_size,
+    "ASF": _asf_size,
 }
 
 
@@ -390,18 +458,16 @@ _SECOND = {
     "ASF": re.escape(_ASF_GUID),
     "WavPack": rb"wvpk.{12}\0{4}.{5}[\x08-\x0f\x18-\x1f\x28-\x2f\x38-\x3f]",  # a first block, at sample 0
     "TTA": rb"TTA1[\1-\3]\0",
-    "VOC": rb"Creative Voice File\x1a",
 }
 
 
-def _only_part(kind: str, data: FileBytes) -> Parts:
-    """All of a file, which may hold one sound alone."""
+def _refuse_second(kind: str, data: FileBytes) -> None:
+    """Refuse a file that may hold one sound alone, and holds another."""
     headers = data.places(re.compile(_SECOND[kind], re.DOTALL))
     next(headers, None)
     second = next(headers, None)
     if second is not None:
         raise _joined(second)
-    return ((0, len(data)),)
 
 
 def _ogg_parts(data: FileBytes) -> Parts:
@@ -410,17 +476,19 @@ def _ogg_parts(data: FileBytes) -> Parts:
     Pages that begin a stream stand together at the start of a link. Behind the last page there may be tags.
 
     Raises:
-        BadAudio: the last page ends behind the end of the file, bytes that are no page lie between two, or a page is
-            damaged: decoders leave it out.
+        BadAudio: the last page ends behind the end of the file, or no page of a stream is marked as its last; bytes
+            that are no page lie between two, or a page is damaged: decoders leave it out.
     """
-    at, starts, beginning = 0, [0], True
+    at, starts, beginning, unended = 0, [0], True, set[bytes]()
     while data[at : at + 4] == b"OggS":
         if at + 27 > len(data) or at + 27 + data[at + 26] > len(data):
             raise _truncated(len(data), at + 27 + (data[at + 26] if at + 27 <= len(data) else 1))
-        begins = bool(data[at + 5] & 2)
+        begins, ends, stream = data[at + 5] & 2, data[at + 5] & 4, data[at + 14 : at + 18]
         if begins and not beginning:
             starts.append(at)
-        beginning = begins
+            _refuse_unended(unended, at)
+        unended = (unended | {stream} if begins else unended) - ({stream} if ends else set())
+        beginning = bool(begins)
         table = at + 27
         end = table + data[at + 26] + sum(data[table : table + data[at + 26]])
         if end <= len(data) and not _is_page_whole(data[at:end]):
@@ -430,7 +498,17 @@ def _ogg_parts(data: FileBytes) -> Parts:
         raise _truncated(len(data), at)
     if any(True for _ in data.places(re.compile(rb"OggS\0"), at)):
         raise BadAudio(f"damaged: no page of Ogg at byte {at}, but others behind it")
+    _refuse_unended(unended, at)
     return _ranges(starts, len(data))
+
+
+def _refuse_unended(streams: set[bytes], at: int) -> None:
+    """Refuse streams without a last page, as encoders mark it (RFC 3533)."""
+    if streams:
+        raise BadAudio(
+            f"truncated: no page of Ogg up to byte {at} is marked as the last; get it again, or, if it is whole, "
+            "write it anew (ffmpeg -i IN -c copy OUT)"
+        )
 
 
 _TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -452,7 +530,7 @@ def _mpeg_parts(data: FileBytes) -> Parts:
     Decoders take the first header for that of the whole.
 
     Raises:
-        BadAudio: a sound ends before its Xing header says.
+        BadAudio: a sound ends before its Xing header says, or within a frame.
     """
     ends = _tags(data)
     headers = dict(_xing_headers(data))
@@ -464,7 +542,18 @@ def _mpeg_parts(data: FileBytes) -> Parts:
         end = next(end for start, end in parts if start <= at < end)
         if length > end - at + _ID3V1:
             raise _truncated(end - at, length)
+    for start, end in parts:
+        while start in ends:
+            start = ends[start]
+        _check_last_frame(data, start, end, can_leave_out=len(parts) == 1 and not headers)
     return parts
+
+
+def _check_last_frame(data: FileBytes, start: int, end: int, can_leave_out: bool = True) -> None:
+    at = cut_frame(data, start, end)
+    if at is not None:
+        out = f", or leave that frame out (head -c {at} IN > OUT)" if can_leave_out else ""
+        raise BadAudio(f"truncated: its last frame, at byte {at} of {end}, is not whole; get it again{out}")
 
 
 def _tags(data: FileBytes) -> dict[int, int]:

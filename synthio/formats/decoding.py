@@ -12,7 +12,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,24 +46,24 @@ def open_sound(path: Path) -> Iterator[Stream]:
     """
     container = read_container(path)
     sources = container.sources(path)
-    with _open(next(sources), container, path) as first:
+    with _open(next(sources), container) as first:
         if len(container.parts) == 1:
             yield first
         else:
-            yield Stream(first.sample_rate, first.channels, None, _joined(first, sources, container, path))
+            yield Stream(first.sample_rate, first.channels, None, _joined(first, sources, container))
 
 
-def _joined(first: Stream, others: Iterator[Source], container: Container, path: Path) -> Iterator[np.ndarray]:
+def _joined(first: Stream, others: Iterator[Source], container: Container) -> Iterator[np.ndarray]:
     yield from first.blocks
     for source in others:
-        with _open(source, container, path) as part:
+        with _open(source, container) as part:
             if (part.sample_rate, part.channels) != (first.sample_rate, first.channels):
                 raise BadAudio("holds joined sounds of other rates or channels; split them")
             yield from part.blocks
 
 
 @contextmanager
-def _open(source: Source, container: Container, path: Path) -> Iterator[Stream]:
+def _open(source: Source, container: Container) -> Iterator[Stream]:
     """Open one sound with the decoder that can tell its length."""
     if container.kind not in _BY_SNDFILE:
         with _open_av(source) as stream:
@@ -74,7 +74,8 @@ def _open(source: Source, container: Container, path: Path) -> Iterator[Stream]:
             yield Stream(file.samplerate, file.channels, file.frames, _sndfile_blocks(file))
             return
         if file is not None and file.frames == 0:
-            more = unsaid_bytes(path, container.kind)
+            with Path(source).open("rb") if isinstance(source, str) else nullcontext(source) as stream:
+                more = unsaid_bytes(stream, container.kind)
             if not more:
                 raise BadAudio("empty: 0 samples")
             reason = f"its header says 0 samples, though {more} bytes follow; mend it"

@@ -224,6 +224,28 @@ def test_a_chained_ogg_is_heard_whole(tmp_path, codec):
         bad(join(tmp_path / "all.ogg", *paths), "joined sounds of other rates")
 
 
+@pytest.mark.parametrize(("codec", "form"), [("VORBIS", None), ("OPUS", None), ("flac", "ogg"), ("libopus", "ogg")])
+def test_an_ogg_that_was_cut_between_two_pages(tmp_path, codec, form):
+    """All its pages are whole, and decoders call what is left the sound."""
+    import soundfile
+
+    path = tmp_path / "a.ogg"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 48000 * 6)
+    if form:
+        encode(path, codec, noise, 48000, form)
+    else:
+        soundfile.write(path, noise, 48000, format="OGG", subtype=codec)
+    raw = path.read_bytes()
+    assert probe(path) == (48000, 1, 288000)
+    pages = [at for at in range(len(raw)) if raw[at : at + 5] == b"OggS\0"]
+    for end in pages[3:]:
+        bad(
+            join(path, raw[:end]), f"truncated: no page of Ogg up to byte {end} is marked as the last; get it again, or"
+        )
+    bad(join(path, raw[: pages[-1]], raw), f"truncated: no page of Ogg up to byte {pages[-1]} ")
+    assert probe(join(path, raw, raw)) == (48000, 1, 576000)
+
+
 @pytest.mark.parametrize("between", [b"", id3(5000)])
 @pytest.mark.parametrize("options", [("1", "1"), ("0", "1"), ("1", "0"), ("0", "0")])
 def test_joined_mp3s_are_heard_whole(tmp_path, between, options):
@@ -251,6 +273,97 @@ def test_a_truncated_mp3_with_a_header(tmp_path, part):
     path = encode(tmp_path / "a.mp3", "libmp3lame", tone(2.0), 16000)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
     bad(path, r"truncated: \d+ bytes of the \d+")
+
+
+@pytest.mark.parametrize("missing", [2000, 300, 40])
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [("sph", None), ("voc", "pcm_s16le"), ("wma", "wmav2"), ("mp3", "libmp3lame"), ("mp2", "mp2")]
+)
+def test_what_decoders_do_not_say_is_missing(tmp_path, suffix, codec, missing):
+    """By sizes in the header; of MP3 without one, and MP2, by the last frame."""
+    path, noise = tmp_path / f"a.{suffix}", np.random.default_rng(0).uniform(-0.5, 0.5, 44100 * 2)
+    if codec:
+        options = {"write_xing": "0"} if suffix == "mp3" else {}
+        encode(path, codec, noise, 44100, "asf" if suffix == "wma" else None, **options)
+    else:
+        import soundfile
+
+        soundfile.write(path, noise, 44100, format="NIST")
+    whole = probe(path)[2]
+    assert whole == pytest.approx(88200, abs=4096)
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-missing])
+    bad(path, "truncated: ")
+    if suffix.startswith("mp"):
+        with pytest.raises(BadAudio) as told:
+            read_audio(path)
+        path.write_bytes(raw[: int(str(told.value).split("head -c ")[1].split()[0])])
+        assert probe(path)[2] == pytest.approx(whole, abs=2 * 1152 + missing * 144)
+
+
+def test_a_first_mp3_that_was_cut_before_another(tmp_path):
+    path = encode(tmp_path / "a.mp3", "libmp3lame", tone(1.5), 16000, write_xing="0", id3v2_version="0")
+    raw = path.read_bytes()
+    bad(
+        join(path, raw[:-20], id3(5000), raw),
+        r"truncated: its last frame, at byte \d+ of \d+, is not whole; get it again$",
+    )
+
+
+# ---- tags before the sound
+
+
+def longer(tag: bytes, more: int) -> bytes:
+    """An ID3v2 tag that declares more bytes than it has."""
+    size = len(tag) - 10 + more
+    return tag[:6] + bytes((size >> shift) & 127 for shift in (21, 14, 7, 0)) + tag[10:]
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "aiff", "caf", "w64"])
+@pytest.mark.parametrize("tags", [id3(3000), id3(3000) + id3(700)])
+def test_a_tag_before_another_sound_than_mp3(make_wav, tmp_path, suffix, tags):
+    path = make_wav(f"a.{suffix}", 1.0, seed=1)
+    raw = path.read_bytes()
+    tagged = join(tmp_path / f"b.{suffix}", tags, raw)
+    np.testing.assert_array_equal(read_audio(tagged)[0], read_audio(path)[0])
+    bad(join(tagged, tags, raw[:-20]), "truncated|flac decoder lost sync")
+    if suffix != "ogg":
+        bad(join(tagged, tags, raw, raw), "another sound begins behind its end, at byte")
+
+
+def test_a_recorder_that_crashed_behind_a_tag(make_wav, tmp_path):
+    path = make_wav("a.wav", 1.0, seed=1)
+    set_sizes(path, 36, 0)
+    assert probe(join(tmp_path / "b.wav", id3(3000), path)) == (16000, 1, 16000)
+
+
+@pytest.mark.parametrize("more", [100, 2000, 9000, 200000])
+def test_a_tag_that_declares_some_of_the_sound(tmp_path, more):
+    """Decoders pass over what a tag declares, whatever it is."""
+    path = encode(tmp_path / "a.mp3", "libmp3lame", tone(3.0), 16000, write_xing="0", id3v2_version="0")
+    tag, raw = id3(3000), path.read_bytes()
+    whole = probe(join(path, tag, raw))
+    begin = len(tag)
+    message = f"damaged: its ID3 tag declares {begin + more} bytes, .*; sound begins at byte {begin}"
+    bad(join(path, longer(tag, more), raw), message + rf": take the tag off \(tail -c \+{begin + 1} IN > OUT\)")
+    path.write_bytes(path.read_bytes()[begin:])
+    assert probe(path) == whole
+
+
+def test_a_tag_that_is_longer_than_its_file(make_wav, tmp_path):
+    bad(
+        join(tmp_path / "a.mp3", longer(id3(3000), 9)),
+        "its ID3 tag declares 3029 bytes, the file has 3020; get it again",
+    )
+    bad(join(tmp_path / "a.wav", longer(id3(3000), 99999), make_wav("b.wav", 0.5)), "its ID3 tag declares 103019 bytes")
+
+
+def test_a_sound_within_a_tag(tmp_path):
+    """A general object of ID3 may be an MP3, right up to the end of the tag."""
+    path = encode(tmp_path / "a.mp3", "libmp3lame", tone(1.0), 16000, write_xing="0", id3v2_version="0")
+    raw = path.read_bytes()
+    whole = probe(path)
+    assert probe(join(path, longer(id3(3000), len(raw)), raw, raw)) == whole
 
 
 # ---- what happens to files on their way
