@@ -352,11 +352,11 @@ def _au_size(stream: BinaryIO, head: bytes) -> int:
 def _nist_size(stream: BinaryIO, head: bytes) -> int:
     """The header's length, and the samples that it declares; 0 where they are compressed."""
     fields = dict(re.findall(rb"^(\w+) -\w+ (\S+)", head, re.MULTILINE))
-    names = (b"sample_count", b"channel_count", b"sample_n_bytes")
     header = head[8:16].strip()
-    if b"," in fields.get(b"sample_coding", b"") or not all(x.isdigit() for x in (header, *map(fields.get, names))):
+    factors = [fields.get(name, b"") for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
+    if b"," in fields.get(b"sample_coding", b"") or not all(number.isdigit() for number in (header, *factors)):
         return 0
-    return int(header) + math.prod(int(fields[name]) for name in names)
+    return int(header) + math.prod(map(int, factors))
 
 
 def _voc_size(stream: BinaryIO, head: bytes) -> int:

@@ -301,6 +301,19 @@ def test_what_decoders_do_not_say_is_missing(tmp_path, suffix, codec, missing):
         assert probe(path)[2] == pytest.approx(whole, abs=2 * 1152 + missing * 144)
 
 
+def test_a_nist_header_that_declares_no_samples(tmp_path):
+    import soundfile
+
+    path = tmp_path / "a.sph"
+    soundfile.write(path, tone(0.5), 16000, format="NIST")
+    raw = path.read_bytes()
+    for old, new in ((b"sample_count", b"simple_count"), (b"sample_n_bytes -i", b"sample_n_bytes -s")):
+        path.write_bytes(raw.replace(old, new))
+        assert read_container(path).kind == "NIST"
+    path.write_bytes(raw.replace(b"sample_n_bytes -i 2", b"sample_n_bytes -i x"))
+    assert read_container(path).kind == "NIST"
+
+
 def test_a_first_mp3_that_was_cut_before_another(tmp_path):
     path = encode(tmp_path / "a.mp3", "libmp3lame", tone(1.5), 16000, write_xing="0", id3v2_version="0")
     raw = path.read_bytes()
