@@ -161,18 +161,31 @@ shown() { # a path as short as it can be said
     printf '%s' "$REPLY"
 }
 
-# Whether a folder or file may be a model, by its names.
-holds_model() {
-    [[ ! -f $1 || $1 == *.@(pt|pth|ckpt|bin|safetensors) ]] || return 1
-    [[ ! -d $1 ]] || (cd -- "$1" && [[ $(find . -maxdepth 2 \( -name '*.json' -o -name '*.pt' -o -name '*.pth' \
-        -o -name '*.ckpt' -o -name '*.bin' -o -name '*.safetensors' \) -print -quit) ]])
+# Print what a folder or file lacks that a model or an adapter has; nothing where it may be one, by its names.
+lacks_of_model() { # PATH CONFIG...: one such file says what the weights are; a checkpoint may do so itself
+    local path=$1 config weights=(-name '*.safetensors' -o -name '*.ckpt' -o -name '*.bin' -o -name '*.pt' -o -name '*.pth')
+    shift
+    if [[ ! -d $path ]]; then
+        [[ ! -f $path || $path == *.@(pt|pth|ckpt|bin|safetensors) ]] || printf 'it is no file of weights'
+        return
+    fi
+    for config in "$@"; do
+        [[ -f $path/$config ]] || continue
+        # parts of a model have folders of their own
+        [[ $(find -L "$path/" -maxdepth 2 \( "${weights[@]}" \) -print -quit) ]] || printf 'it has a %s, but no weights' "$config"
+        return
+    done
+    [[ $(find -L "$path/" -maxdepth 1 \( "${weights[@]}" \) -print -quit) ]] ||
+        { printf 'no %s' "$1" && printf ' or %s' "${@:2}" && printf ', and no weights'; }
 }
 
 model_path() { # VALUE VARIABLE: folder or hub id
+    local lacks
     if [[ $1 == embedded ]]; then
         printf '%s' "$root/${own_models[$2]}"
     elif [[ -e $1 ]]; then
-        holds_model "$1" || refuse "$1: holds no model: no config.json or model_index.json, and no weights"
+        lacks=$(lacks_of_model "$1" config.json model_index.json model_config.json)
+        [[ -z $lacks ]] || refuse "$1: holds no model: $lacks"
         absolute "$1"
     else
         case $1 in
@@ -226,7 +239,7 @@ check_output_csv() {
 }
 
 resolve_paths() {
-    local name
+    local name lacks
     for name in input_train_file valid_csv test_csv add_csv output_folder output_csv_path dpo_ckpt_folder results_root gama_dir \
         gama_checkpoint other_csv retrieval_csv review embeddings_folder; do
         printf -v "$name" %s "$(absolute "${!name}")"
@@ -239,9 +252,11 @@ resolve_paths() {
     check_place "$output_folder"
     check_place "$embeddings_folder"
     check_output_csv
-    [[ -z $dpo_ckpt_folder ]] || holds_model "$dpo_ckpt_folder" ||
-        refuse "--dpo_ckpt_folder: $dpo_ckpt_folder holds no adapter: no adapter_config.json, and no weights"
     resolve_generators
+    if [[ -n $dpo_ckpt_folder ]]; then
+        lacks=$(lacks_of_model "$dpo_ckpt_folder" adapter_config.json synthio_adapter.json)
+        [[ -z $lacks ]] || refuse "--dpo_ckpt_folder: $dpo_ckpt_folder holds no adapter: $lacks"
+    fi
     clap_model=$(model_path "$clap_model" clap_model)
     if [[ -n $probe_clap_model ]]; then
         probe_clap_model=$(model_path "$probe_clap_model" probe_clap_model)

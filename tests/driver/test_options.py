@@ -144,6 +144,41 @@ def test_a_folder_or_file_that_holds_no_model(name, tmp_path):
         assert done.returncode == 2 and f"{model}: holds no model" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["notes.json"], "no config.json or model_index.json or model_config.json, and no weights"),
+        (["results/scores.json"], "no config.json or model_index.json or model_config.json, and no weights"),
+        (
+            ["clap/config.json", "clap/model.safetensors"],
+            "no config.json or model_index.json or model_config.json, and",
+        ),
+        (["config.json"], "it has a config.json, but no weights"),
+        (["model_index.json", "vae/config.json"], "it has a model_index.json, but no weights"),
+    ],
+)
+def test_a_folder_that_holds_something_else_than_a_model(files, said, tmp_path):
+    """Any .json, two levels down too, passed for a model."""
+    for name in files:
+        (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "folder" / name).touch()
+    done = call("--check", "--clap_model", "folder", cwd=tmp_path)
+    assert done.returncode == 2 and f"folder: holds no model: {said}" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    done = call("--check", "--dpo_ckpt_folder", "folder", cwd=tmp_path)
+    assert done.returncode == 2 and "holds no adapter: no adapter_config.json or synthio_adapter.json" in done.stderr
+
+
+@pytest.mark.parametrize("files", [["model_index.json", "vae/x.safetensors"], ["config.json", "x.bin"], ["x.pt"]])
+def test_a_folder_that_may_hold_a_model(files, tmp_path):
+    for name in files:
+        (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "folder" / name).touch()
+    assert (
+        "holds no model" not in call("--check", "--clap_model", "folder", "--ast_model", "gone/", cwd=tmp_path).stderr
+    )
+
+
 @pytest.mark.parametrize("name", ["input_train_file", "valid_csv", "test_csv"])
 def test_an_input_is_never_written_over(name, tmp_path):
     """Stage 9 would have written the merged CSV in its place."""
