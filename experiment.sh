@@ -40,14 +40,14 @@ done
 source <(sed -n '/^# ==== variables/,/^# ==== end/p' "$root/run.sh")
 
 # What each method is for run.sh, in the order in which they run. Read now: the file may change while the jobs run.
-all_methods=()
+all_methods=() classical=() # those that augment gold clips by classical means
 declare -A words_of_method=()
 while IFS='|' read -r method words _; do
     [[ $method =~ ^([a-z_]+)\ $ ]] || continue # a comment
     all_methods+=("${BASH_REMATCH[1]}")
     words_of_method[${BASH_REMATCH[1]}]=$words
+    if [[ $words == *" --augment false --"* ]]; then classical+=("${all_methods[-1]}"); fi
 done <"$root/extras/methods.txt"
-classical=(random_noise pitch_shift spec_augment mixup audiomentations)
 
 print_help() {
     cat <<'END'
@@ -243,7 +243,7 @@ sum_given() { # the driver by content, the models by name, size and time
         if [[ -e $path ]]; then models+=("$path"); fi
     done
     given_sum=$({
-        cat "$root/run.sh" "$root"/extras/driver/*.sh
+        cat "$root/run.sh" "$root"/extras/driver/*.{sh,txt} "$root/extras/profiles.txt"
         ((${#models[@]} == 0)) || ls -lLR "${models[@]}"
     } | cksum)
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -52,3 +53,19 @@ def test_an_update_meanwhile_changes_nothing_that_is_under_way(clone, driver):
         printed.append(re.sub(r"\[\d\d:\d\d:\d\d\]", "", done.stdout))
     assert (clone / driver).read_text().startswith("exit 9")
     assert printed[0] == printed[1] and len(printed[0].splitlines()) > 6
+
+
+@pytest.mark.parametrize("name", ["run.sh", "extras/driver/steps.sh", "extras/driver/needs.txt", "extras/profiles.txt"])
+def test_jobs_that_were_done_before_an_update_are_asked_again(clone, name):
+    """A change of the lists that the driver reads left them as they were."""
+    lines = (clone / "experiment.sh").read_text(encoding="utf-8").splitlines()[:-1]  # all but the call
+    lines += ["generators=() captioner= caption_writer=", "sum_given", 'echo "$given_sum"']
+    (clone / "sum.sh").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    sums = []
+    for text in ("", "", "# a comment\n"):
+        with (clone / name).open("a", encoding="utf-8") as file:
+            file.write(text)
+        done = subprocess.run(["bash", clone / "sum.sh"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        sums.append(done.stdout.strip())
+    assert sums[0] and sums[0] == sums[1] != sums[2]

@@ -299,6 +299,7 @@ def test_every_method_has_a_name_in_print():
     rows = [[cell.strip() for cell in line.split("|")] for line in lines if not line.startswith("#")]
     assert {row[0] for row in rows} == set(ex.NAMES) - set(ex.HEAD_NAMES)
     assert all(len(row) == 3 and row[2] for row in rows)
+    assert {row[0] for row in rows if "--augment false" in row[1]} == set(ex.WITHOUT_CLIPS)
 
 
 def save_experiment(folder: Path, hits: dict[str, list[list[int]]], groups: int = 0) -> Path:
