@@ -43,16 +43,23 @@ def get_parser():
     return parser
 
 
-def generate(model, labels: list[str], seed: int, starts: list[np.ndarray] | None = None, batch_size: int = 16):
-    """One clip [T] for each label, of 4 s from noise alone, else of its start's length; the seconds that each took."""
+def generate(
+    model,
+    labels: list[str],
+    seed: int,
+    starts: list[np.ndarray] | None = None,
+    batch_size: int = 16,
+    clip_seconds: float = 4.0,
+):
+    """One clip [T] for each label, from noise alone, else of its start's length; the seconds that each took."""
     from synthio.generation.sampling import sample
 
     clips, started = [], time.monotonic()
     for first in progress(range(0, len(labels), batch_size), "evaluate: batches"):
         batch = labels[first : first + batch_size]
-        condition = model.condition([label_prompt(label) for label in batch], [4.0] * len(batch))
+        condition = model.condition([label_prompt(label) for label in batch], [clip_seconds] * len(batch))
         options = vars(model.sampling).copy()
-        lengths = [4 * SAMPLE_RATE] * len(batch)
+        lengths = [round(clip_seconds * SAMPLE_RATE)] * len(batch)
         if starts is not None:
             lengths = [len(clip) for clip in starts[first : first + batch_size]]
             latents = encode(model, starts[first : first + batch_size])

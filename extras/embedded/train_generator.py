@@ -4,7 +4,7 @@
     python extras/embedded/train_generator.py --cache .scratch/corpus --output weights/text_to_audio
 
 Needs corpus.py and train_autoencoder.py. Latents of the whole corpus are computed once. Writes the whole pipeline
-folder and its loss on held-out clips.
+folder and its loss on held-out clips. With --init, the training goes on from weights and tokenizer of such a folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ TIME_SHIFT = 0.5  # mean of the logit of the times
 
 
 def get_parser():
-    return recipe_parser(__doc__, "text_to_audio", steps=5000, batch_size=64)
+    parser = recipe_parser(__doc__, "text_to_audio", steps=5000, batch_size=64)
+    parser.add_argument("--init", default="", help="text-to-audio folder to go on from; empty: none")
+    return parser
 
 
 def new_parts(latent_channels: int, seed: int):
@@ -57,6 +59,22 @@ def new_parts(latent_channels: int, seed: int):
     return torch.nn.ModuleDict(
         {"transformer": transformer, "text_encoder": T5EncoderModel(text), "projection_model": projection}
     )
+
+
+def loaded_parts(folder: Path):
+    """The trained parts of a text-to-audio folder, as `new_parts` gives them."""
+    import torch
+    from diffusers import StableAudioDiTModel
+    from diffusers.pipelines.stable_audio.modeling_stable_audio import StableAudioProjectionModel
+    from transformers import T5EncoderModel
+
+    classes = {
+        "transformer": StableAudioDiTModel,
+        "text_encoder": T5EncoderModel,
+        "projection_model": StableAudioProjectionModel,
+    }
+    parts = {name: part.from_pretrained(folder / name, torch_dtype=torch.float32) for name, part in classes.items()}
+    return torch.nn.ModuleDict(parts).train()
 
 
 def encode_corpus(corpus, vae_folder: Path, path: Path, device: str):
@@ -148,9 +166,11 @@ def main() -> int:
     set_threads()
     corpus = Corpus(args.cache)
     latents = encode_corpus(corpus, args.output / "vae", args.scratch / "latents.npy", pick_device(args.device))
-    parts = new_parts(latents.shape[1], args.seed)
-    train_tokenizer(corpus, args.output / "tokenizer", start=False, max_length=MAX_TOKENS)
-    tokenizer = AutoTokenizer.from_pretrained(args.output / "tokenizer")
+    parts = loaded_parts(Path(args.init)) if args.init else new_parts(latents.shape[1], args.seed)
+    if not args.init:
+        train_tokenizer(corpus, args.output / "tokenizer", start=False, max_length=MAX_TOKENS)
+    tokenizer = AutoTokenizer.from_pretrained(Path(args.init or args.output) / "tokenizer")
+    tokenizer.save_pretrained(args.output / "tokenizer")
     FlowMatchEulerDiscreteScheduler().save_pretrained(args.output / "scheduler")
     write_json(args.output / "model_index.json", pipeline_index())
     rotary = get_1d_rotary_pos_embed(32, FRAMES + 1, use_real=True, repeat_interleave_real=False)

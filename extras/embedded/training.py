@@ -216,7 +216,16 @@ def with_average(module, average: dict[str, torch.Tensor], action: Callable[[], 
 
 
 def save_half(part, folder: Path) -> None:
-    """save_pretrained in float16 (half the size; it is loaded as float32), leaving `part` as it was."""
+    """save_pretrained in float16 (half the size; it is loaded as float32), leaving `part` as it was.
+
+    Where it was loaded from, which the library notes, is a path of one machine, and goes.
+    """
     import copy
+    import json
+
+    from synthio.files import write_json
 
     copy.deepcopy(part).half().save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("_name_or_path", None)
+    write_json(folder / "config.json", config)

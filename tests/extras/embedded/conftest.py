@@ -17,7 +17,7 @@ sys.path.append(str(HERE))
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
-    """corpus.py on four recordings of each set, one of them held out, and 40 procedural clips."""
+    """corpus.py on four recordings of each set, one of them held out, and 40 procedural clips; nothing rendered."""
     data, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     sets = {"us8k_part": ["dog_bark", "siren"], "philharmonia": ["flute", "violin"], "sonicpi": ["bd_fat", "elec_tick"]}
     for name, labels in sets.items():
@@ -29,6 +29,8 @@ def corpus(tmp_path_factory):
             rows.append({"path": f"{i}.ogg", "label": labels[i % 2], "name": labels[i % 2], "fold": fold})
         pd.DataFrame(rows).to_csv(data / name / f"{name}.csv", index=False)
     cache = tmp_path_factory.mktemp("corpus")
-    done = call_script(HERE / "corpus.py", "--data", data, "--cache", cache, "--procedural", 40)
+    done = call_script(
+        HERE / "corpus.py", "--data", data, "--cache", cache, "--procedural", 40, "--notes", 0, "--words", 0
+    )
     assert done.returncode == 0, done.stderr
     return cache

@@ -37,3 +37,18 @@ def test_each_script_trains_and_writes_weights_that_its_class_loads(corpus, tmp_
 
 def test_all_weights_together_stay_below_40_mb():
     assert sum(file.stat().st_size for file in (HERE / "weights").rglob("*") if file.is_file()) < 40e6
+
+
+@pytest.mark.slow
+def test_a_generator_goes_on_from_the_weights_and_tokenizer_of_a_folder(corpus, tmp_path):
+    shipped, output = HERE / "weights/text_to_audio", tmp_path / "text_to_audio"
+    shutil.copytree(shipped / "vae", output / "vae")
+    options = ["--cache", corpus, "--scratch", tmp_path / "scratch", "--output", output, "--init", shipped]
+    still = ["--steps", 1, "--batch_size", 4, "--device", "cpu", "--learning_rate", 1e-12]
+    done = call_script(HERE / "train_generator.py", *options, *still)
+    assert done.returncode == 0, done.stderr
+    for file in ("transformer/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"):
+        mine, before = load_file(output / file), load_file(shipped / file)
+        assert all(torch.equal(mine[name], before[name]) for name in before)
+    assert (output / "tokenizer/tokenizer.json").read_text() == (shipped / "tokenizer/tokenizer.json").read_text()
+    assert "_name_or_path" not in (output / "transformer/config.json").read_text()  # a path of this machine

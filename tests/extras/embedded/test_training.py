@@ -67,7 +67,7 @@ def procedural(job):
     time.sleep(1000)
 procedural.__module__, corpus.procedural = "corpus", procedural
 sys.argv[1:] = ["--data", "x", "--cache", sys.argv[1], "--procedural", "20", "--workers", "2"]
-corpus.jobs = lambda args: ([0] * 9, [])
+corpus.jobs = lambda args: [(procedural, [0] * 9, 1)]
 print("ready", flush=True)
 corpus.main()
 """,
