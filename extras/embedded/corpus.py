@@ -197,6 +197,7 @@ def main() -> int:
 
     import pandas as pd
 
+    rendered.require(args.notes, args.words)
     parts = jobs(args)
     args.cache.mkdir(parents=True, exist_ok=True)
     rows = []

@@ -6,15 +6,18 @@ espeak-ng (GPL 3) and FluidSynth (LGPL 2.1) are programs, whose licences do not 
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from synthio.audio import read_audio
+from synthio.cli import UserError, making_of
 from synthio.sounds import SAMPLE_RATE
 from synthio.sounds.scenes import in_a_room
 
@@ -109,6 +112,24 @@ VOICES = {
 }
 HELD_OUT_VOICES = ("m8", "f5")
 ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-gb-x-gbclan")
+
+
+def require(notes: int, words: int) -> None:
+    """See that what renders notes and words is there, where any are wanted.
+
+    Raises:
+        UserError: it is not.
+    """
+    lacking = []
+    if notes and not (find_spec("fluidsynth") and shutil.which("fluidsynth") and SOUNDFONT.exists()):
+        lacking.append(f"notes: pyfluidsynth, fluidsynth or {SOUNDFONT}")
+    if words and not shutil.which("espeak-ng"):
+        lacking.append("words: espeak-ng")
+    if lacking:
+        raise UserError(
+            f"missing for {'; for '.join(lacking)}; apt-get install espeak-ng fluidsynth fluid-soundfont-gm, and use "
+            f"the environment corpus ({making_of('corpus')}), or --notes 0 --words 0"
+        )
 
 
 def notes(seed: int, label: str, count: int) -> Iterator[tuple[np.ndarray, dict]]:

@@ -6,7 +6,7 @@
 set -euo pipefail
 
 main() {
-    local root here data python name
+    local root here data python name program
     root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
     here=$root/extras/embedded
     data=${1:-$root/../shared/data}
@@ -14,8 +14,17 @@ main() {
     # glibc gives large arrays back to the system at once and takes them again: a third of the time of a step
     export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824
 
+    for program in espeak-ng fluidsynth; do
+        command -v "$program" >/dev/null || {
+            echo "train.sh: no $program; apt-get install espeak-ng fluidsynth fluid-soundfont-gm" >&2
+            exit 2
+        }
+    done
     bash "$root/extras/environments/make_env.sh" "$root/.venv" "$root/requirements.txt"
-    [[ -f $root/.scratch/corpus/table.csv ]] || "$python" "$here/corpus.py" --data "$data" --workers "$(nproc)"
+    if [[ ! -f $root/.scratch/corpus/table.csv ]]; then
+        bash "$root/extras/environments/make_env.sh" "$root/.envs/corpus" "$root/extras/environments/corpus.txt"
+        "$root/.envs/corpus/bin/python" "$here/corpus.py" --data "$data" --workers "$(nproc)"
+    fi
     for name in autoencoder generator clap ast; do
         "$python" "$here/train_$name.py" --workers "$(($(nproc) / 4))"
     done
@@ -25,6 +34,7 @@ main() {
         --learning_rate 4e-4 --init "$here/weights/ast" --teacher "$here/weights/ast"
     "$python" "$here/evaluate.py"
     "$python" "$here/compare_distilled.py"
+    "$python" "$here/evaluate_kinds.py"
 }
 
 main "$@"; exit # on one line, for the file may change in these hours

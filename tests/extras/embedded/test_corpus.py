@@ -12,7 +12,7 @@ import pytest
 
 from synthio.captions.composer import KIND_OF
 from tests.extras.embedded.recipes import HERE
-from tests.scripts import own_python
+from tests.scripts import call_script, own_python
 
 SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 
@@ -39,6 +39,14 @@ def test_a_caption_says_of_a_recording_what_is_heard_and_where(corpus):
     where = read.table["places"][again].split(";")
     said = {read.caption(again, rng) for _ in range(50)}
     assert all(any(place in text for place in where) for text in said)
+
+
+def test_a_synthesiser_that_is_not_there_is_named_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    options = ["--data", tmp_path, "--cache", tmp_path / "cache", "--notes", 0]
+    done = call_script(HERE / "corpus.py", *options)
+    assert done.returncode == 2 and not (tmp_path / "cache").exists()
+    assert "missing for words: espeak-ng" in done.stderr and "--words 0" in done.stderr
 
 
 @pytest.mark.slow
