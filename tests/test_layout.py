@@ -16,6 +16,7 @@ from tests.scripts import ROOT
 ELSEWHERE = {
     "extras/embedded/compare_distilled.py": "prints the card's numbers of the distilled weights, after evaluate.py",
     "extras/embedded/evaluate.py": "prints the card's numbers of the weights that ship, once after train.sh",
+    "extras/embedded/evaluate_kinds.py": "prints the card's numbers by kind of sound, after evaluate.py",
     "extras/embedded/train_autoencoder.py": "run as it is in tests/extras/embedded/test_recipes.py",
     "extras/embedded/train_clap.py": "run as it is in tests/extras/embedded/test_recipes.py",
     "extras/embedded/train_generator.py": "run as it is in tests/extras/embedded/test_recipes.py",

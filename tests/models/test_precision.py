@@ -23,7 +23,7 @@ from tests.generation.test_preference import latent_data, step_options
 
 LOGIT_TOLERANCE = 0.01  # of AST under autocast: a twentieth of the spread of its logits, of a new head
 COSINE_TOLERANCE = 1e-3  # of CLAP with TF32: the filter's scores are read with three decimals
-MARGIN_TOLERANCE = 0.02  # of DPO with TF32, relative: the scatter from draw to draw is larger than the margin itself
+MARGIN_TOLERANCE = 0.1  # of DPO with TF32, relative, mean over draws, which scatter by a third of it themselves
 
 
 def tf32(x: torch.Tensor) -> torch.Tensor:
@@ -120,10 +120,14 @@ def test_the_margin_of_a_preference_with_tf32(monkeypatch):
     for name, parameter in trainable.parameters.items():
         if "lora_B" in name:  # as large as 150 steps at the default rate make them
             parameter.data += 2e-3 * torch.randn(parameter.shape, generator=generator)
-    options, margins = step_options(beta=2000.0), {}
-    draw = preference.draw(data, options, 0)
-    margins["exact"] = preference.batch_loss(model, trainable, draw, options)[1]["margin"]
+    options = step_options(beta=2000.0)
+    draws = [preference.draw(data, options, step) for step in range(8)]
+
+    def margins() -> np.ndarray:
+        return np.array([preference.batch_loss(model, trainable, draw, options)[1]["margin"] for draw in draws])
+
+    exact = margins()
     with simulated_tf32(monkeypatch):
-        margins["tf32"] = preference.batch_loss(model, trainable, draw, options)[1]["margin"]
-    assert margins["tf32"] != margins["exact"] and abs(margins["exact"]) > 0.1
-    assert margins["tf32"] == pytest.approx(margins["exact"], rel=MARGIN_TOLERANCE)
+        found = margins()
+    assert np.all(found != exact) and np.abs(exact).mean() > 0.1
+    assert np.abs(found - exact).mean() < MARGIN_TOLERANCE * np.abs(exact).mean()

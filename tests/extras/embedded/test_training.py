@@ -66,7 +66,7 @@ import corpus
 def procedural(job):
     time.sleep(1000)
 procedural.__module__, corpus.procedural = "corpus", procedural
-sys.argv[1:] = ["--data", "x", "--cache", sys.argv[1], "--procedural", "20", "--workers", "2"]
+sys.argv[1:] = ["--data", "x", "--cache", sys.argv[1], "--notes", "0", "--words", "0", "--workers", "2"]
 corpus.jobs = lambda args: [(procedural, [0] * 9, 1)]
 print("ready", flush=True)
 corpus.main()
