@@ -172,7 +172,7 @@ lacks_of_model() { # PATH CONFIG...: one such file says what the weights are; a 
     for config in "$@"; do
         [[ -f $path/$config ]] || continue
         # parts of a model have folders of their own
-        [[ $(find -L "$path/" -maxdepth 2 \( "${weights[@]}" \) -print -quit) ]] || printf 'it has a %s, but no weights' "$config"
+        [[ $(find -L "$path/" -maxdepth 2 \( "${weights[@]}" \) -print -quit) ]] || printf '%s is there, but no weights' "$config"
         return
     done
     [[ $(find -L "$path/" -maxdepth 1 \( "${weights[@]}" \) -print -quit) ]] ||

@@ -400,6 +400,7 @@ def test_the_driver_passes_the_writer_to_the_stages_that_write(tmp_path):
     folder = tmp_path / "a model"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").touch()
     stages = ["--stage", "5", "--stop_stage", "5"]
     _, (written,) = dry_run(tmp_path, "--caption_writer", "a model", "--device", "cpu", *stages)
     assert f"--writer {folder}".replace(" model", "\\ model") + " --device cpu" in written

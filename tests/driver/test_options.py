@@ -153,8 +153,8 @@ def test_a_folder_or_file_that_holds_no_model(name, tmp_path):
             ["clap/config.json", "clap/model.safetensors"],
             "no config.json or model_index.json or model_config.json, and",
         ),
-        (["config.json"], "it has a config.json, but no weights"),
-        (["model_index.json", "vae/config.json"], "it has a model_index.json, but no weights"),
+        (["config.json"], "config.json is there, but no weights"),
+        (["model_index.json", "vae/config.json"], "model_index.json is there, but no weights"),
     ],
 )
 def test_a_folder_that_holds_something_else_than_a_model(files, said, tmp_path):

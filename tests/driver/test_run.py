@@ -913,7 +913,7 @@ def test_a_dry_run_does_nothing(world, copy):
             ["--sampler heun --distilled auto --num_steps 2 --cfg_scale 5 --cfg_rescale .5"],
             [],
         ),
-        ({"dpo_ckpt_folder": "models"}, ["--adapter"], ["3 losers", "4 dpo"]),
+        ({"dpo_ckpt_folder": "adapter"}, ["--adapter"], ["3 losers", "4 dpo"]),
         ({"dpo_loss": "sft"}, ["4 dpo", "--loss sft"], ["3 losers", "--losers_csv"]),
         ({"dpo_pairs": "ranked", "dpo_losers": 2}, ["--pairs ranked", "--scorer"], []),
         ({"dpo_rounds": 2}, ["3 losers 2", "4 dpo 2", "--init_adapter"], ["3 losers 3", "4 dpo 3"]),
@@ -990,6 +990,9 @@ def test_a_dry_run_does_nothing(world, copy):
     ],
 )
 def test_variables_choose_the_stages(bare, world, changes, there, absent):
+    (world / "adapter").mkdir(exist_ok=True)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (world / "adapter" / name).touch()
     text = dry(world / "variables", bare, **changes)
     assert all(part in text for part in there), text
     assert not [part for part in absent if part in text], text

@@ -47,6 +47,7 @@ def test_what_is_checked_is_what_the_run_loads(tmp_path, words):
     (tmp_path / "corpus.csv").write_text("path\n")
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter/adapter_config.json").write_text("{}")
+    (tmp_path / "adapter/adapter_model.safetensors").touch()
     steps, variables = planned("--results_root", tmp_path, *words.split(), cwd=tmp_path)
     ahead = steps_ahead(steps, variables)
     loaded = loaded_models(ahead)

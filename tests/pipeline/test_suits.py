@@ -84,6 +84,7 @@ def test_a_hub_id_is_told_by_the_hub_and_its_cache_stays_empty(tmp_path):
 @pytest.mark.parametrize("check", [True, False])
 def test_a_run_is_refused_before_its_first_stage(tmp_path, check):
     model = save_config(tmp_path / "bert", model_type="bert")
+    (tmp_path / "bert/model.safetensors").touch()
     words = ["sh", "run.sh", "--results_root", str(tmp_path / "out"), "--ast_model", model, "--augment", "false"]
     done = subprocess.run([*words, *(["--check"] if check else [])], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
