@@ -33,6 +33,7 @@ from synthio.options import add_options, from_args
 OPSET = 18
 SECONDS = (0.01, 0.3, 1.0, 2.5, 5.0, 12.0)  # of the sounds that both are asked about
 TOLERANCE = 1e-4  # of a probability
+LARGEST_CONSTANT = 4096  # elements of what is computed when the file is written; larger ones are when it is loaded
 INPUT, OUTPUT = "waveform", "probabilities"
 
 
@@ -67,6 +68,7 @@ def export(network, path: Path, labels: Sequence[str], rate: int, multi_label: b
     """Write the network with its metadata."""
     import onnx
     import torch
+    from onnxscript.optimizer import optimize
 
     sizes = {INPUT: {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("samples", min=1)}}
     with torch.inference_mode():
@@ -78,8 +80,10 @@ def export(network, path: Path, labels: Sequence[str], rate: int, multi_label: b
             opset_version=OPSET,
             dynamic_shapes=sizes,
             dynamo=True,
+            optimize=False,  # which would keep the places of all samples in all frames: megabytes
             verbose=False,
         )
+    optimize(program.model, output_size_limit=LARGEST_CONSTANT)
     model = program.model_proto
     said = {"labels": list(labels), "sample_rate": rate, "multi_label": multi_label}
     onnx.helper.set_model_props(model, {name: json.dumps(value, ensure_ascii=False) for name, value in said.items()})

@@ -68,6 +68,17 @@ def test_the_record_says_what_was_compared(exported):
     assert set(record["bytes"]) == {"c.onnx", "c8.onnx"}
 
 
+def test_what_follows_from_few_numbers_is_computed_when_a_file_is_loaded(onnx_python, exported):
+    """The places of the samples in a matrix of sines, or in frames, were megabytes of a file."""
+    folder, _ = exported
+    count = (
+        "import onnx, sys; print(*(i.ByteSize() for i in onnx.load(sys.argv[1]).graph.initializer if i.data_type == 7))"
+    )
+    for name in ("c.onnx", "c8.onnx"):
+        sizes = [int(word) for word in call(onnx_python, "-c", count, folder / name).split()]
+        assert sizes and max(sizes) <= 8 * 4096 + 100
+
+
 def test_names_and_the_table_are_looked_at_first(tmp_path):
     words = ("--model", tmp_path, "--output_file", tmp_path / "c.onnx")
     for more, said in (
