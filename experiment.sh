@@ -243,7 +243,7 @@ sum_given() { # the driver by content, the models by name, size and time
         if [[ -e $path ]]; then models+=("$path"); fi
     done
     given_sum=$({
-        cat "$root/run.sh" "$root"/extras/driver/*.{sh,txt} "$root/extras/profiles.txt"
+        cat "$root/run.sh" "$root"/extras/driver/*.{sh,txt} "$root"/extras/{profiles,sizes}.txt
         ((${#models[@]} == 0)) || ls -lLR "${models[@]}"
     } | cksum)
 }

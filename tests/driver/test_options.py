@@ -169,14 +169,39 @@ def test_a_folder_that_holds_something_else_than_a_model(files, said, tmp_path):
     assert done.returncode == 2 and "holds no adapter: no adapter_config.json or synthio_adapter.json" in done.stderr
 
 
-@pytest.mark.parametrize("files", [["model_index.json", "vae/x.safetensors"], ["config.json", "x.bin"], ["x.pt"]])
-def test_a_folder_that_may_hold_a_model(files, tmp_path):
-    for name in files:
-        (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "folder" / name).touch()
-    assert (
-        "holds no model" not in call("--check", "--clap_model", "folder", "--ast_model", "gone/", cwd=tmp_path).stderr
-    )
+@pytest.mark.parametrize("is_linked", [False, True], ids=["files", "links"])
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("clap_model", ["config.json", "model.safetensors"]),
+        ("ast_model", ["config.json", "pytorch_model.bin"]),
+        ("text_to_audio_model", ["model_index.json", "vae/diffusion_pytorch_model.safetensors"]),
+        ("text_to_audio_model", ["model_config.json", "model.ckpt"]),
+        ("text_to_audio_model", ["model_config.json", "model.safetensors"]),
+        ("dpo_ckpt_folder", ["adapter_config.json", "adapter_model.safetensors"]),
+        ("dpo_ckpt_folder", ["synthio_adapter.json", "prefix.safetensors"]),
+    ],
+)
+def test_a_folder_that_may_hold_a_model(name, files, is_linked, tmp_path):
+    """Also of links to files, as the cache of the hub has them. What is refused in the end is a model after it."""
+    for k, file in enumerate(files):
+        path = tmp_path / "folder" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"blob{k}").touch()
+        if is_linked:
+            path.symlink_to(tmp_path / f"blob{k}")
+        else:
+            path.touch()
+    done = call("--check", f"--{name}", "folder", "--captioner", "./gone", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.strip() == "run.sh: no such model folder: ./gone"
+
+
+@pytest.mark.parametrize("file", ["clap.pt", "clap.pth", "model.ckpt"])
+def test_a_file_that_may_hold_a_model(file, tmp_path):
+    (tmp_path / "blob").touch()
+    (tmp_path / file).symlink_to("blob")
+    done = call("--check", "--clap_model", file, "--captioner", "./gone", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.strip() == "run.sh: no such model folder: ./gone"
 
 
 @pytest.mark.parametrize("name", ["input_train_file", "valid_csv", "test_csv"])

@@ -55,7 +55,10 @@ def test_an_update_meanwhile_changes_nothing_that_is_under_way(clone, driver):
     assert printed[0] == printed[1] and len(printed[0].splitlines()) > 6
 
 
-@pytest.mark.parametrize("name", ["run.sh", "extras/driver/steps.sh", "extras/driver/needs.txt", "extras/profiles.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["run.sh", "extras/driver/steps.sh", "extras/driver/needs.txt", "extras/profiles.txt", "extras/sizes.txt"],
+)
 def test_jobs_that_were_done_before_an_update_are_asked_again(clone, name):
     """A change of the lists that the driver reads left them as they were."""
     lines = (clone / "experiment.sh").read_text(encoding="utf-8").splitlines()[:-1]  # all but the call
