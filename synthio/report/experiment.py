@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthio.classification.heads import TITLES, UNTRAINED, title_of
 from synthio.cli import UserError, in_range, new_parser, run_main
+from synthio.files import ROOT
 from synthio.report.tables import p_text
 
 if TYPE_CHECKING:
@@ -66,7 +67,15 @@ NAMES = {
     "wo_filter": "Synthio w/o Filter",
     "synthio_best_classical": "Synthio + best classical",
 }
-WITHOUT_CLIPS = (BASELINE, "random_noise", "pitch_shift", "spec_augment", "mixup", "audiomentations")
+
+
+def methods_without_clips(path: Path = ROOT / "extras/methods.txt") -> tuple[str, ...]:
+    """The methods that train on gold clips alone, by what they are for run.sh."""
+    rows = [line.split("|") for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return tuple(name.strip() for name, words, _ in rows if "--augment false" in words)
+
+
+WITHOUT_CLIPS = methods_without_clips()
 # Method -> what the rows of all that its jobs trained begin with, in the table and in print.
 WITH_HEADS = {
     BASELINE: ("", ""),

@@ -299,7 +299,18 @@ def test_every_method_has_a_name_in_print():
     rows = [[cell.strip() for cell in line.split("|")] for line in lines if not line.startswith("#")]
     assert {row[0] for row in rows} == set(ex.NAMES) - set(ex.HEAD_NAMES)
     assert all(len(row) == 3 and row[2] for row in rows)
-    assert {row[0] for row in rows if "--augment false" in row[1]} == set(ex.WITHOUT_CLIPS)
+
+
+def test_which_methods_have_no_clips_is_read_where_they_are_listed(tmp_path):
+    rows = [
+        "# a | --augment false | x",
+        "a | --augment false | x",
+        "b | --dpo false | x",
+        "c | --augment false --x y | x",
+    ]
+    (tmp_path / "methods.txt").write_text("\n".join(rows))
+    assert ex.methods_without_clips(tmp_path / "methods.txt") == ("a", "c")
+    assert ex.WITHOUT_CLIPS[0] == "gold_only" and {"mixup", "synthio"} & set(ex.WITHOUT_CLIPS) == {"mixup"}
 
 
 def save_experiment(folder: Path, hits: dict[str, list[list[int]]], groups: int = 0) -> Path:
