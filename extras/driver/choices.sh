@@ -166,7 +166,7 @@ lacks_of_model() { # PATH CONFIG...: one such file says what the weights are; a 
     local path=$1 config weights=(-name '*.safetensors' -o -name '*.ckpt' -o -name '*.bin' -o -name '*.pt' -o -name '*.pth')
     shift
     if [[ ! -d $path ]]; then
-        [[ ! -f $path || $path == *.@(pt|pth|ckpt|bin|safetensors) ]] || printf 'it is no file of weights'
+        [[ ! -f $path || $(find "$path" \( "${weights[@]}" \)) ]] || printf 'it is no file of weights'
         return
     fi
     for config in "$@"; do
