@@ -22,11 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
 import numpy as np
-from evaluate import diversity, generate, get_parser, hear, procedural_clips, real_clips, recognised
+from evaluate import diversity, generate, get_parser, hear, load_tagger, recognised, sets_of
 
 from synthio.cli import in_range, quiet_libraries, run_main, set_threads
 from synthio.report.quality_metrics import frechet_distance, kernel_distance, median_distance
-from synthio.sounds import DEMO_LABELS
 
 
 def parser():
@@ -109,19 +108,12 @@ def ways_of(args) -> dict:
 def main() -> int:
     args = parser().parse_args()
     from corpus import Corpus
-    from transformers import ASTFeatureExtractor, ASTForAudioClassification
 
     from synthio.files import write_json
 
     quiet_libraries()
     set_threads()
-    corpus, ast, metrics = Corpus(args.cache), args.weights / "ast", {}
-    tagger = (ASTForAudioClassification.from_pretrained(ast).float().eval(), ASTFeatureExtractor.from_pretrained(ast))
-    street = sorted(set(corpus.table["label"].to_numpy()[corpus.train_by_source["us8k_part"]]))
-    sets = {
-        "us8k_part": real_clips(corpus, street, args.clips, args.seed),
-        "demo": procedural_clips(DEMO_LABELS, args.clips, args.seed),
-    }
+    tagger, sets, metrics = load_tagger(args.weights / "ast"), sets_of(Corpus(args.cache), args), {}
     for name in args.sets:
         true_clips, labels = sets[name]
         reference = hear(tagger, true_clips)[1]

@@ -5,9 +5,10 @@ and three sets of recordings.
     python extras/embedded/corpus.py --data ../shared/data --cache .scratch/corpus
 
 The cache holds `audio.npy`, int16 [N, 80000] (16 kHz mono, zero-padded to 5 s), and `table.csv` with label, caption,
-source, length (samples), events, heldout, and what the embedded captioner hears: manners and backgrounds. Procedural
-clip i depends on (seed, i) alone. Held out of all training: fold 10 of us8k_part, fold 5 of philharmonia, the last 5 %
-of the procedural clips, every fifth key and two voices. ESC-10 is never touched.
+source, length (samples), events, heldout, what the embedded captioner hears (manners and backgrounds), and words that
+are true of the place a recording was put in (places). Procedural clip i depends on (seed, i) alone. Held out of all
+training: fold 10 of us8k_part, fold 5 of philharmonia, the last 5 % of the procedural clips, every fifth key and two
+voices. ESC-10 is never touched.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ from synthio.cli import in_range, new_parser, progress, run_main
 from synthio.data.workers import end_with_parent
 from synthio.files import atomic_path, stable_seed
 from synthio.manifest import label_words, read_table, split_labels
+from synthio.sounds.scenes import reverberate
 
 SAMPLES = 80000
 HELD_OUT_FOLD = {"us8k_part": "10", "philharmonia": "5"}
 COLUMNS = ["label", "caption", "source", "length", "events", "heldout", "manners", "backgrounds", "places"]
-# How often a training clip is of a source.
 TEMPLATE_SHARE, PROMPT_SHARE = 0.35, 0.35  # of the captions; the others are exact
+# How often a training clip is of a source.
 SHARES = {
     "procedural": 0.37,
     "us8k_part": 0.30,
@@ -125,8 +127,7 @@ def placed(rng: np.random.Generator, audio: np.ndarray) -> tuple[np.ndarray, tup
     mix = {"small": rng.uniform(0.3, 0.6), "hall": rng.uniform(0.4, 0.7), "afar": rng.uniform(0.5, 0.8)}[where]
     tail = rng.standard_normal(round(t60 * sounds.SAMPLE_RATE))
     tail *= 10 ** (-3 * np.linspace(0, 1, len(tail)))  # 60 dB less at its end
-    wet = signal.oaconvolve(audio, tail / np.sqrt(np.sum(tail**2)))[: len(audio)]
-    out = audio * (1 - mix) + wet * mix
+    out = reverberate(audio, tail, mix)
     if where != "afar":
         words = {"small": ("in a small room", "indoors"), "hall": ("in a large hall", "reverberant", "indoors")}
         return out, words[where]

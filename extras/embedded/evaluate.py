@@ -95,7 +95,7 @@ def hear(tagger, clips) -> tuple[np.ndarray, np.ndarray]:
     model, extractor = tagger
     logits, pooled = [], []
     for clip in clips:
-        clip = np.resize(clip, 5 * SAMPLE_RATE)  # repeated, as in its training
+        clip = np.resize(clip, 5 * SAMPLE_RATE)  # repeated to the length of its input
         inputs = extractor(clip - clip.mean(), sampling_rate=SAMPLE_RATE, return_tensors="pt")
         with torch.no_grad():
             body = model.audio_spectrogram_transformer(**inputs).pooler_output
@@ -141,6 +141,28 @@ def decoded(model, clips: list[np.ndarray]) -> list[np.ndarray]:
         return [model.decode(model.encode(torch.from_numpy(c)[None, None]))[0, 0, : len(c)].numpy() for c in clips]
 
 
+def clips_of(corpus, rows: np.ndarray) -> tuple[list[np.ndarray], list[str]]:
+    """Clips [T] of rows of the corpus, each at its length, and their labels."""
+    audio, labels = corpus.waveforms(rows), list(corpus.table["label"].iloc[rows])
+    return [clip[: corpus.lengths[row]] for clip, row in zip(audio, rows, strict=True)], labels
+
+
+def load_tagger(folder: Path):
+    """The AST of a folder with its head, and its feature extractor."""
+    from transformers import ASTFeatureExtractor, ASTForAudioClassification
+
+    return ASTForAudioClassification.from_pretrained(folder).float().eval(), ASTFeatureExtractor.from_pretrained(folder)
+
+
+def sets_of(corpus, args) -> dict[str, tuple[list[np.ndarray], list[str]]]:
+    """The true clips of each set of labels, and their labels."""
+    street = sorted(set(corpus.table["label"].to_numpy()[corpus.train_by_source["us8k_part"]]))
+    return {
+        "us8k_part": real_clips(corpus, street, args.clips, args.seed),
+        "demo": procedural_clips(DEMO_LABELS, args.clips, args.seed),
+    }
+
+
 def real_clips(corpus, names: list[str], count: int, seed: int) -> tuple[list[np.ndarray], list[str]]:
     """Up to `count` held-out recordings of each label, each at its length."""
     rng = np.random.default_rng(seed)
@@ -149,8 +171,7 @@ def real_clips(corpus, names: list[str], count: int, seed: int) -> tuple[list[np
         held = corpus.heldout[(table["label"].to_numpy()[corpus.heldout] == name)]
         held = held[table["source"].to_numpy()[held] == "us8k_part"]
         rows += list(rng.choice(held, min(count, len(held)), replace=False))
-    audio = corpus.waveforms(np.array(rows))
-    return [clip[: corpus.lengths[row]] for clip, row in zip(audio, rows, strict=True)], list(table["label"].iloc[rows])
+    return clips_of(corpus, np.array(rows))
 
 
 def procedural_clips(names, count: int, seed: int) -> tuple[list[np.ndarray], list[str]]:
@@ -162,7 +183,6 @@ def procedural_clips(names, count: int, seed: int) -> tuple[list[np.ndarray], li
 def main() -> int:
     args = get_parser().parse_args()
     from corpus import Corpus
-    from transformers import ASTFeatureExtractor, ASTForAudioClassification
 
     from synthio.files import write_json
     from synthio.models.load import load_scorer, load_text_to_audio
@@ -172,15 +192,9 @@ def main() -> int:
     corpus = Corpus(args.cache)
     model = load_text_to_audio(str(args.weights / "text_to_audio"))
     scorer = load_scorer(str(args.weights / "clap"))
-    ast = args.weights / "ast"
-    tagger = (ASTForAudioClassification.from_pretrained(ast).float().eval(), ASTFeatureExtractor.from_pretrained(ast))
-    street = sorted(set(corpus.table["label"].to_numpy()[corpus.train_by_source["us8k_part"]]))
-    sets = {
-        "us8k_part": real_clips(corpus, street, args.clips, args.seed),
-        "demo": procedural_clips(DEMO_LABELS, args.clips, args.seed),
-    }
+    tagger = load_tagger(args.weights / "ast")
     metrics: dict[str, float] = {}
-    for name, (true_clips, true_labels) in sets.items():
+    for name, (true_clips, true_labels) in sets_of(corpus, args).items():
         found, reference = judge(scorer, tagger, true_clips, true_labels, None, args.seed)
         metrics |= {f"{name}_true_{key}": value for key, value in found.items()}
         clips, seconds = generate(model, true_labels, args.seed)

@@ -14,12 +14,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(ROOT)]
 
 import numpy as np
+from evaluate import clips_of, generate, get_parser
 
-from synthio.cli import in_range, new_parser, quiet_libraries, run_main, set_threads
+from synthio.cli import quiet_libraries, run_main, set_threads
 from synthio.sounds import SAMPLE_RATE
 
 KINDS = ("procedural", "us8k_part", "philharmonia", "soundfont", "espeak")
@@ -27,13 +27,11 @@ EXAMPLES = 20  # training clips a label
 TESTED = 5  # at most so many held-out clips a label
 
 
-def get_parser():
-    parser = new_parser(__doc__)
-    parser.add_argument("--cache", type=Path, default=ROOT / ".scratch/corpus", help="folder of corpus.py")
-    parser.add_argument("--weights", type=Path, default=HERE / "weights", help="folder of the models")
-    parser.add_argument("--clips", type=in_range(int, 1), default=6, help="generated clips a label")
-    parser.add_argument("--seed", type=in_range(int, 0), default=0, help="of the clips that are drawn and generated")
-    return parser
+def parser():
+    made = get_parser()
+    made.description = __doc__
+    made.set_defaults(clips=6)
+    return made
 
 
 def some_of(corpus, kind: str, heldout: bool, most: int, seed: int) -> np.ndarray:
@@ -46,14 +44,6 @@ def some_of(corpus, kind: str, heldout: bool, most: int, seed: int) -> np.ndarra
     return np.concatenate(drawn)
 
 
-def sounds_of(corpus, rows: np.ndarray) -> tuple[list[np.ndarray], list[str]]:
-    """Clips [T] of rows, each at its length, and their labels."""
-    audio = corpus.waveforms(rows)
-    return [clip[: corpus.lengths[row]] for clip, row in zip(audio, rows, strict=True)], list(
-        corpus.table["label"].iloc[rows]
-    )
-
-
 def embeddings(embedder, clips: list[np.ndarray]) -> np.ndarray:
     """AST's embeddings [N, E] of clips [T]."""
     parts = range(0, len(clips), 32)
@@ -63,15 +53,14 @@ def embeddings(embedder, clips: list[np.ndarray]) -> np.ndarray:
 def measure(corpus, model, embedder, kind: str, args) -> dict[str, object]:
     """How often the head names held-out and generated clips of a kind rightly, and what it names most and least."""
     import pandas as pd
-    from evaluate import generate
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    clips, labels = sounds_of(corpus, some_of(corpus, kind, False, EXAMPLES, args.seed))
+    clips, labels = clips_of(corpus, some_of(corpus, kind, False, EXAMPLES, args.seed))
     head = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
     head.fit(embeddings(embedder, clips), labels)
-    true_clips, true_labels = sounds_of(corpus, some_of(corpus, kind, True, TESTED, args.seed))
+    true_clips, true_labels = clips_of(corpus, some_of(corpus, kind, True, TESTED, args.seed))
     asked = [label for label in sorted(set(labels)) for _ in range(args.clips)]
     seconds = float(np.median([len(clip) for clip in clips])) / SAMPLE_RATE
     made, _ = generate(model, asked, args.seed, clip_seconds=seconds)
@@ -87,7 +76,7 @@ def measure(corpus, model, embedder, kind: str, args) -> dict[str, object]:
 
 
 def main() -> int:
-    args = get_parser().parse_args()
+    args = parser().parse_args()
     from corpus import Corpus
 
     from synthio.models.ast_model import AstEmbedder

@@ -6,7 +6,7 @@
 set -euo pipefail
 
 main() {
-    local root here data python name program
+    local root here data python name
     root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
     here=$root/extras/embedded
     data=${1:-$root/../shared/data}
@@ -14,12 +14,6 @@ main() {
     # glibc gives large arrays back to the system at once and takes them again: a third of the time of a step
     export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824
 
-    for program in espeak-ng fluidsynth; do
-        command -v "$program" >/dev/null || {
-            echo "train.sh: no $program; apt-get install espeak-ng fluidsynth fluid-soundfont-gm" >&2
-            exit 2
-        }
-    done
     bash "$root/extras/environments/make_env.sh" "$root/.venv" "$root/requirements.txt"
     if [[ ! -f $root/.scratch/corpus/table.csv ]]; then
         bash "$root/extras/environments/make_env.sh" "$root/.envs/corpus" "$root/extras/environments/corpus.txt"

@@ -221,11 +221,10 @@ def save_half(part, folder: Path) -> None:
     Where it was loaded from, which the library notes, is a path of one machine, and goes.
     """
     import copy
-    import json
 
-    from synthio.files import write_json
+    from synthio.files import read_json, write_json
 
     copy.deepcopy(part).half().save_pretrained(folder)
-    config = json.loads((folder / "config.json").read_text())
+    config = read_json(folder / "config.json")
     config.pop("_name_or_path", None)
     write_json(folder / "config.json", config)

@@ -34,6 +34,12 @@ def make_scene(name: str, rng, n: int) -> np.ndarray:
     return sum(part * rng.uniform(0.4, 1) for part in parts)
 
 
+def reverberate(x: np.ndarray, tail: np.ndarray, mix: float) -> np.ndarray:
+    """A sound [T] with a share `mix` of what a room's tail [K], of any level, makes of it."""
+    wet = signal.oaconvolve(x, tail / (np.sqrt(np.sum(tail**2)) + 1e-9))[: len(x)]
+    return x * (1 - mix) + wet * mix
+
+
 def in_a_room(rng, x: np.ndarray) -> tuple[np.ndarray, str]:
     """What a room and a recorder do: reverberation, tone, distance. Returns (audio, attribute word)."""
     word = ""
@@ -41,9 +47,8 @@ def in_a_room(rng, x: np.ndarray) -> tuple[np.ndarray, str]:
         t60 = log_uniform(rng, 0.1, 1.5)
         m = samples(min(t60, 1.2))
         tail = rng.standard_normal(m) * decay(m, t60, 0.0005)
-        wet = signal.oaconvolve(x, tail / (np.sqrt(np.sum(tail**2)) + 1e-9))[: len(x)]
         mix = rng.uniform(0.1, 0.7)
-        x = x * (1 - mix) + wet * mix
+        x = reverberate(x, tail, mix)
         word = "reverberant" if t60 > 0.7 and mix > 0.35 else ""
     if rng.random() < 0.25:
         x = band(x, None, log_uniform(rng, 1200, 5000), 1)
